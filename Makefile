@@ -1,0 +1,68 @@
+# Needs Python >= 3.11, git and make. Everything it installs lies in .cache/ and .venv/ of this folder.
+
+PYTHON ?= python3
+BOOTSTRAP := .cache/bootstrap
+VENV := .venv
+UV := $(BOOTSTRAP)/bin/uv
+BIN := $(VENV)/bin
+CRD := crds/speechtrain.dev_speechtrainingjobs.yaml
+INSTALL := $(UV) pip install --python $(BIN)/python
+
+# uv reads its own variables only; a mirror that was set for pip serves it as well.
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+export UV_PYTHON_DOWNLOADS := never
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install quickstart test check crd lock clean
+
+help: ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(VENV)/.run ## Install speechtrain and what it runs on into .venv
+
+quickstart: $(VENV)/.run ## Train a small voice on this machine, and compare it with trivial baselines
+	$(BIN)/speechtrain run examples/quickstart.yaml
+
+test: check ## Run every check and every test: what CI runs
+	$(BIN)/pytest
+
+check: $(VENV)/.dev ## Format, lint, types, import contracts and generated files, without the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/speechtrain crd --check
+
+crd: $(VENV)/.run ## Generate the CRD from the models
+	$(BIN)/speechtrain crd > $(CRD).new
+	mv $(CRD).new $(CRD)
+
+lock: $(UV) ## Resolve the dependencies anew and pin them with hashes in locks/
+	sh locks/lock.sh $(UV)
+
+clean: ## Remove what these targets made: environments, caches, builds
+	rm -rf .cache .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(UV): locks/bootstrap.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(BOOTSTRAP) || { \
+	  echo "$(PYTHON) has no working venv module; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(BOOTSTRAP)/bin/python -m pip install --quiet --require-hashes -r locks/bootstrap.txt
+	@touch $@
+
+$(BIN)/python: | $(UV)
+	$(UV) venv --quiet --clear --python $(BOOTSTRAP)/bin/python $(VENV)
+
+# The project itself is installed editable, so only a change of the metadata or of a lock runs these again.
+$(VENV)/.run: pyproject.toml locks/operator.txt locks/trainer.txt locks/cli.txt $(UV) | $(BIN)/python
+	$(INSTALL) --require-hashes -r locks/operator.txt -r locks/trainer.txt -r locks/cli.txt
+	$(INSTALL) --quiet --no-deps --build-constraints locks/bootstrap.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: locks/dev.txt $(VENV)/.run
+	$(INSTALL) --require-hashes -r locks/dev.txt
+	@touch $@

@@ -1,0 +1,35 @@
+"""What every test shares: no network, few threads, no timed assertions, GPU tests skipped aloud."""
+
+from __future__ import annotations
+
+import os
+
+# Before anything imports torch or the hub client: tests never reach for a network, and two test
+# runs on one small machine must not fight over its cores.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import functools
+
+import hypothesis
+import pytest
+
+# A busy machine is no fault of the code: no deadline; and the same examples on every run.
+hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("house")
+
+
+@functools.cache
+def _why_no_gpu() -> str:
+    """The reason for skipping GPU tests, or an empty string where there is a device."""
+    try:
+        import torch
+    except ImportError:
+        return "torch is not installed"
+    return "" if torch.cuda.is_available() else "torch sees no CUDA device"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") is not None and _why_no_gpu():
+        pytest.skip(_why_no_gpu())
