@@ -1,0 +1,47 @@
+"""Environment variables that cross a process boundary: who writes, who reads.
+
+`PET_*`, `MASTER_*`, `RANK`, `WORLD_SIZE` are torchrun's and PyTorchJob's names, kept as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Pod → supervisor. Written by resources/environment (or LocalCluster), read by speech_telemetry.launch.
+MASTER_ADDR: Final = "MASTER_ADDR"
+MASTER_PORT: Final = "MASTER_PORT"
+WORLD_SIZE: Final = "WORLD_SIZE"  # all ranks of the job, also for nprocPerNode unset
+RANK: Final = "RANK"  # pod level: the node rank; rank level: the global rank
+PET_NODE_RANK: Final = "PET_NODE_RANK"
+PET_NNODES: Final = "PET_NNODES"
+PET_NPROC_PER_NODE: Final = "PET_NPROC_PER_NODE"
+PET_MASTER_ADDR: Final = "PET_MASTER_ADDR"
+PET_MASTER_PORT: Final = "PET_MASTER_PORT"
+RUN_CONFIG: Final = "SPEECHTRAIN_RUN_CONFIG"  # path of run.json
+POD_NAME: Final = "SPEECHTRAIN_POD_NAME"
+NODE_NAME: Final = "SPEECHTRAIN_NODE_NAME"  # the machine, for messages
+TERMINATION_LOG: Final = "SPEECHTRAIN_TERMINATION_LOG"  # default paths.TERMINATION_LOG
+
+# Supervisor → ranks (torch's env:// names plus ours).
+LOCAL_RANK: Final = "LOCAL_RANK"
+LOCAL_WORLD_SIZE: Final = "LOCAL_WORLD_SIZE"
+GROUP_RANK: Final = "GROUP_RANK"
+TORCHELASTIC_RUN_ID: Final = "TORCHELASTIC_RUN_ID"
+TORCHELASTIC_RESTART_COUNT: Final = "TORCHELASTIC_RESTART_COUNT"
+TORCHELASTIC_ERROR_FILE: Final = (
+    "TORCHELASTIC_ERROR_FILE"  # torch's @record writes it, the supervisor reads it
+)
+OMP_NUM_THREADS: Final = "OMP_NUM_THREADS"
+SOCKET: Final = "SPEECHTRAIN_SOCKET"  # Unix datagram socket of the supervisor; the reporter is silent without it
+PHASE_FILE: Final = "SPEECHTRAIN_PHASE_FILE"  # the rank's mmap of (step, phase, time)
+RUN_DIR: Final = "SPEECHTRAIN_RUN_DIR"
+ATTEMPT: Final = "SPEECHTRAIN_ATTEMPT"
+RESUME_FROM: Final = "SPEECHTRAIN_RESUME_FROM"  # Newest | Confirmed
+
+# User → trainer, through spec.trainer.env.
+WRAP_RECIPE: Final = (
+    "SPEECHTRAIN_WRAP_RECIPE"  # module:callable that wraps the built recipe (experiments, faults)
+)
+
+# User → CLI.
+LOCAL_STATE: Final = "SPEECHTRAIN_STATE"  # default .speechtrain below the working directory

@@ -1,0 +1,45 @@
+"""The one error of the contract: a document that does not say what it must.
+
+    ContractError(ValueError)    field, value, rule and remedy, in one sentence
+
+Raised by `codec`, `thresholds`, `run_config` and `recipes`; the API turns it into `Accepted=False`, the
+trainer and the launcher into exit code 64.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ContractError(ValueError):
+    """A field that breaks its rule. `str(error)` is the sentence a user reads."""
+
+    def __init__(self, field: str, value: object, rule: str, remedy: str) -> None:
+        self.field = field
+        self.value = value
+        self.rule = rule
+        self.remedy = remedy
+        super().__init__(f"{field}: {shorten(value)} {rule}; {remedy}")
+
+
+def shorten(value: object, limit: int = 80) -> str:
+    """Show a value in a message without letting a huge or hostile one fill the log."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that a mistyped one most likely meant, ignoring case."""
+    by_folded = {candidate.lower(): candidate for candidate in known}
+    matches = difflib.get_close_matches(name.lower(), by_folded, n=1, cutoff=0.6)
+    return by_folded[matches[0]] if matches else None
+
+
+def unknown_field(path: str, name: str, value: object, known: Iterable[str]) -> ContractError:
+    """Build the error for a field that does not exist, with the nearest one that does."""
+    names = sorted(known)
+    guess = nearest(name, names)
+    remedy = f"did you mean {guess}?" if guess else f"known fields: {', '.join(names)}"
+    field = f"{path}.{name}" if path else name
+    return ContractError(field, value, "is an unknown field", remedy)

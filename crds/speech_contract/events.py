@@ -1,0 +1,96 @@
+"""The closed catalogue of log events: one JSON line at each decision or transition a person would ask about.
+
+Every line carries ts, level, event, msg, component; job lines add namespace, job, uid; rank lines rank and step.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class Event(str, enum.Enum):
+    """Names are API. The message of each is constant: see MESSAGES."""
+
+    # operator
+    JOB_ACCEPTED = "job_accepted"
+    JOB_REJECTED = "job_rejected"
+    CHILDREN_APPLIED = "children_applied"
+    CONDITION_CHANGED = "condition_changed"
+    ATTEMPT_STARTED = "attempt_started"
+    ATTEMPT_FAILED = "attempt_failed"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    JOB_SUSPENDED = "job_suspended"
+    JOB_RESUMED = "job_resumed"
+    OUTCOME_READ = "outcome_read"
+    CLUSTER_CALL_FAILED = "cluster_call_failed"
+    RECONCILE_FAILED = "reconcile_failed"
+    # supervisor
+    SUPERVISOR_STARTED = "supervisor_started"
+    RANKS_STARTED = "ranks_started"
+    RANK_ENDED = "rank_ended"
+    FINDING_RAISED = "finding_raised"
+    FINDING_HEALED = "finding_healed"
+    STACKS_TAKEN = "stacks_taken"
+    STOP_REQUESTED = "stop_requested"
+    SUPERVISOR_STOPPED = "supervisor_stopped"
+    # trainer
+    RUN_CONFIGURED = "run_configured"
+    DATA_INDEXED = "data_indexed"
+    MODEL_BUILT = "model_built"
+    CHECKPOINT_RESTORED = "checkpoint_restored"
+    CHECKPOINT_REFUSED = "checkpoint_refused"
+    TRAINING_STARTED = "training_started"
+    EVALUATION_FINISHED = "evaluation_finished"
+    CHECKPOINT_SAVED = "checkpoint_saved"
+    CHECKPOINT_CONFIRMED = "checkpoint_confirmed"
+    CHECKPOINT_QUARANTINED = "checkpoint_quarantined"
+    UPDATE_SKIPPED = "update_skipped"
+    ROLLED_BACK = "rolled_back"
+    SAMPLE_REPLACED = "sample_replaced"
+    STRATEGIC_LOG = "strategic_log"
+    STRATEGIC_LOG_FAILED = "strategic_log_failed"
+    REPORT_FAILED = "report_failed"
+    INTERRUPTED = "interrupted"
+    TRAINING_FINISHED = "training_finished"
+
+
+MESSAGES: dict[Event, str] = {
+    Event.JOB_ACCEPTED: "The job was accepted",
+    Event.JOB_REJECTED: "The job was refused",
+    Event.CHILDREN_APPLIED: "Children were created or deleted",
+    Event.CONDITION_CHANGED: "A condition changed",
+    Event.ATTEMPT_STARTED: "An attempt starts",
+    Event.ATTEMPT_FAILED: "An attempt failed",
+    Event.DEADLINE_EXCEEDED: "The deadline passed",
+    Event.JOB_SUSPENDED: "The job is suspended",
+    Event.JOB_RESUMED: "The job resumes",
+    Event.OUTCOME_READ: "An outcome was read",
+    Event.CLUSTER_CALL_FAILED: "A call to the cluster failed",
+    Event.RECONCILE_FAILED: "A reconcile pass failed and will be retried",
+    Event.SUPERVISOR_STARTED: "The supervisor started",
+    Event.RANKS_STARTED: "All supervisors met; the ranks start",
+    Event.RANK_ENDED: "A rank ended",
+    Event.FINDING_RAISED: "A health finding was raised",
+    Event.FINDING_HEALED: "A health finding healed",
+    Event.STACKS_TAKEN: "Python stacks were taken",
+    Event.STOP_REQUESTED: "The ranks are asked to stop",
+    Event.SUPERVISOR_STOPPED: "The supervisor stops",
+    Event.RUN_CONFIGURED: "The run is configured",
+    Event.DATA_INDEXED: "The data was indexed",
+    Event.MODEL_BUILT: "The model was built",
+    Event.CHECKPOINT_RESTORED: "A checkpoint was restored",
+    Event.CHECKPOINT_REFUSED: "A checkpoint was refused",
+    Event.TRAINING_STARTED: "Training starts",
+    Event.EVALUATION_FINISHED: "An evaluation finished",
+    Event.CHECKPOINT_SAVED: "A checkpoint was committed",
+    Event.CHECKPOINT_CONFIRMED: "A checkpoint was confirmed",
+    Event.CHECKPOINT_QUARANTINED: "A checkpoint was quarantined",
+    Event.UPDATE_SKIPPED: "A non-finite update was gated off",
+    Event.ROLLED_BACK: "Rolled back to a confirmed checkpoint",
+    Event.SAMPLE_REPLACED: "A bad sample was replaced",
+    Event.STRATEGIC_LOG: "Strategic log",
+    Event.STRATEGIC_LOG_FAILED: "A strategic log section failed",
+    Event.REPORT_FAILED: "A report could not be written",
+    Event.INTERRUPTED: "Interrupted; saving",
+    Event.TRAINING_FINISHED: "Training finished",
+}

@@ -1,0 +1,114 @@
+"""The metric catalogue: every series that speechtrain exports. The exporter registers these and no others.
+
+Job name and namespace come from the scrape target's labels, never from the code. Counters are pre-initialised;
+gauges appear with their first value, so that nothing reads as a loss of 0.0 before step 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import Final
+
+
+class Kind(str, enum.Enum):
+    """Prometheus metric types."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """One metric family. A counter's exported name ends in `_total`."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+STEP_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+P: Final = "speech_training_"
+
+LOSS: Final = Metric(
+    P + "loss", Kind.GAUGE, "Last reported loss by component (may be NaN)", ("name",)
+)
+LOSS_FINITE: Final = Metric(
+    P + "loss_finite", Kind.GAUGE, "0 as soon as loss or gradient norm is not finite"
+)
+GRADIENT_NORM: Final = Metric(P + "gradient_norm", Kind.GAUGE, "Gradient norm before clipping")
+LEARNING_RATE: Final = Metric(P + "learning_rate", Kind.GAUGE, "Learning rate of the last update")
+STEP: Final = Metric(
+    P + "step", Kind.GAUGE, "Current step: batches taken; goes back at a roll-back"
+)
+STEPS: Final = Metric(P + "steps_total", Kind.COUNTER, "Steps taken, never going back")
+UPDATES: Final = Metric(P + "updates_total", Kind.COUNTER, "Optimizer updates committed")
+ROLLBACKS: Final = Metric(
+    P + "rollbacks_total", Kind.COUNTER, "Roll-backs to a confirmed checkpoint"
+)
+NON_FINITE: Final = Metric(
+    P + "nonfinite_steps_total",
+    Kind.COUNTER,
+    "Steps with a non-finite value, by kind: loss or gradient",
+    ("kind",),
+)
+ZERO_LOSS: Final = Metric(
+    P + "zero_loss_steps_total", Kind.COUNTER, "Reported steps with a loss of exactly 0"
+)
+SKIPPED: Final = Metric(
+    P + "samples_skipped_total",
+    Kind.COUNTER,
+    "Samples the loader had to replace, by reason",
+    ("reason",),
+)
+SAMPLES: Final = Metric(P + "samples_total", Kind.COUNTER, "Samples trained on")
+AUDIO_SECONDS: Final = Metric(
+    P + "audio_seconds_total", Kind.COUNTER, "Seconds of audio trained on"
+)
+STEP_DURATION: Final = Metric(
+    P + "step_duration_seconds", Kind.HISTOGRAM, "Duration of a step", (), STEP_BUCKETS
+)
+DATA_WAIT: Final = Metric(
+    P + "data_wait_seconds_total", Kind.COUNTER, "Seconds spent waiting for the next batch"
+)
+LAST_STEP: Final = Metric(
+    P + "last_step_timestamp_seconds", Kind.GAUGE, "Unix time of the last step"
+)
+LAST_CHECKPOINT: Final = Metric(
+    P + "last_checkpoint_timestamp_seconds",
+    Kind.GAUGE,
+    "Unix time of the last committed checkpoint",
+)
+EVALUATION: Final = Metric(P + "evaluation", Kind.GAUGE, "Last evaluation by name", ("name",))
+HEALTH_FINDING: Final = Metric(
+    P + "health_finding",
+    Kind.GAUGE,
+    "1 while a finding of this rule and severity is active",
+    ("rule", "severity"),
+)
+INFO: Final = Metric(
+    P + "info",
+    Kind.GAUGE,
+    "Always 1; facts of the attempt as labels",
+    ("recipe", "attempt", "world_size", "source"),
+)
+
+TRAINING_METRICS: Final = (
+    LOSS, LOSS_FINITE, GRADIENT_NORM, LEARNING_RATE, STEP, STEPS, UPDATES, ROLLBACKS, NON_FINITE, ZERO_LOSS,
+    SKIPPED, SAMPLES, AUDIO_SECONDS, STEP_DURATION, DATA_WAIT, LAST_STEP, LAST_CHECKPOINT, EVALUATION,
+    HEALTH_FINDING, INFO,
+)  # fmt: skip
+
+SKIP_REASONS: Final = (
+    "DecodeError",
+    "MissingFile",
+    "EmptyText",
+    "NonFiniteAudio",
+    "TooShort",
+    "TooLong",
+    "Silent",
+    "Other",
+)

@@ -1,0 +1,62 @@
+"""Names of the API, its children and its labels. The operator writes them; CLI, chart, dashboards read them.
+
+They follow PyTorchJob v1 so that scripts, selectors and habits carry over.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+GROUP: Final = "speechtrain.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "SpeechTrainingJob"
+PLURAL: Final = "speechtrainingjobs"
+SINGULAR: Final = "speechtrainingjob"
+SHORT_NAME: Final = "stj"
+CATEGORY: Final = "training"
+CRD_NAME: Final = f"{PLURAL}.{GROUP}"
+MANAGED_BY: Final = f"{GROUP}/operator"  # spec.runPolicy.managedBy: another value means "not ours"
+
+# Labels on every child of a job. Written by resources/, read by selectors, the informer and dashboards.
+LABEL_JOB_NAME: Final = f"{GROUP}/job-name"
+LABEL_REPLICA_TYPE: Final = f"{GROUP}/replica-type"  # master | worker
+LABEL_REPLICA_INDEX: Final = f"{GROUP}/replica-index"
+LABEL_JOB_ROLE: Final = f"{GROUP}/job-role"  # "master" on node rank 0: what the PodMonitor selects
+LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
+
+REPLICA_MASTER: Final = "master"
+REPLICA_WORKER: Final = "worker"
+CONTAINER: Final = "pytorch"
+MASTER_PORT_NAME: Final = "pytorchjob-port"
+MASTER_PORT: Final = 23456
+SUPERVISOR_PORT_NAME: Final = "metrics"
+SUPERVISOR_PORT: Final = 9464
+
+MAX_NAME_LENGTH: Final = 63  # a pod's name is also its hostname: one DNS label
+
+
+def replica(node_rank: int) -> tuple[str, int]:
+    """Node rank → (replica type, replica index): 0 → master 0, i → worker i-1."""
+    return (REPLICA_MASTER, 0) if node_rank == 0 else (REPLICA_WORKER, node_rank - 1)
+
+
+def pod_name(job: str, node_rank: int) -> str:
+    """`asr`, 2 → `asr-worker-1`. Fixed names are half of the fence against double pods."""
+    kind, index = replica(node_rank)
+    return f"{job}-{kind}-{index}"
+
+
+def service_name(job: str) -> str:
+    """The job's one headless Service; also MASTER_ADDR on a cluster."""
+    return pod_name(job, 0)
+
+
+def config_name(job: str, attempt: int) -> str:
+    """The ConfigMap that holds the run config of one attempt."""
+    return f"{job}-attempt-{attempt}"
+
+
+def longest_child_name(job: str, num_nodes: int) -> str:
+    """The child whose name must still fit a DNS label."""
+    return max(pod_name(job, num_nodes - 1), pod_name(job, 0), key=len)

@@ -1,0 +1,44 @@
+"""Paths that two processes must agree on: in the container and in the run directory (`checkpoint.uri`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+RUN_CONFIG_FILE: Final = "/etc/speechtrain/run.json"
+LAUNCHER_DIR: Final = "/speechtrain"  # emptyDir filled by the init container for foreign images
+TERMINATION_LOG: Final = "/dev/termination-log"
+
+CHECKPOINTS: Final = "checkpoints"
+ATTEMPTS: Final = "attempts"
+SKIPS: Final = "skips"
+SAMPLES: Final = "samples"
+LOGS: Final = "logs"
+EVENTS: Final = "events.jsonl"
+CONFIG: Final = "config.json"  # the effective configuration, written by rank 0
+QUARANTINE: Final = "quarantine.jsonl"
+RESULT: Final = "result.json"  # the last evaluation, with its trivial baselines
+
+COMMIT: Final = "COMMIT"
+CONFIRMED: Final = "CONFIRMED"
+QUARANTINED: Final = "QUARANTINED"
+
+
+def rank_log(run_dir: Path, attempt: int, rank: int) -> Path:
+    """Where the supervisor keeps a rank's output."""
+    return run_dir / LOGS / f"attempt-{attempt}" / f"rank-{rank}.log"
+
+
+def attempt_file(run_dir: Path, attempt: int) -> Path:
+    """Created exclusively by rank 0 at attempt start; holds the resume target: the fence."""
+    return run_dir / ATTEMPTS / f"attempt-{attempt}"
+
+
+def checkpoint_dir(run_dir: Path, step: int, attempt: int) -> Path:
+    """One checkpoint; whole once its COMMIT file is there."""
+    return run_dir / CHECKPOINTS / f"step-{step}.a{attempt}"
+
+
+def skip_file(run_dir: Path, attempt: int, number: int) -> Path:
+    """One window of sampler positions that no later step may train on."""
+    return run_dir / SKIPS / f"{attempt}-{number}.json"

@@ -1,0 +1,146 @@
+"""The progress document: what the master's supervisor answers on `/progress`, and its findings.
+
+Written by speech_telemetry, read by the operator (into status) and by the CLI.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from speech_contract.phases import Phase
+
+
+class Verdict(str, enum.Enum):
+    """The health of a run in one word."""
+
+    UNKNOWN = "Unknown"
+    HEALTHY = "Healthy"
+    WARNING = "Warning"
+    CRITICAL = "Critical"
+
+
+class Severity(str, enum.Enum):
+    """How much a finding matters. Order: info < warning < critical."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class FindingStatus(str, enum.Enum):
+    """Whether the fault is still there."""
+
+    ACTIVE = "Active"
+    HEALED = "Healed"
+
+
+class Action(str, enum.Enum):
+    """What was done about a finding. `Would…` = health.mode Notify."""
+
+    NONE = "None"
+    WARNED = "Warned"
+    GATED = "Gated"
+    ROLLED_BACK = "RolledBack"
+    RESTARTED = "Restarted"
+    STOPPED = "Stopped"
+    WOULD_ROLL_BACK = "WouldHaveRolledBack"
+    WOULD_RESTART = "WouldHaveRestarted"
+    WOULD_STOP = "WouldHaveStopped"
+
+
+class Rule(str, enum.Enum):
+    """Health rules; the same words in status, events, metrics, logs, CLI and docs."""
+
+    NON_FINITE = "NonFinite"
+    ZERO_LOSS = "ZeroLoss"
+    NO_GRADIENT = "NoGradient"
+    SKIPPED_SAMPLES = "SkippedSamples"
+    STALLED = "Stalled"
+    TELEMETRY_MISSING = "TelemetryMissing"
+    TELEMETRY_STALE = "TelemetryStale"
+    TELEMETRY_UNREACHABLE = "TelemetryUnreachable"  # the operator's own: no answer from /progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One named fault with its evidence. `since` is seconds since the epoch."""
+
+    rule: Rule
+    status: FindingStatus
+    severity: Severity
+    evidence: str  # a sentence with the numbers that convinced us
+    action: Action = Action.NONE
+    remedy: str = ""
+    step: int | None = None
+    rank: int | None = None
+    since: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class RankRow:
+    """One rank as its supervisor sees it. `phase_age` in seconds."""
+
+    rank: int
+    node_rank: int
+    step: int | None = None
+    phase: Phase = Phase.STARTING
+    phase_age: float = 0.0
+    registered: bool = False  # it called the reporter at least once
+    exit_code: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """The answer of `/progress`. `version` = `<attempt>.<n>`; n grows with every change worth a look.
+
+    `losses` holds last reported values per component and may hold NaN (a string in JSON).
+    """
+
+    version: str
+    attempt: int
+    phase: Phase = Phase.STARTING
+    phase_since: float = 0.0  # epoch seconds
+    done: bool = False
+    running: bool = False  # every rank reported a step, or stdout showed one
+    source: str = ""  # Reporter | Stdout | "" (nothing yet)
+    step: int | None = None
+    total_steps: int | None = None
+    loss: float | None = None
+    losses: dict[str, float] = dataclasses.field(default_factory=dict)
+    gradient_norm: float | None = None
+    learning_rate: float | None = None
+    audio_seconds_per_second: float | None = None
+    step_seconds: float | None = None
+    data_wait_ratio: float | None = None
+    eta_seconds: float | None = None
+    samples_skipped: dict[str, int] = dataclasses.field(default_factory=dict)
+    non_finite_steps: int = 0
+    updates: int = 0
+    rollbacks: int = 0
+    discarded_steps: int = 0
+    resumed_from_step: int | None = None
+    last_checkpoint_step: int | None = None
+    last_confirmed_checkpoint_step: int | None = None
+    evaluation: dict[str, float] = dataclasses.field(default_factory=dict)
+    device: str = ""
+    verdict: Verdict = Verdict.UNKNOWN
+    findings: list[Finding] = dataclasses.field(default_factory=list)
+    ranks: list[RankRow] = dataclasses.field(default_factory=list)
+    updated_at: float = 0.0  # epoch seconds of the newest sample
+
+
+SEVERITY_ORDER = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
+
+
+def verdict_of(findings: list[Finding], *, sampled: bool) -> Verdict:
+    """Join findings into one word. Without a sample there is no Healthy; telemetry rules read Unknown."""
+    active = [f for f in findings if f.status is FindingStatus.ACTIVE]
+    blind = {Rule.TELEMETRY_MISSING, Rule.TELEMETRY_STALE, Rule.TELEMETRY_UNREACHABLE}
+    if any(f.severity is Severity.CRITICAL for f in active):
+        return Verdict.CRITICAL
+    if not sampled or any(f.rule in blind for f in active):
+        return Verdict.UNKNOWN
+    if any(f.severity is Severity.WARNING for f in active):
+        return Verdict.WARNING
+    return Verdict.HEALTHY

@@ -1,0 +1,60 @@
+"""Condition types, reasons and event reasons. Written by the operator's status code, read by people and tools."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Condition(str, enum.Enum):
+    """Types of `status.conditions`, in the order they are shown."""
+
+    ACCEPTED = "Accepted"
+    RUNNING = "Running"
+    RESTARTING = "Restarting"
+    SUSPENDED = "Suspended"
+    HEALTHY = "Healthy"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+
+class State(str, enum.Enum):
+    """`status.state`: derived from the conditions for people; never an input."""
+
+    PENDING = "Pending"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    RESTARTING = "Restarting"
+    SUSPENDING = "Suspending"
+    SUSPENDED = "Suspended"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+
+class Reason(str, enum.Enum):
+    """Reasons of conditions and Kubernetes Events. Exit causes (outcome.Cause) and health rules are used too."""
+
+    SPEC_VALID = "SpecValid"
+    INVALID_SPEC = "InvalidSpec"
+    IMMUTABLE_FIELD = "ImmutableField"
+    MANAGED_ELSEWHERE = "ManagedElsewhere"
+    ATTEMPT_STARTED = "AttemptStarted"
+    TRAINING_STARTED = "TrainingStarted"
+    RESUMED_FROM_CHECKPOINT = "ResumedFromCheckpoint"
+    ATTEMPT_FAILED = "AttemptFailed"
+    ATTEMPT_INTERRUPTED = "AttemptInterrupted"
+    GANG_RESTART = "GangRestart"
+    SUSPENDING = "Suspending"
+    SUSPENDED = "Suspended"
+    RESUMED = "Resumed"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    RESTART_BUDGET_SPENT = "RestartBudgetSpent"
+    SAME_CAUSE = "SameCauseAgain"
+    NO_CONFIRMED_CHECKPOINT = "NoConfirmedCheckpoint"
+    CRITICAL_FINDING = "CriticalFinding"
+    TRAINING_SUCCEEDED = "TrainingSucceeded"
+    ALL_RULES_QUIET = "AllRulesQuiet"
+    NO_TELEMETRY = "NoTelemetry"
+    HEALTH_OFF = "HealthOff"
+    POD_CREATED = "PodCreated"
+    POD_DELETED = "PodDeleted"
+    NAME_TAKEN = "NameTaken"

@@ -1,0 +1,137 @@
+"""The run config: one immutable document per attempt, the same for all pods of it.
+
+Built by the operator (`resources.config_map`) from an accepted job, read by launcher and trainer from the path
+in SPEECHTRAIN_RUN_CONFIG. A pod takes its own index from PET_NODE_RANK.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+from typing import Any
+
+from speech_contract.codec import camel
+from speech_contract.recipes import RecipeSpec
+from speech_contract.thresholds import Thresholds
+
+FORBID: dict[str, Any] = {"extra": "forbid", "alias_generator": camel, "populate_by_name": True}
+
+
+class Precision(str, enum.Enum):
+    """BF16 = bf16 autocast over fp32 master weights."""
+
+    FP32 = "FP32"
+    BF16 = "BF16"
+
+
+class Device(str, enum.Enum):
+    """Auto means CUDA on a cluster that was asked for GPUs; CPU is never chosen in silence there."""
+
+    AUTO = "Auto"
+    CUDA = "CUDA"
+    CPU = "CPU"
+
+
+class ResumeFrom(str, enum.Enum):
+    """Newest (not quarantined) after an interruption, Confirmed after a health failure."""
+
+    NEWEST = "Newest"
+    CONFIRMED = "Confirmed"
+
+
+class ResumePolicy(str, enum.Enum):
+    """`checkpoint.resume`: Auto continues what lies in the run directory; Never refuses a used one."""
+
+    AUTO = "Auto"
+    NEVER = "Never"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """One JSONL manifest."""
+
+    __pydantic_config__ = FORBID
+    manifest: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """`spec.data`."""
+
+    __pydantic_config__ = FORBID
+    train: DataSet
+    validation: DataSet | None = None
+    max_samples: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """`spec.training`. `global_batch_size` None = the preset's."""
+
+    __pydantic_config__ = FORBID
+    max_steps: int = 1000
+    global_batch_size: int | None = None
+    seed: int = 0
+    precision: Precision = Precision.FP32
+    device: Device = Device.AUTO
+    log_every_steps: int | None = None  # None = the preset's (Debug 1, Base 10)
+    evaluate_every_steps: int = 0  # 0 = only at the end
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """`spec.checkpoint`. `uri` is the run directory."""
+
+    __pydantic_config__ = FORBID
+    uri: str
+    every_steps: int = 500
+    keep_last: int = 3
+    resume: ResumePolicy = ResumePolicy.AUTO
+    ephemeral: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class StrategicLogging:
+    """`spec.strategicLogging`."""
+
+    __pydantic_config__ = FORBID
+    enabled: bool = True
+    every_steps: int = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything an attempt's processes need to know of the job. `run_dir` is `checkpoint.uri` made local."""
+
+    namespace: str
+    name: str
+    uid: str
+    attempt: int
+    token: str  # keeps strays out; no secret
+    num_nodes: int
+    ranks_per_node: int
+    master_address: str
+    master_port: int
+    supervisor_addresses: list[str]  # host:port of every pod's supervisor, by node rank
+    run_dir: str
+    recipe: RecipeSpec
+    training: Training
+    checkpoint: Checkpoint
+    data: Data | None = None  # custom recipes may have none
+    resume_from: ResumeFrom = ResumeFrom.NEWEST
+    health: Thresholds = dataclasses.field(default_factory=Thresholds)
+    strategic_logging: StrategicLogging = dataclasses.field(default_factory=StrategicLogging)
+    grace_seconds: int = 120  # SIGTERM to SIGKILL
+    omp_threads: int = 1
+    accelerator: str = ""  # for the message when torch sees none
+
+    @property
+    def world_size(self) -> int:
+        """All ranks of the job."""
+        return self.num_nodes * self.ranks_per_node
+
+
+def attempt_token(uid: str, attempt: int) -> str:
+    """First 32 hex digits of SHA-256 of `<uid>/<attempt>`."""
+    return hashlib.sha256(f"{uid}/{attempt}".encode()).hexdigest()[:32]

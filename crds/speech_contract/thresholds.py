@@ -1,0 +1,186 @@
+"""Thresholds of the health rules: `spec.health`, with defaults. Read by speech_health, carried by the run config.
+
+Ratios are strings, as every non-integer in the API ("0.01"): a float's text form differs between writers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+from typing import Any
+
+from speech_contract.codec import camel
+from speech_contract.errors import ContractError
+
+_FORBID: dict[str, Any] = {"extra": "forbid", "alias_generator": camel, "populate_by_name": True}
+
+
+class HealthMode(str, enum.Enum):
+    """Enforce acts; Notify judges and says what it would have done; Off does not judge."""
+
+    ENFORCE = "Enforce"
+    NOTIFY = "Notify"
+    OFF = "Off"
+
+
+class OnExceeded(str, enum.Enum):
+    """What a rule does when its threshold is passed. Rollback is for nonFinite alone."""
+
+    WARN = "Warn"
+    ROLLBACK = "Rollback"
+    RESTART = "Restart"
+    STOP = "Stop"
+
+
+def check_number(
+    field: str, value: str, *, above: float | None = None, most: float | None = None
+) -> float:
+    """Parse a number that travels as a string. Raises ContractError outside (above, most]."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise ContractError(
+            field, value, "is no number", 'write a number as a string, as in "0.01"'
+        ) from error
+    if not math.isfinite(number):
+        raise ContractError(field, value, "is not finite", "write a finite number")
+    if above is not None and number <= above:
+        raise ContractError(
+            field, value, f"is not above {above:g}", f"write a number above {above:g}"
+        )
+    if most is not None and number > most:
+        raise ContractError(
+            field, value, f"is above {most:g}", f"write a number of at most {most:g}"
+        )
+    return number
+
+
+def _at_least(owner: object, minimum: int, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        if value < minimum:
+            rule = f"is below {minimum}"
+            raise ContractError(
+                camel(name), value, rule, f"write a whole number of at least {minimum}"
+            )
+
+
+def _only(owner: Any, *allowed: OnExceeded) -> None:
+    if owner.on_exceeded not in allowed:
+        choices = ", ".join(choice.value for choice in allowed)
+        value = owner.on_exceeded.value
+        raise ContractError(
+            "onExceeded", value, "is no action of this rule", f"use one of {choices}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class NonFinite:
+    """Loss component or gradient norm not finite. `skip_budget` bad steps in a row, or one per cent of
+    `window_steps` when that is more, are gated off; beyond it the run rolls back."""
+
+    __pydantic_config__ = _FORBID
+    skip_budget: int = 3
+    window_steps: int = 200
+    confirm_steps: int = 100  # finite steps after a save until the checkpoint counts as confirmed
+    max_rollbacks: int = 2
+    on_exceeded: OnExceeded = OnExceeded.ROLLBACK
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "skip_budget", "max_rollbacks")
+        _at_least(self, 1, "window_steps", "confirm_steps")
+        _only(self, OnExceeded.WARN, OnExceeded.ROLLBACK, OnExceeded.STOP)
+
+
+@dataclasses.dataclass(frozen=True)
+class ZeroLoss:
+    """Loss exactly 0 in `for_steps` reports that carry a loss, while steps advance."""
+
+    __pydantic_config__ = _FORBID
+    for_steps: int = 20
+    on_exceeded: OnExceeded = OnExceeded.STOP
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "for_steps")
+        _only(self, OnExceeded.WARN, OnExceeded.STOP)
+
+
+@dataclasses.dataclass(frozen=True)
+class NoGradient:
+    """Gradient norm exactly 0 for `for_updates` reports with lr > 0, or a module without gradient in all of
+    the first `first_steps` steps."""
+
+    __pydantic_config__ = _FORBID
+    for_updates: int = 2
+    first_steps: int = 3
+    on_exceeded: OnExceeded = OnExceeded.STOP
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "for_updates", "first_steps")
+        _only(self, OnExceeded.WARN, OnExceeded.STOP)
+
+
+@dataclasses.dataclass(frozen=True)
+class SkippedSamples:
+    """Share of samples that the loader had to replace, over the last `window_samples`; and in a row at start."""
+
+    __pydantic_config__ = _FORBID
+    warn_ratio: str = "0.01"
+    max_ratio: str = "0.05"
+    window_samples: int = 1000
+    in_a_row_at_start: int = 8
+    on_exceeded: OnExceeded = OnExceeded.STOP
+
+    def __post_init__(self) -> None:
+        warn = check_number("warnRatio", self.warn_ratio, above=0.0, most=1.0)
+        top = check_number("maxRatio", self.max_ratio, above=0.0, most=1.0)
+        if warn > top:
+            raise ContractError(
+                "warnRatio", self.warn_ratio, "is above maxRatio", "write warnRatio ≤ maxRatio"
+            )
+        _at_least(self, 1, "window_samples", "in_a_row_at_start")
+        _only(self, OnExceeded.WARN, OnExceeded.STOP)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stall:
+    """No step for max(`step_multiplier` × learned step time, `floor_seconds`); start-up has its own budget."""
+
+    __pydantic_config__ = _FORBID
+    step_multiplier: int = 3
+    floor_seconds: int = 60
+    startup_seconds: int = 1800
+    on_exceeded: OnExceeded = OnExceeded.RESTART
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "step_multiplier", "floor_seconds", "startup_seconds")
+        _only(self, OnExceeded.WARN, OnExceeded.RESTART, OnExceeded.STOP)
+
+
+@dataclasses.dataclass(frozen=True)
+class Telemetry:
+    """No sample at all for `missing_seconds`; registered ranks whose samples stop for `stale_seconds`."""
+
+    __pydantic_config__ = _FORBID
+    missing_seconds: int = 300
+    stale_seconds: int = 120
+    on_exceeded: OnExceeded = OnExceeded.WARN
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "missing_seconds", "stale_seconds")
+        _only(self, OnExceeded.WARN)
+
+
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+    """`spec.health`."""
+
+    __pydantic_config__ = _FORBID
+    mode: HealthMode = HealthMode.ENFORCE
+    non_finite: NonFinite = dataclasses.field(default_factory=NonFinite)
+    zero_loss: ZeroLoss = dataclasses.field(default_factory=ZeroLoss)
+    no_gradient: NoGradient = dataclasses.field(default_factory=NoGradient)
+    skipped_samples: SkippedSamples = dataclasses.field(default_factory=SkippedSamples)
+    stall: Stall = dataclasses.field(default_factory=Stall)
+    telemetry: Telemetry = dataclasses.field(default_factory=Telemetry)

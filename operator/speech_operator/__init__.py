@@ -1,0 +1,1 @@
+"""The operator: turns SpeechTrainingJobs into pods, and facts about pods into status."""

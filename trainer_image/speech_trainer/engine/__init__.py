@@ -1,0 +1,1 @@
+"""The engine: the loop, the gate, checkpoints, roll-back. It knows no recipe."""

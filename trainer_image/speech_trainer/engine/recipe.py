@@ -1,0 +1,181 @@
+"""What a recipe is to the engine: it builds, steps, evaluates and exports; the engine owns everything else.
+
+Implemented by each package below `speech_trainer.recipes`; called by `engine.loop` and nobody else.
+
+The path of a step (DESIGN section 5): the engine calls `train_step`, which runs every forward **and** backward
+and steps no optimizer; the engine then takes the norms, clips, agrees with the other ranks on one gate and
+steps every optimizer under it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from speech_contract.run_config import RunConfig
+from torch import Tensor, nn
+
+Losses = Mapping[
+    str, Tensor
+]  # flat `group/name` → detached scalar on the device; "total" is the headline
+
+
+@dataclasses.dataclass(frozen=True)
+class RecipeContext:
+    """What a recipe may know when it builds. `run_dir` is the run directory (checkpoint.uri)."""
+
+    config: RunConfig
+    device: torch.device
+    rank: int
+    world_size: int
+    run_dir: Path
+
+
+@dataclasses.dataclass
+class OptimizerPlan:
+    """One optimizer with the modules it updates.
+
+    `modules` maps the name used in findings ("text_encoder") to the module; together they hold every parameter
+    of `optimizer`. `active_from`: first step at which this part trains (a discriminator that starts late); before
+    it the engine neither steps the optimizer nor expects gradients. `clip_norm` None = do not clip.
+    """
+
+    optimizer: (
+        torch.optim.Optimizer
+    )  # fused AdamW or another that honours `found_inf`; others are refused
+    modules: dict[str, nn.Module]
+    schedule: torch.optim.lr_scheduler.LRScheduler | None = (
+        None  # stepped once per committed update
+    )
+    clip_norm: float | None = None
+    active_from: int = 1
+
+
+@dataclasses.dataclass
+class Built:
+    """Everything the engine has to carry, gate, save and restore.
+
+    `models`: what DDP wraps; when the world is larger than 1 the engine replaces the entries by their wrapped
+    form before the first step, so a recipe reads them from here at each step and uses `unwrap` for a forward
+    whose parameters are frozen for the moment. `optimizers`: by name, the first is the main one (its learning
+    rate is reported). `staged`: buffers that change in forward (EMA codebooks, k-means, running statistics): the
+    engine keeps a copy from before the step and commits by `torch.where(gate, old, new)`. `ema`: shadow weights
+    (name → tensor), committed the same way and moved by the recipe in `after_update`.
+    """
+
+    models: dict[str, nn.Module]
+    optimizers: dict[str, OptimizerPlan]
+    staged: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+
+
+class Batch(Protocol):
+    """One rank's batch. `weight` 0 = an empty batch (every sample was bad): its losses must be multiplied by 0."""
+
+    weight: float
+    samples: int
+    audio_seconds: float
+
+    def to(self, device: torch.device) -> Batch:
+        """Move to the device, non-blocking."""
+        ...
+
+
+class DataStream(Protocol):
+    """The training data as a resumable stream of batches, the same global order for every world size."""
+
+    def next_batch(self) -> Batch:
+        """The next batch of this rank. Never ends: epochs follow each other."""
+        ...
+
+    @property
+    def position(self) -> int:
+        """Global sampler position: samples drawn so far over all ranks and epochs."""
+        ...
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Cumulative number of replaced samples on this rank, by reason (`metrics.SKIP_REASONS`)."""
+        ...
+
+    def skip(self, windows: Sequence[tuple[int, int]]) -> None:
+        """Pass over these windows [first, last) of global positions from now on."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON values: where the stream is. The same on every rank."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`, exactly."""
+        ...
+
+    def close(self) -> None:
+        """Stop workers."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """One section of a strategic log: a title and a tree of facts (str, int, float, list, dict)."""
+
+    title: str
+    facts: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Held-out scores. `baselines` are the trivial scores a useful model must beat (same keys as in `scores`)."""
+
+    scores: Mapping[str, float]
+    baselines: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    samples: tuple[Path, ...] = ()
+
+
+class Recipe(Protocol):
+    """One way to train. An instance belongs to one rank and one attempt."""
+
+    name: str
+
+    def effective_config(self) -> dict[str, Any]:
+        """The preset with every override applied, as JSON; written to config.json by rank 0."""
+        ...
+
+    def build(self) -> Built:
+        """Models on the device, optimizers, schedules. Called once, after the process group is up."""
+        ...
+
+    def data(self) -> DataStream:
+        """The training stream. Raises errors.DataError with line, field, value and remedy."""
+        ...
+
+    def train_step(self, built: Built, batch: Batch, step: int) -> Losses:
+        """Every forward and backward of one step; gradients are left in place, no optimizer is stepped.
+
+        Never synchronises with the host: no `.item()`, no printing of tensors.
+        """
+        ...
+
+    def after_update(self, built: Built, step: int, gate: Tensor) -> None:
+        """Move EMA weights after the optimizers stepped; `gate` is True on the device when the step was bad."""
+        ...
+
+    def evaluate(self, built: Built, step: int) -> Evaluation:
+        """Held-out scores with their trivial baselines; called on rank 0 only, with no collectives inside."""
+        ...
+
+    def strategic_sections(self, built: Built, batch: Batch, step: int) -> list[Section]:
+        """What went in and what came out, for this batch; rank 0 only, outside the step. RNG is restored after."""
+        ...
+
+    def export(self, built: Built, directory: Path) -> None:
+        """Write the inference artifact (safetensors + config) into `directory`; rank 0 only."""
+        ...
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model below a DDP wrapper."""
+    inner = getattr(model, "module", model)
+    return inner if isinstance(inner, nn.Module) else model
