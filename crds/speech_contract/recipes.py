@@ -7,7 +7,7 @@ import enum
 from typing import Any
 
 from speech_contract.codec import camel
-from speech_contract.thresholds import check_number
+from speech_contract.thresholds import check_at_least, check_number
 
 FORBID: dict[str, Any] = {"extra": "forbid", "alias_generator": camel, "populate_by_name": True}
 
@@ -50,6 +50,7 @@ class VitsRecipe:
             value = getattr(self, name)
             if value is not None:
                 check_number(camel(name), value, above=0.0)
+        check_at_least(self, 0, "adversarial_start_step")
 
 
 @dataclasses.dataclass(frozen=True)

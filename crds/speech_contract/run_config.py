@@ -13,7 +13,7 @@ from typing import Any
 
 from speech_contract.codec import camel
 from speech_contract.recipes import RecipeSpec
-from speech_contract.thresholds import Thresholds
+from speech_contract.thresholds import Thresholds, check_at_least
 
 FORBID: dict[str, Any] = {"extra": "forbid", "alias_generator": camel, "populate_by_name": True}
 
@@ -64,6 +64,9 @@ class Data:
     validation: DataSet | None = None
     max_samples: int | None = None
 
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "max_samples")
+
 
 @dataclasses.dataclass(frozen=True)
 class Training:
@@ -78,6 +81,10 @@ class Training:
     log_every_steps: int | None = None  # None = the preset's (Debug 1, Base 10)
     evaluate_every_steps: int = 0  # 0 = only at the end
 
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "max_steps", "global_batch_size", "log_every_steps")
+        check_at_least(self, 0, "seed", "evaluate_every_steps")
+
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
@@ -90,6 +97,9 @@ class Checkpoint:
     resume: ResumePolicy = ResumePolicy.AUTO
     ephemeral: bool = False
 
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "every_steps", "keep_last")
+
 
 @dataclasses.dataclass(frozen=True)
 class StrategicLogging:
@@ -98,6 +108,9 @@ class StrategicLogging:
     __pydantic_config__ = FORBID
     enabled: bool = True
     every_steps: int = 100
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "every_steps")
 
 
 @dataclasses.dataclass(frozen=True)

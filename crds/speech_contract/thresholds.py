@@ -56,10 +56,11 @@ def check_number(
     return number
 
 
-def _at_least(owner: object, minimum: int, *names: str) -> None:
+def check_at_least(owner: object, minimum: int, *names: str) -> None:
+    """Hold whole numbers of a dataclass to a minimum; None means unset. Raises ContractError."""
     for name in names:
         value = getattr(owner, name)
-        if value < minimum:
+        if value is not None and value < minimum:
             rule = f"is below {minimum}"
             raise ContractError(
                 camel(name), value, rule, f"write a whole number of at least {minimum}"
@@ -88,8 +89,8 @@ class NonFinite:
     on_exceeded: OnExceeded = OnExceeded.ROLLBACK
 
     def __post_init__(self) -> None:
-        _at_least(self, 0, "skip_budget", "max_rollbacks")
-        _at_least(self, 1, "window_steps", "confirm_steps")
+        check_at_least(self, 0, "skip_budget", "max_rollbacks")
+        check_at_least(self, 1, "window_steps", "confirm_steps")
         _only(self, OnExceeded.WARN, OnExceeded.ROLLBACK, OnExceeded.STOP)
 
 
@@ -102,7 +103,7 @@ class ZeroLoss:
     on_exceeded: OnExceeded = OnExceeded.STOP
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "for_steps")
+        check_at_least(self, 1, "for_steps")
         _only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
@@ -117,7 +118,7 @@ class NoGradient:
     on_exceeded: OnExceeded = OnExceeded.STOP
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "for_updates", "first_steps")
+        check_at_least(self, 1, "for_updates", "first_steps")
         _only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
@@ -139,7 +140,7 @@ class SkippedSamples:
             raise ContractError(
                 "warnRatio", self.warn_ratio, "is above maxRatio", "write warnRatio ≤ maxRatio"
             )
-        _at_least(self, 1, "window_samples", "in_a_row_at_start")
+        check_at_least(self, 1, "window_samples", "in_a_row_at_start")
         _only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
@@ -154,7 +155,7 @@ class Stall:
     on_exceeded: OnExceeded = OnExceeded.RESTART
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "step_multiplier", "floor_seconds", "startup_seconds")
+        check_at_least(self, 1, "step_multiplier", "floor_seconds", "startup_seconds")
         _only(self, OnExceeded.WARN, OnExceeded.RESTART, OnExceeded.STOP)
 
 
@@ -168,7 +169,7 @@ class Telemetry:
     on_exceeded: OnExceeded = OnExceeded.WARN
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "missing_seconds", "stale_seconds")
+        check_at_least(self, 1, "missing_seconds", "stale_seconds")
         _only(self, OnExceeded.WARN)
 
 
