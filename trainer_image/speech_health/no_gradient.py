@@ -62,7 +62,9 @@ class NoGradient(Detector):
             taken = stream.newest_step - (stream.first_step or 0) + 1
             idle = stream.updates == 0 and taken >= self._limits.for_updates
             if exit_code == 0 and idle and stream.newest_step > 0:
-                evidence = f"{stream.newest_step} steps and 0 optimizer updates at the end of the run"
+                evidence = (
+                    f"{stream.newest_step} steps and 0 optimizer updates at the end of the run"
+                )
                 self._convict(evidence, stream.newest_step, rank)
 
     def _feed_norm(self, stream: _Stream, sample: StepSample, norm: float) -> None:
@@ -76,7 +78,11 @@ class NoGradient(Detector):
             return
         stream.zeros, stream.last_step = stream.zeros + 1, sample.step
         if stream.zeros >= self._limits.for_updates:
-            rate = "" if sample.learning_rate is None else f" at learning rate {sample.learning_rate:g}"
+            rate = (
+                ""
+                if sample.learning_rate is None
+                else f" at learning rate {sample.learning_rate:g}"
+            )
             evidence = (
                 f"gradient norm exactly 0 in {stream.zeros} report(s) in a row up to step "
                 f"{sample.step}{rate}, threshold {self._limits.for_updates}"

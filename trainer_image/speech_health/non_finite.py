@@ -107,14 +107,18 @@ class NonFinite(Detector):
     def finish(self, now: float, exit_code: int) -> None:
         """Exit 40 is the engine's own verdict; a run that ends on NaN has not completed."""
         if exit_code == EXIT_NON_FINITE:
-            evidence = self.finding.evidence if self.finding and self.active else "no report shows it"
+            evidence = (
+                self.finding.evidence if self.finding and self.active else "no report shows it"
+            )
             evidence = f"the trainer ended with exit code {exit_code}: {evidence}"
             self._warn(evidence, severity=Severity.CRITICAL, action=Action.STOPPED)
             return
         ends_bad = [s for s in self._streams.values() if s.streak and not s.gated]
         if exit_code == 0 and ends_bad and self.finding is not None:
             worst = max(ends_bad, key=lambda stream: stream.streak)
-            evidence = f"the run ended on {worst.streak} non-finite report(s): {self.finding.evidence}"
+            evidence = (
+                f"the run ended on {worst.streak} non-finite report(s): {self.finding.evidence}"
+            )
             self._stop(evidence, worst.last_step, self.finding.rank)
 
     def _bad_now(self, stream: _Stream, sample: StepSample) -> bool:
@@ -190,7 +194,10 @@ class NonFinite(Detector):
             return  # another rank told already
         evidence = f"roll-back {stream.rollbacks} of at most {self._limits.max_rollbacks}: {before}"
         self._warn(
-            evidence, action=Action.ROLLED_BACK, step=sample.bad_step or sample.step, rank=sample.rank
+            evidence,
+            action=Action.ROLLED_BACK,
+            step=sample.bad_step or sample.step,
+            rank=sample.rank,
         )
 
     def _perhaps_heal(self, sample: StepSample) -> None:

@@ -44,8 +44,7 @@ class RankPace:
         """Take a report."""
         if self.last_sample is None:
             self.first_step_after = sample.now - started
-        if sample.source is Source.REPORTER or self.source is None:
-            self.source, self.gated = sample.source, sample.gated
+        self.source, self.gated = sample.source, sample.gated
         self.last_sample = sample.now
         if sample.source is Source.REPORTER and sample.step == self.step:
             return
@@ -105,7 +104,10 @@ class Pace:
     def feed(self, sample: StepSample) -> None:
         """Learn from a report."""
         self.sampled = True
-        self.of(sample.rank).hear(sample, self.started)
+        pace = self.of(sample.rank)
+        if sample.source is Source.STDOUT and pace.source is Source.REPORTER:
+            return  # its own reporter is the better clock
+        pace.hear(sample, self.started)
 
     def tick(self, now: float, ranks: Sequence[RankRow]) -> None:
         """Learn from the phase stamps of the ranks that registered and live."""

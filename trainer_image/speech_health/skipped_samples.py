@@ -58,7 +58,11 @@ class SkippedSamples(Detector):
         """A run shorter than the window gets its real ratio, as a warning: it has completed."""
         trained, skipped = self._totals()
         asked = trained + skipped
-        if exit_code != 0 or self.active or not FEWEST_AT_EXIT <= asked < self._limits.window_samples:
+        if (
+            exit_code != 0
+            or self.active
+            or not FEWEST_AT_EXIT <= asked < self._limits.window_samples
+        ):
             return
         if skipped / asked > self._warn_ratio:
             self._warn(self._sentence(skipped, asked, skipped / asked))

@@ -8,7 +8,7 @@ from speech_contract import thresholds
 from speech_contract.progress import RankRow, Rule
 from speech_contract.thresholds import HealthMode
 from speech_health.detector import Detector
-from speech_health.pace import Pace
+from speech_health.pace import STAMP_JITTER, Pace
 
 GAPS = 3  # a rank that reports every 100 s is not stale after 120
 
@@ -82,6 +82,6 @@ class TelemetryStale(Detector):
         if pace is None or pace.last_sample is None or pace.training_since is None:
             return None
         silent = now - max(pace.last_sample, pace.training_since)
-        moves = pace.stamp is not None and pace.stamp > pace.last_sample
+        moves = pace.stamp is not None and pace.stamp > pace.last_sample + STAMP_JITTER
         limit = max(float(self._limits.stale_seconds), GAPS * pace.learned_gap)
         return silent if moves and silent >= limit else None
