@@ -179,9 +179,7 @@ def test_warning_heals_when_the_ranks_move_again(
     assert run.monitor.verdict is Verdict.HEALTHY
 
 
-def test_notify_would_have_restarted(
-    run_with: Callable[..., Any], row: Callable[..., Any]
-) -> None:
+def test_notify_would_have_restarted(run_with: Callable[..., Any], row: Callable[..., Any]) -> None:
     run = run_with(mode=HealthMode.NOTIFY)
     train(run, row, 5)
     run.tick(100.0, row(step=5, phase_age=100.0))

@@ -27,9 +27,7 @@ def test_missing_after_the_threshold_until_the_first_sample(
     assert run.monitor.verdict is Verdict.HEALTHY
 
 
-def test_a_rank_that_says_it_is_starting_is_not_missing(
-    run: Any, row: Callable[..., Any]
-) -> None:
+def test_a_rank_that_says_it_is_starting_is_not_missing(run: Any, row: Callable[..., Any]) -> None:
     run.tick(1.0, row(phase=Phase.DATA))
     run.tick(1000.0, row(phase=Phase.DATA, phase_age=1000.0))
     assert run.rules == []
@@ -48,9 +46,7 @@ def test_a_crash_without_a_sample_is_only_a_crash(run: Any) -> None:
     assert run.rules == []
 
 
-def test_stale_when_the_stamp_moves_and_samples_stopped(
-    run: Any, row: Callable[..., Any]
-) -> None:
+def test_stale_when_the_stamp_moves_and_samples_stopped(run: Any, row: Callable[..., Any]) -> None:
     for step in range(1, 11):
         run.step(step, gated=True)
         run.tick(0.0, row(step=step))
