@@ -208,3 +208,10 @@ def test_a_disguised_nan_never_counts_as_a_zero_loss(run_with: Callable[..., Any
     run.monitor.finish(run.now, 0)
     assert run.monitor.decision is None
     assert run.rules == [Rule.NON_FINITE]
+
+
+def test_a_bar_drawn_again_is_the_same_bad_step(run: Any) -> None:
+    for step in (1, 1, 1, 2, 2, 2):
+        run.say(step, loss=NAN)
+    assert "2 non-finite" in found(run).evidence
+    assert run.monitor.decision is None
