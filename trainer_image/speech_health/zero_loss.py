@@ -1,0 +1,21 @@
+"""Rule ZeroLoss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from speech_contract import thresholds
+from speech_contract.progress import Rule
+from speech_health.detector import Detector
+
+
+class ZeroLoss(Detector):
+    """See DESIGN section 6."""
+
+    rule = Rule.ZERO_LOSS
+
+    def __init__(
+        self, limits: thresholds.ZeroLoss, mode: thresholds.HealthMode, wall: Callable[[], float]
+    ) -> None:
+        super().__init__(mode, wall)
+        self._limits = limits
