@@ -57,7 +57,9 @@ class StepSample:
         """The component that `headline` reads."""
         if not self.losses:
             return None
-        return next((name for name in ("total", "loss") if name in self.losses), next(iter(self.losses)))
+        return next(
+            (name for name in ("total", "loss") if name in self.losses), next(iter(self.losses))
+        )
 
     @property
     def bad_loss(self) -> str | None:
