@@ -9,9 +9,9 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -165,12 +165,11 @@ def read_phase(path: Path, now: float) -> tuple[int, Phase, float] | None:
     try:
         data = path.read_bytes()
         step, index, stamped = PHASE_RECORD.unpack(data[: PHASE_RECORD.size])
+        if index < 0:
+            return None
         return step, PHASES[index], max(0.0, now - stamped)
-    except (OSError, IndexError, ValueError, PHASE_ERROR):
+    except (OSError, IndexError, struct.error):
         return None
-
-
-PHASE_ERROR = __import__("struct").error
 
 
 class StackTaker:
@@ -212,12 +211,3 @@ def _rank_and_pid(path: Path) -> tuple[int, int]:
     rank, pid, _ = path.name.removeprefix("rank-").split(".")
     return int(rank), int(pid)
 
-
-def sleep_until(condition: Callable[[], bool], seconds: float, step: float = 0.05) -> bool:
-    """Wait for something outside; True when it came. For the few places without a selector."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(step)
-    return True
