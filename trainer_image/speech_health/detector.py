@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 from speech_contract.outcome import EXIT_CODES
 from speech_contract.progress import Action, Finding, FindingStatus, RankRow, Rule, Severity
 from speech_contract.thresholds import HealthMode, OnExceeded
 from speech_health.remedies import REMEDIES
-from speech_health.samples import StepSample
+from speech_health.samples import Source, StepSample
+
+StreamT = TypeVar("StreamT")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +33,7 @@ _ACTED = {OnExceeded.STOP: Action.STOPPED, OnExceeded.RESTART: Action.RESTARTED}
 _WOULD = {OnExceeded.STOP: Action.WOULD_STOP, OnExceeded.RESTART: Action.WOULD_RESTART}
 
 
-class Detector:
+class Detector(Generic[StreamT]):
     """A rule. Subclasses override `feed`, `tick` and `finish` and call the three verbs below."""
 
     rule: Rule
@@ -40,6 +43,7 @@ class Detector:
         self.decision: Decision | None = None
         self._mode = mode
         self._wall = wall
+        self._streams: dict[tuple[Source, int], StreamT] = {}  # what is known per source and rank
 
     def feed(self, sample: StepSample) -> None:
         """Take one report."""
@@ -49,6 +53,11 @@ class Detector:
 
     def finish(self, now: float, exit_code: int) -> None:
         """The ranks ended."""
+
+    def forget_stdout(self) -> None:
+        """The script's own reporter speaks now: what stdout said is superseded."""
+        for key in [key for key in self._streams if key[0] is Source.STDOUT]:
+            del self._streams[key]
 
     @property
     def active(self) -> bool:

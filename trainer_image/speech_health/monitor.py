@@ -6,6 +6,7 @@ Used by the master's supervisor (live) and by replay. Pure: the caller brings bo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from speech_contract.progress import (
     SEVERITY_ORDER,
@@ -48,13 +49,13 @@ class Monitor:
         self._off = mode is HealthMode.OFF
         pace = Pace(started)
         self._pace = pace
-        self._value_rules: tuple[Detector, ...] = (
+        self._value_rules: tuple[Detector[Any], ...] = (
             NonFinite(thresholds.non_finite, mode, wall),
             ZeroLoss(thresholds.zero_loss, mode, wall),
             NoGradient(thresholds.no_gradient, mode, wall),
             SkippedSamples(thresholds.skipped_samples, mode, wall),
         )
-        self._time_rules: tuple[Detector, ...] = (
+        self._time_rules: tuple[Detector[Any], ...] = (
             Stalled(thresholds.stall, mode, wall, pace),
             TelemetryMissing(thresholds.telemetry, mode, wall, pace),
             TelemetryStale(thresholds.telemetry, mode, wall, pace),
@@ -112,7 +113,7 @@ class Monitor:
             detector.finish(now, exit_code)
         self._decide()
 
-    def _detectors(self) -> tuple[Detector, ...]:
+    def _detectors(self) -> tuple[Detector[Any], ...]:
         return self._value_rules + self._time_rules
 
     def _superseded(self, sample: StepSample) -> bool:
@@ -121,6 +122,8 @@ class Monitor:
             return self._reporter_speaks
         if not self._reporter_speaks and (sample.losses is not None or sample.gated):
             self._reporter_speaks = True
+            for detector in self._detectors():
+                detector.forget_stdout()
         return False
 
     def _decide(self) -> None:

@@ -14,7 +14,7 @@ from speech_contract.outcome import EXIT_NOT_LEARNING
 from speech_contract.progress import Rule
 from speech_contract.thresholds import HealthMode
 from speech_health.detector import Detector
-from speech_health.samples import Source, StepSample
+from speech_health.samples import StepSample
 
 
 @dataclasses.dataclass
@@ -31,7 +31,7 @@ class _Stream:
     updates: int | None = None
 
 
-class NoGradient(Detector):
+class NoGradient(Detector[_Stream]):
     """`forUpdates` zero norms with a learning rate above 0; dead modules after `firstSteps` steps."""
 
     rule = Rule.NO_GRADIENT
@@ -41,7 +41,6 @@ class NoGradient(Detector):
     ) -> None:
         super().__init__(mode, wall)
         self._limits = limits
-        self._streams: dict[tuple[Source, int], _Stream] = {}
 
     def feed(self, sample: StepSample) -> None:
         """Count zero norms in a row; narrow down the dead modules over the first steps."""

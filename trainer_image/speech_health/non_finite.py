@@ -17,7 +17,7 @@ from speech_contract.outcome import EXIT_NON_FINITE
 from speech_contract.progress import Action, Rule, Severity
 from speech_contract.thresholds import HealthMode, OnExceeded
 from speech_health.detector import Detector
-from speech_health.samples import Source, StepSample
+from speech_health.samples import StepSample
 
 OVERFLOW_BURST = 20  # 2**16, the usual first scale, is halved to 1 in 16 steps
 
@@ -76,7 +76,7 @@ def _says_finite(sample: StepSample) -> bool:
     return values or sample.non_finite_steps is not None
 
 
-class NonFinite(Detector):
+class NonFinite(Detector[_Stream]):
     """Budget: `skipBudget` bad steps in a row or in the window, or 1 % of the window when that is more."""
 
     rule = Rule.NON_FINITE
@@ -87,7 +87,6 @@ class NonFinite(Detector):
         super().__init__(mode, wall)
         self._limits = limits
         self._budget = max(limits.skip_budget, limits.window_steps // 100)
-        self._streams: dict[tuple[Source, int], _Stream] = {}
 
     def feed(self, sample: StepSample) -> None:
         """Count bad steps from the values and from the rank's own counter; heal when they stay away."""

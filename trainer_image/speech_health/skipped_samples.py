@@ -21,7 +21,7 @@ HEAL_AT = 0.5  # of warnRatio: hysteresis, so that a ratio on the edge does not 
 FEWEST_AT_EXIT = 20  # samples that a run must have asked for to be warned of at its end
 
 
-class SkippedSamples(Detector):
+class SkippedSamples(Detector[None]):
     """Sums the ranks' cumulative counters."""
 
     rule = Rule.SKIPPED_SAMPLES

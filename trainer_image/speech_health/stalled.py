@@ -20,7 +20,7 @@ from speech_health.pace import Pace, RankPace
 PAUSE_FLOORS = 5  # a checkpoint on a slow volume varies more than a step does
 
 
-class Stalled(Detector):
+class Stalled(Detector[None]):
     """Names the laggard (lowest step, then oldest stamp), its phase and the limit."""
 
     rule = Rule.STALLED

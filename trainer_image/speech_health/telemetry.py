@@ -13,7 +13,7 @@ from speech_health.pace import STAMP_JITTER, Pace
 GAPS = 3  # a rank that reports every 100 s is not stale after 120
 
 
-class TelemetryMissing(Detector):
+class TelemetryMissing(Detector[None]):
     """Not one sample within `missingSeconds` of the start, and no rank says that it is still starting."""
 
     rule = Rule.TELEMETRY_MISSING
@@ -44,7 +44,7 @@ class TelemetryMissing(Detector):
             self._warn(f"the run ended after {waited:.0f} s without one report or readable line")
 
 
-class TelemetryStale(Detector):
+class TelemetryStale(Detector[None]):
     """A rank's phase stamp moves on in training, yet its samples stopped."""
 
     rule = Rule.TELEMETRY_STALE

@@ -29,7 +29,7 @@ class _Stream:
     first_zero_step: int = 0
 
 
-class ZeroLoss(Detector):
+class ZeroLoss(Detector[_Stream]):
     """Judges the headline loss: a component may well be zero (a discriminator that starts late)."""
 
     rule = Rule.ZERO_LOSS
@@ -39,7 +39,6 @@ class ZeroLoss(Detector):
     ) -> None:
         super().__init__(mode, wall)
         self._limits = limits
-        self._streams: dict[tuple[Source, int], _Stream] = {}
 
     def feed(self, sample: StepSample) -> None:
         """Count zeros in a row per rank; any other loss on that rank starts over."""
