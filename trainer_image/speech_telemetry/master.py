@@ -12,20 +12,20 @@ from speech_contract.recipes import Copies
 from speech_contract.wire import Datagram, Summary, SummaryReply
 from speech_health.monitor import Decision
 from speech_telemetry import stacks
-from speech_telemetry.handshake import LOST_SECONDS, Master
+from speech_telemetry.handshake import Master
 from speech_telemetry.judge import Judge
 from speech_telemetry.logs import EventLog
 from speech_telemetry.outcome import ENDS_WELL, EXIT_TERMINATED, End, cause, rank_end, rule_of, stopped_code
-from speech_telemetry.pod import Pod, address
+from speech_telemetry.pod import Pod
 from speech_telemetry.ranks import Tee
-from speech_telemetry.server import SupervisorServer
+from speech_telemetry.server import open_server
 from speech_telemetry.stdout import StdoutReader
 from speech_telemetry.supervisor import FAILURE_GRACE, PEER_SECONDS, STACK_SECONDS, Supervisor
 
 METRICS_HOLD = 30.0  # seconds that /metrics stays open after a clean end
 METRICS_SCRAPES = 2
-STARTUP_POLL = 0.5
-ORDER_SECONDS = 6.0  # for a worker to hear an order, obey it and say so
+ORDER_SECONDS = 8.0  # for a worker to hear an order, obey it and say so
+GONE_SECONDS = 4.0  # a living worker says something each second
 
 
 class MasterSupervisor(Supervisor):
@@ -40,10 +40,7 @@ class MasterSupervisor(Supervisor):
         self._readers = {rank: StdoutReader(rank) for rank in pod.ranks}
         self._stdout_rank: int | None = None
         self._last: dict[int, Summary] = {}
-        host, port = address(pod.config.supervisor_addresses[0])
-        self.server = SupervisorServer(
-            host, port, self.board, self.workers, self.judge.exporter.render
-        )
+        self.server = open_server(pod, self.board, self.workers, self.judge.exporter.render)
         self.server.start()
 
     def on_datagram(self, datagram: Datagram) -> None:
@@ -250,7 +247,7 @@ class MasterSupervisor(Supervisor):
         self._await_workers(ORDER_SECONDS)
         for node, summary in self._last.items():
             silence = self.workers.silence(node)
-            if summary.final or silence is None or silence < ORDER_SECONDS - 1:
+            if summary.final or silence is None or silence <= GONE_SECONDS:
                 continue
             rank = summary.ranks[0].rank if summary.ranks else None
             text = f"no word from pod {summary.pod}; then rank {end.rank}: {end.message}"
@@ -271,7 +268,7 @@ class MasterSupervisor(Supervisor):
 
     def _settled(self, node: int) -> bool:
         summary, silence = self._last.get(node), self.workers.silence(node)
-        return (summary is not None and summary.final) or (silence or 0.0) > LOST_SECONDS
+        return (summary is not None and summary.final) or (silence or 0.0) > GONE_SECONDS
 
     def _hear_all(self) -> None:
         for summary in self.workers.take():

@@ -30,6 +30,7 @@ class Pod:
     command: tuple[str, ...]
     copies: Copies
     termination_log: Path | None
+    described: bool = True  # a run config was given
 
     @property
     def is_master(self) -> bool:
@@ -83,6 +84,7 @@ def load_pod(
         command=command,
         copies=Copies.ONE if wrap else copies,
         termination_log=Path(log) if log else None,
+        described=text is not None,
     )
 
 

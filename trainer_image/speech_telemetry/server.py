@@ -6,6 +6,7 @@ Bad clients get a status and a sentence, never a stack trace, and never reach th
 
 from __future__ import annotations
 
+import errno
 import http.server
 import logging
 import math
@@ -21,7 +22,7 @@ from speech_contract.errors import ContractError
 from speech_contract.wire import Summary
 from speech_telemetry.board import Board
 from speech_telemetry.handshake import Join, Master
-from speech_telemetry.pod import LOCAL_HOSTS
+from speech_telemetry.pod import LOCAL_HOSTS, Pod, address
 
 CLIENT_TIMEOUT = 10.0  # seconds for a client to send its request
 BODY_LIMIT = wire.PROGRESS_LIMIT_BYTES
@@ -79,6 +80,22 @@ class SupervisorServer(http.server.ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no event; the default would print a traceback."""
         _LOG.debug("A request failed", exc_info=True)
+
+
+def open_server(
+    pod: Pod, board: Board, master: Master | None, metrics: Callable[[], bytes] | None
+) -> SupervisorServer:
+    """Bind the pod's own address. A run that nobody described takes any free port when the usual one is taken.
+
+    Raises OSError.
+    """
+    host, port = address(pod.config.supervisor_addresses[pod.node_rank])
+    try:
+        return SupervisorServer(host, port, board, master, metrics)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or pod.described or pod.config.num_nodes > 1:
+            raise
+    return SupervisorServer(host, 0, board, master, metrics)
 
 
 def _bind_address(host: str) -> tuple[str, socket.AddressFamily]:

@@ -131,18 +131,14 @@ class Supervisor:
             if code is None or process.rank in self._ended:
                 continue
             self._ended.add(process.rank)
-            failed = code not in ENDS_WELL
+            failed = code not in ENDS_WELL and not process.ended_by_us
             end = self._rank_end(process, code)
             self.log.emit(
                 Event.RANK_ENDED, ERROR if failed else INFO, rank=process.rank, exit_code=code,
                 error=end.message if failed else None,
             )  # fmt: skip
-            if failed and not process.ended_by_us:
+            if failed:
                 self.failures.append(end)
-            self.rank_ended(process)
-
-    def rank_ended(self, process: RankProcess) -> None:
-        """A local rank ended."""
 
     def end_ranks(self, grace: float, *, patience: float = 0.0) -> None:
         """Give the ranks `patience` seconds to end alone, SIGTERM them, and kill what is left after `grace`."""

@@ -22,13 +22,12 @@ from speech_telemetry.outcome import EXIT_TERMINATED, End, cause, stopped_code
 from speech_telemetry.pod import Pod, address
 from speech_telemetry.processes import RankProcess
 from speech_telemetry.ranks import Tee
-from speech_telemetry.server import SupervisorServer
+from speech_telemetry.server import open_server
 from speech_telemetry.state import JobState
 from speech_telemetry.stdout import StdoutReader
 from speech_telemetry.supervisor import FAILURE_GRACE, PEER_SECONDS, Supervisor, phase_of_local
 
 FLUSH_SECONDS = 5.0
-ORDER_WAIT = 4.0  # after a local failure, for the master's order
 
 
 class WorkerSupervisor(Supervisor):
@@ -44,8 +43,7 @@ class WorkerSupervisor(Supervisor):
         self._order: SummaryReply = SummaryReply()
         self._stacks: dict[str, str] = {}
         self._stacks_taken = False
-        own_host, own_port = address(pod.config.supervisor_addresses[pod.node_rank])
-        self.server = SupervisorServer(own_host, own_port, self.board, None, None)
+        self.server = open_server(pod, self.board, None, None)
         self.server.start()
 
     def on_datagram(self, datagram: Datagram) -> None:
@@ -102,7 +100,7 @@ class WorkerSupervisor(Supervisor):
         if self._own_failures():
             return cause(self.failures)
         codes = [process.exit_code for process in self.ranks.processes]
-        if None not in codes:
+        if None not in codes and not self._stacks_taken:  # aborted ones wait for the order
             return End(stopped_code(codes))
         if self.sender.silence > LOST_SECONDS:
             text = f"no answer from the master's supervisor for {LOST_SECONDS:.0f} s"
