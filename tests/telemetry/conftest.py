@@ -56,6 +56,8 @@ class Supervised:
     node_rank: int
     directory: Path
 
+    wait_for = staticmethod(wait_for)
+
     def wait(self, seconds: float = DEADLINE) -> int:
         """Its exit code."""
         return self.process.wait(seconds)
@@ -156,7 +158,9 @@ class Launcher:
             command = (sys.executable, str(SCRIPTS / command[0]), *command[1:])
         path = self.directory / f"run-{node_rank}.json"
         path.write_text(codec.dumps(config))
-        roots = [Path(package.__path__[0]).parent for package in (speech_contract, speech_telemetry)]
+        roots = [
+            Path(package.__path__[0]).parent for package in (speech_contract, speech_telemetry)
+        ]
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(map(str, roots)),

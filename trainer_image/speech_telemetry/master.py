@@ -105,7 +105,8 @@ class MasterSupervisor(Supervisor):
             end = self._failed(end)
         else:
             self._order(end.exit_code, FAILURE_GRACE)
-        self._await_workers(ORDER_SECONDS)
+        if self.ranks.processes:  # else no worker has begun to listen
+            self._await_workers(ORDER_SECONDS)
         self._show_end(end)
         return end
 
