@@ -103,9 +103,7 @@ def gated(run: Any, step: int, **fields: Any) -> None:
 
 def test_gated_steps_are_told_and_the_engine_acts(run: Any) -> None:
     gated(run, 10, loss=1.0, non_finite_steps=0)
-    gated(
-        run, 11, non_finite_steps=1, bad_step=10, bad_component="generator/kl", bad_module="flow"
-    )
+    gated(run, 11, non_finite_steps=1, bad_step=10, bad_component="generator/kl", bad_module="flow")
     finding = found(run)
     assert (finding.severity, finding.action, finding.step) == (
         Severity.WARNING,
