@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 import speech_contract
 import speech_telemetry
 from speech_contract import codec, env, outcome

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from speech_contract.outcome import OUTCOME_LIMIT_BYTES
 from speech_contract.progress import Rule, Verdict
 from speech_contract.recipes import Copies

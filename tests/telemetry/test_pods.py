@@ -6,9 +6,9 @@ import dataclasses
 import signal
 
 import pytest
+
 from speech_contract.progress import Rule
 from speech_contract.thresholds import Stall, Thresholds
-
 
 pytestmark = pytest.mark.e2e
 

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+
 from speech_contract.phases import Phase
 
 pytestmark = pytest.mark.e2e

@@ -27,6 +27,7 @@ class Board:
         self._number = 0
         self._bumped = monotonic()
         self._progress = Progress(version=f"{attempt}.0", attempt=attempt)
+        self._shown_step: int | None = None  # the step of the last version
         self._ready = False
         self._scrapes = 0
 
@@ -56,11 +57,11 @@ class Board:
         self._ready = ready
 
     def publish(self, progress: Progress) -> bool:
-        """Show `progress`; its version is set here. True when a new version began at once (not by step)."""
+        """Show `progress`; its version is set here. True when more than the step changed."""
         now = self._monotonic()
         with self._changed:
             urgent = _weighty(progress) != _weighty(self._progress)
-            moved = progress.step != self._progress.step or self._pending_step(progress)
+            moved = progress.step != self._shown_step
             if urgent or (moved and now - self._bumped >= STEP_INTERVAL):
                 self._number += 1
                 self._bumped = now
@@ -70,12 +71,7 @@ class Board:
             self._progress = dataclasses.replace(progress, version=version)
         return urgent
 
-    _shown_step: int | None = None
-
-    def _pending_step(self, progress: Progress) -> bool:
-        return progress.step != self._shown_step
-
-    def read(self, since: str | None, wait: float) -> str:
+    def read(self, since: str, wait: float) -> str:
         """The document as JSON. Waits for a newer version only when `since` is the current one."""
         with self._changed:
             if self._is_current(since):
@@ -87,7 +83,7 @@ class Board:
             progress = self._progress
         return codec.dumps(progress)
 
-    def _is_current(self, since: str | None) -> bool:
+    def _is_current(self, since: str) -> bool:
         return since == f"{self._attempt}.{self._number}"
 
 

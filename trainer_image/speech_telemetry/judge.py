@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry
+
 from speech_contract.events import Event
 from speech_contract.phases import Phase
 from speech_contract.progress import Finding, FindingStatus, Progress, RankRow, Rule, Verdict
@@ -50,9 +51,7 @@ class Judge:
 
     def start(self) -> None:
         """The ranks start now: every limit counts from here."""
-        self._monitor = Monitor(
-            self._config.health, started=self._monotonic(), wall=self._wall
-        )
+        self._monitor = Monitor(self._config.health, started=self._monotonic(), wall=self._wall)
 
     @property
     def decision(self) -> Decision | None:

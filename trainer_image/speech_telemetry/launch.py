@@ -89,7 +89,9 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         remedy = "mount the run config or correct the path"
-        raise ContractError(env.RUN_CONFIG, str(path), f"can't be read ({error})", remedy) from error
+        raise ContractError(
+            env.RUN_CONFIG, str(path), f"can't be read ({error})", remedy
+        ) from error
 
 
 def _refuse(sentence: str, environ: Mapping[str, str]) -> int:

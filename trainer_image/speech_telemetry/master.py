@@ -15,7 +15,15 @@ from speech_telemetry import stacks
 from speech_telemetry.handshake import Master
 from speech_telemetry.judge import Judge
 from speech_telemetry.logs import EventLog
-from speech_telemetry.outcome import ENDS_WELL, EXIT_TERMINATED, End, cause, rank_end, rule_of, stopped_code
+from speech_telemetry.outcome import (
+    ENDS_WELL,
+    EXIT_TERMINATED,
+    End,
+    cause,
+    rank_end,
+    rule_of,
+    stopped_code,
+)
 from speech_telemetry.pod import Pod
 from speech_telemetry.ranks import Tee
 from speech_telemetry.server import open_server
@@ -208,7 +216,9 @@ class MasterSupervisor(Supervisor):
         self.workers.order(SummaryReply(stacks=True))
         found = self.take_stacks()
         remote = {row.rank for row in rows if row.node_rank != self.pod.node_rank}
-        self.pump_until(lambda: remote <= set(self.workers.stacks()), STACK_SECONDS if remote else 0)
+        self.pump_until(
+            lambda: remote <= set(self.workers.stacks()), STACK_SECONDS if remote else 0
+        )
         found.update(self.workers.stacks())
         late = stacks.laggard(rows, found)
         if late is None:

@@ -12,8 +12,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from speech_contract.outcome import (
-    EXIT_DONE, EXIT_ERROR, EXIT_INTERRUPTED, EXIT_NON_FINITE, EXIT_NOT_LEARNING, EXIT_SKIP_BUDGET, EXIT_STALLED,
-    Outcome, encode, meaning_of,
+    EXIT_DONE,
+    EXIT_ERROR,
+    EXIT_INTERRUPTED,
+    EXIT_NON_FINITE,
+    EXIT_NOT_LEARNING,
+    EXIT_SKIP_BUDGET,
+    EXIT_STALLED,
+    Outcome,
+    encode,
+    meaning_of,
 )  # fmt: skip
 from speech_contract.progress import Finding, FindingStatus, Rule
 

@@ -30,7 +30,9 @@ class RankOutput:
         self._on_line = on_line
         self._pending = b""
         self._in_traceback = False
-        self.error = ""  # the last traceback's last line, else the last line that looks like an error
+        self.error = (
+            ""  # the last traceback's last line, else the last line that looks like an error
+        )
         self.tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
         self.captured: list[str] | None = None  # set to [] to keep every further line
         self.file_error = ""  # why the log file is no longer written
@@ -39,7 +41,7 @@ class RankOutput:
     def _open(self, path: Path) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
+            self._file = open(path, "ab", buffering=0)
         except OSError as error:
             self.file_error = str(error)
 

@@ -56,7 +56,7 @@ class RankProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # so that a rank and its data workers can be ended together
-            preexec_fn=_death_signal(),  # noqa: PLW1509 - see above; it makes two system calls
+            preexec_fn=_death_signal(),
             bufsize=0,
         )
         assert self._process.stdout is not None
@@ -210,4 +210,3 @@ class StackTaker:
 def _rank_and_pid(path: Path) -> tuple[int, int]:
     rank, pid, _ = path.name.removeprefix("rank-").split(".")
     return int(rank), int(pid)
-

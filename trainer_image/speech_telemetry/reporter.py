@@ -84,7 +84,9 @@ class Reporter:
             return
         try:
             self._report(step, loss, grad_norm, learning_rate, skipped)
-        except Exception:  # a foreign object's float() may raise anything; training goes on, counted
+        except (
+            Exception
+        ):  # a foreign object's float() may raise anything; training goes on, counted
             self.dropped += 1
 
     def phase(self, phase: Phase | str) -> None:
@@ -188,7 +190,7 @@ class Reporter:
         path = stack_file(Path(self._address).parent, self.rank, os.getpid())
         partial = path.with_suffix(".partial")
         try:
-            stream = open(partial, "w", encoding="utf-8")  # noqa: SIM115 - lives as long as we do
+            stream = open(partial, "w", encoding="utf-8")
             faulthandler.register(STACK_SIGNAL, file=stream, all_threads=True)
             os.rename(partial, path)  # only now may the supervisor send the signal
         except (OSError, ValueError, RuntimeError):

@@ -68,9 +68,7 @@ class SupervisorServer(http.server.ThreadingHTTPServer):
 
     def start(self) -> None:
         """Serve in a thread of its own."""
-        threading.Thread(
-            target=self.serve_forever, args=(0.5,), name="http", daemon=True
-        ).start()
+        threading.Thread(target=self.serve_forever, args=(0.5,), name="http", daemon=True).start()
 
     def stop(self) -> None:
         """Stop serving and give the port back."""
@@ -112,7 +110,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server_version = "speechtrain"
     sys_version = ""
 
-    def do_GET(self) -> None:  # noqa: N802 - the base class's name
+    def do_GET(self) -> None:
         url = urlsplit(self.path)
         if url.path == wire.PATH_HEALTHZ:
             self._answer(HTTPStatus.OK, "ok\n")
@@ -126,7 +124,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         else:
             self._answer(HTTPStatus.NOT_FOUND, "no such path here\n")
 
-    def do_POST(self) -> None:  # noqa: N802 - the base class's name
+    def do_POST(self) -> None:
         master, path = self.server.master, urlsplit(self.path).path
         if master is None or path not in (wire.PATH_JOIN, wire.PATH_SUMMARY):
             self._answer(HTTPStatus.NOT_FOUND, "no such path here\n")
@@ -159,7 +157,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "not every rank reported a step yet\n")
 
     def _progress(self, query: dict[str, list[str]]) -> None:
-        since = query.get("since", [None])[0]  # type: ignore[list-item]
+        since = query.get("since", [""])[0]
         try:
             wait = float(query.get("wait", ["0"])[0])
         except ValueError:

@@ -128,7 +128,9 @@ class JobState:
         lead = next((row for row in rows if row.rank == self._lead), rows[0])
         return lead.phase
 
-    def progress(self, base: Progress, findings: list[Finding], verdict: Verdict, now: float) -> Progress:
+    def progress(
+        self, base: Progress, findings: list[Finding], verdict: Verdict, now: float
+    ) -> Progress:
         """`base` (version, attempt, phase, done) with everything that the reports said."""
         losses = self.get("losses") or {}
         speeds = self._speeds()
@@ -206,7 +208,7 @@ class JobState:
         total, seconds = self.get("total_steps"), speeds.get("step_seconds")
         if total is None or seconds is None or self.step is None:
             return None
-        return max(0, total - self.step) * seconds
+        return float(max(0, total - self.step) * seconds)
 
     def _skips(self) -> dict[str, int]:
         counts: collections.Counter[str] = collections.Counter()

@@ -208,7 +208,9 @@ class Supervisor:
             self.ranks.start(self._environ)
         except OSError as error:
             command = self.pod.command[0]
-            text = f"trainer.command: {command!r} can't be run ({error.strerror}); correct the command"
+            text = (
+                f"trainer.command: {command!r} can't be run ({error.strerror}); correct the command"
+            )
             return End(EXIT_BAD_CONFIG, text)
         self.log.emit(Event.RANKS_STARTED, ranks=list(self.pod.ranks), command=self.pod.command)
         self.started()

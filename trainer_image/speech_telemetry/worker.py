@@ -15,7 +15,14 @@ from speech_contract.outcome import EXIT_KILLED, Outcome
 from speech_contract.phases import Phase
 from speech_contract.wire import Datagram, RankSummary, Summary, SummaryReply
 from speech_telemetry.handshake import (
-    LOST_SECONDS, RETRY_FIRST, RETRY_LONGEST, Join, JoinReply, Link, LinkError, SummarySender,
+    LOST_SECONDS,
+    RETRY_FIRST,
+    RETRY_LONGEST,
+    Join,
+    JoinReply,
+    Link,
+    LinkError,
+    SummarySender,
 )  # fmt: skip
 from speech_telemetry.logs import EventLog
 from speech_telemetry.outcome import EXIT_TERMINATED, End, cause, stopped_code
