@@ -193,3 +193,9 @@ def launcher(tmp_path: Path) -> Iterator[Launcher]:
     opened = Launcher(tmp_path)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def eventually() -> Callable[..., Any]:
+    """Poll until something holds."""
+    return wait_for

@@ -34,7 +34,8 @@ class EventLog:
         self.lost = 0
 
     def emit(self, event: Event, level: str = INFO, **fields: Any) -> None:
-        """Write one line. Fields override the base fields of the same name; NaN and Inf become strings."""
+        """Write one line. Fields override the base fields of the same name; None leaves a field out."""
+        fields = {name: value for name, value in fields.items() if value is not None}
         head = {"ts": round(self._clock(), 3), "level": level, "event": event.value}
         document = to_document({**head, "msg": MESSAGES[event], **self._base, **fields})
         line = json.dumps(document, ensure_ascii=False, allow_nan=False, default=str)

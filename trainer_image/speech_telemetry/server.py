@@ -68,7 +68,7 @@ class SupervisorServer(http.server.ThreadingHTTPServer):
 
     def start(self) -> None:
         """Serve in a thread of its own."""
-        threading.Thread(target=self.serve_forever, args=(0.5,), name="http", daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.2,), name="http", daemon=True).start()
 
     def stop(self) -> None:
         """Stop serving and give the port back."""
