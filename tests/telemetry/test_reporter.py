@@ -10,7 +10,7 @@ import socket
 
 import pytest
 
-from speech_contract import env
+from speech_contract import codec, env
 from speech_contract.phases import PHASES, Phase
 from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Datagram
 from speech_telemetry.reporter import Reporter, stack_file
@@ -143,3 +143,12 @@ def test_the_stack_signal_prints_this_very_line(reporter, tmp_path):
     assert path.is_file()
     os.kill(os.getpid(), signal.SIGUSR1)
     assert "test_the_stack_signal_prints_this_very_line" in path.read_text()
+
+
+@pytest.mark.parametrize("norm", [None, 0.25, math.inf])
+def test_the_fast_way_says_what_the_contract_says(reporter, inbox, norm):
+    sent = Datagram(
+        3, 9, 1.0, Phase.EVALUATION, losses={"total": 2.0}, gradient_norm=norm, message="తెలుగు"
+    )
+    reporter.send(sent)
+    assert codec.loads(Datagram, inbox.recv(DATAGRAM_LIMIT)) == sent
