@@ -22,7 +22,6 @@ from speech_contract.outcome import (
 )
 from speech_contract.progress import Rule
 from speech_contract.reasons import Reason
-
 from speech_operator.observe import PodPhase, PodRecord
 
 OOM_KILLED: Final = "OOMKilled"

@@ -12,7 +12,6 @@ from speech_contract.api.status import JobProgress, JobStatus, Replicas, Startup
 from speech_contract.phases import STARTUP, Phase
 from speech_contract.progress import Progress
 from speech_contract.reasons import Condition, Reason
-
 from speech_operator import status as st
 from speech_operator.observe import Observed, PodPhase, PodRecord
 from speech_operator.timestamps import to_epoch, to_text

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from speech_operator.cluster.base import Cluster, JobKey
 
 
-class PodPhase(str, enum.Enum):
+class PodPhase(enum.StrEnum):
     """A pod's phase as Kubernetes has it, and GONE: it was there, and vanished without a terminal state."""
 
     PENDING = "Pending"

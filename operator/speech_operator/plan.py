@@ -8,7 +8,6 @@ from typing import Any, Self
 from speech_contract.api import JobSpec, JobStatus
 from speech_contract.reasons import Reason
 from speech_contract.run_config import RunConfig
-
 from speech_operator.ending import Ending
 
 

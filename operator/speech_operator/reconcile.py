@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Final
 
+from speech_contract.api.status import JobStatus
 from speech_operator import numbers
 from speech_operator import status as st
 from speech_operator.observe import Observed
@@ -63,7 +64,7 @@ def _run(policies: Sequence[Policy], observed: Observed, draft: Draft, now: floa
     return draft
 
 
-def _settled(observed: Observed, draft: Draft, now: float, runnable: bool) -> st.JobStatus:
+def _settled(observed: Observed, draft: Draft, now: float, runnable: bool) -> JobStatus:
     """What follows from pods and progress whatever was decided: numbers, and the derived state."""
     status = dataclasses.replace(draft.status, observed_generation=observed.job.generation)
     if runnable and not st.finished(observed.job.status):

@@ -16,7 +16,6 @@ from speech_contract.api.status import (
 )
 from speech_contract.reasons import Condition as Type
 from speech_contract.reasons import Reason, State
-
 from speech_operator.ending import Ending
 from speech_operator.timestamps import to_text
 
@@ -115,8 +114,15 @@ def end_attempt(status: JobStatus, reason: Reason, now: float) -> JobStatus:
     if open_attempt(status) is None:
         return status
     last = status.attempts[-1]
-    step = status.progress.step if last.last_step is None else last.last_step
+    step = _step_of(status, last) if last.last_step is None else last.last_step
     return _change_last(status, reason=reason.value, end_time=to_text(now), last_step=step)
+
+
+def _step_of(status: JobStatus, attempt: Attempt) -> int | None:
+    """The newest step, unless it was reported before the attempt began. RFC 3339 texts sort as times."""
+    updated = status.progress.updated_at
+    fresh = updated is not None and updated >= (attempt.start_time or "")
+    return status.progress.step if fresh else None
 
 
 def _change_last(status: JobStatus, **changes: object) -> JobStatus:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from speech_contract.api.spec import CleanPodPolicy
 from speech_contract.reasons import Condition, Reason
-
 from speech_operator import status as st
 from speech_operator.observe import Observed, PodRecord
 from speech_operator.plan import DeletePod, DeleteRunConfig, Draft

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from speech_contract.api.status import Failure
 from speech_contract.reasons import Reason
-
 from speech_operator import status as st
 from speech_operator.observe import Observed
 from speech_operator.plan import Draft

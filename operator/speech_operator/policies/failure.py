@@ -6,7 +6,6 @@ A pod that is missing although the whole gang was once seen was taken away: an i
 from __future__ import annotations
 
 from speech_contract import names
-
 from speech_operator import status as st
 from speech_operator.ending import ending_of, gone_pod
 from speech_operator.observe import Observed, PodPhase, PodRecord

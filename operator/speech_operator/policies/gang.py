@@ -7,7 +7,6 @@ simply taken up.
 from __future__ import annotations
 
 from speech_contract.reasons import Condition, Reason
-
 from speech_operator import status as st
 from speech_operator.observe import Observed
 from speech_operator.plan import (

@@ -19,7 +19,6 @@ from speech_contract.progress import (
 )
 from speech_contract.reasons import Condition, Reason
 from speech_contract.thresholds import HealthMode
-
 from speech_operator import status as st
 from speech_operator.observe import Observed
 from speech_operator.plan import Draft

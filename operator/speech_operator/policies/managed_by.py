@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from speech_contract import names
-
 from speech_operator.observe import Observed
 from speech_operator.plan import Draft
 

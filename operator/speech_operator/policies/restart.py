@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from speech_contract.api.status import JobStatus, Restarts
 from speech_contract.outcome import Cause, Next
 from speech_contract.reasons import Condition, Reason
-
 from speech_operator import status as st
 from speech_operator.ending import Ending
 from speech_operator.observe import Observed
@@ -53,7 +53,7 @@ def _refusal_by_code(ending: Ending) -> Refusal | None:
 
 
 def _refusal_by_budget(
-    seen: Observed, status: st.JobStatus, restarts: st.Restarts, ending: Ending
+    seen: Observed, status: JobStatus, restarts: Restarts, ending: Ending
 ) -> Refusal | None:
     budget = seen.spec.run_policy.restarts
     limit = budget.same_cause

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from speech_contract.api.status import JobStatus
 from speech_contract.reasons import Condition, Reason
-
 from speech_operator import status as st
 from speech_operator.ending import ending_of
 from speech_operator.observe import Observed, PodPhase
@@ -39,7 +39,7 @@ def _resume(draft: Draft, now: float) -> Draft:
     return draft.to(status=status, status_first=True).told(Reason.RESUMED, message)
 
 
-def _clock_moved_on(draft: Draft, now: float) -> st.JobStatus:
+def _clock_moved_on(draft: Draft, now: float) -> JobStatus:
     """`startTime` later by the time spent suspended, so that `now - startTime` is time that counts."""
     status, since = draft.status, st.condition(draft.status, Condition.SUSPENDED)
     if status.start_time is None or since is None:
@@ -61,7 +61,7 @@ def _stop(seen: Observed, draft: Draft, now: float) -> Draft:
     return draft.to(status=status, status_first=True, decided=True).deleting(*deletes)
 
 
-def _what_the_pods_said(seen: Observed, status: st.JobStatus) -> st.JobStatus:
+def _what_the_pods_said(seen: Observed, status: JobStatus) -> JobStatus:
     """Keep exit code and step of the attempt: they decide which checkpoint the next one takes."""
     ended = [pod for pod in seen.current_pods if pod.phase is PodPhase.FAILED]
     if not ended or st.open_attempt(status) is None:

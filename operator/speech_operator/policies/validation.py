@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from speech_contract.api import changed_immutable
 from speech_contract.reasons import Condition, Reason
-
 from speech_operator import status as st
 from speech_operator.observe import Observed
 from speech_operator.plan import Draft

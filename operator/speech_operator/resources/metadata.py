@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from speech_contract import names
-
 from speech_operator.observe import Job
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel
+
 from speech_contract import names, paths
 from speech_contract.api import JobSpec
 from speech_contract.recipes import Launcher
 from speech_contract.run_config import RunConfig
-
 from speech_operator.observe import Observed, Platform
 from speech_operator.resources.config_map import gpus_per_node
 from speech_operator.resources.environment import build_environment, merged

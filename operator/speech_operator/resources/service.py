@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from speech_contract import names
-
 from speech_operator.observe import Job
 from speech_operator.resources.metadata import child_metadata
 
