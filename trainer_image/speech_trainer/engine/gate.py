@@ -52,7 +52,13 @@ def first_index(code: float) -> int | None:
 
 
 def check_plans(plans: Mapping[str, OptimizerPlan]) -> None:
-    """Refuse optimizers that cannot be gated on the device, and plans that miss a parameter."""
+    """Refuse optimizers that cannot be gated on the device, and plans that could not name a fault."""
+    names = [name for plan in plans.values() for name in plan.modules]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(
+            f"optimizers.*.modules: {', '.join(twice)} named twice; give every module its own name"
+        )
     for name, plan in plans.items():
         optimizer = plan.optimizer
         fused = all(group.get("fused") for group in optimizer.param_groups)

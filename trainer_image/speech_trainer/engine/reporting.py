@@ -98,8 +98,9 @@ class Reporting:
         self._try("stamp", lambda: self._telemetry.stamp(step, phase))
 
     def event(self, event: Event, **fields: Any) -> None:
-        """One log line."""
-        self._try("event", lambda: self._events.emit(event, **fields))
+        """One log line, from rank 0: what the engine decides, all ranks decide alike."""
+        if self._rank == 0:
+            self._try("event", lambda: self._events.emit(event, **fields))
 
     def say(self, message: str) -> None:
         """One line worth keeping; goes with the next datagram."""

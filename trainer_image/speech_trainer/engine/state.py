@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from speech_trainer.engine.randomness import random_state, seed_all, set_random_state
 from speech_trainer.engine.recipe import Built, DataStream, OptimizerPlan, unwrap
 from speech_trainer.engine.schedules import LateSchedules
 from speech_trainer.errors import CheckpointError
@@ -108,20 +109,40 @@ def _require(tensors: Mapping[str, Tensor], name: str, where: str) -> Tensor:
         ) from error
 
 
+def rank_document(counters: Counters, device: torch.device) -> dict[str, Any]:
+    """What differs between ranks: generators and this rank's sample counts."""
+    return {"counters": dataclasses.asdict(counters), "random": random_state(device)}
+
+
 def make_document(
-    counters: Counters,
-    schedules: LateSchedules,
-    stream: DataStream,
-    generators: list[dict[str, Any]],
-    digest: str,
+    ranks: list[dict[str, Any]], schedules: LateSchedules, stream: DataStream, digest: str
 ) -> dict[str, Any]:
     """The JSON half of a checkpoint."""
     return {
         "version": 1,
-        "counters": dataclasses.asdict(counters),
         "schedules": schedules.state_dict(),
         "stream": stream.state_dict(),
         "position": stream.position,
-        "random": generators,
+        "ranks": ranks,
         "configDigest": digest,
     }
+
+
+def restore_rank(
+    document: Mapping[str, Any], rank: int, seed: int, device: torch.device
+) -> Counters:
+    """Counters and generators of this rank; a rank that the saving world had not is seeded from its number."""
+    ranks = document["ranks"]
+    if rank < len(ranks):
+        set_random_state(ranks[rank]["random"], device)
+        return Counters(**ranks[rank]["counters"])
+    shared = ranks[0]["counters"]
+    seed_all(rank_seed(seed, rank) + shared["step"])
+    return Counters(
+        step=shared["step"], steps_total=shared["steps_total"], updates=shared["updates"]
+    )
+
+
+def rank_seed(seed: int, rank: int) -> int:
+    """Ranks draw different noise."""
+    return seed * 1_000_003 + rank
