@@ -76,6 +76,8 @@ def from_document(cls: type[T], document: Any, path: str = "") -> T:
     for name, field in known.items():
         if name in document:
             values[field.name] = _convert(hints[field.name], document[name], _join(path, name))
+        elif _required(field) and type(None) in typing.get_args(hints[field.name]):
+            values[field.name] = None  # written as nothing: see to_document
         elif _required(field):
             raise ContractError(_join(path, name), None, "is missing", "set it")
     return cls(**values)

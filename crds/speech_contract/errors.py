@@ -20,7 +20,8 @@ class ContractError(ValueError):
         self.value = value
         self.rule = rule
         self.remedy = remedy
-        super().__init__(f"{field}: {shorten(value)} {rule}; {remedy}")
+        shown = "" if value is None else f"{shorten(value)} "
+        super().__init__(f"{field}: {shown}{rule}; {remedy}")
 
 
 def shorten(value: object, limit: int = 80) -> str:

@@ -1,0 +1,21 @@
+"""The API `speechtrain.dev/v1alpha1`: models of SpeechTrainingJob, and the one way in, `parse`.
+
+Used by the operator and the CLI. Needs pydantic, so nothing that ships as a zipapp imports it.
+"""
+
+from speech_contract.api.immutability import changed_immutable
+from speech_contract.api.spec import JobSpec, SpeechTrainingJob
+from speech_contract.api.status import JobStatus, read_status
+from speech_contract.api.validation import InvalidJob, parse, spec_document, validate
+
+__all__ = [
+    "InvalidJob",
+    "JobSpec",
+    "JobStatus",
+    "SpeechTrainingJob",
+    "changed_immutable",
+    "parse",
+    "read_status",
+    "spec_document",
+    "validate",
+]

@@ -1,0 +1,60 @@
+"""Which fields the models know at a place of a manifest: for `did you mean …?`. Called by `validation`."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel
+
+from speech_contract.codec import camel
+
+
+def fields_at(model: Any, location: Sequence[str | int]) -> dict[str, Any]:
+    """Fields (as written in a manifest) and their types of the object at `location` below `model`."""
+    kind = model
+    for step in location:
+        kind = _inner(_bare(kind), step)
+    return _fields(_bare(kind))
+
+
+def places_of(model: Any, name: str) -> list[str]:
+    """Every place below `model` where a field of this name (whatever its case) belongs."""
+    return [path for path in _places(model, "") if path.rpartition(".")[2].lower() == name.lower()]
+
+
+def _places(kind: Any, path: str) -> Iterator[str]:
+    for name, inner in _fields(_bare(kind)).items():
+        place = f"{path}.{name}" if path else name
+        yield place
+        yield from _places(inner, place)
+
+
+def _bare(kind: Any) -> Any:
+    """Take off Annotated and Optional."""
+    origin = typing.get_origin(kind)
+    if origin is Annotated:
+        return _bare(typing.get_args(kind)[0])
+    if origin in (typing.Union, types.UnionType):
+        return _bare(next(k for k in typing.get_args(kind) if k is not type(None)))
+    return kind
+
+
+def _inner(kind: Any, step: str | int) -> Any:
+    if typing.get_origin(kind) in (list, tuple):
+        return typing.get_args(kind)[0]
+    if typing.get_origin(kind) is dict:
+        return typing.get_args(kind)[1]
+    return _fields(kind).get(str(step), Any)
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return {f.alias or name: f.annotation for name, f in kind.model_fields.items()}
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        hints = typing.get_type_hints(kind)
+        return {camel(f.name): hints[f.name] for f in dataclasses.fields(kind)}
+    return {}

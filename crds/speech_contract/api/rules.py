@@ -1,0 +1,205 @@
+"""Rules over more than one field of a job, each a small generator of problems. Called by `validation`.
+
+A shape that a single field can break is the models' matter; here is what fields owe each other, and
+what a cluster asks for that one machine does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from speech_contract import env, names, paths
+from speech_contract.api.base import JOB_NAME, matches
+from speech_contract.api.pod import Volume
+from speech_contract.api.spec import JobSpec, SpeechTrainingJob
+from speech_contract.errors import ContractError, nearest
+from speech_contract.recipes import Launcher
+
+Problems = Iterator[ContractError]
+Rule = Callable[[SpeechTrainingJob, bool], Problems]
+
+OURS_TO_SET: Final = frozenset(
+    value for name, value in vars(env).items() if name.isupper() and isinstance(value, str)
+) - {env.WRAP_RECIPE, env.OMP_NUM_THREADS}
+OUR_PATHS: Final = ("/dev/shm", paths.LAUNCHER_DIR, paths.RUN_CONFIG_FILE.rpartition("/")[0])  # noqa: S108
+
+
+def name_fits(job: SpeechTrainingJob, local: bool) -> Problems:
+    """The job's name becomes host names: one DNS label each."""
+    name = job.metadata.name
+    if not matches(JOB_NAME, name):
+        yield ContractError(
+            "metadata.name",
+            name,
+            "is no DNS label",
+            "use lower-case letters, digits and '-', a letter first, none at the end a '-'",
+        )
+    longest = names.longest_child_name(name, job.spec.num_nodes)
+    if len(longest) > names.MAX_NAME_LENGTH:
+        over = len(longest) - names.MAX_NAME_LENGTH
+        yield ContractError(
+            "metadata.name",
+            name,
+            f"makes a pod name of {len(longest)} characters, {names.MAX_NAME_LENGTH} are allowed",
+            f"shorten it by {over}",
+        )
+
+
+def one_recipe(job: SpeechTrainingJob, local: bool) -> Problems:
+    """Exactly one member of `spec.recipe`."""
+    recipe = job.spec.recipe
+    given = [name for name in ("vits", "custom") if getattr(recipe, name) is not None]
+    if len(given) != 1:
+        rule = f"sets {' and '.join(given) or 'none'} of vits, custom"
+        yield ContractError("spec.recipe", given, rule, "set exactly one, as in `vits: {}`")
+
+
+def recipe_has_its_data(job: SpeechTrainingJob, local: bool) -> Problems:
+    """A voice needs sentences; a custom command reads what it likes."""
+    if job.spec.recipe.vits is not None and job.spec.data is None:
+        remedy = "name the JSONL manifest of the sentences to train on"
+        yield ContractError("spec.data.train.manifest", None, "is missing", remedy)
+
+
+def command_is_for_custom(job: SpeechTrainingJob, local: bool) -> Problems:
+    """Our recipes bring their own command; a custom one is nothing without."""
+    trainer, custom = job.spec.trainer, job.spec.recipe.custom
+    if custom is None:
+        for field in ("command", "args"):
+            if value := getattr(trainer, field):
+                yield ContractError(
+                    f"spec.trainer.{field}",
+                    value,
+                    "is for the custom recipe alone",
+                    "remove it, or use recipe.custom",
+                )
+    elif not trainer.command and (local or custom.launcher is Launcher.INJECTED):
+        why = "on one machine there is no image to ask" if local else "launcher Injected wraps it"
+        remedy = f'write the command, as in ["python3", "train.py"]: {why}'
+        yield ContractError("spec.trainer.command", [], "is empty", remedy)
+
+
+def environment_is_free(job: SpeechTrainingJob, local: bool) -> Problems:
+    """Variables that the operator and the supervisor set are not the user's to set."""
+    for index, variable in enumerate(job.spec.trainer.env):
+        if variable.name in OURS_TO_SET or variable.name.startswith("PET_"):
+            yield ContractError(
+                f"spec.trainer.env[{index}].name",
+                variable.name,
+                "is set by the operator",
+                "remove it, or choose another name",
+            )
+
+
+def names_are_unique(job: SpeechTrainingJob, local: bool) -> Problems:
+    """Lists that Kubernetes treats as maps hold each key once."""
+    spec = job.spec
+    yield from _twice("spec.trainer.env", "name", [item.name for item in spec.trainer.env])
+    yield from _twice("spec.pod.volumes", "name", [item.name for item in spec.pod.volumes])
+    mounts = [item.mount_path for item in spec.trainer.volume_mounts]
+    yield from _twice("spec.trainer.volumeMounts", "mountPath", mounts)
+
+
+def _twice(field: str, key: str, values: list[str]) -> Problems:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            yield ContractError(
+                f"{field}[{index}].{key}", value, "is there twice", "keep one of them"
+            )
+
+
+def mounts_find_their_volume(job: SpeechTrainingJob, local: bool) -> Problems:
+    """Each mount names a volume of `pod.volumes` and leaves our own paths alone."""
+    volumes = [volume.name for volume in job.spec.pod.volumes]
+    for index, mount in enumerate(job.spec.trainer.volume_mounts):
+        field = f"spec.trainer.volumeMounts[{index}]"
+        if mount.name not in volumes:
+            guess = nearest(mount.name, volumes)
+            remedy = f"did you mean {guess}?" if guess else "add the volume there"
+            yield ContractError(
+                f"{field}.name", mount.name, "names no volume of spec.pod.volumes", remedy
+            )
+        for own in OUR_PATHS:
+            if _below(mount.mount_path, own):
+                rule = f"covers {own}, which speechtrain uses itself"
+                yield ContractError(
+                    f"{field}.mountPath", mount.mount_path, rule, "mount it elsewhere"
+                )
+
+
+def labels_are_free(job: SpeechTrainingJob, local: bool) -> Problems:
+    """Labels and annotations under our domain select pods; a job cannot write them."""
+    for kind in ("labels", "annotations"):
+        for key, value in getattr(job.spec.pod, kind).items():
+            if key.partition("/")[0].endswith(names.GROUP):
+                rule = f"lies under {names.GROUP}, which the operator writes"
+                yield ContractError(f"spec.pod.{kind}[{key}]", value, rule, "remove it")
+
+
+def paths_are_files(job: SpeechTrainingJob, local: bool) -> Problems:
+    """Paths of this machine or of a volume: no object store yet; relative ones only on one machine."""
+    for field, path in _paths(job.spec):
+        if not path:
+            yield ContractError(field, path, "is empty", "write a path")
+        elif "://" in path:
+            yield ContractError(field, path, "is no file path", "write a path on a volume")
+        elif not local and not path.startswith("/"):
+            rule = "is relative, which only `speechtrain run` on one machine can read"
+            yield ContractError(field, path, rule, "write an absolute path on a volume")
+
+
+def _paths(spec: JobSpec) -> Iterator[tuple[str, str]]:
+    yield "spec.checkpoint.uri", spec.checkpoint.uri
+    if spec.data is not None:
+        yield "spec.data.train.manifest", spec.data.train.manifest
+        if spec.data.validation is not None:
+            yield "spec.data.validation.manifest", spec.data.validation.manifest
+    if spec.recipe.vits is not None and spec.recipe.vits.pretrained:
+        yield "spec.recipe.vits.pretrained", spec.recipe.vits.pretrained
+
+
+def checkpoints_outlive_the_pod(job: SpeechTrainingJob, local: bool) -> Problems:
+    """On a cluster the run directory lies on a volume that stays, or the job says that it may go."""
+    spec = job.spec
+    uri = spec.checkpoint.uri
+    if local or spec.checkpoint.ephemeral or not uri.startswith("/"):
+        return
+    volume = _volume_of(uri, spec)
+    if volume is None or volume.empty_dir is not None:
+        rule = "lies on no volume" if volume is None else f"lies on the emptyDir {volume.name}"
+        remedy = "mount a persistentVolumeClaim there, or set checkpoint.ephemeral: true"
+        yield ContractError(
+            "spec.checkpoint.uri", uri, f"{rule} and would be lost with its pod", remedy
+        )
+
+
+def _volume_of(path: str, spec: JobSpec) -> Volume | None:
+    covering = [m for m in spec.trainer.volume_mounts if _below(path, m.mount_path)]
+    if not covering:
+        return None
+    closest = max(covering, key=lambda mount: len(mount.mount_path.rstrip("/")))
+    return next((v for v in spec.pod.volumes if v.name == closest.name), None)
+
+
+def _below(path: str, folder: str) -> bool:
+    return f"{path.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    name_fits,
+    one_recipe,
+    recipe_has_its_data,
+    command_is_for_custom,
+    environment_is_free,
+    names_are_unique,
+    mounts_find_their_volume,
+    labels_are_free,
+    paths_are_files,
+    checkpoints_outlive_the_pod,
+)
+
+
+def broken_rules(job: SpeechTrainingJob, *, local: bool) -> list[ContractError]:
+    """All problems of a job whose every field has its shape."""
+    return [problem for rule in RULES for problem in rule(job, local)]

@@ -1,0 +1,246 @@
+"""The CustomResourceDefinition, generated from the models. Called by `speechtrain crd` and by tests.
+
+An API server takes structural schemas only: no references, no null, no closed objects, every node typed.
+`structural` rewrites what pydantic emits; the rest of this module says what pydantic cannot know. Parts
+of the spec preserve unknown fields, so that a client that does not check cannot have a mistyped field
+dropped in silence: the operator sees it and refuses the job by name.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from typing import Any, Final
+
+import yaml
+
+from speech_contract import names
+from speech_contract.api.base import JOB_NAME, MAX_ITEMS, MAX_TEXT
+from speech_contract.api.spec import JobSpec
+from speech_contract.api.status import MAX_ATTEMPTS, MAX_FINDINGS, STATUS
+
+Schema = dict[str, Any]
+
+FILE: Final = f"crds/{names.GROUP}_{names.PLURAL}.yaml"
+HEADER: Final = "# Generated from crds/speech_contract/api by `make crd`; do not edit.\n"
+PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
+INT_OR_STRING: Final = "x-kubernetes-int-or-string"
+KEPT: Final = (
+    "description",
+    "type",
+    "enum",
+    "pattern",
+    "minLength",
+    "minimum",
+    "maximum",
+    PRESERVE,
+)
+PRESERVED: Final = ("recipe", "data", "training", "trainer", "pod", "health")
+# Lists that Kubernetes merges by key, by their path in the schema.
+LIST_MAPS: Final = {
+    "spec.trainer.env": "name",
+    "spec.trainer.volumeMounts": "mountPath",
+    "status.conditions": "type",
+    "status.restarts.causes": "fingerprint",
+    "status.attempts": "number",
+}
+MOST_ITEMS: Final = {
+    "status.conditions": 16,
+    "status.attempts": MAX_ATTEMPTS,
+    "status.health.findings": MAX_FINDINGS,
+}
+COLUMNS: Final = (
+    ("State", "string", ".status.state", 0),
+    ("Nodes", "string", ".status.nodes", 0),
+    ("Step", "integer", ".status.progress.step", 0),
+    ("Loss", "string", ".status.progress.loss", 0),
+    ("Health", "string", ".status.health.verdict", 0),
+    ("Restarts", "integer", ".status.restarts.counted", 0),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+    ("GradNorm", "string", ".status.progress.gradientNorm", 1),
+    ("Skipped", "integer", ".status.progress.samplesSkipped", 1),
+    ("ETA", "integer", ".status.progress.etaSeconds", 1),
+)
+ROOT_RULES: Final = (
+    {
+        "rule": f"self.metadata.name.matches('{JOB_NAME}')",
+        "message": "metadata.name must be a DNS label that starts with a letter",
+    },
+    {
+        # <job>-worker-<numNodes - 2>, or <job>-master-0 of the same length, as names.longest_child_name
+        "rule": "size(self.metadata.name) + 8 + size(string("
+        f"self.spec.numNodes < 2 ? 0 : self.spec.numNodes - 2)) <= {names.MAX_NAME_LENGTH}",
+        "message": f"metadata.name is too long: <name>-worker-<n> must fit {names.MAX_NAME_LENGTH} characters",
+    },
+)
+ONE_RECIPE: Final = {
+    "rule": "[has(self.vits), has(self.custom)].filter(given, given).size() == 1",
+    "message": "exactly one of vits, custom must be set",
+}
+IMMUTABLE: Final = {"rule": "self == oldSelf", "message": "managedBy is immutable"}
+
+
+def definition() -> Schema:
+    """The whole CustomResourceDefinition as an API server takes it."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": names.CRD_NAME},
+        "spec": {
+            "group": names.GROUP,
+            "names": {
+                "categories": [names.CATEGORY],
+                "kind": names.KIND,
+                "listKind": f"{names.KIND}List",
+                "plural": names.PLURAL,
+                "shortNames": [names.SHORT_NAME],
+                "singular": names.SINGULAR,
+            },
+            "scope": "Namespaced",
+            "versions": [_version()],
+        },
+    }
+
+
+def _version() -> Schema:
+    return {
+        "name": names.VERSION,
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [_column(*column) for column in COLUMNS],
+        "schema": {"openAPIV3Schema": schema()},
+    }
+
+
+def _column(name: str, kind: str, path: str, priority: int) -> Schema:
+    column = {"name": name.upper(), "type": kind, "jsonPath": path}
+    return {**column, "priority": priority} if priority else column
+
+
+def schema() -> Schema:
+    """The structural schema of one job."""
+    spec = structural(JobSpec.model_json_schema(), "spec")
+    spec["properties"]["recipe"]["x-kubernetes-validations"] = [ONE_RECIPE]
+    managed_by = spec["properties"]["runPolicy"]["properties"]["managedBy"]
+    managed_by["x-kubernetes-validations"] = [IMMUTABLE]
+    return {
+        "description": "A training job for a speech model, watched so that it cannot fail in silence.",
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec,
+            "status": structural(STATUS.json_schema(), "status"),
+        },
+        "x-kubernetes-validations": [dict(rule) for rule in ROOT_RULES],
+    }
+
+
+def structural(document: Schema, root: str) -> Schema:
+    """Rewrite a JSON schema of pydantic into a structural one; `root` is its place, spec or status."""
+    return _rewrite(document, root, document.get("$defs", {}))
+
+
+def _rewrite(node: Schema, path: str, shared: Schema) -> Schema:
+    node = _resolve(node, shared)
+    if INT_OR_STRING in node:
+        return {INT_OR_STRING: True}
+    # Copies: YAML would write an object that stands at two places as an alias.
+    result: Schema = {key: copy.deepcopy(node[key]) for key in KEPT if key in node}
+    if "description" in result:
+        result["description"] = " ".join(str(result["description"]).split())
+    if "required" in node:
+        result["required"] = list(
+            node["required"]
+        )  # a copy: YAML would write a shared one as alias
+    if "const" in node:
+        result["enum"] = [node["const"]]
+    if node.get("default") is not None and path.startswith("spec"):
+        result["default"] = node["default"]
+    result |= _bounds(node, path)
+    if "items" in node:
+        result |= _list(node, path, shared)
+    if isinstance(node.get("additionalProperties"), dict):
+        values = _rewrite(node["additionalProperties"], f"{path}.*", shared)
+        result["additionalProperties"] = values
+    if "properties" in node:
+        result |= _object(node, path, shared)
+    return result
+
+
+def _resolve(node: Schema, shared: Schema) -> Schema:
+    """Follow a reference, and take the one alternative that is not null."""
+    if "anyOf" in node:
+        (choice,) = (kind for kind in node["anyOf"] if kind.get("type") != "null")
+        node = {**choice, **{key: value for key, value in node.items() if key != "anyOf"}}
+    if "$ref" in node:
+        target = shared[node["$ref"].rpartition("/")[2]]
+        node = {**target, **{key: value for key, value in node.items() if key != "$ref"}}
+        return _resolve(node, shared)
+    return node
+
+
+def _bounds(node: Schema, path: str) -> Schema:
+    """Every value has a largest size: what an API server needs to price rules, and etcd to stay small."""
+    kind = node.get("type")
+    if kind == "string" and "enum" not in node and "const" not in node:
+        return {"maxLength": node.get("maxLength", MAX_TEXT)}
+    if kind == "array":
+        return {"maxItems": MOST_ITEMS.get(path, node.get("maxItems", MAX_ITEMS))}
+    if kind == "integer":
+        return {"minimum": node.get("minimum", 0), "format": "int64"}
+    if isinstance(node.get("additionalProperties"), dict):
+        return {"maxProperties": node.get("maxProperties", MAX_ITEMS)}
+    return {}
+
+
+def _list(node: Schema, path: str, shared: Schema) -> Schema:
+    marks = {key: node[key] for key in node if key.startswith("x-kubernetes-list")}
+    if path in LIST_MAPS:
+        marks = {
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": [LIST_MAPS[path]],
+        }
+    return {"items": _rewrite(node["items"], f"{path}[]", shared), **marks}
+
+
+def _object(node: Schema, path: str, shared: Schema) -> Schema:
+    required = node.get("required", [])
+    properties = {}
+    for name, inner in node["properties"].items():
+        properties[name] = _rewrite(inner, f"{path}.{name}", shared)
+        if path.startswith("spec") and name not in required and "default" not in inner:
+            _default_to_empty(properties[name])
+    result: Schema = {"properties": properties}
+    if _preserved(path):
+        result[PRESERVE] = True
+    return result
+
+
+def _default_to_empty(node: Schema) -> None:
+    """An object built of defaults appears even when it is not written, so that they show in `-o yaml`."""
+    if node.get("type") == "object" and "properties" in node:
+        node["default"] = {}
+
+
+def _preserved(path: str) -> bool:
+    """The members of recipe, and data, training, trainer, pod, health, each with all that is below."""
+    parts = path.replace("[]", "").split(".")
+    if parts[0] != "spec" or len(parts) < 2 or parts[1] not in PRESERVED:
+        return False
+    return parts[1] != "recipe" or len(parts) > 2
+
+
+def render() -> str:
+    """The text of the committed file."""
+    text = yaml.safe_dump(definition(), sort_keys=False, width=110, allow_unicode=True)
+    return HEADER + str(text)
+
+
+def drift(committed: str) -> str:
+    """What regenerating would change, as a unified diff; empty when the file is up to date."""
+    old, new = committed.splitlines(keepends=True), render().splitlines(keepends=True)
+    return "".join(difflib.unified_diff(old, new, FILE, f"{FILE} (generated)"))

@@ -1,0 +1,89 @@
+"""Status: written by the codec, read back by the API, and of the shape that the CRD asks for."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speech_contract import api, codec, crd
+from speech_contract.api import status as s
+from speech_contract.errors import ContractError
+from speech_contract.phases import Phase
+from speech_contract.progress import Action, FindingStatus, Rule, Severity, Verdict
+from speech_contract.reasons import Condition as ConditionType
+from speech_contract.reasons import State
+
+NOW = "2026-03-01T12:00:00Z"
+FULL = s.JobStatus(
+    observed_generation=3,
+    state=State.RUNNING,
+    nodes="2/2",
+    conditions=(
+        s.Condition(
+            ConditionType.HEALTHY, s.ConditionStatus.FALSE, "NonFinite", "loss is NaN", NOW, 3
+        ),
+    ),
+    attempt=2,
+    restarts=s.Restarts(1, (s.CauseCount("1/-/abcd1234", 1),)),
+    attempts=(
+        s.Attempt(1, NOW, NOW, "Error", "1/-/abcd1234", "a-worker-0", 9, "node-b", 1, 40, 20),
+    ),
+    replicas=s.Replicas(2, 2, 0, 0),
+    startup=s.Startup(Phase.RENDEZVOUS, NOW),
+    progress=s.JobProgress(
+        41, 100, 41, "nan", "inf", "0.0002", "81.5", 60, 3, 1, 40, 20, updated_at=NOW
+    ),
+    health=s.JobHealth(
+        Verdict.CRITICAL,
+        (
+            s.JobFinding(
+                Rule.NON_FINITE,
+                FindingStatus.ACTIVE,
+                Severity.CRITICAL,
+                "loss/mel is NaN at step 41",
+                Action.GATED,
+                "lower the learning rate",
+                41,
+                9,
+                NOW,
+            ),
+        ),
+    ),
+    failure=s.Failure("Error", "boom", "read the log", "a-worker-0", 9, "node-b", 1, "Traceback …"),
+    start_time=NOW,
+    completion_time=NOW,
+)
+
+
+def test_a_full_status_fits_the_crd() -> None:
+    document = codec.to_document(FULL)
+    schema = crd.schema()["properties"]["status"]
+    jsonschema.Draft202012Validator(schema).validate(document)
+    unwritten = {f.name for f in dataclasses.fields(FULL)} - {
+        f.name for f in dataclasses.fields(FULL) if codec.camel(f.name) in document
+    }
+    assert unwritten == set()
+
+
+@given(st.builds(s.JobStatus))
+def test_what_is_written_is_read_back(status: s.JobStatus) -> None:
+    assert api.read_status(json.loads(codec.dumps(status))) == status
+
+
+def test_a_new_job_has_an_empty_status() -> None:
+    assert api.read_status(None) == api.read_status({}) == s.JobStatus()
+
+
+def test_fields_of_a_newer_operator_are_ignored() -> None:
+    document = {"attempt": 2, "goodput": {"ratio": "0.9"}, "health": {"trend": "up"}}
+    assert api.read_status(document) == s.JobStatus(attempt=2)
+
+
+def test_an_unreadable_status_is_named() -> None:
+    with pytest.raises(ContractError, match=r"status\.restarts\.counted: 'many' is unreadable"):
+        api.read_status({"restarts": {"counted": "many"}})

@@ -1,0 +1,72 @@
+"""Thresholds and run config: built right or refused with field and remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from speech_contract import run_config as rc
+from speech_contract import thresholds as t
+from speech_contract.codec import from_document, to_document
+from speech_contract.errors import ContractError
+from speech_contract.recipes import RecipeSpec, VitsRecipe
+
+
+@pytest.mark.parametrize(
+    ("build", "field"),
+    [
+        (lambda: t.NonFinite(skip_budget=-1), "skipBudget"),
+        (lambda: t.NonFinite(window_steps=0), "windowSteps"),
+        (lambda: t.NonFinite(on_exceeded=t.OnExceeded.RESTART), "onExceeded"),
+        (lambda: t.ZeroLoss(for_steps=0), "forSteps"),
+        (lambda: t.ZeroLoss(on_exceeded=t.OnExceeded.ROLLBACK), "onExceeded"),
+        (lambda: t.NoGradient(for_updates=0), "forUpdates"),
+        (lambda: t.SkippedSamples(warn_ratio="0.5", max_ratio="0.1"), "warnRatio"),
+        (lambda: t.SkippedSamples(max_ratio="nan"), "maxRatio"),
+        (lambda: t.SkippedSamples(max_ratio="x"), "maxRatio"),
+        (lambda: t.Stall(floor_seconds=0), "floorSeconds"),
+        (lambda: t.Telemetry(on_exceeded=t.OnExceeded.STOP), "onExceeded"),
+        (lambda: rc.Training(max_steps=0), "maxSteps"),
+        (lambda: rc.Training(global_batch_size=0), "globalBatchSize"),
+        (lambda: rc.Training(seed=-1), "seed"),
+        (lambda: rc.Checkpoint("x", keep_last=0), "keepLast"),
+        (lambda: rc.Data(rc.DataSet("x"), max_samples=0), "maxSamples"),
+        (lambda: rc.StrategicLogging(every_steps=0), "everySteps"),
+        (lambda: VitsRecipe(learning_rate="inf"), "learningRate"),
+        (lambda: VitsRecipe(adversarial_start_step=-1), "adversarialStartStep"),
+    ],
+)
+def test_a_threshold_out_of_range_is_refused_by_name(
+    build: Callable[[], object], field: str
+) -> None:
+    with pytest.raises(ContractError) as caught:
+        build()
+    assert caught.value.field == field
+    assert caught.value.remedy
+
+
+def test_defaults_are_the_designs() -> None:
+    d = t.Thresholds()
+    assert (d.non_finite.skip_budget, d.non_finite.window_steps) == (3, 200)
+    assert (d.non_finite.confirm_steps, d.non_finite.max_rollbacks) == (100, 2)
+    assert d.zero_loss.for_steps == 20
+    assert (d.skipped_samples.warn_ratio, d.skipped_samples.max_ratio) == ("0.01", "0.05")
+    assert (d.stall.step_multiplier, d.stall.floor_seconds, d.stall.startup_seconds) == (
+        3,
+        60,
+        1800,
+    )
+    assert (d.telemetry.missing_seconds, d.telemetry.stale_seconds) == (300, 120)
+    assert from_document(t.Thresholds, to_document(d)) == d
+
+
+def test_the_recipe_that_is_set_has_a_name() -> None:
+    assert RecipeSpec(vits=VitsRecipe()).name == "vits"
+
+
+def test_a_token_is_stable_and_tells_attempts_apart() -> None:
+    # SHA-256 of "uid-1/2", first 32 hex digits
+    assert rc.attempt_token("uid-1", 2) == rc.attempt_token("uid-1", 2)
+    assert rc.attempt_token("uid-1", 2) != rc.attempt_token("uid-1", 3)
+    assert len(rc.attempt_token("uid-1", 2)) == 32
