@@ -14,9 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
+from speech_contract.events import Event
+from speech_contract.phases import Phase
 from speech_contract.recipes import RecipeSpec, VitsRecipe
 from speech_contract.run_config import Checkpoint, Device, RunConfig, StrategicLogging, Training
 from speech_contract.thresholds import NonFinite, Thresholds
+from speech_contract.wire import Datagram
+from speech_trainer.engine.distributed import Ranks, World
+from speech_trainer.engine.files import Files
+from speech_trainer.engine.loop import Engine, Outside
+from speech_trainer.engine.state import collect_tensors
 from speech_trainer.engine.recipe import (
     Built,
     Evaluation,
@@ -26,7 +35,6 @@ from speech_trainer.engine.recipe import (
     Section,
     unwrap,
 )
-from torch import Tensor, nn
 
 WIDTH = 8
 BATCH = 4  # samples per rank and step
@@ -155,7 +163,10 @@ class ToyRecipe:
         return {"recipe": "toy", "learningRate": self.faults.learning_rate, "logEverySteps": 1}
 
     def build(self) -> Built:
-        generator, judge = Generator(), nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, 1))
+        generator, judge = (
+            Generator(),
+            nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, 1)),
+        )
         lr = self.faults.learning_rate
         g = torch.optim.AdamW(generator.parameters(), lr=lr, fused=True)
         d = torch.optim.AdamW(judge.parameters(), lr=lr, fused=True)
@@ -185,7 +196,9 @@ class ToyRecipe:
         if step >= built.optimizers["d"].active_from:
             scores = built.models["d"](torch.cat([batch.x, fake.detach()]))
             real, false = scores.chunk(2)
-            losses["d/total"] = poison((real - 1).square().mean() + false.square().mean(), "d/total", nan)
+            losses["d/total"] = poison(
+                (real - 1).square().mean() + false.square().mean(), "d/total", nan
+            )
             losses["d/total"].backward()
         judge.requires_grad_(False)
         adversarial = poison((judge(fake) - 1).square().mean(), "g/adversarial", nan)
@@ -223,13 +236,67 @@ class ToyRecipe:
         self.exported = directory
 
 
+class Recorder:
+    """Telemetry and log events, remembered."""
+
+    def __init__(self) -> None:
+        self.datagrams: list[Datagram] = []
+        self.phases: list[tuple[int, Phase]] = []
+        self.events: list[tuple[Event, dict[str, Any]]] = []
+        self.sections: list[tuple[int, Sequence[Section]]] = []
+
+    def send(self, datagram: Datagram, /) -> None:
+        self.datagrams.append(datagram)
+
+    def stamp(self, step: int, phase: Phase, /) -> None:
+        self.phases.append((step, phase))
+
+    def emit(self, event: Event, /, **fields: Any) -> None:
+        self.events.append((event, fields))
+
+    def write(self, step: int, sections: Sequence[Section], /) -> None:
+        self.sections.append((step, sections))
+
+    def steps_of(self, event: Event) -> list[int]:
+        return [fields["step"] for name, fields in self.events if name is event]
+
+    @property
+    def last(self) -> Datagram:
+        return self.datagrams[-1]
+
+
+@dataclasses.dataclass
+class Toy:
+    """An engine on a toy recipe with everything it said."""
+
+    engine: Engine
+    recipe: ToyRecipe
+    said: Recorder
+
+    def run(self) -> int:
+        return self.engine.run()
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        return collect_tensors(self.engine.built)
+
+
+def make(
+    config: RunConfig,
+    faults: Faults | None = None,
+    *,
+    world: World | None = None,
+    files: Files | None = None,
+    recipe: type[ToyRecipe] | None = None,
+) -> Toy:
+    """An engine on a toy recipe, on the CPU."""
+    world = world or World(Ranks(), torch.device("cpu"))
+    context = RecipeContext(config, world.device, world.rank, world.size, Path(config.run_dir))
+    built, said = (recipe or ToyRecipe)(context, faults), Recorder()
+    return Toy(Engine(config, built, world, Outside(said, said, said, files)), built, said)
+
+
 def poison(loss: Tensor, name: str, names: set[str]) -> Tensor:
     """NaN that reaches the gradients too."""
     return loss * float("nan") if name in names else loss
 
-
-def everything(recipe_built: Built) -> dict[str, Tensor]:
-    """Every tensor of a run that a bad step must not change."""
-    from speech_trainer.engine.state import collect_tensors
-
-    return collect_tensors(recipe_built)

@@ -10,11 +10,10 @@ import dataclasses
 import enum
 
 from speech_contract.thresholds import HealthMode, NonFinite, OnExceeded
-
 from speech_trainer.engine.flags import StepFlags, Window
 
 
-class Decision(str, enum.Enum):
+class Decision(enum.Enum):
     """What follows from a step's flags."""
 
     GO_ON = "GoOn"

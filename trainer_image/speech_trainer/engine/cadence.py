@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+
 from speech_contract import codec, paths
 from speech_contract.events import Event
-
 from speech_trainer.engine.randomness import undisturbed
 from speech_trainer.engine.recipe import Batch, Built, Evaluation, Recipe, Section
 from speech_trainer.engine.reporting import Reporting

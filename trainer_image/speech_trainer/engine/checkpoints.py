@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from speech_contract import paths
-from speech_contract.run_config import ResumeFrom, ResumePolicy
 from torch import Tensor
 
+from speech_contract import paths
+from speech_contract.run_config import ResumeFrom, ResumePolicy
 from speech_trainer.engine.files import Files, explain, read_json
 from speech_trainer.engine.flags import Window
 from speech_trainer.errors import CheckpointError, ConfigError
@@ -32,7 +32,9 @@ DOCUMENT = "state.json"
 _NAME = re.compile(r"step-(\d+)\.a(\d+)")
 _TEMPORARY = ".writing-"
 
-Refused = Callable[[str, str], None]  # (name, reason): told of every checkpoint that was passed over
+Refused = Callable[
+    [str, str], None
+]  # (name, reason): told of every checkpoint that was passed over
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -248,9 +250,7 @@ class CheckpointStore:
         try:
             return self._files.read_tensors(path / TENSORS), document
         except (OSError, SafetensorError) as error:
-            raise CheckpointError(
-                f"{path / TENSORS}: {error}; delete the checkpoint"
-            ) from error
+            raise CheckpointError(f"{path / TENSORS}: {error}; delete the checkpoint") from error
 
     # -- writing -----------------------------------------------------------------------------------------------
 

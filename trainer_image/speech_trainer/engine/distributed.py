@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from speech_contract import env
-from speech_contract.run_config import Device, RunConfig
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from speech_contract import env
+from speech_contract.run_config import Device, RunConfig
 from speech_trainer.errors import ConfigError, HardwareError, TrainerError
 
 T = TypeVar("T")
@@ -42,9 +42,7 @@ def read_ranks(environment: Mapping[str, str], config: RunConfig) -> Ranks:
     names = (env.RANK, env.WORLD_SIZE, env.LOCAL_RANK, env.LOCAL_WORLD_SIZE)
     defaults = ("0", "1", "0", "1")
     try:
-        ranks = Ranks(
-            *(int(environment.get(n, d)) for n, d in zip(names, defaults, strict=True))
-        )
+        ranks = Ranks(*(int(environment.get(n, d)) for n, d in zip(names, defaults, strict=True)))
     except ValueError as error:
         raise ConfigError(
             f"{'/'.join(names)}: not all are numbers ({error}); start ranks with speechtrain-launch"

@@ -161,7 +161,7 @@ def _module_norm(module: nn.Module, device: torch.device) -> Tensor:
 
 def _clip(plan: OptimizerPlan, module_norms: Tensor) -> Tensor:
     """Clip in place and return the norm before. A NaN norm makes NaN gradients, which the gate drops."""
-    total = torch.linalg.vector_norm(module_norms)
+    total: Tensor = torch.linalg.vector_norm(module_norms)
     if plan.clip_norm is not None:
         parameters = [p for group in plan.optimizer.param_groups for p in group["params"]]
         torch.nn.utils.clip_grads_with_norm_(parameters, plan.clip_norm, total)

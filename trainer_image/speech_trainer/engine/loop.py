@@ -19,11 +19,11 @@ import time
 from pathlib import Path
 
 import torch
+
 from speech_contract import outcome, paths
 from speech_contract.events import Event
 from speech_contract.phases import Phase
-from speech_contract.run_config import Precision, RunConfig
-
+from speech_contract.run_config import RunConfig
 from speech_trainer.engine import cadence
 from speech_trainer.engine.budget import Decision, NonFiniteBudget
 from speech_trainer.engine.checkpoints import CheckpointStore, Saved
@@ -31,9 +31,10 @@ from speech_trainer.engine.distributed import World
 from speech_trainer.engine.files import Files
 from speech_trainer.engine.flags import LateFlags, StepFlags, Window
 from speech_trainer.engine.gate import Gate, Judgement
+from speech_trainer.engine.interrupts import Interrupts
 from speech_trainer.engine.measures import Measures
 from speech_trainer.engine.randomness import seed_all
-from speech_trainer.engine.recipe import Batch, Losses, Recipe
+from speech_trainer.engine.recipe import Batch, Recipe
 from speech_trainer.engine.reporting import Events, Reporting, Telemetry
 from speech_trainer.engine.saver import Saver
 from speech_trainer.engine.schedules import LateSchedules
@@ -47,11 +48,10 @@ from speech_trainer.engine.state import (
     restore_rank,
     restore_tensors,
 )
-from speech_trainer.engine.interrupts import Interrupts
 from speech_trainer.errors import NonFiniteBudgetSpent
 
 
-class Interrupted(Exception):  # noqa: N818 - a signal that unwinds the loop, no error
+class Interrupted(Exception):
     """All ranks saved after SIGTERM."""
 
 
@@ -157,7 +157,7 @@ class Engine:
         batch, window = self._take_batch()  # 1, 2
         step = self.counters.step
         self.gate.begin()
-        losses = self._forward_backward(batch, step)  # 3
+        losses = self.recipe.train_step(self.built, batch, step)  # 3
         judgement = self.gate.judge(losses, step, interrupt=self.interrupts.requested)  # 4
         missing = self.measures.missing_gradients(judgement, batch, step)
         self.gate.commit(
@@ -181,11 +181,6 @@ class Engine:
         self.counters.samples_total += batch.samples
         self.counters.audio_seconds_total += batch.audio_seconds
         return batch.to(self.world.device), (first, self.stream.position)
-
-    def _forward_backward(self, batch: Batch, step: int) -> Losses:
-        bf16 = self.config.training.precision is Precision.BF16
-        with torch.autocast(self.world.device.type, dtype=torch.bfloat16, enabled=bf16):
-            return self.recipe.train_step(self.built, batch, step)
 
     def _report(self, batch: Batch, judgement: Judgement, missing: list[str] | None) -> None:
         step = self.counters.step

@@ -18,7 +18,9 @@ from speech_trainer.engine.gate import Judgement
 from speech_trainer.engine.recipe import Batch, Built, OptimizerPlan
 from speech_trainer.engine.schedules import LateSchedules
 
-FIRST_STEPS = 5  # steps of each part, in each attempt, that are searched for modules without gradient
+FIRST_STEPS = (
+    5  # steps of each part, in each attempt, that are searched for modules without gradient
+)
 
 
 class Measures:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from speech_contract.run_config import RunConfig
 from torch import Tensor, nn
+
+from speech_contract.run_config import RunConfig
 
 Losses = Mapping[
     str, Tensor
@@ -156,7 +157,8 @@ class Recipe(Protocol):
     def train_step(self, built: Built, batch: Batch, step: int) -> Losses:
         """Every forward and backward of one step; gradients are left in place, no optimizer is stepped.
 
-        Never synchronises with the host: no `.item()`, no printing of tensors.
+        The recipe opens autocast itself where `training.precision` asks for it: which parts stay in fp32 (STFT,
+        quantiser, losses) is its knowledge. Never synchronises with the host: no `.item()`, no printing of tensors.
         """
         ...
 

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 from speech_contract.events import Event
 from speech_contract.phases import Phase
 from speech_contract.wire import Datagram
-
 from speech_trainer.engine.flags import StepFlags
 from speech_trainer.engine.state import Counters
 

@@ -17,7 +17,6 @@ from typing import Any
 from speech_contract import paths
 from speech_contract.events import Event
 from speech_contract.run_config import RunConfig
-
 from speech_trainer.engine.checkpoints import CheckpointStore, FencedOffError, Saved
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.flags import StepFlags, Window
