@@ -13,6 +13,7 @@ import click
 import yaml
 from rich.console import Console
 from rich.text import Text
+
 from speech_contract import codec
 
 

@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from speech_cli.errors import UserError
+from speech_cli.extras import lazily
+from speech_cli.rendering.view import Document, mapping
 from speech_contract import env, outcome
 from speech_contract.errors import nearest
 from speech_contract.outcome import Outcome
 from speech_contract.progress import Progress
-
-from speech_cli.errors import UserError
-from speech_cli.extras import lazily
-from speech_cli.rendering.view import Document, mapping
 
 DEFAULT_STATE = ".speechtrain"
 DEFAULT_NAMESPACE = "default"

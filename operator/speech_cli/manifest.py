@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from speech_contract import names
-from speech_contract.errors import ContractError, nearest, shorten, unknown_field
 
 from speech_cli.errors import UserError
+from speech_contract import names
+from speech_contract.errors import ContractError, nearest, shorten, unknown_field
 
 ROOT_FIELDS = ("apiVersion", "kind", "metadata", "spec", "status")
 
@@ -61,7 +61,7 @@ def refused(path: Path, error: ContractError) -> UserError:
 def _documents(path: Path) -> list[Any]:
     try:
         text = path.read_text(encoding="utf-8")
-        return [d for d in yaml.load_all(text, _StrictLoader) if d is not None]  # noqa: S506 - a SafeLoader
+        return [d for d in yaml.load_all(text, _StrictLoader) if d is not None]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         at = f":{mark.line + 1}:{mark.column + 1}" if mark else ""

@@ -13,10 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from speech_contract import paths
-
 from speech_cli.rendering.verdict import Result
 from speech_cli.rendering.view import mapping, real, whole
+from speech_contract import paths
 
 TAIL_BYTES = 64 * 1024
 EXPORT = "export"

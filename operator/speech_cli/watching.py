@@ -14,10 +14,10 @@ from typing import Protocol, Self
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
-from speech_contract.progress import Progress
 
 from speech_cli.rendering import live, words
 from speech_cli.rendering.view import Document, JobView, view_of
+from speech_contract.progress import Progress
 
 PLAIN_EVERY_SECONDS = 5.0
 REDRAWS_PER_SECOND = 4

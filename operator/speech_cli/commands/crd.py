@@ -33,13 +33,11 @@ def _compare(path: Path, text: str) -> None:
     try:
         committed = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise Stale(
-            f"{path}: is not there; run `make crd` in a clone of the project") from error
+        raise Stale(f"{path}: is not there; run `make crd` in a clone of the project") from error
     if committed == text:
         return
     lines = difflib.unified_diff(
         committed.splitlines(), text.splitlines(), "committed", "generated", lineterm="", n=1
     )
     shown = "\n".join(list(lines)[:DIFF_SHOWN])
-    raise Stale(
-        f"{path.name}: differs from the models; run `make crd` and commit it\n{shown}")
+    raise Stale(f"{path.name}: differs from the models; run `make crd` and commit it\n{shown}")

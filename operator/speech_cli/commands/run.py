@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import click
-from speech_contract.errors import ContractError
-from speech_contract.reasons import State
 
 from speech_cli import local, manifest
 from speech_cli.commands.options import json_option, plain_option
@@ -18,6 +16,8 @@ from speech_cli.rendering.cause import cause_of
 from speech_cli.rendering.view import Document, JobView, mapping, view_of
 from speech_cli.run_directory import RunDirectory
 from speech_cli.watching import watcher_for
+from speech_contract.errors import ContractError
+from speech_contract.reasons import State
 
 
 @click.command()

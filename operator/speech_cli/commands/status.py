@@ -6,7 +6,6 @@ import time
 
 import click
 from rich.text import Text
-from speech_contract.reasons import State
 
 from speech_cli import local
 from speech_cli.commands.options import form_option, namespace_option, plain_option
@@ -16,6 +15,7 @@ from speech_cli.rendering.cause import cause_of
 from speech_cli.rendering.table import table
 from speech_cli.rendering.view import Document, JobView, view_of
 from speech_cli.run_directory import RunDirectory
+from speech_contract.reasons import State
 
 
 @click.command()

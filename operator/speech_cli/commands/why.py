@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 from rich.text import Text
-from speech_contract.events import Event
 
 from speech_cli import local
 from speech_cli.commands.options import json_option, namespace_option, plain_option
@@ -16,6 +15,7 @@ from speech_cli.rendering import verdict, why
 from speech_cli.rendering.cause import cause_of
 from speech_cli.rendering.view import Document, view_of, whole
 from speech_cli.run_directory import RunDirectory, by_reason
+from speech_contract.events import Event
 
 TAIL_LINES = 5
 

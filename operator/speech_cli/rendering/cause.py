@@ -9,10 +9,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from speech_contract import outcome
-from speech_contract.outcome import Outcome
-from speech_contract.reasons import Reason
-
 from speech_cli.rendering.view import (
     Document,
     FindingView,
@@ -22,6 +18,9 @@ from speech_cli.rendering.view import (
     view_of,
     whole,
 )
+from speech_contract import outcome
+from speech_contract.outcome import Outcome
+from speech_contract.reasons import Reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +67,11 @@ def cause_of(document: Document, outcomes: Sequence[Outcome]) -> Cause:
         evidence=finding.evidence if finding else "",
         action=finding.action if finding else "",
         remedy=_remedy(failure, finding, code),
-        rank=_known(told.rank if told else None, whole(failure.get("rank")), finding.rank if finding else None),
+        rank=_known(
+            told.rank if told else None,
+            whole(failure.get("rank")),
+            finding.rank if finding else None,
+        ),
         step=_known(finding.step if finding else None, told.step if told else None, view.step),
         component=told.component if told else "",
         module=told.module if told else "",
@@ -106,7 +109,9 @@ def _exit_code(
     attempts = objects(document, "status", "attempts")
     newest = max(attempts, key=lambda a: whole(a.get("number")) or 0, default={})
     return _known(
-        told.exit_code if told else None, whole(failure.get("exitCode")), whole(newest.get("exitCode"))
+        told.exit_code if told else None,
+        whole(failure.get("exitCode")),
+        whole(newest.get("exitCode")),
     )
 
 

@@ -10,12 +10,11 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from speech_contract import outcome
-from speech_contract.reasons import State
-
 from speech_cli.rendering import words
 from speech_cli.rendering.cause import Cause
 from speech_cli.rendering.view import JobView
+from speech_contract import outcome
+from speech_contract.reasons import State
 
 # Scores as people say them; anything else is shown by its own name.
 TITLES: Mapping[str, str] = {"dtw_mel": "DTW-mel"}

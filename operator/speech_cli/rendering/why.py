@@ -9,15 +9,14 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from speech_contract import outcome
-from speech_contract.outcome import Outcome
-from speech_contract.progress import Rule
-from speech_contract.reasons import State
-
 from speech_cli.rendering import words
 from speech_cli.rendering.cause import Cause, cause_of
 from speech_cli.rendering.live import finding_line
 from speech_cli.rendering.view import Document, FindingView, objects, view_of, whole
+from speech_contract import outcome
+from speech_contract.outcome import Outcome
+from speech_contract.progress import Rule
+from speech_contract.reasons import State
 
 ATTEMPTS_SHOWN = 4
 LOG_LINES_SHOWN = 2
@@ -153,8 +152,7 @@ def lines(answer: Explanation) -> Iterator[tuple[str, str]]:
     yield from (("healed", finding_line(f)) for f in answer.findings if not f.active)
     if answer.skipped_samples:
         yield "skipped", _skipped(answer)
-    for name, text in zip(("scores", ""), answer.scores, strict=False):
-        yield name, text
+    yield from zip(("scores", ""), answer.scores, strict=False)
     yield from _log(answer)
     yield from (("note", fault) for fault in answer.faults[:1])
     yield "next", answer.next_step
