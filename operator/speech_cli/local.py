@@ -6,14 +6,16 @@ run without it; tests put a fake in its place.
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from speech_cli.errors import UserError
 from speech_cli.extras import lazily
 from speech_cli.rendering.view import Document, mapping
+from speech_cli.watching import Watcher
 from speech_contract import env, outcome
 from speech_contract.errors import nearest
 from speech_contract.outcome import Outcome
@@ -22,30 +24,41 @@ from speech_contract.progress import Progress
 DEFAULT_STATE = ".speechtrain"
 DEFAULT_NAMESPACE = "default"
 
+T = TypeVar("T")
 OnUpdate = Callable[[Document, Progress | None], None]
 
 
 class Backend(Protocol):
     """What the CLI needs of `speech_operator.local_run`."""
 
-    def run_local(
+    LocalRunError: type[Exception]
+
+    async def run_local(
         self,
         document: Mapping[str, Any],
         manifest_path: Path,
         state_root: Path,
-        namespace: str,
-        new: bool,
-        volumes: Mapping[str, Path],
-        on_update: OnUpdate,
+        namespace: str = ...,
+        new: bool = ...,
+        volumes: Mapping[str, Path] | None = ...,
+        on_update: OnUpdate | None = ...,
+        on_notice: Callable[[str], None] | None = ...,
     ) -> int:
         """Run, adopt or resume the job until it ends; the exit code of its outcome."""
         ...
 
-    def suspend(self, state_root: Path, namespace: str, name: str) -> None:
-        """Ask for suspension; whoever runs the job saves and frees."""
+    async def suspend(self, state_root: Path, namespace: str, name: str) -> None:
+        """Return once the job saved and freed the machine."""
         ...
 
-    def resume(self, state_root: Path, namespace: str, name: str, on_update: OnUpdate) -> int:
+    async def resume(
+        self,
+        state_root: Path,
+        namespace: str,
+        name: str,
+        on_update: OnUpdate | None = ...,
+        on_notice: Callable[[str], None] | None = ...,
+    ) -> int:
         """Take back the suspension and go on."""
         ...
 
@@ -53,18 +66,51 @@ class Backend(Protocol):
         """The job's document, None when there is no such job."""
         ...
 
-    def list_jobs(self, state_root: Path, namespace: str | None) -> list[Document]:
+    def list_jobs(self, state_root: Path, namespace: str | None = ...) -> Sequence[Document]:
         """Every job of the state."""
-        ...
-
-    def run_directory(self, state_root: Path, namespace: str, document: Document) -> Path:
-        """`checkpoint.uri` of a job as a folder of this machine."""
         ...
 
 
 def backend() -> Backend:
     """Import the controller. Raises MissingExtra when its packages are not installed."""
     return cast("Backend", lazily("speech_operator.local_run", "operator,trainer,cli"))
+
+
+def run(
+    document: Document,
+    path: Path,
+    namespace: str,
+    new: bool,
+    volumes: Mapping[str, Path],
+    watcher: Watcher,
+) -> int:
+    """Run a manifest to its end. Raises UserError for what a person can mend."""
+    runs = backend()
+    return _told(
+        runs,
+        runs.run_local(
+            document, path, state_root(), namespace, new, volumes, watcher.update, watcher.notice
+        ),
+    )
+
+
+def resume(namespace: str, name: str, watcher: Watcher) -> int:
+    """Continue a suspended job to its end. Raises UserError."""
+    runs = backend()
+    return _told(runs, runs.resume(state_root(), namespace, name, watcher.update, watcher.notice))
+
+
+def suspend(namespace: str, name: str) -> None:
+    """Suspend a job; returns once it saved. Raises UserError."""
+    runs = backend()
+    _told(runs, runs.suspend(state_root(), namespace, name))
+
+
+def _told(runs: Backend, work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except runs.LocalRunError as error:
+        raise UserError(str(error)) from error
 
 
 def state_root() -> Path:
@@ -101,6 +147,6 @@ def outcomes(namespace: str, name: str) -> list[Outcome]:
     return found
 
 
-def run_dir(document: Document, namespace: str) -> Path:
-    """The run directory of a job on this machine."""
-    return Path(backend().run_directory(state_root(), namespace, document))
+def run_dir(document: Document) -> Path:
+    """The run directory of a job on this machine: `checkpoint.uri`, absolute in the state of a local run."""
+    return Path(str(mapping(document, "spec", "checkpoint").get("uri", ".")))

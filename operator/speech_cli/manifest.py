@@ -1,22 +1,21 @@
 """Reads one SpeechTrainingJob from a YAML or JSON file; called by `commands.run`.
 
-Only the outside is checked here: syntax, one document, apiVersion, kind, name, unknown root fields, keys that
-stand twice (YAML would let the last one win in silence). What `spec` may say is the API's business.
+Syntax is checked here: one document, no key that stands twice (YAML would let the last one win in silence).
+What the document may say is checked by `speech_contract.api`, the same way as on a cluster.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from speech_cli.errors import UserError
+from speech_cli.extras import lazily
 from speech_contract import names
-from speech_contract.errors import ContractError, nearest, shorten, unknown_field
-
-ROOT_FIELDS = ("apiVersion", "kind", "metadata", "spec", "status")
+from speech_contract.errors import ContractError
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -40,22 +39,24 @@ _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _m
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The job document of a manifest. Raises UserError naming file, field, value and remedy."""
+    """The job document of a manifest. Raises UserError naming file, field, value and remedy of every fault."""
     documents = _documents(path)
     if len(documents) != 1:
         raise UserError(
             f"{path}: holds {len(documents)} documents; a local run takes exactly one "
             f"{names.KIND}: put each into a file of its own"
         )
-    try:
-        return _checked(documents[0])
-    except ContractError as error:
-        raise refused(path, error) from error
+    problems = lazily("speech_contract.api.validation", "cli").validate(documents[0], local=True)
+    if problems:
+        raise refused(path, problems)
+    document = documents[0]
+    assert isinstance(document, dict)
+    return document
 
 
-def refused(path: Path, error: ContractError) -> UserError:
-    """A broken rule of the contract, as the person at the keyboard should read it."""
-    return UserError(f"{path}: {error}")
+def refused(path: Path, problems: Sequence[ContractError]) -> UserError:
+    """Every broken rule of the contract, as the person at the keyboard should read it."""
+    return UserError("\n".join(f"{path}: {problem}" for problem in problems))
 
 
 def _documents(path: Path) -> list[Any]:
@@ -70,30 +71,3 @@ def _documents(path: Path) -> list[Any]:
         raise UserError(f"{path}: is no YAML: {error}; write UTF-8 text") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; check the path") from error
-
-
-def _checked(document: Any) -> dict[str, Any]:
-    if not isinstance(document, dict):
-        raise ContractError("the document", document, "is no mapping", f"write a {names.KIND}")
-    _expect(document, "apiVersion", names.API_VERSION)
-    _expect(document, "kind", names.KIND)
-    for name, value in document.items():
-        if name not in ROOT_FIELDS:
-            raise unknown_field("", str(name), value, ROOT_FIELDS)
-    metadata = document.get("metadata")
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
-        raise ContractError("metadata.name", None, "is missing", "give the job a name")
-    if not isinstance(document.get("spec"), dict):
-        raise ContractError("spec", document.get("spec"), "is no mapping", "say what to train")
-    return document
-
-
-def _expect(document: dict[str, Any], field: str, wanted: str) -> None:
-    value = document.get(field)
-    if value == wanted:
-        return
-    if value is None:
-        guess = nearest(field, [str(name) for name in document])
-        rule = f"is missing (there is a field {shorten(guess)})" if guess else "is missing"
-        raise ContractError(field, None, rule, f"write {field}: {wanted}")
-    raise ContractError(field, value, "is not what this command runs", f"write {field}: {wanted}")

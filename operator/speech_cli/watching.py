@@ -32,6 +32,10 @@ class Watcher(Protocol):
         """Take a new state of the job."""
         ...
 
+    def notice(self, sentence: str) -> None:
+        """Say something once: fields that a local run ignores, a job that was found running."""
+        ...
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
@@ -70,6 +74,10 @@ class PlainWatcher:
         now = self._clock()
         if view.step is not None and now - self._said_at >= self._every:
             self._say_line(view, now)
+
+    def notice(self, sentence: str) -> None:
+        """One line."""
+        self._print(sentence)
 
     def __enter__(self) -> Self:
         return self
@@ -121,6 +129,10 @@ class LiveWatcher:
         """Redraw with the newest state."""
         self.document = document
         self._live.update(live.panel(view_of(document, progress)))
+
+    def notice(self, sentence: str) -> None:
+        """One line above the panel."""
+        self._live.console.print(Text(sentence, style="dim"))
 
     def __enter__(self) -> Self:
         self._live.start(refresh=False)

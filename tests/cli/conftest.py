@@ -123,8 +123,14 @@ def nan_finding() -> Finding:
     )  # fmt: skip
 
 
+class LocalRunError(ValueError):
+    """As `speech_operator.local_run` has it."""
+
+
 class FakeRuns:
     """Stands for `speech_operator.local_run`: plays updates, keeps documents, remembers calls."""
+
+    LocalRunError = LocalRunError
 
     def __init__(self, run_dir: Path) -> None:
         self.updates: list[tuple[Document, Progress | None]] = []
@@ -134,7 +140,7 @@ class FakeRuns:
         self.calls: list[tuple[Any, ...]] = []
         self.run_dir = run_dir
 
-    def run_local(
+    async def run_local(
         self,
         document: Mapping[str, Any],
         manifest_path: Path,
@@ -143,7 +149,9 @@ class FakeRuns:
         new: bool,
         volumes: Mapping[str, Path],
         on_update: Callable[[Document, Progress | None], None],
+        on_notice: Callable[[str], None],
     ) -> int:
+        on_notice("ignored on one machine: accelerator")
         self.calls.append(("run", manifest_path, state_root, namespace, new, dict(volumes)))
         if self.error:
             raise self.error
@@ -151,16 +159,18 @@ class FakeRuns:
             on_update(*update)
         return self.code
 
-    def suspend(self, state_root: Path, namespace: str, name: str) -> None:
+    async def suspend(self, state_root: Path, namespace: str, name: str) -> None:
         self.calls.append(("suspend", state_root, namespace, name))
 
-    def resume(
+    async def resume(
         self,
         state_root: Path,
         namespace: str,
         name: str,
         on_update: Callable[[Document, Progress | None], None],
+        on_notice: Callable[[str], None],
     ) -> int:
+        on_notice("ignored on one machine: accelerator")
         self.calls.append(("resume", state_root, namespace, name))
         for update in self.updates:
             on_update(*update)
@@ -171,9 +181,6 @@ class FakeRuns:
 
     def list_jobs(self, state_root: Path, namespace: str | None) -> list[Document]:
         return list(self.jobs.values())
-
-    def run_directory(self, state_root: Path, namespace: str, document: Mapping[str, Any]) -> Path:
-        return self.run_dir
 
 
 @pytest.fixture
@@ -190,6 +197,7 @@ def runs(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRu
     """The fake controller in the place of the real one."""
     fake = FakeRuns(tmp_path / "run")
     monkeypatch.setattr(local, "backend", lambda: fake)
+    monkeypatch.setattr(local, "run_dir", lambda document: fake.run_dir)
     return fake
 
 

@@ -13,7 +13,6 @@ from click.testing import CliRunner, Result
 
 from speech_cli.main import COMMANDS, cli
 from speech_contract import outcome, paths
-from speech_contract.errors import ContractError
 from speech_contract.outcome import Outcome
 
 Make = dict[str, Callable[..., Any]]
@@ -22,7 +21,7 @@ MANIFEST = """
 apiVersion: speechtrain.dev/v1alpha1
 kind: SpeechTrainingJob
 metadata: {name: voice, namespace: speech}
-spec: {checkpoint: {uri: run}}
+spec: {checkpoint: {uri: run}, recipe: {vits: {preset: Debug}}, data: {train: {manifest: a}}}
 """
 
 
@@ -105,21 +104,51 @@ def test_a_suspended_run_exits_75_and_says_how_to_go_on(
     assert f"continue with: speechtrain run {file}" in answer.output
 
 
-def test_a_refused_spec_names_file_field_value_and_remedy(
+def test_a_mistyped_field_is_refused_before_anything_runs(
     call: Call, runs: Any, file: Path
 ) -> None:
-    runs.error = ContractError("spec.recipe.vits.learningrate", "2e-5", "is an unknown field",
-                               "did you mean learningRate?")  # fmt: skip
+    file.write_text(MANIFEST.replace("preset: Debug", "learningrate: 2e-5"), encoding="utf-8")
     answer = call("run", file)
     assert answer.exit_code == 64
-    assert str(file) in answer.output
-    assert "learningrate: '2e-5' is an unknown field; did you mean learningRate?" in answer.output
+    assert (
+        f"{file}: spec.recipe.vits.learningrate: '2e-5' is an unknown field; "
+        "did you mean learningRate?" in answer.output
+    )
+    assert runs.calls == []
+
+
+def test_what_the_controller_refuses_is_told_with_64(call: Call, runs: Any, file: Path) -> None:
+    runs.error = runs.LocalRunError("spec.numNodes: is immutable; use --new")
+    answer = call("run", file)
+    assert answer.exit_code == 64
+    assert "Error: spec.numNodes: is immutable; use --new" in answer.output
+
+
+def test_notices_of_the_controller_are_shown(call: Call, runs: Any, make: Make, file: Path) -> None:
+    runs.updates = [(make["complete"](), None)]
+    assert "ignored on one machine: accelerator" in call("run", file).output
 
 
 def test_a_missing_file_is_a_wrong_command_line(call: Call, runs: Any, tmp_path: Path) -> None:
     answer = call("run", tmp_path / "none.yaml")
     assert answer.exit_code == outcome.EXIT_USAGE
     assert "none.yaml" in answer.output
+
+
+def test_crd_prints_what_is_committed(call: Call) -> None:
+    printed = yaml.safe_load(call("crd").output)
+    assert printed["kind"] == "CustomResourceDefinition"
+    assert call("crd", "--check").exit_code == 0
+
+
+def test_a_stale_crd_is_told_with_the_difference(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("speech_contract.crd.HEADER", "# other\n")
+    answer = call("crd", "--check")
+    assert answer.exit_code == 1
+    assert "run `make crd`" in answer.output
+    assert "+# other" in answer.output
 
 
 @pytest.mark.parametrize("volume", ["data", "=x", "data="])

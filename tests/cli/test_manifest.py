@@ -13,7 +13,7 @@ GOOD = """
 apiVersion: speechtrain.dev/v1alpha1
 kind: SpeechTrainingJob
 metadata: {name: voice}
-spec: {checkpoint: {uri: run}}
+spec: {checkpoint: {uri: run}, recipe: {vits: {preset: Debug}}, data: {train: {manifest: a}}}
 """
 
 
@@ -24,14 +24,29 @@ spec: {checkpoint: {uri: run}}
         ("a: b\n  c: d\n", ["job.yaml:2", "is no YAML"]),
         ("", ["holds 0 documents"]),
         (f"{GOOD}---{GOOD}", ["holds 2 documents", "a file of its own"]),
-        ("- a", ["is no mapping", "SpeechTrainingJob"]),
-        (GOOD.replace("SpeechTrainingJob", "PyTorchJob"), ["kind: 'PyTorchJob'", "write kind"]),
-        (GOOD.replace("speechtrain.dev/v1alpha1", "v1"), ["apiVersion: 'v1'", "write apiVersion"]),
-        (GOOD.replace("kind:", "kint:"), ["kind", "is missing", "kint"]),
+        ("- a", ["is no object", "write a mapping"]),
+        (
+            GOOD.replace("SpeechTrainingJob", "PyTorchJob"),
+            ["kind: 'PyTorchJob'", "use one of SpeechTrainingJob"],
+        ),
+        (
+            GOOD.replace("speechtrain.dev/v1alpha1", "v1"),
+            ["apiVersion: 'v1'", "use one of speechtrain.dev/v1alpha1"],
+        ),
+        (GOOD.replace("kind:", "kint:"), ["kind: is missing", "did you mean kind?"]),
+        (
+            GOOD.replace("preset: Debug", "preset: debug, learningrate: 2e-5"),
+            [
+                "learningrate: '2e-5'",
+                "did you mean learningRate?",
+                "preset: 'debug'",
+                "Debug, Base",
+            ],
+        ),
         (GOOD + "sepc: {}", ["sepc", "unknown field", "did you mean spec?"]),
-        (GOOD.replace("metadata: {name: voice}", ""), ["metadata.name", "give the job a name"]),
+        (GOOD.replace("metadata: {name: voice}", ""), ["metadata: is missing"]),
         (GOOD.replace("{name: voice}", "{name: 7}"), ["metadata.name"]),
-        (GOOD.replace("spec: {checkpoint: {uri: run}}", "spec: run"), ["spec: 'run'"]),
+        (GOOD.replace("spec: {", "spec: 3 #"), ["spec: 3 is no object"]),
         (GOOD + "kind: SpeechTrainingJob", ["'kind' is written twice", "job.yaml:6"]),
         (GOOD.replace("{uri: run}", "{uri: run, uri: other}"), ["'uri' is written twice"]),
     ],
@@ -58,7 +73,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 def test_a_good_manifest_is_read_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     path.write_text(GOOD + "status: {}\n", encoding="utf-8")
-    assert manifest.load(path)["spec"] == {"checkpoint": {"uri": "run"}}
+    assert manifest.load(path)["spec"]["checkpoint"] == {"uri": "run"}
 
 
 def test_json_and_anchors_are_yaml_too(tmp_path: Path) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 import click
 
 from speech_cli.errors import Stale
 from speech_cli.extras import lazily
-
-DIFF_SHOWN = 20
 
 
 @click.command()
@@ -20,24 +17,14 @@ DIFF_SHOWN = 20
 def command(check: bool) -> None:
     """Print the CustomResourceDefinition of SpeechTrainingJob."""
     module = lazily("speech_contract.crd", "cli")
-    text: str = module.render()
     if not check:
-        click.echo(text, nl=False)
+        click.echo(module.render(), nl=False)
         return
-    path = Path(module.__file__ or "").resolve().parents[1] / f"{module.CRD_FILE}"
-    _compare(path, text)
-    click.echo(f"{path.name} is what the models say")
-
-
-def _compare(path: Path, text: str) -> None:
+    path = Path(str(module.__file__)).resolve().parents[2] / module.FILE
     try:
         committed = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise Stale(f"{path}: is not there; run `make crd` in a clone of the project") from error
-    if committed == text:
-        return
-    lines = difflib.unified_diff(
-        committed.splitlines(), text.splitlines(), "committed", "generated", lineterm="", n=1
-    )
-    shown = "\n".join(list(lines)[:DIFF_SHOWN])
-    raise Stale(f"{path.name}: differs from the models; run `make crd` and commit it\n{shown}")
+    if drift := module.drift(committed):
+        raise Stale(f"{module.FILE}: differs from the models; run `make crd`\n{drift}")
+    click.echo(f"{module.FILE} is what the models say")

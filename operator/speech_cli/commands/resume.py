@@ -21,7 +21,7 @@ def command(job: str, namespace: str, output: str | None, plain: bool) -> None:
     document = local.find(namespace, job)
     watcher = watcher_for(make_console(plain=plain, stderr=bool(output)), plain=plain)
     with watcher:
-        code = local.backend().resume(local.state_root(), namespace, job, watcher.update)
+        code = local.resume(namespace, job, watcher)
     finish(
         watcher.document or document, namespace, code, f"speechtrain resume {job}", output, plain
     )

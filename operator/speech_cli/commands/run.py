@@ -16,7 +16,6 @@ from speech_cli.rendering.cause import cause_of
 from speech_cli.rendering.view import Document, JobView, mapping, view_of
 from speech_cli.run_directory import RunDirectory
 from speech_cli.watching import watcher_for
-from speech_contract.errors import ContractError
 from speech_contract.reasons import State
 
 
@@ -48,13 +47,8 @@ def command(
     place = namespace or mapping(document, "metadata").get("namespace") or local.DEFAULT_NAMESPACE
     folders = volume_folders(volumes)
     watcher = watcher_for(make_console(plain=plain, stderr=bool(output)), plain=plain)
-    try:
-        with watcher:
-            code = local.backend().run_local(
-                document, file, local.state_root(), str(place), new, folders, watcher.update
-            )
-    except ContractError as error:
-        raise manifest.refused(file, error) from error
+    with watcher:
+        code = local.run(document, file, str(place), new, folders, watcher)
     finish(watcher.document or document, str(place), code, f"speechtrain run {file}", output, plain)
 
 
@@ -63,7 +57,7 @@ def finish(
 ) -> None:
     """Print the verdict and leave with the outcome's code."""
     view = view_of(document)
-    folder = RunDirectory(local.run_dir(document, namespace))
+    folder = RunDirectory(local.run_dir(document))
     if output:
         result = folder.result()
         emit(

@@ -13,10 +13,10 @@ from speech_cli.console import make_console, say
 @click.argument("job")
 @namespace_option
 def command(job: str, namespace: str) -> None:
-    """Ask JOB to save and stop; `speechtrain resume` continues it."""
+    """Let JOB save and stop; `speechtrain resume` continues it."""
     local.find(namespace, job)
-    local.backend().suspend(local.state_root(), namespace, job)
+    local.suspend(namespace, job)
     say(
         make_console(),
-        [f"{job}: suspending; it saves first", f"continue with: speechtrain resume {job}"],
+        [f"{job}: suspended", f"continue with: speechtrain resume {job}"],
     )

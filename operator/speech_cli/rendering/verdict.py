@@ -16,8 +16,8 @@ from speech_cli.rendering.view import JobView
 from speech_contract import outcome
 from speech_contract.reasons import State
 
-# Scores as people say them; anything else is shown by its own name.
-TITLES: Mapping[str, str] = {"dtw_mel": "DTW-mel"}
+# Scores and baselines as people say them; anything else is shown by its own name.
+TITLES: Mapping[str, str] = {"dtw_mel": "DTW-mel", "constant_frame": "constant median frame"}
 
 
 @dataclasses.dataclass(frozen=True)
