@@ -133,7 +133,7 @@ def validate(manifest: Path, output: str | None) -> None:
         emit({**jsonable(report), "ok": report.ok}, output)
     else:
         summary = (
-            f"{manifest}: {report.lines} lines, {words.duration(report.seconds)} of good speech, "
+            f"{manifest}: {report.lines} readable lines, {words.duration(report.seconds)} of good speech, "
             f"{words.plural(report.speakers, 'speaker')}"
         )
         say(make_console(), [summary, *_problem_lines(report.problems, "wrong")])
