@@ -16,11 +16,13 @@ from rich.text import Text
 
 from speech_contract import codec
 
+PIPE_WIDTH = 240  # a table in a pipe is cut by nobody
+
 
 def make_console(*, plain: bool = False, stderr: bool = False) -> Console:
     """A console on standard output (or error). `plain`, NO_COLOR and pipes get no escape codes."""
     colourless = plain or bool(os.environ.get("NO_COLOR"))
-    return Console(
+    console = Console(
         stderr=stderr,
         highlight=False,
         markup=False,
@@ -29,6 +31,9 @@ def make_console(*, plain: bool = False, stderr: bool = False) -> Console:
         force_terminal=False if colourless else None,
         color_system=None if colourless else "auto",
     )
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    return console
 
 
 def say(console: Console, lines: Iterable[str | Text]) -> None:

@@ -189,6 +189,14 @@ def test_status_lists_jobs_with_the_columns_of_kubectl(call: Call, runs: Any, ma
     assert row.split()[:6] == ["voice", "Failed", "1/1", "15/800", "NaN", "Critical"]
 
 
+def test_a_long_name_is_not_cut_in_a_pipe(call: Call, runs: Any, make: Make) -> None:
+    name = "a" * 60
+    document = make["nan"]()
+    document["metadata"]["name"] = name
+    runs.jobs = {name: document}
+    assert call("status").output.splitlines()[1].split()[0] == name
+
+
 def test_status_of_one_failed_job_says_what_to_do(call: Call, runs: Any, make: Make) -> None:
     runs.jobs = {"voice": make["nan"]()}
     answer = call("status", "voice")
