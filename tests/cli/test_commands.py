@@ -237,7 +237,10 @@ def nan_run(runs: Any, make: Make, state: Path) -> None:
         encoding="utf-8",
     )
     (runs.run_dir / paths.EVENTS).write_text(
-        '{"event": "update_skipped", "step": 11}\n{"event": "update_skipped", "step": 12}\n',
+        '{"event": "update_skipped", "attempt": 7, "step": 3}\n'
+        '{"event": "checkpoint_saved", "step": 4}\n'
+        '{"event": "update_skipped", "step": 11, "bad_rank": 0, "component": "generator/kl", '
+        '"module": "flow"}\n{"event": "update_skipped", "step": 12, "module": "decoder"}\n',
         encoding="utf-8",
     )
 
@@ -251,7 +254,7 @@ def test_why_tells_a_nan_run_in_about_ten_lines(
         "gradients beyond the budget)",
         "attempts  1: AttemptFailed NonFiniteBudgetSpent, exit code 40, rank 0, last step 15, "
         "from scratch",
-        "first bad step 11, rank 0, loss component generator/mel, module decoder",
+        "first bad step 11, rank 0, loss component generator/kl, module flow",
         "rule      NonFinite: 4 steps in a row with loss nan, steps 12 to 15 → Stopped",
         "message   loss is nan",
         "skipped   1 DecodeError; first: wavs/3.wav (is broken); listed in "
@@ -266,7 +269,7 @@ def test_why_tells_a_nan_run_in_about_ten_lines(
 def test_why_as_json_has_the_same_facts(call: Call, runs: Any, make: Make, state: Path) -> None:
     nan_run(runs, make, state)
     document = json.loads(call("why", "voice", "-o", "json").stdout)
-    assert (document["rule"], document["step"], document["module"]) == ("NonFinite", 11, "decoder")
+    assert (document["rule"], document["step"], document["module"]) == ("NonFinite", 11, "flow")
     assert document["skippedSamples"] == {"DecodeError": 1}
     assert document["attempts"][0]["exitCode"] == 40
 

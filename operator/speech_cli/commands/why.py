@@ -48,7 +48,7 @@ def evidence(document: Document, folder: RunDirectory, rank: int) -> why.Evidenc
         quarantine=str(folder.quarantine) if bad else "",
         bad_samples=by_reason(bad),
         first_bad_sample=f"{bad[0].sample} ({bad[0].detail or bad[0].reason})" if bad else "",
-        first_bad_step=_first_step(folder.events(Event.UPDATE_SKIPPED.value), attempt),
+        bad_step=_first_bad_step(folder.events(Event.UPDATE_SKIPPED.value), attempt),
         log=str(log) if log.exists() else "",
         log_tail=tuple(folder.tail(attempt, rank, TAIL_LINES)),
         scores=tuple(verdict.score_lines(result)) if result else (),
@@ -56,15 +56,18 @@ def evidence(document: Document, folder: RunDirectory, rank: int) -> why.Evidenc
     )
 
 
-def _first_step(events: list[Mapping[str, Any]], attempt: int) -> int | None:
+def _first_bad_step(events: list[Mapping[str, Any]], attempt: int) -> why.BadStep | None:
     """The first gated step of this attempt; events that name no attempt count as of this one."""
-    steps = [
-        step
-        for event in events
-        if whole(event.get("attempt")) in (None, attempt)
-        and (step := whole(event.get("step"))) is not None
-    ]
-    return steps[0] if steps else None
+    for event in events:
+        step = whole(event.get("step"))
+        if step is not None and whole(event.get("attempt")) in (None, attempt):
+            return why.BadStep(
+                step,
+                whole(event.get("bad_rank")),
+                str(event.get("component") or ""),
+                str(event.get("module") or ""),
+            )
+    return None
 
 
 def _line(name: str, text: str) -> Text:

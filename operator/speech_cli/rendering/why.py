@@ -38,13 +38,23 @@ class AttemptRow:
 
 
 @dataclasses.dataclass(frozen=True)
+class BadStep:
+    """The first update of the attempt that was gated off, as the engine logged it."""
+
+    step: int
+    rank: int | None = None
+    component: str = ""
+    module: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What the run directory holds. `first_bad_*` come from the log events when the outcome lacks them."""
+    """What the run directory holds."""
 
     quarantine: str = ""  # path, when there are bad samples
     bad_samples: Mapping[str, int] = dataclasses.field(default_factory=dict)
     first_bad_sample: str = ""
-    first_bad_step: int | None = None
+    bad_step: BadStep | None = None
     log: str = ""
     log_tail: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
@@ -96,7 +106,7 @@ def explain(document: Document, outcomes: Sequence[Outcome], found: Evidence) ->
     """Put what status, outcomes and run directory know into one answer."""
     view = view_of(document)
     done = view.state == State.COMPLETE.value
-    cause = Cause(outcome.EXIT_DONE) if done else cause_of(document, outcomes)
+    cause = Cause(outcome.EXIT_DONE) if done else _first_bad(cause_of(document, outcomes), found)
     return Explanation(
         job=view.name,
         namespace=view.namespace,
@@ -108,7 +118,7 @@ def explain(document: Document, outcomes: Sequence[Outcome], found: Evidence) ->
         rule=cause.rule,
         evidence=cause.evidence,
         action=cause.action,
-        step=_bad_step(cause, found),
+        step=cause.step,
         rank=cause.rank,
         component=cause.component,
         module=cause.module,
@@ -224,10 +234,18 @@ def _log(answer: Explanation) -> Iterator[tuple[str, str]]:
         yield ("" if answer.log_tail else "log"), f"all of it: {answer.log}"
 
 
-def _bad_step(cause: Cause, found: Evidence) -> int | None:
-    if cause.rule == Rule.NON_FINITE.value and found.first_bad_step is not None:
-        return found.first_bad_step
-    return cause.step
+def _first_bad(cause: Cause, found: Evidence) -> Cause:
+    """The outcome tells of the newest bad step; the engine's log knows the first one."""
+    bad = found.bad_step
+    if bad is None or cause.rule != Rule.NON_FINITE.value:
+        return cause
+    return dataclasses.replace(
+        cause,
+        step=bad.step,
+        rank=cause.rank if bad.rank is None else bad.rank,
+        component=bad.component or cause.component,
+        module=bad.module or cause.module,
+    )
 
 
 def _tail(cause: Cause, found: Evidence) -> list[str]:
