@@ -283,6 +283,16 @@ def test_why_of_a_good_run_has_nothing_to_mend(call: Call, runs: Any, make: Make
     assert any(line.startswith("scores    DTW-mel 1.03, below") for line in said)
 
 
+def test_why_of_a_running_job_invents_no_fault(call: Call, runs: Any, make: Make) -> None:
+    document = make["job"](progress={"step": 40}, health={"verdict": "Healthy"})
+    runs.jobs = {"voice": document}
+    assert call("why", "voice").output.splitlines() == [
+        "voice: Running, health Healthy",
+        "where     step 40",
+        "next      nothing to explain yet: `speechtrain status voice`",
+    ]
+
+
 def test_why_tells_of_broken_files_instead_of_hiding_them(
     call: Call, runs: Any, make: Make
 ) -> None:

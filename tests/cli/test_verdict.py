@@ -112,6 +112,14 @@ def test_every_exit_code_has_a_remedy_in_the_verdict(make: Make, code: int) -> N
     assert lines[-2] == f"remedy: {EXIT_CODES[code].remedy}"
 
 
+def test_without_an_exit_code_of_a_pod_no_meaning_is_invented(make: Make) -> None:
+    late = [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "60 s"}]
+    document = make["job"]("Failed", conditions=late)
+    lines = list(verdict.failed_lines(view_of(document), cause_of(document, []), 1, {}))
+    assert lines[:2] == ["voice: Failed, DeadlineExceeded (exit code 1)", "what: 60 s"]
+    assert "remedy" not in "\n".join(lines)
+
+
 def test_a_suspended_run_says_how_to_continue(make: Make) -> None:
     document = make["job"]("Suspended", progress={"step": 40, "lastCheckpointStep": 40})
     lines = list(verdict.ended_lines(view_of(document), 75, "speechtrain run a.yaml"))

@@ -16,6 +16,7 @@ from speech_cli.rendering import words
 from speech_cli.rendering.view import FindingView, JobView
 
 COMPONENTS_SHOWN = 8
+HEADLINES = ("total", "loss")  # shown as the loss itself
 FINDINGS_SHOWN = 4
 BAR_WIDTH = 40
 
@@ -99,8 +100,8 @@ def fact_rows(view: JobView) -> Iterator[tuple[str, str]]:
         yield "step", words.steps(view.step, view.total_steps)
         yield "loss", words.number(view.loss)
         yield "gradient norm", words.number(view.gradient_norm)
-    if view.losses:
-        yield "components", _components(view)
+    if components := _components(view):
+        yield "components", components
     if view.learning_rate is not None:
         yield "learning rate", words.number(view.learning_rate)
     if view.audio_rate is not None:
@@ -117,8 +118,9 @@ def fact_rows(view: JobView) -> Iterator[tuple[str, str]]:
 
 
 def _components(view: JobView) -> str:
-    shown = list(view.losses.items())[:COMPONENTS_SHOWN]
-    more = len(view.losses) - len(shown)
+    parts = {name: value for name, value in view.losses.items() if name not in HEADLINES}
+    shown = list(parts.items())[:COMPONENTS_SHOWN]
+    more = len(parts) - len(shown)
     text = "  ".join(f"{name} {words.number(value)}" for name, value in shown)
     return f"{text}  and {more} more" if more else text
 

@@ -97,9 +97,11 @@ def failed_lines(
     view: JobView, cause: Cause, exit_code: int | None, places: Mapping[str, Path]
 ) -> Iterator[str]:
     """A failed run: cause, where it began, what convinced us, what to do."""
-    meaning = outcome.meaning_of(outcome.EXIT_ERROR if exit_code is None else exit_code)
-    reason = cause.reason or meaning.cause.value
-    yield f"{view.name}: Failed, {reason} (exit code {meaning.code}: {meaning.meaning})"
+    meaning = None if cause.exit_code is None else outcome.meaning_of(cause.exit_code)
+    reason = cause.reason or (meaning.cause.value if meaning else "no cause is known")
+    code = cause.exit_code if exit_code is None else exit_code
+    said = "" if code is None else f" (exit code {code}{f': {meaning.meaning}' if meaning else ''})"
+    yield f"{view.name}: Failed, {reason}{said}"
     if cause.message:
         yield f"what: {cause.message}"
     if where := cause.where:
@@ -107,7 +109,8 @@ def failed_lines(
     if cause.rule or cause.evidence:
         yield f"evidence: {': '.join(part for part in (cause.rule, cause.evidence) if part)}"
     yield from (f"{name}: {path}" for name, path in places.items())
-    yield f"remedy: {cause.remedy or meaning.remedy}"
+    if remedy := cause.remedy or (meaning.remedy if meaning else ""):
+        yield f"remedy: {remedy}"
     yield f"next: speechtrain why {view.name}"
 
 
