@@ -112,6 +112,14 @@ def test_every_exit_code_has_a_remedy_in_the_verdict(make: Make, code: int) -> N
     assert lines[-2] == f"remedy: {EXIT_CODES[code].remedy}"
 
 
+def test_the_same_sentence_is_not_said_twice(make: Make) -> None:
+    cause = Cause(
+        41, rule="ZeroLoss", message="loss 0 in 5 reports", evidence="loss 0 in 5 reports"
+    )
+    lines = list(verdict.failed_lines(view_of(make["job"]("Failed")), cause, 41, {}))
+    assert sum("loss 0 in 5 reports" in line for line in lines) == 1
+
+
 def test_without_an_exit_code_of_a_pod_no_meaning_is_invented(make: Make) -> None:
     late = [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "60 s"}]
     document = make["job"]("Failed", conditions=late)

@@ -102,7 +102,7 @@ def failed_lines(
     code = cause.exit_code if exit_code is None else exit_code
     said = "" if code is None else f" (exit code {code}{f': {meaning.meaning}' if meaning else ''})"
     yield f"{view.name}: Failed, {reason}{said}"
-    if cause.message:
+    if cause.message and cause.message != cause.evidence:
         yield f"what: {cause.message}"
     if where := cause.where:
         yield f"where: {where}"
