@@ -107,9 +107,10 @@ def suspend(namespace: str, name: str) -> None:
 
 
 def _told(runs: Backend, work: Coroutine[Any, Any, T]) -> T:
+    invalid: type[Exception] = lazily("speech_contract.api.validation", "cli").InvalidJob
     try:
         return asyncio.run(work)
-    except runs.LocalRunError as error:
+    except (runs.LocalRunError, invalid) as error:
         raise UserError(str(error)) from error
 
 
