@@ -13,27 +13,25 @@ import json
 import os
 import socket
 import sys
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from speech_contract import codec, env, names, wire
-from speech_contract import outcome as outcomes
+from speech_contract import codec, names, wire
 from speech_contract.api import JobSpec, spec_document
 from speech_contract.errors import ContractError
-from speech_contract.outcome import EXIT_DONE, EXIT_KILLED, Outcome
-from speech_contract.run_config import Device, RunConfig
-from speech_operator.cluster import http, local_process
+from speech_contract.outcome import EXIT_KILLED
+from speech_contract.run_config import RunConfig
+from speech_operator.cluster import http, local_pod, local_process
 from speech_operator.cluster.base import (
     AlreadyExists,
     ClusterError,
     Conflict,
     JobKey,
     RunConfigs,
-    Unsatisfiable,
 )
 from speech_operator.cluster.local_paths import localised
+from speech_operator.cluster.local_pod import Machine
 from speech_operator.cluster.local_state import (
     VOLUMES,
     JobFolder,
@@ -41,7 +39,7 @@ from speech_operator.cluster.local_state import (
     job_folders,
     replace,
 )
-from speech_operator.observe import Endpoints, Platform, PodPhase, PodRecord, read_job
+from speech_operator.observe import Endpoints, Platform, PodRecord, read_job
 from speech_operator.plan import JobEvent
 from speech_operator.timestamps import to_text
 
@@ -49,32 +47,8 @@ LOOPBACK: Final = "127.0.0.1"
 ANNOTATION_MANIFEST: Final = f"{names.GROUP}/manifest"
 ANNOTATION_VOLUMES: Final = f"{names.GROUP}/volumes"  # JSON: name → directory
 POLL_SECONDS: Final = 0.2
-TAIL_BYTES: Final = 2000  # of a pod's output, when it left no outcome
 PROGRESS_TIMEOUT_SECONDS: Final = 5.0  # beyond the time that was asked for
 LAUNCHER: Final = (sys.executable, "-m", "speech_telemetry.launch")
-# Of the container's environment: what belongs to an image, not to this machine.
-OF_THE_IMAGE: Final = frozenset({"HOME", "USER", "TORCHINDUCTOR_CACHE_DIR"})
-
-
-@dataclasses.dataclass(frozen=True)
-class Machine:
-    """What this machine has."""
-
-    cores: int
-    gpus: int
-    host: str
-
-    @staticmethod
-    def here(environ: Mapping[str, str] = os.environ) -> Machine:
-        """The machine this runs on."""
-        return Machine(len(os.sched_getaffinity(0)), visible_gpus(environ), socket.gethostname())
-
-
-def visible_gpus(environ: Mapping[str, str], devices: Path = Path("/dev")) -> int:
-    """GPUs that a process may use, told without importing torch."""
-    found = sum(path.name[6:].isdigit() for path in devices.glob("nvidia[0-9]*"))
-    chosen = environ.get("CUDA_VISIBLE_DEVICES")
-    return found if chosen is None else min(found, len([c for c in chosen.split(",") if c.strip()]))
 
 
 class LocalCluster:
@@ -123,7 +97,10 @@ class LocalCluster:
     async def list_pods(self, key: JobKey) -> list[PodRecord]:
         """Pods by name; ends are found out here."""
         folder = self._folder(key)
-        return [self._record(folder, self._refreshed(folder, pod)) for pod in folder.pods()]
+        return [
+            local_pod.record(folder, self._refreshed(folder, pod), self._machine.host)
+            for pod in folder.pods()
+        ]
 
     async def get_run_configs(self, key: JobKey, uid: str, attempt: int) -> RunConfigs:
         """Run configs of the job."""
@@ -162,7 +139,6 @@ class LocalCluster:
         manifest, volumes = self._places(folder, accepted)
         config = localised(config, accepted, manifest.parent, volumes)
         path.parent.mkdir(parents=True, exist_ok=True)
-        Path(config.run_dir).mkdir(parents=True, exist_ok=True)
         document = {
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,
@@ -194,9 +170,11 @@ class LocalCluster:
         config = _config(folder.run_config(attempt))
         if config is None:
             raise ClusterError(f"attempt {attempt} of {key} has no run config")
-        folder.termination_log(name).unlink(missing_ok=True)
-        folder.pod_log(name).parent.mkdir(parents=True, exist_ok=True)
-        self._start(folder, manifest, config, name, owner)
+        machine, place = self._machine, self._manifest(folder).parent
+        container = manifest["spec"]["containers"][0]
+        environ = local_pod.environment(folder, container, config, machine, os.environ)
+        command = local_pod.command(container.get("command", []), self._launcher)
+        local_pod.start(folder, config, owner, command, environ, place, self._clock)
 
     async def delete_pod(self, key: JobKey, name: str, uid: str, grace_seconds: int) -> None:
         """SIGTERM now, SIGKILL after the grace."""
@@ -272,92 +250,13 @@ class LocalCluster:
         if pod.ended or local_process.alive(pod.pid, pod.start_ticks):
             return pod
         code = local_process.reap(pod.pid)
-        told = _outcome(folder, pod)
+        told = local_pod.outcome_of(folder, pod)
         if told is not None and told.exit_code is not None:
             code = told.exit_code
         code = EXIT_KILLED if code is None else code
         ended = dataclasses.replace(pod, exit_code=code, finished_at=self._clock())
         folder.write_pod(ended)
         return ended
-
-    def _record(self, folder: JobFolder, pod: PodFile) -> PodRecord:
-        told = _outcome(folder, pod)
-        phase = PodPhase.RUNNING
-        if pod.ended:
-            phase = PodPhase.SUCCEEDED if pod.exit_code == EXIT_DONE else PodPhase.FAILED
-        return PodRecord(
-            name=pod.name,
-            uid=pod.uid,
-            node_rank=pod.node_rank,
-            attempt=pod.attempt,
-            owner_uid=pod.owner_uid,
-            phase=phase,
-            deleting=pod.deleting,
-            exit_code=pod.exit_code,
-            finished_at=pod.finished_at,
-            outcome=told,
-            message="" if told or not pod.ended else _tail(folder.pod_log(pod.name)),
-            node=self._machine.host,
-            created_at=pod.created_at,
-        )
-
-    def _start(
-        self,
-        folder: JobFolder,
-        manifest: Mapping[str, Any],
-        config: RunConfig,
-        name: str,
-        owner: str,
-    ) -> None:
-        container = manifest["spec"]["containers"][0]
-        environ = self._environment(folder, container, config, name)
-        command = local_command(container.get("command", []), self._launcher)
-        if not command:
-            raise Unsatisfiable("spec.trainer.command: is empty; write the command to run")
-        place = self._manifest(folder).parent
-        try:
-            process = local_process.start(command, environ, place, folder.pod_log(name))
-        except OSError as error:
-            raise ClusterError(f"pod {name} cannot be started: {error}") from error
-        node_rank = int(environ[env.PET_NODE_RANK])
-        pod = PodFile(
-            name=name,
-            uid=str(uuid.uuid4()),
-            node_rank=node_rank,
-            attempt=config.attempt,
-            owner_uid=owner,
-            pid=process.pid,
-            start_ticks=process.start_ticks,
-            created_at=self._clock(),
-        )
-        folder.write_pod(pod)
-        process.open_gate()
-
-    def _environment(
-        self, folder: JobFolder, container: Mapping[str, Any], config: RunConfig, name: str
-    ) -> dict[str, str]:
-        given = {v["name"]: v["value"] for v in container["env"] if "value" in v}
-        inherited = {
-            k: v for k, v in os.environ.items() if not k.startswith(("PET_", "TORCHELASTIC_"))
-        }
-        ours = {
-            env.RUN_CONFIG: str(folder.run_config(config.attempt).absolute()),
-            env.TERMINATION_LOG: str(folder.termination_log(name).absolute()),
-            env.NODE_NAME: self._machine.host,
-        }
-        kept = {k: v for k, v in given.items() if k not in OF_THE_IMAGE}
-        devices = self._devices(config, int(given[env.PET_NODE_RANK]))
-        return {**inherited, **kept, **ours, **devices}
-
-    def _devices(self, config: RunConfig, node_rank: int) -> dict[str, str]:
-        """Several pods on one machine share out its GPUs."""
-        if not self._machine.gpus or config.num_nodes == 1 or config.training.device is Device.CPU:
-            return {}
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        all_of_them = visible.split(",") if visible else [str(i) for i in range(self._machine.gpus)]
-        first = node_rank * config.ranks_per_node
-        mine = all_of_them[first : first + config.ranks_per_node]
-        return {"CUDA_VISIBLE_DEVICES": ",".join(mine)}
 
     def _manifest(self, folder: JobFolder) -> Path:
         return Path(self._annotations(folder).get(ANNOTATION_MANIFEST, str(self._root / "job")))
@@ -377,15 +276,6 @@ class LocalCluster:
         return self._manifest(folder), volumes
 
 
-def local_command(command: Sequence[str], launcher: Sequence[str]) -> list[str]:
-    """A container's command on this machine: our launcher, and the running interpreter for `python`."""
-    words = list(command)
-    inner = words[words.index("--") + 1 :] if "--" in words else words
-    if inner and inner[0] in ("python", "python3"):
-        inner = [sys.executable, *inner[1:]]
-    return [*launcher, "--", *inner] if "--" in words else inner
-
-
 def free_ports(count: int) -> list[int]:
     """Ports that were free a moment ago, all different."""
     with contextlib.ExitStack() as stack:
@@ -393,25 +283,6 @@ def free_ports(count: int) -> list[int]:
         for one in sockets:
             one.bind((LOOPBACK, 0))
         return [one.getsockname()[1] for one in sockets]
-
-
-def _outcome(folder: JobFolder, pod: PodFile) -> Outcome | None:
-    """What the pod said of itself; nothing that an earlier pod of its name left behind."""
-    try:
-        text = folder.termination_log(pod.name).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
-    told = outcomes.decode(text)
-    return told if told is not None and told.attempt == pod.attempt else None
-
-
-def _tail(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-            return file.read().decode("utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
 
 
 def _config(path: Path) -> RunConfig | None:

@@ -99,6 +99,20 @@ class JobFolder:
             changed = {**current, "metadata": {**metadata, "generation": generation}, "spec": spec}
             self._replace_job(changed, int(version) + 1)
 
+    def set_suspend(self, value: bool) -> None:
+        """Change `runPolicy.suspend` whatever the version: nothing else of the spec is written."""
+        with self._locked():
+            current = self.read_job()
+            if current is None:
+                raise ClusterError(f"{self.path} holds no job")
+            metadata, spec = current["metadata"], current["spec"]
+            policy = {**(spec.get("runPolicy") or {}), "suspend": value}
+            changed = {**spec, "runPolicy": policy}
+            generation = metadata.get("generation", 0) + (changed != spec)
+            metadata = {**metadata, "generation": generation}
+            version = int(metadata["resourceVersion"])
+            self._replace_job({**current, "metadata": metadata, "spec": changed}, version + 1)
+
     def remove(self) -> None:
         """Delete all of it."""
         shutil.rmtree(self.path, ignore_errors=True)
