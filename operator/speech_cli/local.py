@@ -7,6 +7,7 @@ run without it; tests put a fake in its place.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -16,13 +17,16 @@ from speech_cli.errors import UserError
 from speech_cli.extras import lazily
 from speech_cli.rendering.view import Document, mapping
 from speech_cli.watching import Watcher
-from speech_contract import env, outcome
-from speech_contract.errors import nearest
+from speech_contract import codec, env, outcome
+from speech_contract.errors import ContractError, nearest
 from speech_contract.outcome import Outcome
 from speech_contract.progress import Progress
+from speech_contract.run_config import RunConfig
 
 DEFAULT_STATE = ".speechtrain"
 DEFAULT_NAMESPACE = "default"
+CONTROLLER_LOG = "controller.log"
+EXTRA = "operator,trainer,cli"
 
 T = TypeVar("T")
 OnUpdate = Callable[[Document, Progress | None], None]
@@ -73,7 +77,7 @@ class Backend(Protocol):
 
 def backend() -> Backend:
     """Import the controller. Raises MissingExtra when its packages are not installed."""
-    return cast("Backend", lazily("speech_operator.local_run", "operator,trainer,cli"))
+    return cast("Backend", lazily("speech_operator.local_run", EXTRA))
 
 
 def run(
@@ -107,11 +111,24 @@ def suspend(namespace: str, name: str) -> None:
 
 
 def _told(runs: Backend, work: Coroutine[Any, Any, T]) -> T:
+    _log_to_file()
     invalid: type[Exception] = lazily("speech_contract.api.validation", "cli").InvalidJob
     try:
         return asyncio.run(work)
     except (runs.LocalRunError, invalid) as error:
         raise UserError(str(error)) from error
+
+
+def _log_to_file() -> None:
+    """The controller's log events go beside the state; the terminal shows the job, not its bookkeeping."""
+    logger = logging.getLogger("speech_operator")
+    if not logger.handlers:
+        state_root().mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(state_root() / CONTROLLER_LOG, encoding="utf-8", delay=True)
+        handler.setFormatter(lazily("speech_operator.events", EXTRA).JsonFormatter())
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
 
 
 def state_root() -> Path:
@@ -148,6 +165,20 @@ def outcomes(namespace: str, name: str) -> list[Outcome]:
     return found
 
 
-def run_dir(document: Document) -> Path:
-    """The run directory of a job on this machine: `checkpoint.uri`, absolute in the state of a local run."""
+def run_dir(document: Document, namespace: str) -> Path:
+    """The run directory of a job on this machine: what its newest run config says, else `checkpoint.uri`.
+
+    Only the run config knows which folder stands for a volume, and what a relative path is relative to.
+    """
+    folder = state_dir(namespace, str(mapping(document, "metadata").get("name", "")))
+    configs = sorted(
+        (folder / "attempts").glob("*/run.json"),
+        key=lambda path: int(path.parent.name) if path.parent.name.isdigit() else 0,
+    )
+    if configs:
+        text = configs[-1].read_text(encoding="utf-8", errors="replace")
+        try:
+            return Path(codec.loads(RunConfig, text, str(configs[-1])).run_dir)
+        except ContractError as error:
+            raise UserError(f"{error}; move the folder away") from error
     return Path(str(mapping(document, "spec", "checkpoint").get("uri", ".")))

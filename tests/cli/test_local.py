@@ -12,10 +12,12 @@ from click.testing import Result
 
 from speech_cli import local
 from speech_cli.errors import UserError
-from speech_contract import outcome
+from speech_contract import codec, outcome
 from speech_contract.api.validation import InvalidJob
 from speech_contract.errors import ContractError
 from speech_contract.outcome import Outcome
+from speech_contract.recipes import CustomRecipe, RecipeSpec
+from speech_contract.run_config import Checkpoint, RunConfig, Training
 
 
 @pytest.mark.parametrize("name", ["run_local", "suspend", "resume", "load_job", "list_jobs"])
@@ -75,6 +77,32 @@ def test_outcomes_are_read_as_far_as_they_are_whole(state: Path) -> None:
     (pods / "voice-worker-0.termination.json").write_text('{"half', encoding="utf-8")
     (pods / "voice-worker-0.json").write_text("{}", encoding="utf-8")
     assert local.outcomes("default", "voice") == [told]
+
+
+def run_config(state: Path, attempt: int, run_dir: str) -> None:
+    config = RunConfig(
+        "default", "voice", "u", attempt, "t", 1, 1, "127.0.0.1", 1, [], run_dir,
+        RecipeSpec(custom=CustomRecipe()), Training(), Checkpoint("../run"),
+    )  # fmt: skip
+    path = state / "default" / "voice" / "attempts" / str(attempt) / "run.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(codec.dumps(config), encoding="utf-8")
+
+
+def test_the_run_directory_is_what_the_newest_run_config_says(
+    state: Path, make: dict[str, Callable[..., Any]]
+) -> None:
+    assert local.run_dir(make["job"](), "default") == Path("run")
+    run_config(state, 9, "/old")
+    run_config(state, 10, "/new")
+    assert local.run_dir(make["job"](), "default") == Path("/new")
+
+
+def test_a_broken_run_config_is_told(state: Path, make: dict[str, Callable[..., Any]]) -> None:
+    run_config(state, 1, "/run")
+    (state / "default" / "voice" / "attempts" / "1" / "run.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match="run.json"):
+        local.run_dir(make["job"](), "default")
 
 
 def test_a_job_without_state_left_no_outcomes(state: Path) -> None:

@@ -37,6 +37,13 @@ def test_what_progress_does_not_know_is_kept_from_the_status(make: Make) -> None
     assert (view.step, view.checkpoint) == (90, 80)
 
 
+def test_max_steps_means_nothing_to_a_custom_script(make: Make) -> None:
+    document = make["job"]()
+    assert view_of(document).total_steps == 800
+    document["spec"]["recipe"] = {"custom": {}}
+    assert view_of(document).total_steps is None
+
+
 @pytest.mark.parametrize(
     ("conditions", "reason"),
     [

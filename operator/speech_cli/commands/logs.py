@@ -20,7 +20,7 @@ from speech_cli.run_directory import RunDirectory
 def command(job: str, namespace: str, rank: int, attempt: int | None, tail: int) -> None:
     """Print the last lines of a rank of JOB."""
     document = local.find(namespace, job)
-    folder = RunDirectory(local.run_dir(document))
+    folder = RunDirectory(local.run_dir(document, namespace))
     number = attempt or view_of(document).attempt or 1
     path = folder.rank_log(number, rank)
     if not path.exists():

@@ -57,7 +57,7 @@ def finish(
 ) -> None:
     """Print the verdict and leave with the outcome's code."""
     view = view_of(document)
-    folder = RunDirectory(local.run_dir(document))
+    folder = RunDirectory(local.run_dir(document, namespace))
     if output:
         result = folder.result()
         emit(

@@ -53,7 +53,7 @@ def _one(document: Document, view: JobView, namespace: str, plain: bool) -> None
     say(console, [Text(f"{view.name}: {live.stage(view)}, health {view.verdict}", style=style)])
     say(console, (f"{name:<17}{value}" for name, value in live.fact_rows(view)))
     say(console, (live.finding_line(finding) for finding in view.findings))
-    folder = RunDirectory(local.run_dir(document))
+    folder = RunDirectory(local.run_dir(document, namespace))
     if view.state == State.COMPLETE.value:
         say(console, list(verdict.complete_lines(view, folder.result(), folder.places()))[1:])
     elif view.state == State.FAILED.value:

@@ -29,7 +29,7 @@ def command(job: str, namespace: str, output: str | None, plain: bool) -> None:
     """Say what happened to JOB: cause, first bad step, rank, sample, evidence, next step."""
     document = local.find(namespace, job)
     told = local.outcomes(namespace, job)
-    folder = RunDirectory(local.run_dir(document))
+    folder = RunDirectory(local.run_dir(document, namespace))
     rank = cause_of(document, told).rank or 0
     answer = why.explain(document, told, evidence(document, folder, rank))
     if output:

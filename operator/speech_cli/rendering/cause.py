@@ -66,7 +66,7 @@ def cause_of(document: Document, outcomes: Sequence[Outcome]) -> Cause:
         rule=_first(told and told.rule, finding and finding.rule),
         evidence=finding.evidence if finding else "",
         action=finding.action if finding else "",
-        remedy=_remedy(failure, finding, code),
+        remedy=_remedy(failure, finding, told, code),
         rank=_known(
             told.rank if told else None,
             whole(failure.get("rank")),
@@ -115,9 +115,13 @@ def _exit_code(
     )
 
 
-def _remedy(failure: Mapping[str, Any], finding: FindingView | None, code: int | None) -> str:
+def _remedy(
+    failure: Mapping[str, Any], finding: FindingView | None, told: Outcome | None, code: int | None
+) -> str:
+    """The rule that ended the attempt knows best; else what the controller says, else the table."""
     table = outcome.meaning_of(code).remedy if code is not None else ""
-    return _first(failure.get("remedy"), finding and finding.remedy, table)
+    by_rule = finding.remedy if finding and told and told.rule == finding.rule else ""
+    return _first(by_rule, failure.get("remedy"), finding and finding.remedy, table)
 
 
 def _first(*texts: Any) -> str:

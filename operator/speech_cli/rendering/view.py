@@ -187,8 +187,7 @@ def _from_status(document: Document) -> JobView:
         nodes=whole(replicas.get("desired")) or whole(mapping(document, "spec").get("numNodes")) or 1,
         phase=str(mapping(status, "startup").get("phase", "")),
         step=whole(progress.get("step")),
-        total_steps=whole(progress.get("totalSteps"))
-        or whole(mapping(document, "spec", "training").get("maxSteps")),
+        total_steps=whole(progress.get("totalSteps")) or _planned_steps(document),
         loss=real(progress.get("loss")),
         gradient_norm=real(progress.get("gradientNorm")),
         learning_rate=real(progress.get("learningRate")),
@@ -205,6 +204,13 @@ def _from_status(document: Document) -> JobView:
         started=moment(status.get("startTime")),
         completed=moment(status.get("completionTime")),
     )  # fmt: skip
+
+
+def _planned_steps(document: Document) -> int | None:
+    """`maxSteps`, which means nothing to a custom script."""
+    if "custom" in mapping(document, "spec", "recipe"):
+        return None
+    return whole(mapping(document, "spec", "training").get("maxSteps"))
 
 
 def _reason(document: Document) -> tuple[str, str]:
