@@ -178,7 +178,14 @@ def run_dir(document: Document, namespace: str) -> Path:
     if configs:
         text = configs[-1].read_text(encoding="utf-8", errors="replace")
         try:
-            return Path(codec.loads(RunConfig, text, str(configs[-1])).run_dir)
+            return _short(codec.loads(RunConfig, text, str(configs[-1])).run_dir)
         except ContractError as error:
             raise UserError(f"{error}; move the folder away") from error
     return Path(str(mapping(document, "spec", "checkpoint").get("uri", ".")))
+
+
+def _short(path: str) -> Path:
+    """Without detours, and from the working directory when it lies below: what a person can copy."""
+    straight = Path(os.path.normpath(path))
+    here = Path.cwd()
+    return straight.relative_to(here) if straight.is_relative_to(here) else straight

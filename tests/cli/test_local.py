@@ -98,10 +98,18 @@ def test_the_run_directory_is_what_the_newest_run_config_says(
     assert local.run_dir(make["job"](), "default") == Path("/new")
 
 
+def test_the_run_directory_is_told_without_detours(
+    state: Path, make: dict[str, Callable[..., Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(state.parent)
+    run_config(state, 1, f"{state.parent}/examples/../out/run")
+    assert local.run_dir(make["job"](), "default") == Path("out/run")
+
+
 def test_a_broken_run_config_is_told(state: Path, make: dict[str, Callable[..., Any]]) -> None:
     run_config(state, 1, "/run")
     (state / "default" / "voice" / "attempts" / "1" / "run.json").write_text("{", encoding="utf-8")
-    with pytest.raises(UserError, match="run.json"):
+    with pytest.raises(UserError, match=r"run\.json"):
         local.run_dir(make["job"](), "default")
 
 

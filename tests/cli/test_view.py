@@ -37,6 +37,10 @@ def test_what_progress_does_not_know_is_kept_from_the_status(make: Make) -> None
     assert (view.step, view.checkpoint) == (90, 80)
 
 
+def test_a_finished_job_has_the_verdict_of_its_status(make: Make) -> None:
+    assert view_of(make["nan"](), make["progress"]()).verdict == "Critical"
+
+
 def test_max_steps_means_nothing_to_a_custom_script(make: Make) -> None:
     document = make["job"]()
     assert view_of(document).total_steps == 800

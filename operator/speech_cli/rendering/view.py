@@ -254,7 +254,7 @@ def _with_progress(view: JobView, progress: Progress) -> JobView:
         attempt=progress.attempt,
         phase=progress.phase.value,
         eta=progress.eta_seconds,
-        verdict=progress.verdict.value,
+        verdict=view.verdict if view.finished else progress.verdict.value,
         skipped=sum(skipped.values()) if skipped else view.skipped,
         skipped_by_reason=skipped or view.skipped_by_reason,
         non_finite=progress.non_finite_steps,
