@@ -293,6 +293,14 @@ def test_why_of_a_running_job_invents_no_fault(call: Call, runs: Any, make: Make
     ]
 
 
+def test_why_of_a_suspended_job_is_no_fault(call: Call, runs: Any, make: Make) -> None:
+    attempts = [{"number": 1, "reason": "Suspended", "exitCode": 143, "lastStep": 40}]
+    runs.jobs = {"voice": make["job"]("Suspended", attempts=attempts)}
+    said = call("why", "voice").output.splitlines()
+    assert said[0] == "voice: Suspended, health Unknown"
+    assert said[-1] == "next      `speechtrain resume voice` continues it"
+
+
 def test_why_tells_of_broken_files_instead_of_hiding_them(
     call: Call, runs: Any, make: Make
 ) -> None:

@@ -85,7 +85,7 @@ def complete_lines(
     """A finished run: what it reached and where its files lie."""
     yield f"{view.name}: Complete{_took(view)}, health {view.verdict}"
     if result is None:
-        yield "no held-out scores: the recipe wrote no evaluation"
+        yield "no held-out scores were written"
     else:
         yield from score_lines(result)
         if beats_baselines(result) is False:
@@ -120,7 +120,7 @@ def ended_lines(view: JobView, exit_code: int, resume: str) -> Iterator[str]:
     at = f" at step {view.step}" if view.step is not None else ""
     saved = f", saved at step {view.checkpoint}" if view.checkpoint is not None else ""
     yield f"{view.name}: {view.state}{at}{saved} (exit code {exit_code}: {meaning.meaning})"
-    if view.message and view.state != State.RUNNING.value:
+    if view.message and view.state not in (State.RUNNING.value, State.SUSPENDED.value):
         yield f"what: {view.message}"
     yield f"continue with: {resume}"
 

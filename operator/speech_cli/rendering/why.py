@@ -170,6 +170,8 @@ def lines(answer: Explanation) -> Iterator[tuple[str, str]]:
 
 def _summary(answer: Explanation) -> str:
     text = f"{answer.job}: {answer.state}, health {answer.verdict}"
+    if answer.state in (State.SUSPENDED.value, State.SUSPENDING.value):
+        return text  # that its ranks ended by a signal is no fault
     if answer.reason:
         text += f", {answer.reason}"
     if answer.exit_code:
