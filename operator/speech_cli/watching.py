@@ -18,6 +18,7 @@ from rich.text import Text
 from speech_cli.rendering import live, words
 from speech_cli.rendering.view import Document, JobView, view_of
 from speech_contract.progress import Progress
+from speech_contract.reasons import State
 
 PLAIN_EVERY_SECONDS = 5.0
 REDRAWS_PER_SECOND = 4
@@ -93,11 +94,13 @@ class PlainWatcher:
             self._say_line(self._view, self._clock())
 
     def _announce(self, view: JobView) -> None:
-        stage = f"{live.stage(view)} | {view.verdict}"
-        if stage == self._announced:
-            return
-        self._announced = stage
-        self._print(f"{view.name}: {stage}", words.style(view.state))
+        # A running job pauses for checkpoints and evaluations all the time: no line for those.
+        running = view.state == State.RUNNING.value
+        stage = f"{live.attempt_of(view)}{view.state}" if running else live.stage(view)
+        said = f"{stage} | {view.verdict}"
+        if said != self._announced:
+            self._announced = said
+            self._print(f"{view.name}: {said}", words.style(view.state))
 
     def _say_findings(self, view: JobView) -> None:
         for finding in view.findings:

@@ -12,6 +12,7 @@ from rich.console import Console
 from speech_cli.rendering import live
 from speech_cli.rendering.view import view_of
 from speech_cli.watching import LiveWatcher, PlainWatcher, watcher_for
+from speech_contract.phases import Phase
 
 Make = dict[str, Callable[..., Any]]
 
@@ -62,7 +63,7 @@ def test_a_change_of_state_verdict_or_finding_is_told_at_once(make: Make) -> Non
         watcher.update(make["nan"]())
     said = text.getvalue().splitlines()
     assert said[0] == "voice: Starting | Unknown"
-    assert said[1] == "voice: Running (Training) | Healthy"
+    assert said[1] == "voice: Running | Healthy"
     assert said[2].startswith("step 120/800")
     assert said[3] == (
         "critical NonFinite at step 12 on rank 0: loss is nan → Gated; lower the learning rate"
@@ -70,6 +71,16 @@ def test_a_change_of_state_verdict_or_finding_is_told_at_once(make: Make) -> Non
     assert said[4] == "voice: Failed | Critical"
     assert said[5].startswith("step 15/800 1% | loss NaN | gradient norm Inf")
     assert len(said) == 6
+
+
+def test_pauses_of_a_running_job_get_no_line_of_their_own(make: Make) -> None:
+    out, text = console()
+    with PlainWatcher(out, Clock()) as watcher:
+        for phase in (Phase.TRAINING, Phase.CHECKPOINT, Phase.TRAINING, Phase.EVALUATION):
+            watcher.update(make["job"](), make["progress"](phase=phase))
+    assert len(text.getvalue().splitlines()) == 2
+    evaluating = view_of(make["job"](), make["progress"](phase=Phase.EVALUATION))
+    assert live.stage(evaluating) == "Running (Evaluation)"
 
 
 def test_a_line_longer_than_the_terminal_is_not_wrapped(make: Make) -> None:
@@ -89,7 +100,7 @@ def test_the_panel_shows_everything_a_person_watches(make: Make) -> None:
     out.print(live.panel(view))
     shown = text.getvalue()
     for word in (
-        "voice", "Running (Training)", "Healthy", "on cpu", "15%", "120/800", "ETA 2m31s",
+        "voice", "Running", "Healthy", "on cpu", "15%", "120/800", "ETA 2m31s",
         "93.21", "gradient norm  12.3", "generator/mel 62", "31.4 seconds of audio a second",
         "step 100 (none confirmed yet)", "NonFinite at step 12",
     ):  # fmt: skip

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from speech_cli.rendering import words
 from speech_cli.rendering.view import FindingView, JobView
+from speech_contract.phases import Phase
 
 COMPONENTS_SHOWN = 8
 HEADLINES = ("total", "loss")  # shown as the loss itself
@@ -42,10 +43,15 @@ def line(view: JobView) -> str:
 
 
 def stage(view: JobView) -> str:
-    """State, and the phase that explains it: what a change of state is announced with."""
-    where = f" ({view.phase})" if view.phase and not view.finished else ""
-    attempt = f"attempt {view.attempt}: " if view.attempt and view.attempt > 1 else ""
-    return f"{attempt}{view.state}{where}"
+    """Attempt, state, and the phase where it says more than the state."""
+    telling = view.phase not in ("", Phase.TRAINING.value, Phase.DONE.value) and not view.finished
+    where = f" ({view.phase})" if telling else ""
+    return f"{attempt_of(view)}{view.state}{where}"
+
+
+def attempt_of(view: JobView) -> str:
+    """`attempt 2: ` from the second on."""
+    return f"attempt {view.attempt}: " if view.attempt and view.attempt > 1 else ""
 
 
 def finding_line(finding: FindingView) -> str:
