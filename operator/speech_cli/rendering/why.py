@@ -230,10 +230,16 @@ def _skipped(answer: Explanation) -> str:
 def _log(answer: Explanation) -> Iterator[tuple[str, str]]:
     if answer.state == State.COMPLETE.value:
         return
-    for index, line in enumerate(answer.log_tail[-LOG_LINES_SHOWN:]):
+    said = [line for line in answer.log_tail if not _known_already(line, answer)]
+    for index, line in enumerate(said[-LOG_LINES_SHOWN:]):
         yield ("log" if index == 0 else ""), _cut(line)
     if answer.log:
-        yield ("" if answer.log_tail else "log"), f"all of it: {answer.log}"
+        yield ("" if said else "log"), f"all of it: {answer.log}"
+
+
+def _known_already(line: str, answer: Explanation) -> bool:
+    """A log event (they are for machines), or the message over again."""
+    return line.startswith('{"ts"') or (bool(answer.message) and answer.message in line)
 
 
 def _first_bad(cause: Cause, found: Evidence) -> Cause:
