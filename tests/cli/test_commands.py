@@ -297,6 +297,17 @@ def test_why_of_a_running_job_invents_no_fault(call: Call, runs: Any, make: Make
     ]
 
 
+def test_why_of_a_complete_run_with_a_warning_tells_it(call: Call, runs: Any, make: Make) -> None:
+    document = make["complete"]()
+    finding = {"rule": "SkippedSamples", "severity": "warning", "evidence": "1 of 97",
+               "action": "Warned", "remedy": "mend the files"}  # fmt: skip
+    document["status"]["health"] = {"verdict": "Warning", "findings": [finding]}
+    runs.jobs = {"voice": document}
+    said = call("why", "voice").output.splitlines()
+    assert "finding   warning SkippedSamples: 1 of 97 → Warned; mend the files" in said
+    assert said[-1] == "next      mend the files"
+
+
 def test_why_of_a_suspended_job_is_no_fault(call: Call, runs: Any, make: Make) -> None:
     attempts = [{"number": 1, "reason": "Suspended", "exitCode": 143, "lastStep": 40}]
     runs.jobs = {"voice": make["job"]("Suspended", attempts=attempts)}
