@@ -60,7 +60,7 @@ class PlainWatcher:
         self._clock = clock
         self._every = every
         self._said_at = float("-inf")
-        self._said = ""
+        self._said: tuple[object, ...] = ()
         self._announced = ""
         self._findings: set[tuple[str, str, int | None]] = set()
         self._view: JobView | None = None
@@ -110,10 +110,11 @@ class PlainWatcher:
                 self._print(live.finding_line(finding), words.style(finding.severity))
 
     def _say_line(self, view: JobView, now: float) -> None:
-        line = live.line(view)
-        if line != self._said:
-            self._said, self._said_at = line, now
-            self._print(line)
+        # Throughput falls while a run evaluates; that alone is no news.
+        news = (view.step, words.number(view.loss), view.verdict, view.skipped, view.non_finite)
+        if news != self._said:
+            self._said, self._said_at = news, now
+            self._print(live.line(view))
 
     def _print(self, text: str, style: str = "") -> None:
         self._console.print(Text(text, style=style), soft_wrap=True)

@@ -231,7 +231,11 @@ def nan_run(runs: Any, make: Make, state: Path) -> None:
     (pods / "voice-master-0.termination.json").write_text(outcome.encode(told), encoding="utf-8")
     log = paths.rank_log(runs.run_dir, 1, 0)
     log.parent.mkdir(parents=True)
-    log.write_text("a\nb\nstep 14 loss nan\nstep 15 loss nan\n", encoding="utf-8")
+    log.write_text(
+        "a\nstep 14 loss nan\nstep 15 loss nan\n"
+        '{"ts": 1.0, "event": "update_skipped"}\nNonFinite: loss is nan\n',
+        encoding="utf-8",
+    )
     (runs.run_dir / paths.QUARANTINE).write_text(
         '{"audio_filepath": "wavs/3.wav", "reason": "DecodeError", "message_text": "is broken"}\n',
         encoding="utf-8",
@@ -293,6 +297,17 @@ def test_why_of_a_running_job_invents_no_fault(call: Call, runs: Any, make: Make
     ]
 
 
+def test_why_of_a_complete_run_with_a_warning_tells_it(call: Call, runs: Any, make: Make) -> None:
+    document = make["complete"]()
+    finding = {"rule": "SkippedSamples", "severity": "warning", "evidence": "1 of 97",
+               "action": "Warned", "remedy": "mend the files"}  # fmt: skip
+    document["status"]["health"] = {"verdict": "Warning", "findings": [finding]}
+    runs.jobs = {"voice": document}
+    said = call("why", "voice").output.splitlines()
+    assert "finding   warning SkippedSamples: 1 of 97 → Warned; mend the files" in said
+    assert said[-1] == "next      mend the files"
+
+
 def test_why_of_a_suspended_job_is_no_fault(call: Call, runs: Any, make: Make) -> None:
     attempts = [{"number": 1, "reason": "Suspended", "exitCode": 143, "lastStep": 40}]
     runs.jobs = {"voice": make["job"]("Suspended", attempts=attempts)}
@@ -312,7 +327,8 @@ def test_why_tells_of_broken_files_instead_of_hiding_them(
 
 def test_logs_print_the_tail_of_a_rank(call: Call, runs: Any, make: Make, state: Path) -> None:
     nan_run(runs, make, state)
-    assert call("logs", "voice", "--tail", "2").output == "step 14 loss nan\nstep 15 loss nan\n"
+    lines = call("logs", "voice", "--tail", "3").output.splitlines()
+    assert (lines[0], lines[-1]) == ("step 15 loss nan", "NonFinite: loss is nan")
     assert call("logs", "voice", "--rank", "7").exit_code == 64
 
 

@@ -52,6 +52,15 @@ def test_the_same_numbers_are_not_repeated(make: Make) -> None:
     assert len([line for line in lines if line.startswith("step")]) == 1
 
 
+def test_throughput_alone_is_no_news(make: Make) -> None:
+    out, text = console()
+    clock = Clock()
+    with PlainWatcher(out, clock) as watcher:
+        for clock.now, rate in ((0, 30.0), (6, 20.0), (12, 10.0)):
+            watcher.update(make["job"](), make["progress"](audio_seconds_per_second=rate))
+    assert text.getvalue().count("step 120/800") == 1
+
+
 def test_a_change_of_state_verdict_or_finding_is_told_at_once(make: Make) -> None:
     out, text = console()
     with PlainWatcher(out, Clock()) as watcher:

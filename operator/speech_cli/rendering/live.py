@@ -33,7 +33,7 @@ def line(view: JobView) -> str:
     ]
     if view.audio_rate is not None:
         parts.append(f"{words.number(view.audio_rate, 3)} audio s/s")
-    if view.eta is not None:
+    if view.eta is not None and view.step != view.total_steps:
         parts.append(f"ETA {words.duration(view.eta)}")
     if view.skipped:
         parts.append(f"skipped {view.skipped}")

@@ -12,7 +12,7 @@ from typing import Any
 from speech_cli.rendering import words
 from speech_cli.rendering.cause import Cause, cause_of
 from speech_cli.rendering.live import finding_line
-from speech_cli.rendering.view import Document, FindingView, objects, view_of, whole
+from speech_cli.rendering.view import Document, FindingView, JobView, objects, view_of, whole
 from speech_contract import outcome
 from speech_contract.outcome import Outcome
 from speech_contract.progress import Rule
@@ -131,7 +131,7 @@ def explain(document: Document, outcomes: Sequence[Outcome], found: Evidence) ->
         log_tail=_tail(cause, found),
         scores=list(found.scores),
         faults=list(found.faults),
-        next_step=_next_step(view.state, view.name, cause),
+        next_step=_next_step(view, cause),
     )  # fmt: skip
 
 
@@ -159,6 +159,8 @@ def lines(answer: Explanation) -> Iterator[tuple[str, str]]:
     yield from _attempts(answer.attempts)
     if answer.state != State.COMPLETE.value:
         yield from _what(answer)
+    else:
+        yield from (("finding", finding_line(f)) for f in answer.findings if f.active)
     yield from (("healed", finding_line(f)) for f in answer.findings if not f.active)
     if answer.skipped_samples:
         yield "skipped", _skipped(answer)
@@ -230,10 +232,16 @@ def _skipped(answer: Explanation) -> str:
 def _log(answer: Explanation) -> Iterator[tuple[str, str]]:
     if answer.state == State.COMPLETE.value:
         return
-    for index, line in enumerate(answer.log_tail[-LOG_LINES_SHOWN:]):
+    said = [line for line in answer.log_tail if not _known_already(line, answer)]
+    for index, line in enumerate(said[-LOG_LINES_SHOWN:]):
         yield ("log" if index == 0 else ""), _cut(line)
     if answer.log:
-        yield ("" if answer.log_tail else "log"), f"all of it: {answer.log}"
+        yield ("" if said else "log"), f"all of it: {answer.log}"
+
+
+def _known_already(line: str, answer: Explanation) -> bool:
+    """A log event (they are for machines), or the message over again."""
+    return line.startswith('{"ts"') or (bool(answer.message) and answer.message in line)
 
 
 def _first_bad(cause: Cause, found: Evidence) -> Cause:
@@ -254,14 +262,17 @@ def _tail(cause: Cause, found: Evidence) -> list[str]:
     return list(found.log_tail) or [x for x in cause.log_tail.splitlines() if x.strip()]
 
 
-def _next_step(state: str, name: str, cause: Cause) -> str:
-    if state == State.COMPLETE.value:
-        return "nothing to do"
-    if state == State.FAILED.value:
+def _next_step(view: JobView, cause: Cause) -> str:
+    if view.state == State.COMPLETE.value:
+        open_remedies = [f.remedy for f in view.findings if f.active and f.remedy]
+        return open_remedies[0] if open_remedies else "nothing to do"
+    if view.state == State.FAILED.value:
         return f"{cause.remedy or 'read the log'}; then `speechtrain run FILE --new`"
-    if state in (State.SUSPENDED.value, State.SUSPENDING.value):
-        return f"`speechtrain resume {name}` continues it"
-    return cause.remedy if cause.rule else f"nothing to explain yet: `speechtrain status {name}`"
+    if view.state in (State.SUSPENDED.value, State.SUSPENDING.value):
+        return f"`speechtrain resume {view.name}` continues it"
+    return (
+        cause.remedy if cause.rule else f"nothing to explain yet: `speechtrain status {view.name}`"
+    )
 
 
 def _cut(text: str) -> str:
