@@ -12,13 +12,14 @@ import dataclasses
 import os
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from speech_contract import env
 from speech_contract.errors import ContractError
 from speech_contract.events import Event
-from speech_contract.outcome import EXIT_BAD_CONFIG, Outcome
+from speech_contract.outcome import EXIT_BAD_CONFIG, EXIT_INTERNAL, Outcome
 from speech_contract.phases import Phase
 from speech_telemetry.logs import ERROR, EventLog
 from speech_telemetry.master import MasterSupervisor
@@ -40,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return supervise(pod, environ)
     except OSError as error:  # a port that is taken, a directory that can't be made
         return _refuse(f"the supervisor can't start: {error}", environ)
+    except Exception as error:  # our own fault: said as such, with its traceback
+        traceback.print_exc()
+        return _refuse(f"{type(error).__name__}: {error}", environ, EXIT_INTERNAL)
 
 
 def read_pod(command: Sequence[str], environ: Mapping[str, str], *, wrap: bool) -> Pod:
@@ -94,15 +98,15 @@ def _read(path: Path) -> str:
         ) from error
 
 
-def _refuse(sentence: str, environ: Mapping[str, str]) -> int:
-    """Exit 64, with the sentence in the log and in the termination log."""
+def _refuse(sentence: str, environ: Mapping[str, str], code: int = EXIT_BAD_CONFIG) -> int:
+    """End with `code`, and the sentence in the log and in the termination log."""
     EventLog("supervisor", sys.stdout, time.time).emit(
-        Event.SUPERVISOR_STOPPED, ERROR, error=sentence, exit_code=EXIT_BAD_CONFIG
+        Event.SUPERVISOR_STOPPED, ERROR, error=sentence, exit_code=code
     )
     given = environ.get(env.TERMINATION_LOG)
     log = TerminationLog(Path(given) if given else default_termination_log())
-    log.write(Outcome(0, 0, Phase.STARTING.value, EXIT_BAD_CONFIG, sentence))
-    return EXIT_BAD_CONFIG
+    log.write(Outcome(0, 0, Phase.STARTING.value, code, sentence))
+    return code
 
 
 if __name__ == "__main__":

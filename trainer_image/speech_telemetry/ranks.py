@@ -89,8 +89,11 @@ class LocalRanks:
         """Wait at most `timeout` seconds for something to hear, and hear it."""
         for key, _ in self._selector.select(max(0.0, timeout)):
             key.data()
-        for process in self.processes:
+        alive = self.alive
+        for process in alive:
             process.poll()
+        if len(self.alive) < len(alive):
+            self._receive()  # what a rank sent just before it ended
 
     def wake(self) -> None:
         """End the current `pump` early. From any thread or signal handler."""
