@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -165,3 +166,24 @@ def test_a_script_that_floods_keeps_its_outcome_small(launcher):
     assert len(record.read_bytes()) <= OUTCOME_LIMIT_BYTES
     assert run.outcome.message.startswith("ValueError: é")
     assert run.outcome.exit_code == 1
+
+
+def test_a_port_that_is_taken_is_said(launcher):
+    config = launcher.config()
+    port = int(config.supervisor_addresses[0].rpartition(":")[2])
+    with socket.create_server(("127.0.0.1", port)):
+        run = launcher.start(config, "silent.py", "0")
+        assert run.wait() == 64
+    assert "the supervisor can't start" in run.outcome.message
+    assert "Address already in use" in run.outcome.message
+
+
+def test_our_own_fault_is_said_as_such(launcher):
+    code = (
+        "import sys; from speech_telemetry import launch, supervisor\n"
+        "supervisor.Supervisor._live = lambda self: 1 / 0\n"
+        "sys.exit(launch.main(['--', 'sleep', '600']))"
+    )
+    run = launcher.start(launcher.config(), "sh", interpreter=("-c", code))
+    assert run.wait() == 70
+    assert run.outcome.message == "ZeroDivisionError: division by zero"

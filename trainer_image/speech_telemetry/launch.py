@@ -26,6 +26,7 @@ from speech_telemetry.master import MasterSupervisor
 from speech_telemetry.outcome import TerminationLog
 from speech_telemetry.pod import Pod, default_termination_log, load_pod
 from speech_telemetry.ranks import Tee
+from speech_telemetry.supervisor import Supervisor
 from speech_telemetry.worker import WorkerSupervisor
 
 
@@ -38,9 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ContractError as error:
         return _refuse(str(error), environ)
     try:
-        return supervise(pod, environ)
+        supervisor = build(pod, environ)
     except OSError as error:  # a port that is taken, a directory that can't be made
         return _refuse(f"the supervisor can't start: {error}", environ)
+    try:
+        return supervisor.run()
     except Exception as error:  # our own fault: said as such, with its traceback
         traceback.print_exc()
         return _refuse(f"{type(error).__name__}: {error}", environ, EXIT_INTERNAL)
@@ -56,20 +59,20 @@ def read_pod(command: Sequence[str], environ: Mapping[str, str], *, wrap: bool) 
     return pod
 
 
-def supervise(pod: Pod, environ: Mapping[str, str]) -> int:
-    """Supervise one pod until its end. Returns the exit code."""
+def build(pod: Pod, environ: Mapping[str, str]) -> Supervisor:
+    """The supervisor of this pod, listening already. Raises OSError."""
     config = pod.config
     log = EventLog(
         "supervisor", sys.stdout, time.time, namespace=config.namespace, job=config.name, uid=config.uid,
         attempt=config.attempt, pod=pod.name,
     )  # fmt: skip
     kind = MasterSupervisor if pod.is_master else WorkerSupervisor
-    supervisor = kind(pod, environ, log, Tee(sys.stdout.buffer))
+    supervisor: Supervisor = kind(pod, environ, log, Tee(sys.stdout.buffer))
     log.emit(
         Event.SUPERVISOR_STARTED, node_rank=pod.node_rank, pid=os.getpid(), port=supervisor.server.port,
         run_dir=config.run_dir,
     )  # fmt: skip
-    return supervisor.run()
+    return supervisor
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -37,6 +37,8 @@ TAIL_BYTES = 2000
 class Supervisor:
     """What master and worker share. Subclasses say what a report means and when the attempt ends."""
 
+    server: SupervisorServer
+
     def __init__(self, pod: Pod, environ: Mapping[str, str], log: EventLog, tee: Tee) -> None:
         self.pod = pod
         self.config = pod.config
