@@ -65,7 +65,7 @@ def test_three_lines_name_the_step(launcher):
 
 
 def test_a_hang_that_only_prints_is_named_with_its_python_line(launcher):
-    health = Thresholds(stall=Stall(floor_seconds=2))
+    health = Thresholds(stall=Stall(floor_seconds=4))
     run = launcher.start(launcher.config(health=health), "hang.py")
     assert run.wait() == 45
     assert run.outcome.rule == Rule.STALLED.value
@@ -81,7 +81,7 @@ def test_a_filtered_nan_is_no_zero_loss(launcher):
 
 
 def test_a_stalled_rank_is_named_among_its_peers(launcher):
-    health = Thresholds(stall=Stall(floor_seconds=2))
+    health = Thresholds(stall=Stall(floor_seconds=4))
     run = launcher.start(
         launcher.config(ranks=2, health=health), "steps.py", "10", "0.05", "1:sleep"
     )

@@ -85,7 +85,7 @@ def test_a_rank_that_fails_on_the_master_stops_the_worker(launcher):
 
 
 def test_a_stall_on_the_worker_names_its_rank_and_python_line(launcher):
-    health = Thresholds(stall=Stall(floor_seconds=3))
+    health = Thresholds(stall=Stall(floor_seconds=4))
     config = launcher.config(nodes=2, health=health)
     master, worker = start_both(launcher, config, "steps.py", "10", "0.05", "1:sleep")
     assert (master.wait(), worker.wait()) == (45, 45)
