@@ -25,7 +25,6 @@ from speech_contract.wire import Datagram
 from speech_trainer.engine.distributed import Ranks, World
 from speech_trainer.engine.files import Files
 from speech_trainer.engine.loop import Engine, Outside
-from speech_trainer.engine.state import collect_tensors
 from speech_trainer.engine.recipe import (
     Built,
     Evaluation,
@@ -35,6 +34,7 @@ from speech_trainer.engine.recipe import (
     Section,
     unwrap,
 )
+from speech_trainer.engine.state import collect_tensors
 
 WIDTH = 8
 BATCH = 4  # samples per rank and step
@@ -299,4 +299,3 @@ def make(
 def poison(loss: Tensor, name: str, names: set[str]) -> Tensor:
     """NaN that reaches the gradients too."""
     return loss * float("nan") if name in names else loss
-
