@@ -297,8 +297,11 @@ def test_roll_backs_are_bounded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("action", "mode"),
-    [(OnExceeded.WARN, HealthMode.ENFORCE), (OnExceeded.ROLLBACK, HealthMode.NOTIFY)]
-    + [(OnExceeded.STOP, HealthMode.OFF)],
+    [
+        (OnExceeded.WARN, HealthMode.ENFORCE),
+        (OnExceeded.ROLLBACK, HealthMode.NOTIFY),
+        (OnExceeded.STOP, HealthMode.OFF),
+    ],
 )
 def test_the_gate_stays_when_nothing_may_act(
     tmp_path: Path, action: OnExceeded, mode: HealthMode
