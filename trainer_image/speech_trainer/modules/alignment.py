@@ -9,7 +9,6 @@ from typing import Final
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 _NEVER: Final = -1e9  # a score no path takes; finite, so that adding to it stays finite
 
@@ -26,7 +25,9 @@ def alignment_path(scores: Tensor, mask: Tensor) -> Tensor:
     frames = mask.any(dim=2).sum(dim=1)
     tokens = mask.any(dim=1).sum(dim=1)
     path = _trace_back(moves, frames, tokens)
-    return functional.one_hot(path, scores.size(2)).to(scores.dtype) * mask
+    # Compared rather than one_hot: that checks its input on the host.
+    tokens_at = torch.arange(scores.size(2), device=scores.device)
+    return (path.unsqueeze(-1) == tokens_at).to(scores.dtype) * mask
 
 
 def _moves(scores: Tensor, mask: Tensor) -> Tensor:
