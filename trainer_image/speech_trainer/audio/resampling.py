@@ -8,4 +8,5 @@ def resample(waveform: Tensor, source_rate: int, target_rate: int) -> Tensor:
     """Waveform [..., T] at `source_rate` Hz as [..., T'] at `target_rate` Hz (windowed sinc)."""
     if source_rate == target_rate:
         return waveform
-    return functional.resample(waveform, source_rate, target_rate)
+    resampled: Tensor = functional.resample(waveform, source_rate, target_rate)
+    return resampled

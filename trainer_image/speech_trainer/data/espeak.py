@@ -52,9 +52,7 @@ class Espeak:
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "speech_trainer.data.espeak"]
-        self._process = subprocess.Popen(  # noqa: S603
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         return self
 
     def __exit__(

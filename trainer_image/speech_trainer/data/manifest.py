@@ -49,9 +49,7 @@ class Problem:
     reason: str = "Manifest"
 
     def __str__(self) -> str:
-        return (
-            f"line {self.line}, {self.field}: {shorten(self.value)} {self.rule}; {self.remedy}"
-        )
+        return f"line {self.line}, {self.field}: {shorten(self.value)} {self.rule}; {self.remedy}"
 
 
 @dataclasses.dataclass(frozen=True)

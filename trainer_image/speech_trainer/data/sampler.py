@@ -13,7 +13,9 @@ from typing import Final
 
 Window = tuple[int, int]  # [first, last) global positions
 
-_BUCKET_BATCHES: Final = 16  # batches sorted by length together: padding waste < 6 %, still shuffled
+_BUCKET_BATCHES: Final = (
+    16  # batches sorted by length together: padding waste < 6 %, still shuffled
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Sampler:
     """Endless epochs over `durations` (seconds of each sample), shuffled and bucketed by length."""
 
     def __init__(self, durations: Sequence[float], batch_size: int, seed: int) -> None:
-        assert durations and batch_size > 0
+        assert durations
+        assert batch_size > 0
         self._durations = tuple(durations)
         self._batch_size = batch_size
         self._seed = seed
@@ -60,10 +63,10 @@ class Sampler:
 
     def replacement(self, position: int, attempt: int) -> int:
         """Another index for a bad sample: the same whoever asks, and whenever."""
-        return random.Random(f"{self._seed}/{position}/{attempt}").randrange(self.size)  # noqa: S311
+        return random.Random(f"{self._seed}/{position}/{attempt}").randrange(self.size)
 
     def _epoch_order(self, epoch: int) -> tuple[int, ...]:
-        rng = random.Random(f"{self._seed}/{epoch}")  # noqa: S311
+        rng = random.Random(f"{self._seed}/{epoch}")
         order = list(range(self.size))
         rng.shuffle(order)
         while len(order) < self._epoch_length:
@@ -75,7 +78,7 @@ class Sampler:
     def _bucketed(self, order: list[int]) -> list[list[int]]:
         """Cut a shuffled order into batches of similar length."""
         pool = self._batch_size * _BUCKET_BATCHES
-        batches = []
+        batches: list[list[int]] = []
         for start in range(0, len(order), pool):
             bucket = sorted(order[start : start + pool], key=lambda i: self._durations[i])
             batches.extend(

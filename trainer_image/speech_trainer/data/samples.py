@@ -115,5 +115,3 @@ def _check_length(
     if waveform.numel() < limits.min_samples or frames < len(tokens):
         rule = f"gives {frames} frames for {len(tokens)} tokens of {utterance.text!r}"
         raise TooShort("duration", round(seconds, 3), rule, "check that text and audio belong")
-
-

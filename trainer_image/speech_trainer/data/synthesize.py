@@ -118,7 +118,7 @@ def sentences(language: str, count: int, plan: SynthesisPlan, rng: random.Random
 def _lines(plan: SynthesisPlan) -> Iterator[_Line]:
     per_speaker = plan.utterances + plan.validation
     for language in plan.languages:
-        rng = random.Random(f"{plan.seed}/{language}")  # noqa: S311
+        rng = random.Random(f"{plan.seed}/{language}")
         texts = sentences(language, per_speaker * plan.speakers, plan, rng)
         for number, text in enumerate(texts):
             variant = VARIANTS[number // per_speaker]

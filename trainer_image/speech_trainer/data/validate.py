@@ -65,15 +65,17 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _check(
-    manifest: Manifest, utterance: Utterance, seen: dict[str, int]
-) -> Iterator[Problem]:
+def _check(manifest: Manifest, utterance: Utterance, seen: dict[str, int]) -> Iterator[Problem]:
     if not (utterance.text.strip() or utterance.phonemes.strip()):
-        yield _problem(utterance, "text", utterance.text, "is empty", "write what is spoken", "EmptyText")
+        yield _problem(
+            utterance, "text", utterance.text, "is empty", "write what is spoken", "EmptyText"
+        )
     first = seen.setdefault(utterance.audio_filepath, utterance.line)
     if first != utterance.line:
         rule = f"is already on line {first}"
-        yield _problem(utterance, "audio_filepath", utterance.audio_filepath, rule, "drop one of them")
+        yield _problem(
+            utterance, "audio_filepath", utterance.audio_filepath, rule, "drop one of them"
+        )
     yield from _check_audio(manifest, utterance)
 
 
@@ -91,11 +93,18 @@ def _check_audio(manifest: Manifest, utterance: Utterance) -> Iterator[Problem]:
         yield _problem(utterance, "duration", utterance.duration, rule, f"write {seconds:.3f}")
     if utterance.sha256 and digest(path) != utterance.sha256:
         rule = "is not the file's digest"
-        yield _problem(utterance, "sha256", utterance.sha256, rule, "run `speechtrain data prepare` again")
+        yield _problem(
+            utterance, "sha256", utterance.sha256, rule, "run `speechtrain data prepare` again"
+        )
 
 
 def _problem(
-    utterance: Utterance, field: str, value: object, rule: str, remedy: str, reason: str = "Manifest"
+    utterance: Utterance,
+    field: str,
+    value: object,
+    rule: str,
+    remedy: str,
+    reason: str = "Manifest",
 ) -> Problem:
     return Problem(utterance.line, field, value, rule, remedy, reason)
 

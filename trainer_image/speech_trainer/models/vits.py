@@ -27,6 +27,11 @@ MODULES: Final = (
 )
 MAX_TOKEN_FRAMES: Final = 200
 _SMALL_GAIN: Final = 0.1
+_NEAR_ZERO: Final = (
+    "posterior_encoder.conv_proj.weight",
+    "text_encoder.project.weight",
+    "duration_predictor.proj.weight",  # of the plain predictor
+)
 
 
 class GeneratorOutput(NamedTuple):
@@ -149,7 +154,9 @@ class VitsGenerator(nn.Module):
         return result
 
     @torch.no_grad()
-    def predicted_durations(self, tokens: Tensor, token_lengths: Tensor, speakers: Tensor) -> Tensor:
+    def predicted_durations(
+        self, tokens: Tensor, token_lengths: Tensor, speakers: Tensor
+    ) -> Tensor:
         """Frames [B, L] that synthesis would give each token, before rounding up."""
         token_mask = length_mask(token_lengths, tokens.size(1))
         hidden, _, _ = self.encode_text(tokens, token_mask)
@@ -230,16 +237,13 @@ def new_model(config: VitsConfig) -> VitsModel:
     blocks of the decoder keep torch's own start.
     """
     model = VitsModel(config)
-    for flow in model.flow.flows:
-        nn.init.zeros_(flow.conv_post.weight)
-        nn.init.zeros_(flow.conv_post.bias)
-    nn.init.xavier_uniform_(model.posterior_encoder.conv_proj.weight, gain=_SMALL_GAIN)
-    nn.init.xavier_uniform_(model.text_encoder.project.weight, gain=_SMALL_GAIN)
-    if not config.use_stochastic_duration_prediction:
-        nn.init.xavier_uniform_(model.duration_predictor.proj.weight, gain=_SMALL_GAIN)
-    for block in model.decoder.resblocks:
-        for layer in (*block.convs1, *block.convs2):
-            nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5))
+    for name, parameter in model.named_parameters():
+        if name.startswith("flow.") and ".conv_post." in name:
+            nn.init.zeros_(parameter)
+        elif name in _NEAR_ZERO:
+            nn.init.xavier_uniform_(parameter, gain=_SMALL_GAIN)
+        elif name.startswith("decoder.resblocks.") and name.endswith(".weight"):
+            nn.init.kaiming_uniform_(parameter, a=math.sqrt(5))
     return model
 
 

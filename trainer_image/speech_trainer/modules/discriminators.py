@@ -54,7 +54,8 @@ class PeriodDiscriminator(nn.Module):
     def forward(self, waveform: Tensor) -> Judgement:
         """Waveform [B, 1, T]."""
         padded = functional.pad(waveform, (0, -waveform.size(-1) % self.period), mode="reflect")
-        return _judge(padded.unflatten(-1, (-1, self.period)), self.layers, self.head)
+        folded = padded.reshape(*padded.shape[:2], -1, self.period)
+        return _judge(folded, self.layers, self.head)
 
 
 class ScaleDiscriminator(nn.Module):

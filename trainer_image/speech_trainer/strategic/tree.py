@@ -36,6 +36,4 @@ def _leaf(value: Any) -> str:
 
 
 def _is_list_of_mappings(value: Any) -> bool:
-    return (
-        isinstance(value, list) and bool(value) and all(isinstance(i, Mapping) for i in value)
-    )
+    return isinstance(value, list) and bool(value) and all(isinstance(i, Mapping) for i in value)

@@ -4,7 +4,7 @@ Shapes: B batch, L tokens, T samples.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,12 +33,21 @@ class VitsBatch:
 
     def to(self, device: torch.device) -> "VitsBatch":
         """Move the tensors, non-blocking."""
-        moved = {
-            field.name: value.to(device, non_blocking=True)
-            for field in dataclasses.fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return dataclasses.replace(self, **moved)
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> "VitsBatch":
+        """The same in page-locked memory, from which `to` is asynchronous."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "VitsBatch":
+        return dataclasses.replace(
+            self,
+            tokens=change(self.tokens),
+            token_lengths=change(self.token_lengths),
+            waveform=change(self.waveform),
+            frame_lengths=change(self.frame_lengths),
+            speakers=change(self.speakers),
+        )
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,7 @@ class Collate:
             else 0.0,
             utterances=tuple(s.utterance for s in samples),
         )
-        return self._pinned(batch) if self.pin_memory else batch
+        return batch.pinned() if self.pin_memory else batch
 
     def _padded(self, waveforms: list[Tensor], frames: list[int]) -> Tensor:
         """[B, T] with zeros behind each, at least one training segment long."""
@@ -83,12 +92,3 @@ class Collate:
         length = self.settings.segment_frames * self.settings.spectrogram.hop_length
         utterance = Utterance(audio_filepath="", duration=1.0, text="")
         return Sample(utterance, torch.zeros(length), [BLANK_ID])
-
-    @staticmethod
-    def _pinned(batch: VitsBatch) -> VitsBatch:
-        pinned = {
-            field.name: value.pin_memory()
-            for field in dataclasses.fields(batch)
-            if isinstance(value := getattr(batch, field.name), Tensor)
-        }
-        return dataclasses.replace(batch, **pinned)

@@ -121,9 +121,7 @@ def rate_share(update: int, updates: int, settings: VitsSettings) -> float:
     return warmup * (floor + (1.0 - floor) * cosine)
 
 
-def usable(
-    indexes: Iterable[int], count: int, load: Callable[[int], Sample]
-) -> list[Sample]:
+def usable(indexes: Iterable[int], count: int, load: Callable[[int], Sample]) -> list[Sample]:
     """The first `count` samples that load; each bad one is a warning."""
     samples: list[Sample] = []
     for index in indexes:

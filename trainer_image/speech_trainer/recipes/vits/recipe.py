@@ -100,9 +100,7 @@ class Vits:
                 self.settings, self.speakers, pin_memory=self.context.device.type == "cuda"
             ),
             place=Place(self.context.rank, self.context.world_size),
-            on_skip=Quarantine(
-                self.context.run_dir / paths.QUARANTINE, self.manifest.utterances
-            ),
+            on_skip=Quarantine(self.context.run_dir / paths.QUARANTINE, self.manifest.utterances),
         )
 
     def train_step(self, built: Built, batch: VitsBatch, step: int) -> Losses:
@@ -255,7 +253,9 @@ class Vits:
         """The first usable samples of a manifest, at most `count`."""
         if manifest is None:
             return []
-        return parts.usable(range(len(manifest.utterances)), count, lambda i: self._load(manifest, i))
+        return parts.usable(
+            range(len(manifest.utterances)), count, lambda i: self._load(manifest, i)
+        )
 
     def _data(self) -> Data:
         data = self.context.config.data

@@ -105,9 +105,7 @@ def _alignment(found: Tensor, batch: VitsBatch, index: int) -> dict[str, Any]:
     }
 
 
-def _durations(
-    predicted: Tensor, found: Tensor, batch: VitsBatch, index: int
-) -> dict[str, Any]:
+def _durations(predicted: Tensor, found: Tensor, batch: VitsBatch, index: int) -> dict[str, Any]:
     length = int(batch.token_lengths[index])
     prediction, label = predicted[index, :length], found[index, :length]
     return {

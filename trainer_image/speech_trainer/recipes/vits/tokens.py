@@ -64,9 +64,7 @@ def from_manifest(manifest: Manifest) -> Vocabulary:
     symbols = sorted(probe.unknown(manifest.utterances))
     if not symbols:
         raise DataError(f"text: every line of {str(manifest.path)!r} is empty; write transcripts")
-    return Vocabulary(
-        {BLANK: BLANK_ID} | {s: i for i, s in enumerate(symbols, start=1)}, phonemes
-    )
+    return Vocabulary({BLANK: BLANK_ID} | {s: i for i, s in enumerate(symbols, start=1)}, phonemes)
 
 
 def from_pretrained(directory: Path) -> Vocabulary:
