@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from speech_contract.run_config import RunConfig
 from torch import Tensor, nn
+
+from speech_contract.run_config import RunConfig
 
 Losses = Mapping[
     str, Tensor
