@@ -117,7 +117,7 @@ class Vits:
             judged_real = self._discriminate(built, real, output, batch.weight, terms)
             adversarial = self._convince(built, judged_real, output, terms)
         total = (self._reconstruction(real, output, terms) + adversarial) * batch.weight
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         return {
             "total": total.detach(),
             **{name: (term * batch.weight).detach() for name, term in terms.items()},
@@ -193,7 +193,7 @@ class Vits:
             [scores.chunk(2)[0] for scores, _ in judgements],
             [scores.chunk(2)[1] for scores, _ in judgements],
         )
-        (loss * weight).backward()  # type: ignore[no-untyped-call]
+        (loss * weight).backward()
         terms["discriminator/adversarial"] = loss
         return [
             (scores.detach().chunk(2)[0], [layer.detach().chunk(2)[0] for layer in features])
