@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from speech_contract.progress import FindingStatus, Rule, Verdict
+from speech_contract.progress import Rule, Verdict
 from speech_contract.thresholds import HealthMode, OnExceeded, SkippedSamples, Stall, ZeroLoss
 from speech_health.remedies import REMEDIES
 
@@ -44,10 +44,22 @@ def test_non_finite_beats_zero_loss(run_with: Callable[..., Any]) -> None:
     for step in range(1, 6):
         run.step(step, loss=0.0)
     assert run.rules == [Rule.ZERO_LOSS]
-    run.step(6, loss=math.nan)
-    assert [f.rule for f in run.monitor.findings if f.status is FindingStatus.ACTIVE] == [
-        Rule.NON_FINITE
-    ]
+    run.step(6, losses={"loss": 0.0, "mel": math.nan})
+    assert run.rules == [Rule.NON_FINITE]
+
+
+def test_a_stall_beats_the_staleness_of_another_rank(
+    run_with: Callable[..., Any], row: Callable[..., Any]
+) -> None:
+    run = run_with(mode=HealthMode.NOTIFY)
+    for step in range(1, 6):
+        run.step(step, rank=0, gated=True)
+        run.step(step, rank=1, gated=True)
+    for age in range(1, 131):
+        rows = row(0, step=5 + age, phase_age=0.1), row(1, step=5, phase_age=float(age))
+        run.tick(1.0, *rows)
+    assert run.rules == [Rule.STALLED]
+    assert run.finding(Rule.STALLED).rank == 1
 
 
 def test_findings_come_active_first_then_by_severity(

@@ -185,3 +185,33 @@ def test_notify_says_what_it_would_have_done(run_with: Callable[..., Any]) -> No
     assert stranger.monitor.decision is None
     assert found(stranger).action is Action.WOULD_STOP
     assert found(ours).action is Action.WOULD_ROLL_BACK
+
+
+def test_overflow_bursts_are_counted_one_by_one(run: Any) -> None:
+    for step in range(1, 100):
+        run.step(step, loss=2.0, gradient_norm=1.0 if step % 16 == 0 else INF)
+    assert found(run).severity is Severity.INFO
+
+
+def test_after_a_roll_back_one_more_bad_step_is_within_budget(run: Any) -> None:
+    gated(run, 100, non_finite_steps=4, bad_step=99, rollbacks=0)
+    gated(run, 50, non_finite_steps=4, rollbacks=1)
+    gated(run, 51, non_finite_steps=5, bad_step=50, rollbacks=1)
+    assert found(run).severity is Severity.WARNING
+    assert "1 non-finite" in found(run).evidence
+
+
+def test_a_disguised_nan_never_counts_as_a_zero_loss(run_with: Callable[..., Any]) -> None:
+    run = run_with(non_finite=NonFinite(on_exceeded=OnExceeded.WARN))
+    for step in range(1, 60):
+        run.step(step, loss=0.0, gradient_norm=NAN)
+    run.monitor.finish(run.now, 0)
+    assert run.monitor.decision is None
+    assert run.rules == [Rule.NON_FINITE]
+
+
+def test_a_bar_drawn_again_is_the_same_bad_step(run: Any) -> None:
+    for step in (1, 1, 1, 2, 2, 2):
+        run.say(step, loss=NAN)
+    assert "2 non-finite" in found(run).evidence
+    assert run.monitor.decision is None

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from speech_contract.phases import PAUSES, Phase
 from speech_contract.progress import Rule, Severity
+from speech_contract.thresholds import OnExceeded, Stall, ZeroLoss
 from speech_health.samples import Source
 
 quick = settings(
@@ -121,8 +122,6 @@ def test_zero_loss_fires_at_its_bound(
     threshold: int,
     stride: int,
 ) -> None:
-    from speech_contract.thresholds import ZeroLoss
-
     run = run_with(zero_loss=ZeroLoss(for_steps=threshold))
     for step, loss in enumerate(before, start=1):
         run.step(step * stride, loss=loss, source=source)
@@ -160,8 +159,6 @@ def test_a_hang_fires_within_three_longest_gaps_or_the_floor(
     source: Source,
     gated: bool,
 ) -> None:
-    from speech_contract.thresholds import OnExceeded, Stall
-
     run = run_with(stall=Stall(on_exceeded=OnExceeded.WARN))
     registered = source is Source.REPORTER
     for step, gap in enumerate(gaps, start=1):

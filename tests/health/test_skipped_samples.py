@@ -102,3 +102,11 @@ def test_warn_never_stops(run_with: Callable[..., Any], on_exceeded: OnExceeded)
     batches(run, 200, 5)
     assert run.monitor.decision is None
     assert run.finding(Rule.SKIPPED_SAMPLES).severity is Severity.WARNING
+
+
+def test_on_the_edge_it_does_not_flap(run: Any) -> None:
+    at = batches(run, 12, 1)
+    at = batches(run, 94, 0, at)
+    assert run.finding(Rule.SKIPPED_SAMPLES).status is FindingStatus.ACTIVE  # 0.6 %
+    batches(run, 1, 0, at)
+    assert run.finding(Rule.SKIPPED_SAMPLES).status is FindingStatus.HEALED  # 0.5 %

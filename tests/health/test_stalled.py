@@ -185,3 +185,16 @@ def test_notify_would_have_restarted(run_with: Callable[..., Any], row: Callable
     run.tick(100.0, row(step=5, phase_age=100.0))
     assert run.finding(Rule.STALLED).action is Action.WOULD_RESTART
     assert run.monitor.decision is None
+
+
+def test_a_named_pause_does_not_widen_the_limit_of_a_step(
+    run: Any, row: Callable[..., Any]
+) -> None:
+    for step in range(1, 6):
+        run.step(step)
+        run.tick(0.0, row(step=step))
+    run.tick(300.0, row(step=5, phase=Phase.EVALUATION, phase_age=299.0))
+    run.step(6)
+    run.tick(0.0, row(step=6))
+    run.tick(61.0, row(step=6, phase_age=61.0))
+    assert run.rules == [Rule.STALLED]

@@ -7,6 +7,7 @@ from typing import Any
 
 from speech_contract.phases import Phase
 from speech_contract.progress import FindingStatus, Rule, Severity, Verdict
+from speech_contract.thresholds import Stall
 
 
 def test_missing_after_the_threshold_until_the_first_sample(
@@ -78,3 +79,26 @@ def test_a_hang_is_a_stall_and_not_staleness(run: Any, row: Callable[..., Any]) 
         run.tick(0.0, row(step=step))
     run.tick(500.0, row(step=10, phase_age=500.0))
     assert run.rules == [Rule.STALLED]
+
+
+def test_prints_do_not_stand_in_for_a_reporter_that_stopped(
+    run: Any, row: Callable[..., Any]
+) -> None:
+    for step in range(1, 11):
+        run.step(step, gated=True)
+        run.tick(0.0, row(step=step))
+    for step in range(11, 140):
+        run.say(step, loss=1.0)
+        run.tick(0.0, row(step=step, phase_age=0.2))
+    assert run.rules == [Rule.TELEMETRY_STALE]
+
+
+def test_a_stamp_that_stands_still_is_not_staleness(
+    run_with: Callable[..., Any], row: Callable[..., Any]
+) -> None:
+    run = run_with(stall=Stall(floor_seconds=1000))
+    for step in range(1, 11):
+        run.step(step, gated=True)
+        run.tick(0.0, row(step=step))
+    run.tick(500.0, row(step=10, phase_age=500.0))
+    assert run.rules == []

@@ -52,10 +52,17 @@ def test_one_sound_loss_starts_over(run: Any) -> None:
     assert run.rules == []
 
 
-def test_a_component_at_zero_is_nobodys_fault(run: Any) -> None:
+@pytest.mark.parametrize("name", ["total", "mel"])
+def test_a_component_at_zero_is_nobodys_fault(run: Any, name: str) -> None:
     for step in range(1, 50):
-        run.step(step, losses={"total": 1.0, "adversarial": 0.0})
+        run.step(step, losses={"adversarial": 0.0, name: 1.0})
     assert run.rules == []
+
+
+def test_without_a_total_all_components_must_be_zero(run: Any) -> None:
+    for step in range(1, 21):
+        run.step(step, losses={"adversarial": 0.0, "mel": 0.0})
+    assert run.rules == [Rule.ZERO_LOSS]
 
 
 def test_the_stage_that_has_the_loss_acquits_the_others(run: Any) -> None:

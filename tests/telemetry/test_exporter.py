@@ -230,3 +230,17 @@ def test_scraping_while_updating_is_safe() -> None:
         )
     thread.join()
     assert failures == []
+
+
+def test_one_ranks_nan_does_not_stop_the_others_counter() -> None:
+    exporter = Exporter()
+    exporter.update(EMPTY, full_datagram(rank=1, audio_seconds_total=math.nan))
+    exporter.update(EMPTY, full_datagram(rank=0, audio_seconds_total=4.0))
+    assert scrape(exporter)["audio_seconds_total"] == 4.0
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, None])
+def test_a_duration_that_is_no_number_is_not_observed(seconds: float | None) -> None:
+    exporter = Exporter()
+    exporter.update(EMPTY, full_datagram(step_seconds=seconds))
+    assert scrape(exporter)["step_duration_seconds_count"] == 0.0

@@ -31,6 +31,7 @@ class _Stream:
     last_step: int | None = None
     taken: int = 0
     known: int = 0  # bad steps so far
+    seen_bad: int | None = None  # step of the newest report, when its values were bad
     streak: int = 0  # bad steps in a row, up to the newest report
     overflows: int = 0  # reports in a row with a bad gradient alone
     rollbacks: int = 0
@@ -50,6 +51,9 @@ class _Stream:
 
     def count(self, sample: StepSample, bad_now: bool) -> int:
         """Bad steps that this report adds. The counter trails by one step what the values show."""
+        if bad_now and sample.step == self.seen_bad:
+            return 0  # a progress bar drawn again
+        self.seen_bad = sample.step if bad_now else None
         before = self.known
         self.known = max(self.known, sample.non_finite_steps or 0) + bad_now
         fresh = self.known - before

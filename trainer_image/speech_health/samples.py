@@ -9,9 +9,12 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+from typing import Final
 
 from speech_contract.phases import Phase
 from speech_contract.wire import Datagram
+
+HEADLINES: Final = ("total", "loss")
 
 
 class Source(str, enum.Enum):
@@ -57,9 +60,19 @@ class StepSample:
         """The component that `headline` reads."""
         if not self.losses:
             return None
-        return next(
-            (name for name in ("total", "loss") if name in self.losses), next(iter(self.losses))
-        )
+        return next((name for name in HEADLINES if name in self.losses), next(iter(self.losses)))
+
+    @property
+    def zero_loss(self) -> bool:
+        """The loss is exactly 0, and honestly so. Without `total` or `loss` every component must be.
+
+        (A discriminator that starts late may be the first component, at 0 for good reason.)
+        """
+        if not self.losses or self.disguised:
+            return False
+        if self.headline_name in HEADLINES:
+            return self.headline == 0.0
+        return all(value == 0.0 for value in self.losses.values())
 
     @property
     def bad_loss(self) -> str | None:

@@ -46,7 +46,7 @@ class ZeroLoss(Detector[_Stream]):
         if loss is None:
             return
         stream = self._streams.setdefault((sample.source, sample.rank), _Stream())
-        if loss != 0.0 or sample.disguised or _rounded(sample):
+        if not sample.zero_loss or _rounded(sample):
             stream.reports, stream.streak, stream.last_step = stream.reports + 1, 0, sample.step
             self._heal(f"loss {loss:.6g} at step {sample.step}")
             return

@@ -93,7 +93,7 @@ class Exporter:
             self._bring_up(catalogue.DATA_WAIT, sample.rank, report.data_wait_seconds)
         if sample.step_seconds is not None and math.isfinite(sample.step_seconds):
             self._duration.observe(max(0.0, sample.step_seconds))
-        if sample.headline == 0.0 and not sample.disguised and taken:
+        if sample.zero_loss and taken:
             self._add(catalogue.ZERO_LOSS, sample.rank, 1)
         self._count_bad(sample)
 

@@ -6,6 +6,7 @@ and, once the discriminators are in, convince them (adversarial, feature matchin
 torch's global generators.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,6 +56,9 @@ class Vits:
         self.spec = spec
         self.context = context
         self.settings = resolve(spec, context.config.training, context.world_size)
+        if spec.pretrained:
+            grid = parts.pretrained_spectrogram(Path(spec.pretrained))
+            self.settings = dataclasses.replace(self.settings, spectrogram=grid)
         self.manifest = self._read(self._data().train.manifest).first(self._data().max_samples)
         self.validation = self._read_validation()
         self.vocabulary = (
@@ -117,7 +121,7 @@ class Vits:
             judged_real = self._discriminate(built, real, output, batch.weight, terms)
             adversarial = self._convince(built, judged_real, output, terms)
         total = (self._reconstruction(real, output, terms) + adversarial) * batch.weight
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         return {
             "total": total.detach(),
             **{name: (term * batch.weight).detach() for name, term in terms.items()},
@@ -193,7 +197,7 @@ class Vits:
             [scores.chunk(2)[0] for scores, _ in judgements],
             [scores.chunk(2)[1] for scores, _ in judgements],
         )
-        (loss * weight).backward()  # type: ignore[no-untyped-call]
+        (loss * weight).backward()
         terms["discriminator/adversarial"] = loss
         return [
             (scores.detach().chunk(2)[0], [layer.detach().chunk(2)[0] for layer in features])
