@@ -118,7 +118,7 @@ _ROWS: Final = (
     ExitMeaning(
         40,
         Cause.NON_FINITE,
-        "non-finite losses or gradients beyond the budget",
+        "non-finite losses or gradients beyond the budget, or a spike that did not heal",
         Next.RESTART_CONFIRMED,
         True,
         "lower the learning rate or mend the named data window; `speechtrain why` names component "

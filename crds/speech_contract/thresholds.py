@@ -174,6 +174,62 @@ class Telemetry:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Spike:
+    """A series far above its own running baseline: `z_score` robust deviations and `factor` times the median,
+    for `for_steps` steps in a row; not healed `window_steps` after its first step → `on_exceeded`."""
+
+    z_score: str = "6"
+    factor: str = "2"
+    for_steps: int = 10
+    window_steps: int = 80
+    on_exceeded: OnExceeded = OnExceeded.RESTART
+
+    def __post_init__(self) -> None:
+        check_number("zScore", self.z_score, above=0.0)
+        check_number("factor", self.factor, above=1.0)
+        check_at_least(self, 1, "for_steps", "window_steps")
+        if self.window_steps < self.for_steps:
+            raise ContractError(
+                "windowSteps",
+                self.window_steps,
+                "is below forSteps",
+                "write windowSteps ≥ forSteps",
+            )
+        _only(self, OnExceeded.WARN, OnExceeded.RESTART)
+
+
+@dataclasses.dataclass(frozen=True)
+class LossSpike(_Spike):
+    """The headline loss. `window_steps` is below nonFinite.confirmSteps on purpose: no checkpoint saved after
+    the first high step is confirmed before the attempt ends."""
+
+    __pydantic_config__ = _FORBID
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientSpike(_Spike):
+    """The gradient norm. It may change its level for good reasons while the loss falls: a warning by default."""
+
+    __pydantic_config__ = _FORBID
+    factor: str = "10"
+    on_exceeded: OnExceeded = OnExceeded.WARN
+
+
+@dataclasses.dataclass(frozen=True)
+class ConstantComponent:
+    """A loss component that repeats one value other than 0, bit by bit, in `for_reports` reports in a row
+    while something else in the report changes."""
+
+    __pydantic_config__ = _FORBID
+    for_reports: int = 20
+    on_exceeded: OnExceeded = OnExceeded.WARN
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 2, "for_reports")
+        _only(self, OnExceeded.WARN, OnExceeded.STOP)
+
+
+@dataclasses.dataclass(frozen=True)
 class Thresholds:
     """`spec.health`."""
 
@@ -183,5 +239,8 @@ class Thresholds:
     zero_loss: ZeroLoss = dataclasses.field(default_factory=ZeroLoss)
     no_gradient: NoGradient = dataclasses.field(default_factory=NoGradient)
     skipped_samples: SkippedSamples = dataclasses.field(default_factory=SkippedSamples)
+    constant_component: ConstantComponent = dataclasses.field(default_factory=ConstantComponent)
+    loss_spike: LossSpike = dataclasses.field(default_factory=LossSpike)
+    gradient_spike: GradientSpike = dataclasses.field(default_factory=GradientSpike)
     stall: Stall = dataclasses.field(default_factory=Stall)
     telemetry: Telemetry = dataclasses.field(default_factory=Telemetry)

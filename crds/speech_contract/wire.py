@@ -60,6 +60,7 @@ class Datagram:
     missing_gradients: list[str] | None = (
         None  # trainable, active modules without gradient this step
     )
+    active_from: dict[str, int] | None = None  # part (`group` of `group/name`) → its first step
     evaluation: dict[str, float] | None = None
     last_checkpoint_step: int | None = None
     last_confirmed_step: int | None = None

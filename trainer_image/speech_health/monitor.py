@@ -19,12 +19,14 @@ from speech_contract.progress import (
     verdict_of,
 )
 from speech_contract.thresholds import HealthMode, Thresholds
+from speech_health.constant_component import ConstantComponent
 from speech_health.detector import Decision, Detector
 from speech_health.no_gradient import NoGradient
 from speech_health.non_finite import NonFinite
 from speech_health.pace import Pace
 from speech_health.samples import Source, StepSample
 from speech_health.skipped_samples import SkippedSamples
+from speech_health.spike import GradientSpike, LossSpike
 from speech_health.stalled import Stalled
 from speech_health.telemetry import TelemetryMissing, TelemetryStale
 from speech_health.zero_loss import ZeroLoss
@@ -33,7 +35,13 @@ __all__ = ["Decision", "Monitor"]
 
 # One cause pages once: while the left rule is active, the right ones stay out of the list.
 BEATS = {
-    Rule.NON_FINITE: (Rule.ZERO_LOSS,),
+    Rule.NON_FINITE: (
+        Rule.ZERO_LOSS,
+        Rule.CONSTANT_COMPONENT,
+        Rule.LOSS_SPIKE,
+        Rule.GRADIENT_SPIKE,
+    ),
+    Rule.LOSS_SPIKE: (Rule.GRADIENT_SPIKE,),
     Rule.STALLED: (Rule.TELEMETRY_STALE, Rule.TELEMETRY_MISSING),
 }
 
@@ -54,6 +62,9 @@ class Monitor:
             ZeroLoss(thresholds.zero_loss, mode, wall),
             NoGradient(thresholds.no_gradient, mode, wall),
             SkippedSamples(thresholds.skipped_samples, mode, wall),
+            ConstantComponent(thresholds.constant_component, mode, wall),
+            LossSpike(thresholds.loss_spike, mode, wall),
+            GradientSpike(thresholds.gradient_spike, mode, wall),
         )
         self._time_rules: tuple[Detector[Any], ...] = (
             Stalled(thresholds.stall, mode, wall, pace),

@@ -15,6 +15,11 @@ REMEDIES: Final[dict[Rule, str]] = {
     "that does not reach the named modules",
     Rule.SKIPPED_SAMPLES: "mend or remove the files listed in quarantine.jsonl, or raise "
     "health.skippedSamples.maxRatio",
+    Rule.CONSTANT_COMPONENT: "look for a clamp, min(), max() or free bits round the named component: beyond "
+    "the bound it has no gradient",
+    Rule.LOSS_SPIKE: "lower the learning rate or lengthen the warm-up; look at the data of the first high step; "
+    "if the task got harder on purpose, raise health.lossSpike.factor",
+    Rule.GRADIENT_SPIKE: "clip the gradient, or lower the learning rate; look at the data of the first high step",
     Rule.STALLED: "read the Python stacks of the named rank; raise health.stall.floorSeconds if steps are "
     "that long, or report.phase() around long pauses",
     Rule.TELEMETRY_MISSING: "call speech_telemetry.reporter from the script, or print a line such as "

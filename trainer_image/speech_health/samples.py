@@ -48,6 +48,7 @@ class StepSample:
     step_seconds: float | None = None
     phase: Phase = Phase.TRAINING
     rollbacks: int | None = None
+    active_from: dict[str, int] | None = None  # part → its first step
 
     @property
     def headline(self) -> float | None:
@@ -121,4 +122,5 @@ def from_datagram(datagram: Datagram, now: float) -> StepSample:
         step_seconds=datagram.step_seconds,
         phase=datagram.phase,
         rollbacks=datagram.rollbacks,
+        active_from=datagram.active_from,
     )

@@ -78,7 +78,7 @@ class Measures:
     # -- values ------------------------------------------------------------------------------------------------
 
     def read(self, judgement: Judgement) -> dict[str, Any]:
-        """Losses averaged over ranks, gradient norm and learning rate of this step: one reduction, one transfer."""
+        """Losses averaged over ranks, gradient norm, learning rate: one reduction, one transfer; late parts."""
         losses = judgement.losses
         if self._world.size > 1:
             losses = losses.clone()
@@ -90,7 +90,13 @@ class Measures:
             "losses": dict(zip(judgement.loss_names, values, strict=True)),
             "gradient_norm": norm,
             "learning_rate": rate,
+            "active_from": self._late_parts(),
         }
+
+    def _late_parts(self) -> dict[str, int] | None:
+        """Parts that start after the others: their losses before that say nothing."""
+        late = {n: plan.active_from for n, plan in self._plans.items() if plan.active_from > 1}
+        return late or None
 
     def _rate_now(self) -> torch.Tensor:
         return self._schedules.rate(self._main) if self._main else self._rate

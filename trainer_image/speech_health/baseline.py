@@ -1,0 +1,93 @@
+"""A running baseline of one series, and how far a value stands above it. Used by the spike rules.
+
+Median and median absolute deviation (MAD) over the newest accepted values: one outlier moves neither. On
+logarithms while every value is positive; as they are once the series touches zero or goes below.
+"""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import dataclasses
+import math
+import statistics
+from typing import Final
+
+SIZE: Final = 100  # accepted reports that make the baseline
+ENOUGH: Final = 20  # below this the spread is not trusted: the fallback factor stands alone
+FEWEST: Final = 5  # below this nothing is judged
+FALLBACK: Final = 5.0  # factor over the median without a trustworthy spread
+SIGMA: Final = 1.4826  # MAD → standard deviation of a normal distribution
+OF_THE_START: Final = (
+    0.05  # a rise that stays below this share of the first level lost nothing learned
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Height:
+    """How far a value stands above the baseline. `z` is None without a spread to measure it by."""
+
+    median: float
+    z: float | None
+
+
+class Baseline:
+    """Holds values that were judged normal."""
+
+    def __init__(self) -> None:
+        self._values: collections.deque[float] = collections.deque()
+        self._sorted: list[float] = []
+        self._start: float | None = None  # median of the first few
+
+    def add(self, value: float) -> None:
+        """Accept a finite value; the oldest beyond SIZE leaves."""
+        self._values.append(value)
+        bisect.insort(self._sorted, value)
+        if len(self._values) > SIZE:
+            del self._sorted[bisect.bisect_left(self._sorted, self._values.popleft())]
+        if self._start is None and len(self._values) == FEWEST:
+            self._start = self._median()
+
+    def clear(self) -> None:
+        """Forget everything: what follows is another series."""
+        self._values.clear()
+        self._sorted.clear()
+        self._start = None
+
+    def above(self, value: float, z_score: float, factor: float) -> Height | None:
+        """The height of a value that is a spike; None when it is not, or can't be told."""
+        if len(self._values) < FEWEST:
+            return None
+        if self._sorted[0] > 0.0:
+            return self._above_on_logs(value, z_score, factor)
+        return self._above(value, z_score, factor)
+
+    def _above_on_logs(self, value: float, z_score: float, factor: float) -> Height | None:
+        median = self._median()
+        if value < median * factor or value < OF_THE_START * (self._start or 0.0):
+            return None
+        logs = [math.log(x) for x in self._values]
+        height, spread = math.log(value / median), _spread(logs, math.log(median))
+        if len(logs) < ENOUGH or spread == 0.0:
+            return Height(median, None) if value >= median * max(FALLBACK, factor) else None
+        return Height(median, height / spread) if height >= z_score * spread else None
+
+    def _above(self, value: float, z_score: float, factor: float) -> Height | None:
+        """A series round zero has no ratio: the spread alone, and a rise by (factor - 1) medians."""
+        if len(self._values) < ENOUGH:
+            return None
+        median = self._median()
+        height, spread = value - median, _spread(self._values, median)
+        if spread == 0.0 or height < (factor - 1.0) * abs(median):
+            return None
+        return Height(median, height / spread) if height >= z_score * spread else None
+
+    def _median(self) -> float:
+        middle = len(self._sorted) // 2
+        if len(self._sorted) % 2:
+            return self._sorted[middle]
+        return self._sorted[middle - 1] / 2 + self._sorted[middle] / 2
+
+
+def _spread(values: collections.deque[float] | list[float], median: float) -> float:
+    return SIGMA * statistics.median(abs(value - median) for value in values)

@@ -1,0 +1,164 @@
+"""Rules LossSpike and GradientSpike: a series stands far above its own baseline and does not come down.
+
+A single outlier is no spike, nor is a burst shorter than `forSteps`: both heal by themselves. High values stay
+out of the baseline, so that a divergence cannot become normal. When a part starts (a discriminator that comes
+late), the baseline starts over; while the learning rate rises, twice the factor is asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import TypeAlias
+
+from speech_contract import thresholds
+from speech_contract.outcome import EXIT_NON_FINITE
+from speech_contract.progress import Rule
+from speech_contract.thresholds import HealthMode
+from speech_health.baseline import Baseline, Height
+from speech_health.detector import Detector
+from speech_health.samples import HEADLINES, StepSample
+
+REPORTS = 3  # high ones, at least, however far apart the reports lie
+REPORTS_TO_END = 8  # the same, before an attempt is ended
+CALM = 2  # normal reports in a row that end a burst
+WARM_UP = 2.0  # times the factor while the learning rate rises
+
+Limits: TypeAlias = thresholds.LossSpike | thresholds.GradientSpike
+
+
+@dataclasses.dataclass
+class _Stream:
+    """One rank as heard through one source."""
+
+    baseline: Baseline = dataclasses.field(default_factory=Baseline)
+    parts: set[str] | None = None  # components that were ever other than 0, and late parts that run
+    last_step: int | None = None
+    rate: float | None = None
+    rising: bool = False  # the learning rate, between the two newest reports
+    high: int = 0  # high reports of this burst
+    calm: int = 0  # normal reports since the last high one
+    onset: int = 0  # step of the first high report
+    raised: bool = False
+
+    def follow(self, sample: StepSample) -> None:
+        """Notice a warm-up, a new part and a step counter that went back."""
+        if sample.learning_rate is not None:
+            self.rising = self.rate is not None and sample.learning_rate > self.rate
+            self.rate = sample.learning_rate
+        went_back = self.last_step is not None and sample.step < self.last_step
+        self.last_step = sample.step
+        if self._part_started(sample):
+            self.baseline.clear()
+            self.settle()
+        elif went_back:
+            self.settle()
+
+    def settle(self) -> None:
+        """The burst, if there was one, is over."""
+        self.high, self.calm, self.raised = 0, 0, False
+
+    def _part_started(self, sample: StepSample) -> bool:
+        if sample.losses is None:
+            return False
+        running = {name for name, value in sample.losses.items() if value != 0.0}
+        late = sample.active_from or {}
+        running |= {f"{part}/" for part, first in late.items() if sample.step >= first}
+        known, self.parts = self.parts, running | (self.parts or set())
+        return known is not None and not running <= known
+
+
+class _Spike(Detector[_Stream]):
+    """What both rules do with their series."""
+
+    series: str
+
+    def __init__(self, limits: Limits, mode: HealthMode, wall: Callable[[], float]) -> None:
+        super().__init__(mode, wall)
+        self._limits = limits
+        self._z_score, self._factor = float(limits.z_score), float(limits.factor)
+
+    def value(self, sample: StepSample) -> float | None:
+        """The series' value in this report; None when it carries none."""
+        raise NotImplementedError
+
+    def feed(self, sample: StepSample) -> None:
+        """Set the value against the baseline; raise, sharpen or heal."""
+        stream = self._streams.setdefault((sample.source, sample.rank), _Stream())
+        repeated = sample.step == stream.last_step
+        stream.follow(sample)
+        value = self.value(sample)
+        if value is None or repeated or not math.isfinite(value):
+            return
+        factor = self._factor * (WARM_UP if stream.rising else 1.0)
+        height = stream.baseline.above(value, self._z_score, factor)
+        if height is None:
+            stream.baseline.add(value)
+            self._calm(stream, sample, value)
+        else:
+            self._high(stream, sample, value, height)
+
+    def _high(self, stream: _Stream, sample: StepSample, value: float, height: Height) -> None:
+        if stream.high == 0:
+            stream.onset = sample.step
+        stream.high, stream.calm = stream.high + 1, 0
+        lasting = sample.step - stream.onset + 1
+        if stream.high < REPORTS or lasting < self._limits.for_steps:
+            return
+        stream.raised = True
+        measured = "" if height.z is None else f", robust z {height.z:.1f}"
+        evidence = (
+            f"{self.series} {value:.4g} at step {sample.step}, {value / height.median:.1f} times"
+            if height.median > 0.0
+            else f"{self.series} {value:.4g} at step {sample.step}, above"
+        )
+        evidence += (
+            f" the running median {height.median:.4g}{measured}; high since step {stream.onset} "
+            f"({stream.high} reports)"
+        )
+        if lasting < self._limits.window_steps or stream.high < REPORTS_TO_END:
+            if not self._critical:
+                self._warn(evidence, step=stream.onset, rank=sample.rank)
+            return
+        self._exceed(
+            f"{evidence}, not healed within {self._limits.window_steps} steps",
+            EXIT_NON_FINITE,
+            self._limits.on_exceeded,
+            step=stream.onset,
+            rank=sample.rank,
+        )
+
+    @property
+    def _critical(self) -> bool:
+        """Another rank's spike has passed its window already."""
+        return self.active and self.finding is not None and "not healed" in self.finding.evidence
+
+    def _calm(self, stream: _Stream, sample: StepSample, value: float) -> None:
+        stream.calm += 1
+        if stream.calm >= CALM:
+            stream.settle()
+        if not any(other.raised for other in self._streams.values()):
+            self._heal(f"{self.series} {value:.4g} at step {sample.step}")
+
+
+class LossSpike(_Spike):
+    """The headline: `total` or `loss`. Components come and go with their schedules and are not judged."""
+
+    rule = Rule.LOSS_SPIKE
+    series = "loss"
+
+    def value(self, sample: StepSample) -> float | None:
+        """`total`, else `loss`."""
+        return sample.headline if sample.headline_name in HEADLINES else None
+
+
+class GradientSpike(_Spike):
+    """The gradient norm. Exactly 0 is NoGradient's."""
+
+    rule = Rule.GRADIENT_SPIKE
+    series = "gradient norm"
+
+    def value(self, sample: StepSample) -> float | None:
+        """The norm; None for 0."""
+        return sample.gradient_norm or None
