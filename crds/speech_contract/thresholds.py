@@ -179,7 +179,7 @@ class _Spike:
     for `for_steps` steps in a row; not healed `window_steps` after its first step → `on_exceeded`."""
 
     z_score: str = "6"
-    factor: str = "2"
+    factor: str = "2.5"
     for_steps: int = 10
     window_steps: int = 80
     on_exceeded: OnExceeded = OnExceeded.RESTART

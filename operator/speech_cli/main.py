@@ -17,6 +17,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "status": "status",
     "why": "why",
     "logs": "logs",
+    "replay": "replay",
     "suspend": "suspend",
     "resume": "resume",
     "data": "data",

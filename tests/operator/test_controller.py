@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
+
 from speech_contract.outcome import Outcome
 from speech_contract.progress import Verdict
 from speech_operator.apply import apply
@@ -82,7 +83,9 @@ class World:
         )
 
 
-def run_job(cluster: Any, world: World, crash: type[BaseException], passes: int = 300) -> dict[str, Any]:
+def run_job(
+    cluster: Any, world: World, crash: type[BaseException], passes: int = 300
+) -> dict[str, Any]:
     """Pass, world, pass, world …; a crash is followed by a new operator that knows nothing."""
     quiet = 0
     for _ in range(passes):
@@ -155,7 +158,9 @@ def test_conditions_after_each_step_of_a_life(build, make_cluster, crash):
     assert seen == ["Starting", "Restarting", "Failed"]
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     attempts=some.lists(some.sampled_from(sorted(SCRIPTS)), min_size=1, max_size=5),
     crashes=some.frozensets(some.integers(1, 60), max_size=25),
@@ -179,7 +184,9 @@ def pods_of(cluster: Any) -> dict[str, Any]:
     return {name: (pod.attempt, pod.phase, pod.deleting) for name, pod in cluster.pods.items()}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(crashes=some.frozensets(some.integers(1, 30), max_size=15), asleep=some.integers(1, 6))
 def test_suspend_and_resume_survive_crashes(build, make_cluster, crash, crashes, asleep):
     cluster = make_cluster(crash_after=crashes)
@@ -280,7 +287,9 @@ class TestController:
         assert [backoff(n) for n in (1, 2, 3)] == [0.5, 1.0, 2.0]
         assert backoff(10_000) == LAST_BACKOFF_SECONDS
 
-    def test_a_conflict_is_observed_again_and_a_fault_is_told_and_retried(self, build, make_cluster):
+    def test_a_conflict_is_observed_again_and_a_fault_is_told_and_retried(
+        self, build, make_cluster
+    ):
         cluster = make_cluster()
         errors: list[Exception] = []
         faults = [Conflict("a"), ClusterError("b"), ValueError("c")]
@@ -319,7 +328,9 @@ class TestController:
         assert asyncio.run(run())
 
 
-async def until_pass(cluster: Any, errors: list[Exception], done: Any = lambda d: True) -> list[Any]:
+async def until_pass(
+    cluster: Any, errors: list[Exception], done: Any = lambda d: True
+) -> list[Any]:
     """Run a real controller until a pass left the job as wanted."""
     documents: list[Any] = []
     reached = asyncio.Event()
@@ -334,8 +345,6 @@ async def until_pass(cluster: Any, errors: list[Exception], done: Any = lambda d
         await reached.wait()
 
     cluster.watch = forever
-    controller = Controller(
-        cluster, cluster.clock, passed, lambda key, error: errors.append(error)
-    )
+    controller = Controller(cluster, cluster.clock, passed, lambda key, error: errors.append(error))
     await asyncio.wait_for(controller.run(), 30)
     return documents

@@ -11,12 +11,14 @@ import collections
 import dataclasses
 import math
 import statistics
+from collections.abc import Callable
 from typing import Final
 
 SIZE: Final = 100  # accepted reports that make the baseline
 ENOUGH: Final = 20  # below this the spread is not trusted: the fallback factor stands alone
 FEWEST: Final = 5  # below this nothing is judged
 FALLBACK: Final = 5.0  # factor over the median without a trustworthy spread
+LAG: Final = 10  # reports apart: near enough for a straight trend, far enough for slow beats
 SIGMA: Final = 1.4826  # MAD → standard deviation of a normal distribution
 OF_THE_START: Final = (
     0.05  # a rise that stays below this share of the first level lost nothing learned
@@ -38,9 +40,11 @@ class Baseline:
         self._values: collections.deque[float] = collections.deque()
         self._sorted: list[float] = []
         self._start: float | None = None  # median of the first few
+        self._known_spread: float | None = None  # of the values as they are
 
     def add(self, value: float) -> None:
         """Accept a finite value; the oldest beyond SIZE leaves."""
+        self._known_spread = None
         self._values.append(value)
         bisect.insort(self._sorted, value)
         if len(self._values) > SIZE:
@@ -52,7 +56,7 @@ class Baseline:
         """Forget everything: what follows is another series."""
         self._values.clear()
         self._sorted.clear()
-        self._start = None
+        self._start = self._known_spread = None
 
     def above(self, value: float, z_score: float, factor: float) -> Height | None:
         """The height of a value that is a spike; None when it is not, or can't be told."""
@@ -66,9 +70,8 @@ class Baseline:
         median = self._median()
         if value < median * factor or value < OF_THE_START * (self._start or 0.0):
             return None
-        logs = [math.log(x) for x in self._values]
-        height, spread = math.log(value / median), _spread(logs, math.log(median))
-        if len(logs) < ENOUGH or spread == 0.0:
+        height, spread = math.log(value) - math.log(median), self._spread(math.log)
+        if len(self._values) < ENOUGH or spread == 0.0:
             return Height(median, None) if value >= median * max(FALLBACK, factor) else None
         return Height(median, height / spread) if height >= z_score * spread else None
 
@@ -77,17 +80,27 @@ class Baseline:
         if len(self._values) < ENOUGH:
             return None
         median = self._median()
-        height, spread = value - median, _spread(self._values, median)
+        height, spread = value - median, self._spread(float)
         if spread == 0.0 or height < (factor - 1.0) * abs(median):
             return None
         return Height(median, height / spread) if height >= z_score * spread else None
 
+    def _spread(self, scale: Callable[[float], float]) -> float:
+        """Standard deviation by MAD: plain, or without the trend (differences over LAG) if that is less."""
+        if self._known_spread is None:
+            values = [scale(value) for value in self._values]
+            spread = _deviation(values)
+            apart = [late - early for early, late in zip(values, values[LAG:], strict=False)]
+            if len(apart) >= LAG:
+                spread = min(spread, _deviation(apart) / math.sqrt(2.0))
+            self._known_spread = SIGMA * spread
+        return self._known_spread
+
     def _median(self) -> float:
-        middle = len(self._sorted) // 2
-        if len(self._sorted) % 2:
-            return self._sorted[middle]
-        return self._sorted[middle - 1] / 2 + self._sorted[middle] / 2
+        """The lower one of two in the middle: a value that was seen, so that no tiny one becomes 0."""
+        return self._sorted[(len(self._sorted) - 1) // 2]
 
 
-def _spread(values: collections.deque[float] | list[float], median: float) -> float:
-    return SIGMA * statistics.median(abs(value - median) for value in values)
+def _deviation(values: list[float]) -> float:
+    median = statistics.median(values)
+    return statistics.median(abs(value - median) for value in values)

@@ -18,7 +18,7 @@ from speech_health.detector import Detector
 from speech_health.samples import StepSample
 
 HALF_BITS = 2048.0  # 2 ** 11: the significand of float16; bfloat16 has fewer
-ROUNDED = 6  # significant decimal digits that a printer may have left
+ROUNDED = 10  # significant decimal digits that a printer may have left
 
 
 @dataclasses.dataclass

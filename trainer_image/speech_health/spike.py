@@ -20,7 +20,7 @@ from speech_health.baseline import Baseline, Height
 from speech_health.detector import Detector
 from speech_health.samples import HEADLINES, StepSample
 
-REPORTS = 3  # high ones, at least, however far apart the reports lie
+REPORTS = 5  # high ones, at least, however far apart the reports lie
 REPORTS_TO_END = 8  # the same, before an attempt is ended
 CALM = 2  # normal reports in a row that end a burst
 WARM_UP = 2.0  # times the factor while the learning rate rises

@@ -1,0 +1,71 @@
+"""Judging curves of the zoo: what fired, when, and what it cost. Used by the tests and by make accept-health."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+from curves import WITHIN, Curve
+
+from speech_contract.progress import Finding, Rule, Severity
+from speech_contract.thresholds import HealthMode, Thresholds
+from speech_health.monitor import Monitor
+
+ALARMS = (Severity.WARNING, Severity.CRITICAL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """One curve with the reports at which each rule first raised a warning or worse, from 0."""
+
+    curve: Curve
+    first: dict[Rule, int]
+    findings: list[Finding]
+    seconds: float  # in the detectors
+
+    @property
+    def reports(self) -> int | None:
+        """Reports from the plant to the alarm of its rule, the planted one included; None: missed."""
+        at = self.first.get(self.curve.rule) if self.curve.rule else None
+        late = at is None or at - self.curve.planted + 1 > WITHIN
+        return None if at is None or late else at - self.curve.planted + 1
+
+    @property
+    def steps(self) -> int | None:
+        """The same in steps."""
+        reports = self.reports
+        if reports is None:
+            return None
+        samples, planted = self.curve.samples, self.curve.planted
+        return samples[planted + reports - 1].step - samples[planted].step + 1
+
+    @property
+    def missed(self) -> bool:
+        """A fault that its rule did not name in time."""
+        return self.curve.rule is not None and self.reports is None
+
+    @property
+    def early(self) -> list[Rule]:
+        """Rules that cried before anything was wrong; on a healthy curve: at all."""
+        healthy = self.curve.rule is None
+        return [rule for rule, at in self.first.items() if healthy or at < self.curve.planted]
+
+
+def judge(curve: Curve) -> Judged:
+    """Feed a curve to all rules under default thresholds. Notify: nothing ends the judging."""
+    monitor = Monitor(Thresholds(mode=HealthMode.NOTIFY), started=0.0, wall=lambda: 0.0)
+    first: dict[Rule, int] = {}
+    spent = 0.0
+    for index, sample in enumerate(curve.samples):
+        began = time.perf_counter()
+        monitor.feed(sample)
+        spent += time.perf_counter() - began
+        for finding in monitor.findings:
+            if finding.severity in ALARMS:
+                first.setdefault(finding.rule, index)
+    if curve.rule is None:
+        monitor.finish(curve.samples[-1].now, 0)
+        for finding in monitor.findings:
+            if finding.severity in ALARMS:
+                first.setdefault(finding.rule, len(curve.samples))
+    return Judged(curve, first, monitor.findings, spent)
