@@ -26,6 +26,14 @@ from speech_contract.recipes import RecipeSpec, VitsRecipe
         (lambda: t.SkippedSamples(max_ratio="nan"), "maxRatio"),
         (lambda: t.SkippedSamples(max_ratio="x"), "maxRatio"),
         (lambda: t.Stall(floor_seconds=0), "floorSeconds"),
+        (lambda: t.LossSpike(z_score="-1"), "zScore"),
+        (lambda: t.LossSpike(z_score="nan"), "zScore"),
+        (lambda: t.LossSpike(factor="1"), "factor"),
+        (lambda: t.LossSpike(window_steps=5), "windowSteps"),
+        (lambda: t.LossSpike(on_exceeded=t.OnExceeded.STOP), "onExceeded"),
+        (lambda: t.GradientSpike(for_steps=0), "forSteps"),
+        (lambda: t.ConstantComponent(for_reports=1), "forReports"),
+        (lambda: t.ConstantComponent(on_exceeded=t.OnExceeded.RESTART), "onExceeded"),
         (lambda: t.Telemetry(on_exceeded=t.OnExceeded.STOP), "onExceeded"),
         (lambda: rc.Training(max_steps=0), "maxSteps"),
         (lambda: rc.Training(global_batch_size=0), "globalBatchSize"),
@@ -51,6 +59,7 @@ def test_defaults_are_the_designs() -> None:
     assert (d.non_finite.skip_budget, d.non_finite.window_steps) == (3, 200)
     assert (d.non_finite.confirm_steps, d.non_finite.max_rollbacks) == (100, 2)
     assert d.zero_loss.for_steps == 20
+    assert d.loss_spike.window_steps < d.non_finite.confirm_steps
     assert (d.skipped_samples.warn_ratio, d.skipped_samples.max_ratio) == ("0.01", "0.05")
     assert (d.stall.step_multiplier, d.stall.floor_seconds, d.stall.startup_seconds) == (
         3,

@@ -1,0 +1,96 @@
+"""Rule ConstantComponent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from speech_contract.progress import Action, FindingStatus, Rule
+from speech_contract.thresholds import ConstantComponent, OnExceeded
+from speech_health.samples import Source
+
+
+def train(run: Any, last: int, first: int = 1, **losses: Any) -> None:
+    for step in range(first, last + 1):
+        now = {name: v(step) if callable(v) else v for name, v in losses.items()}
+        run.step(step, losses=now)
+
+
+def fine(step: int) -> float:
+    """A loss with all the digits of a float."""
+    return 1.0 + math.sin(step) / 3.0
+
+
+@pytest.mark.parametrize("bound", [10.0, 80.0, 0.123456789012345, -3.0])
+def test_a_clamp_from_the_start_is_named_at_the_twentieth_report(run: Any, bound: float) -> None:
+    train(run, 19, mel=fine, vq=bound)
+    assert run.rules == []
+    train(run, 20, 20, mel=fine, vq=bound)
+    finding = run.finding(Rule.CONSTANT_COMPONENT)
+    assert (finding.step, finding.action) == (1, Action.WARNED)
+    assert repr("vq") in finding.evidence
+    assert repr(bound) in finding.evidence
+
+
+def test_a_clamp_that_bites_later(run: Any) -> None:
+    train(run, 60, mel=fine, vq=lambda step: min(10.0, fine(step) * step))
+    assert run.rules == [Rule.CONSTANT_COMPONENT]
+
+
+def test_it_heals_when_the_value_moves(run: Any) -> None:
+    train(run, 25, mel=fine, vq=10.0)
+    train(run, 26, 26, mel=fine, vq=9.5)
+    assert run.finding(Rule.CONSTANT_COMPONENT).status is FindingStatus.HEALED
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        {"loss": 2.123456789012345},
+        {"mel": fine, "off": 0.0},
+        {"mel": lambda step: round(fine(step), 4), "plateau": 0.6931},
+        {"mel": lambda step: math.floor(fine(step) * 128) / 128, "half": 0.69140625},
+        {"mel": fine, "lazy": lambda step: fine(step // 16)},
+        {"mel": fine, "half": lambda step: 0.69140625 if step > 5 else 0.703125},
+    ],
+    ids=["nothing beside it", "switched off", "printed", "half", "every 16th step", "half among fine"],
+)  # fmt: skip
+def test_repeated_for_good_reason(run: Any, losses: dict[str, Any]) -> None:
+    train(run, 100, **losses)
+    assert run.rules == []
+
+
+def test_a_rate_of_zero_and_a_late_part_are_left_alone(run: Any) -> None:
+    for step in range(1, 60):
+        run.step(step, losses={"mel": fine(step), "vq": 10.0}, learning_rate=0.0)
+    for step in range(60, 120):
+        losses = {"mel": fine(step), "judge/loss": 1.5}
+        run.step(step, losses=losses, active_from={"judge": 500})
+    assert run.rules == []
+
+
+def test_the_same_report_again_is_no_repetition(run: Any) -> None:
+    for _ in range(50):
+        run.step(1, losses={"mel": 0.123456789012345, "vq": 10.0})
+    assert run.rules == []
+
+
+def test_asked_to_stop_it_ends_with_41(run_with: Callable[..., Any]) -> None:
+    run = run_with(constant_component=ConstantComponent(3, OnExceeded.STOP))
+    train(run, 5, mel=fine, vq=10.0)
+    assert run.monitor.decision.exit_code == 41
+
+
+def test_two_clamps_are_one_finding(run: Any) -> None:
+    train(run, 40, mel=fine, vq=10.0, kl=0.5)
+    assert run.rules == [Rule.CONSTANT_COMPONENT]
+    assert "'vq'" in run.finding(Rule.CONSTANT_COMPONENT).evidence
+
+
+def test_stdout_alone_is_too_coarse(run: Any) -> None:
+    for step in range(1, 60):
+        run.step(step, loss=0.69, gradient_norm=fine(step), source=Source.STDOUT)
+    assert run.rules == []

@@ -1,0 +1,78 @@
+"""Finished runs: rows → samples → what would have fired."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from speech_contract.progress import Action, FindingStatus, Rule, Severity
+from speech_health.recorded import Rows, number
+from speech_health.replay import replay
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-9", 1e-9), ("-nan", math.nan), ("Infinity", math.inf), (" 2 ", 2.0), (3, 3.0)],
+)
+def test_numbers_as_they_come(text: Any, value: float) -> None:
+    read = number(text)
+    assert read == value or (read is not None and math.isnan(read) and math.isnan(value))
+
+
+@pytest.mark.parametrize("text", ["", None, "n/a", True, [1]])
+def test_no_number_is_none(text: Any) -> None:
+    assert number(text) is None
+
+
+@pytest.mark.parametrize(
+    ("row", "losses"),
+    [
+        ({"step": 3, "loss": "0.5", "val_loss": "0.1"}, {"loss": 0.5}),
+        ({"global_step": 3, "train/loss": 0.5, "eval_loss": 0.4}, {"loss": 0.5}),
+        ({"Step": "3", "Loss/train": "0.5", "Loss/test": "9"}, {"loss": 0.5}),
+        ({"step": 3, "train_loss": "", "mel_loss": "2"}, {"mel_loss": 2.0}),
+        ({"step": 3, "losses": {"total": "nan", "kl": 1}}, {"total": math.nan, "kl": 1.0}),
+    ],
+)
+def test_columns_are_told_apart(row: Mapping[str, Any], losses: dict[str, float]) -> None:
+    (sample,) = Rows().read([row])
+    assert sample.step == 3
+    assert repr(sample.losses) == repr(losses)
+
+
+def test_rows_without_training_values_say_nothing() -> None:
+    rows = [{"step": 1, "eval_loss": 2.0}, {"train_runtime": 3.0, "train_loss": 1.0}, {"epoch": 1}]
+    assert list(Rows().read(rows)) == []
+
+
+def test_steps_are_counted_when_none_is_named() -> None:
+    assert [s.step for s in Rows().read([{"loss": 1.0}, {"loss": 1.0}])] == [1, 2]
+
+
+def test_our_own_events_tell_of_gated_steps_and_roll_backs() -> None:
+    bad = {"event": "update_skipped", "bad_component": "generator/kl"}
+    rows: list[dict[str, Any]] = [{**bad, "step": step} for step in range(12, 17)]
+    rows.append({"event": "rolled_back", "step": 10})
+    result = replay(Rows().read([{"event": "model_built"}, *rows]))
+    (fired,) = result.findings
+    assert (fired.rule, fired.step, fired.severity) == (Rule.NON_FINITE, 12, Severity.CRITICAL)
+    assert result.reports == 6
+
+
+def test_every_episode_is_an_entry_and_nothing_ends_the_judging() -> None:
+    losses = [0.0] * 25 + [1.0] * 5 + [0.0] * 30 + [1.0, 1.1]
+    result = replay(Rows().read({"loss": loss} for loss in losses))
+    assert [(f.rule, f.step, f.status) for f in result.findings] == [
+        (Rule.ZERO_LOSS, 1, FindingStatus.HEALED),
+        (Rule.ZERO_LOSS, 31, FindingStatus.HEALED),
+    ]
+    assert {f.action for f in result.findings} == {Action.WOULD_STOP}
+    assert result.critical
+
+
+def test_a_sound_run_gives_nothing() -> None:
+    result = replay(Rows().read({"loss": 1.0 + 1.0 / step} for step in range(1, 50)))
+    assert (result.findings, result.critical, result.last_step) == ([], False, 49)
