@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 from typing import Any
 
 import pytest
@@ -31,6 +32,11 @@ SCRIPTS = {
     "not learning": {0: 41},
     "done": {0: 0, 1: 0},
 }
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, "speech_operator")
 
 
 class World:
@@ -85,22 +91,22 @@ class World:
 def run_job(cluster: Any, world: World, crash: type[BaseException], passes: int = 300) -> dict[str, Any]:
     """Pass, world, pass, world …; a crash is followed by a new operator that knows nothing."""
     quiet = 0
-    for _ in range(passes):
-        before = cluster.writes
-        try:
-            asyncio.run(one_pass(cluster, world.now))
-        except crash:
-            continue
-        quiet = quiet + 1 if cluster.writes == before else 0
-        if quiet == 3:
-            break
-        world.step()
-    else:
-        raise AssertionError("the job never comes to rest")
-    return without_times(cluster.status())
+    with asyncio.Runner() as runner:
+        for _ in range(passes):
+            before = cluster.writes
+            try:
+                runner.run(one_pass(cluster, world.now))
+            except crash:
+                continue
+            quiet = quiet + 1 if cluster.writes == before else 0
+            if quiet == 6:
+                return without_times(cluster.status())
+            world.step()
+    raise AssertionError("the job never comes to rest")
 
 
 async def one_pass(cluster: Any, now: float) -> None:
+    cluster.dead = False
     key = cluster_key(cluster)
     seen = await observe(cluster, key, None, None)
     if seen is not None:
@@ -155,7 +161,7 @@ def test_conditions_after_each_step_of_a_life(build, make_cluster, crash):
     assert seen == ["Starting", "Restarting", "Failed"]
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     attempts=some.lists(some.sampled_from(sorted(SCRIPTS)), min_size=1, max_size=5),
     crashes=some.frozensets(some.integers(1, 60), max_size=25),
@@ -179,7 +185,7 @@ def pods_of(cluster: Any) -> dict[str, Any]:
     return {name: (pod.attempt, pod.phase, pod.deleting) for name, pod in cluster.pods.items()}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(crashes=some.frozensets(some.integers(1, 30), max_size=15), asleep=some.integers(1, 6))
 def test_suspend_and_resume_survive_crashes(build, make_cluster, crash, crashes, asleep):
     cluster = make_cluster(crash_after=crashes)
