@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
+
 from speech_contract import codec, names
 from speech_contract.api import JobSpec, JobStatus, parse
 from speech_contract.api.status import Attempt
@@ -65,7 +66,9 @@ class Build:
         fields.setdefault("node", f"node-{rank}")
         return PodRecord(name=name, node_rank=rank, attempt=attempt, **fields)
 
-    def failed(self, rank: int = 0, code: int | None = 1, attempt: int = 1, **fields: Any) -> PodRecord:
+    def failed(
+        self, rank: int = 0, code: int | None = 1, attempt: int = 1, **fields: Any
+    ) -> PodRecord:
         fields.setdefault("finished_at", NOW)
         return self.pod(rank, attempt, phase=PodPhase.FAILED, exit_code=code, **fields)
 
@@ -127,7 +130,6 @@ class Build:
         fields.setdefault("endpoints", Endpoints("127.0.0.1", 8999, ports))
         fields.setdefault("platform", Platform(local=True, cores=8))
         return Observed(job=job, pods=pods, **fields)
-
 
     def solo(self, *pods: PodRecord, policy: Any = None, **fields: Any) -> Observed:
         """A job of one node."""
@@ -265,12 +267,12 @@ class FakeCluster:
         self.progress = codec.dumps(progress).encode()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build() -> Build:
     return Build()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_cluster(build: Build) -> Callable[..., FakeCluster]:
     def make(nodes: int = 2, policy: Any = None, **fields: Any) -> FakeCluster:
         document = build.document(nodes, policy=policy)
@@ -279,6 +281,6 @@ def make_cluster(build: Build) -> Callable[..., FakeCluster]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def crash() -> type[Crash]:
     return Crash

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from speech_contract import names, paths
 from speech_operator import local_run
 from speech_operator.cluster import local_process
@@ -47,7 +48,9 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def manifest(project: Path, nodes: int = 1, script: str = "train.py", **policy: Any) -> dict[str, Any]:
+def manifest(
+    project: Path, nodes: int = 1, script: str = "train.py", **policy: Any
+) -> dict[str, Any]:
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
@@ -109,7 +112,9 @@ class Run:
     def whole(self, attempt: int) -> Any:
         def check() -> bool:
             conditions = {c["type"]: c["reason"] for c in self.status.get("conditions", [])}
-            begun = self.status.get("attempt") == attempt and conditions["Running"] != "AttemptStarted"
+            begun = (
+                self.status.get("attempt") == attempt and conditions["Running"] != "AttemptStarted"
+            )
             return bool(begun) and self.started(attempt)()
 
         return check
@@ -153,9 +158,12 @@ def test_a_finished_job_prints_its_verdict_and_new_starts_beside_it(project):
     assert "--new" in again.notices[-1]
     beside = Run(project, manifest(project), new=True)
     second = project / "run-2"
-    assert beside.go(
-        lambda: (second / "start-1-0").exists(), lambda: (second / "finish").touch() or True
-    ) == 0
+    assert (
+        beside.go(
+            lambda: (second / "start-1-0").exists(), lambda: (second / "finish").touch() or True
+        )
+        == 0
+    )
     jobs = local_run.list_jobs(project / "state")
     assert [job["metadata"]["name"] for job in jobs] == ["voice", "voice-2"]
     assert local_run.load_job(project / "state", "default", "nobody") is None
@@ -168,7 +176,10 @@ def test_kill_9_of_a_rank_is_one_gang_restart(project):
         os.kill(run.rank_pid(1, rank=1), signal.SIGKILL)
         return True
 
-    assert run.go(run.whole(1), run.started(1, 1), kill, run.whole(2), run.started(2, 1), run.finish) == 0
+    assert (
+        run.go(run.whole(1), run.started(1, 1), kill, run.whole(2), run.started(2, 1), run.finish)
+        == 0
+    )
     status = run.status
     assert (status["attempt"], status["restarts"]["counted"]) == (2, 1)
     assert status["attempts"][0]["exitCode"] == 137
@@ -339,7 +350,9 @@ def test_suspend_without_a_cli_drives_the_job_itself(project):
         wait_for(run.whole(1))
         cli.kill()
         cli.wait(PATIENCE)
-    asyncio.run(asyncio.wait_for(local_run.suspend(project / "state", "default", "voice"), PATIENCE))
+    asyncio.run(
+        asyncio.wait_for(local_run.suspend(project / "state", "default", "voice"), PATIENCE)
+    )
     assert run.status["state"] == "Suspended"
     assert (project / "run" / "saved-1-0").exists()
 
