@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -80,6 +81,13 @@ class TestState:
         (folder.path / "job.json").write_text(text)
         with pytest.raises(ClusterError, match=r"job\.json"):
             folder.read_job()
+
+    def test_a_broken_state_is_a_sentence_for_the_user(self, folder, tmp_path, build):
+        (folder.path / "job.json").write_text("{")
+        for call in (local_run.load_job, local_run.list_jobs):
+            arguments = build.key if call is local_run.load_job else ()
+            with pytest.raises(local_run.LocalRunError, match="move the folder away"):
+                call(tmp_path / "state", *arguments)
 
     def test_jobs_are_listed_and_volumes_are_none(self, folder, tmp_path):
         (tmp_path / "state" / "volumes" / "data").mkdir(parents=True)
@@ -168,7 +176,7 @@ def spec_with(**fields):
 
 
 class TestPaths:
-    VOLUMES = {"data": Path("/v/data"), "deep": Path("/v/deep")}
+    VOLUMES: ClassVar = {"data": Path("/v/data"), "deep": Path("/v/deep")}
 
     @pytest.mark.parametrize(
         ("path", "expected"),
@@ -351,7 +359,7 @@ class TestCluster:
     async def watch_until(self, cluster, condition):
         async with asyncio.timeout(30):
             watching = asyncio.create_task(self.watch(cluster))
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - what happens is in another process
                 await asyncio.sleep(0.01)
             watching.cancel()
 
@@ -431,7 +439,7 @@ class TestRefusals:
             local_run.check_machine(spec, machine)
 
     def test_a_volume_that_the_manifest_does_not_know(self):
-        with pytest.raises(local_run.LocalRunError, match="--volume dat: .*data, deep"):
+        with pytest.raises(local_run.LocalRunError, match=r"--volume dat: .*data, deep"):
             local_run.check_volumes(spec_with(), {"dat": Path("/x")}, "default")
 
     @pytest.mark.parametrize("namespace", ["volumes", "a/b", "..", ".x"])
