@@ -12,6 +12,7 @@ from speech_contract.api import parse
 from speech_contract.run_config import RunConfig
 from speech_operator.observe import Endpoints, Platform
 from speech_operator.resources.config_map import (
+    asked_accelerator,
     build_run_config,
     cores,
     omp_threads,
@@ -252,3 +253,20 @@ def test_service_is_headless_and_finds_pods_before_they_are_ready(build):
     assert service["spec"]["clusterIP"] == "None"
     assert service["spec"]["publishNotReadyAddresses"] is True
     assert service["spec"]["selector"] == {names.LABEL_JOB_NAME: "asr"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "asked"),
+    [
+        pytest.param({}, "", id="a CPU job asks for nothing"),
+        pytest.param({"accelerator": "NVIDIA-H200"}, "NVIDIA-H200", id="by product"),
+        pytest.param(
+            {"trainer": {"resourcesPerNode": {"limits": {"nvidia.com/gpu": 2}}}},
+            "nvidia.com/gpu",
+            id="a bare limit asks for a GPU too",
+        ),
+    ],
+)
+def test_cpu_is_never_silent_where_a_gpu_was_asked_for(build, fields, asked):
+    trainer = {"command": ["python"], **fields.pop("trainer", {})}
+    assert asked_accelerator(job_spec(build, trainer=trainer, **fields)) == asked
