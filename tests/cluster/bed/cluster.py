@@ -37,6 +37,9 @@ def log_to_stderr(text: str) -> None:
 class Bed:
     """A control plane; with `node` a real node as well (root), with `kwok` room for fake ones.
 
+    Images live in memory, which is many times faster to fill and to empty than a disk; `on_disk`
+    is for those of gigabytes (its TMPDIR must be able to carry overlays: no overlay itself).
+
     Attributes: `layout` (addresses, directory), `api` (as cluster admin), `images` (of the node),
     `timeline` (what came up, and after how many seconds).
     """
@@ -47,26 +50,32 @@ class Bed:
         *,
         node: bool = False,
         kwok: bool = False,
+        on_disk: bool = False,
         detached: bool = False,
         cache: Path | None = None,
         tell: Progress = log_to_stderr,
     ) -> None:
         self._tell = tell
         self._cache = cache or cache_dir()
-        self._request = self._requested(name, node, kwok, detached)
+        tools = {tool: system.program(tool) for tool in ("containerd", "runc") if node}
+        self._request = Request(
+            name=name,
+            private=system.has_namespaces(),
+            node=node,
+            kwok=kwok,
+            detached=detached,
+            in_memory=node and not on_disk,
+            binaries=self._binaries(kwok),
+            **tools,
+        )
         self._keeper: subprocess.Popen[str] | None = None
         self._since = 0.0
         self.timeline: list[tuple[str, float]] = []
 
-    def _requested(self, name: str, node: bool, kwok: bool, detached: bool) -> Request:
+    def _binaries(self, kwok: bool) -> dict[str, str]:
         wanted = [families.KUBERNETES, *([families.KWOK] if kwok else [])]
-        paths: dict[str, str] = {}
-        for family in wanted:
-            built = binaries.ensure(family, self._cache, self._tell)
-            paths |= {binary: str(path) for binary, path in built.items()}
-        tools = {tool: system.program(tool) for tool in ("containerd", "runc") if node}
-        private = node or system.is_root()
-        return Request(name, private, node, kwok, detached, paths, **tools)
+        built = [binaries.ensure(family, self._cache, self._tell) for family in wanted]
+        return {name: str(path) for paths in built for name, path in paths.items()}
 
     # ------------------------------------------------------------------ up and down
 
