@@ -34,6 +34,11 @@ def log_to_stderr(text: str) -> None:
     sys.stderr.flush()
 
 
+def namespaces_of(first: int) -> list[str]:
+    """What to put before a command to run it beside the cluster's process 1."""
+    return ["nsenter", "-t", str(first), "-m", "-n", "-p", "-i", "-u", "--"]
+
+
 class Bed:
     """A control plane; with `node` a real node as well (root), with `kwok` room for fake ones.
 
@@ -195,8 +200,7 @@ class Bed:
 
     def enter(self, *command: str) -> str:
         """Run a command inside the namespaces of a private cluster, such as `ip` or `nft`."""
-        into = ["nsenter", "-t", str(self._first), "-m", "-n", "-p", "-i", "-u", "--"]
-        return run([*into, *command])
+        return run([*namespaces_of(self._first), *command])
 
     def restart(self, daemon: str) -> None:
         """Kill a daemon by its name in `daemons.py`; the first process starts it again."""
