@@ -5,7 +5,7 @@ import socket
 
 import pytest
 from bed import layout as ports
-from bed import system
+from bed import bootstrap, system
 from bed.api import ApiError, is_ready, wait_for
 from bed.cluster import Bed
 from bed.families import KUBERNETES_VERSION
@@ -90,3 +90,16 @@ def test_without_namespaces_it_is_plain_processes_on_loopback(
     assert not layout.run.exists()
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", layout.port(ports.API))) != 0
+
+
+def test_a_cluster_that_does_not_come_up_says_what_its_daemons_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    require(Tier.CONTROL_PLANE)
+    monkeypatch.setattr(bootstrap, "_READY_WITHIN_SECONDS", 1.0)
+    bed = Bed("broken")
+    bed._request.binaries["kube-apiserver"] = "/bin/false"
+    with pytest.raises(TimeoutError, match="the API server") as caught:
+        bed.start()
+    assert "apiserver ended with 1" in "".join(caught.value.__notes__)
+    assert not bed.layout.run.exists()

@@ -109,12 +109,19 @@ class Bed:
         )
         try:
             self._attach(self._read_state())
+            self._bring_up()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _bring_up(self) -> None:
+        try:
             bootstrap.control_plane(self.api, self._stage)
             if self._request.node:
                 pause = Path(self._request.binaries["pause"])
                 bootstrap.node(self.api, self.enter, self.images, pause, self._stage)
-        except BaseException:
-            self.stop()
+        except Exception as error:
+            error.add_note(self.last_words())  # the logs go with the cluster
             raise
 
     def _read_state(self) -> dict[str, Any]:
@@ -149,7 +156,11 @@ class Bed:
             keeper.stdin.close()
         else:
             keeper.terminate()
-        code = keeper.wait(_DOWN_WITHIN_SECONDS)
+        try:
+            code = keeper.wait(_DOWN_WITHIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            keeper.kill()  # the kernel ends the cluster with it; the sweep below does the rest
+            code = keeper.wait()
         if keeper.stdout is not None:
             keeper.stdout.close()
         left = slots.sweep(state_dir())  # the keeper may have been killed
@@ -182,6 +193,14 @@ class Bed:
     def host_ip(self) -> str:
         """Where pods reach a server that a test runs."""
         return self.layout.host_ip
+
+    def last_words(self, lines: int = 5) -> str:
+        """The end of every daemon's log: for the message of a test that fails."""
+        ends = [
+            f"== {log.name}\n{''.join(log.read_text().splitlines(keepends=True)[-lines:])}"
+            for log in sorted(self.layout.logs.glob("*.log"))
+        ]
+        return "\n".join(ends)
 
     def kubectl(self, *arguments: str, stdin: str | None = None, seconds: float = 120.0) -> str:
         """What kubectl prints. Raises CommandFailed with what it says."""
