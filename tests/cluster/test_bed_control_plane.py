@@ -4,8 +4,8 @@ import json
 import socket
 
 import pytest
-from bed import layout as ports
 from bed import bootstrap, system
+from bed import layout as ports
 from bed.api import ApiError, is_ready, wait_for
 from bed.cluster import Bed
 from bed.families import KUBERNETES_VERSION
