@@ -39,6 +39,7 @@ def claim(root: Path, *, private: bool) -> Claim:
         if descriptor := _lock(layout):
             if _is_free(layout):
                 return Claim(layout, descriptor)
+            _forget(layout)
             os.close(descriptor)
     raise RuntimeError(f"all {SLOTS} slots in {root} are taken: take a cluster down first")
 
@@ -71,17 +72,18 @@ def clean(layout: Layout) -> list[str]:
             left.append(layout.host_link)
     if layout.run.exists():
         shutil.rmtree(layout.run)
-    (layout.root / f"{layout.slot}.lock").unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        layout.root.rmdir()  # when this was the last cluster
+    _forget(layout)
     return left
 
 
 def _lock(layout: Layout) -> int | None:
     """The descriptor of the slot's lock, or None when another process holds it."""
     path = layout.root / f"{layout.slot}.lock"
-    layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:  # the last holder has removed the folder between our two calls
+        return _lock(layout)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -91,6 +93,13 @@ def _lock(layout: Layout) -> int | None:
         return descriptor
     os.close(descriptor)  # its last holder has removed the file between our two calls
     return None
+
+
+def _forget(layout: Layout) -> None:
+    """Remove the lock, which the caller holds, and the folder when this was the last in it."""
+    (layout.root / f"{layout.slot}.lock").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        layout.root.rmdir()
 
 
 def _is_free(layout: Layout) -> bool:
