@@ -18,7 +18,6 @@ from typing import Any
 from bed import cgroups, system
 from bed.layout import SLOTS, Layout
 
-
 _NAME = "speechtrain-bed"
 
 
