@@ -1,10 +1,5 @@
-"""Clusters for the tests of this folder, and the one place that decides what a missing one means.
+"""Clusters and images for the tests of this folder; each is made once, by who asks first."""
 
-On a machine that cannot carry a tier its tests are skipped with the reason; where `CI` is `true`
-such a skip is a failure, so that a tier never falls silent.
-"""
-
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,20 +10,12 @@ _HERE = str(Path(__file__).resolve().parent)
 if _HERE not in sys.path:  # `bed` is no package of the distribution
     sys.path.insert(0, _HERE)
 
-from bed import rootfs, system  # noqa: E402
+from bed import rootfs  # noqa: E402
 from bed.cluster import Bed, log_to_stderr  # noqa: E402
 from bed.dockerfile import Builder  # noqa: E402
 from bed.layout import cache_dir  # noqa: E402
+from bed.requirement import require  # noqa: E402
 from bed.system import Tier  # noqa: E402
-
-
-def require(*tiers: Tier) -> None:
-    """Skip the test, or in CI fail it, when this machine cannot carry one of the tiers."""
-    for tier in tiers:
-        if reason := system.obstacle(tier):
-            if os.environ.get("CI") == "true":
-                pytest.fail(f"{reason}; with CI=true that is a failure", pytrace=False)
-            pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

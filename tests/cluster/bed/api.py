@@ -32,8 +32,17 @@ class Api:
 
     def __init__(self, url: str, pki: Path, user: str = "admin") -> None:
         self.url = url
+        self._pki = pki
+        self._headers: dict[str, str] = {}
         self._context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
-        self._context.load_cert_chain(pki / f"{user}.crt", pki / f"{user}.key")
+        if user:
+            self._context.load_cert_chain(pki / f"{user}.crt", pki / f"{user}.key")
+
+    def with_token(self, token: str) -> "Api":
+        """The same API server, spoken to as the owner of a token."""
+        other = Api(self.url, self._pki, user="")
+        other._headers = {"Authorization": f"Bearer {token}"}
+        return other
 
     def text(
         self,
@@ -48,7 +57,7 @@ class Api:
             self.url + path,
             data=None if body is None else json.dumps(body).encode(),
             method=method,
-            headers={"Content-Type": content_type},
+            headers={"Content-Type": content_type, **self._headers},
         )
         try:
             with urllib.request.urlopen(request, context=self._context, timeout=seconds) as answer:

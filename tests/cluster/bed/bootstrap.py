@@ -22,6 +22,8 @@ def control_plane(api: Api, stage: Stage) -> None:
     wait_for("the API server", lambda: api.text("GET", "/readyz", seconds=5.0) == "ok",
              _READY_WITHIN_SECONDS)  # fmt: skip
     stage("API server ready")
+    for name, rules in _GRANTS.items():
+        _grant(api, name, rules)
     wait_for(
         "the controllers (the default service account)",
         lambda: api.find("/api/v1/namespaces/default/serviceaccounts/default"),
@@ -31,8 +33,6 @@ def control_plane(api: Api, stage: Stage) -> None:
 
 
 def node(api: Api, enter: Run, images: Images, pause: Path, stage: Stage) -> None:
-    for name, rules in _GRANTS.items():
-        _grant(api, name, rules)
     wait_for("containerd", lambda: _answers(images), _READY_WITHIN_SECONDS)
     _load_pause(images, pause)
     stage("containerd ready")
@@ -53,10 +53,6 @@ def resource_is_offered(api: Api, resource: str, count: int) -> None:
 
 _LOOK = ["get", "list", "watch"]
 _GRANTS: dict[str, list[dict[str, Any]]] = {
-    "bed-dns": [
-        {"apiGroups": [""], "resources": ["services", "pods", "namespaces"], "verbs": _LOOK},
-        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": _LOOK},
-    ],
     "bed-prometheus": [
         {"apiGroups": [""], "resources": ["pods", "services", "namespaces"], "verbs": _LOOK},
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": _LOOK},

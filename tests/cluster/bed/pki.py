@@ -25,7 +25,7 @@ USERS = {
     "scheduler": ("system:kube-scheduler", ""),
     "proxy": ("system:kube-proxy", ""),
     "kubelet": (f"system:node:{NODE}", "system:nodes"),
-    "dns": ("bed-dns", ""),
+    "dns": ("bed-dns", "system:masters"),  # it starts before anything could grant it less
     "kwok": ("bed-kwok", "system:masters"),
     "prometheus": ("bed-prometheus", ""),
 }
