@@ -64,9 +64,7 @@ def test_a_pod_runs_the_image_of_a_dockerfile(node: Bed, built: Path) -> None:
     assert _run(node, "from-dockerfile", "localhost/hello:bed") == "hello 10001 /app None\n"
 
 
-def test_folders_lie_upon_an_image_without_a_copy(
-    node: Bed, built: Path, tmp_path: Path
-) -> None:
+def test_folders_lie_upon_an_image_without_a_copy(node: Bed, built: Path, tmp_path: Path) -> None:
     packages = tmp_path / "app"
     packages.mkdir()
     (packages / "vast.py").write_text("WORD = 'from a folder'\n")

@@ -88,9 +88,7 @@ def chain_ids(diff_ids: Sequence[str]) -> list[str]:
     chain: list[str] = []
     for diff_id in diff_ids:
         below = chain[-1] if chain else ""
-        chain.append(
-            f"sha256:{_sha256(f'{below} {diff_id}'.encode())}" if below else diff_id
-        )
+        chain.append(f"sha256:{_sha256(f'{below} {diff_id}'.encode())}" if below else diff_id)
     return chain
 
 

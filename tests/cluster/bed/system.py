@@ -97,9 +97,7 @@ def install(packages: list[str]) -> str:
         ["apt-get", "update"],
         ["apt-get", "install", "-y", "--no-install-recommends", *packages],
     ):
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             return done.stderr.strip()[-2000:]
     return ""

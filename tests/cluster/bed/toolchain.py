@@ -40,9 +40,7 @@ def install(cache: Path) -> Path:
         new = folder.with_suffix(".new")
         shutil.rmtree(new, ignore_errors=True)
         command = [*_installer(), "--require-hashes", "-r", str(REQUIREMENTS), "--target", str(new)]
-        done = subprocess.run(
-            command, env=_index(), capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, env=_index(), capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"Go could not be installed: {' '.join(command)}\n{done.stderr}")
         new.rename(folder)
