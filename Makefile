@@ -6,6 +6,7 @@ VENV := .venv
 UV := $(BOOTSTRAP)/bin/uv
 BIN := $(VENV)/bin
 CRD := crds/speechtrain.dev_speechtrainingjobs.yaml
+CHART := charts/speechtrain
 INSTALL := $(UV) pip install --python $(BIN)/python
 
 # uv reads its own variables only; a mirror that was set for pip serves it as well.
@@ -36,9 +37,10 @@ check: $(VENV)/.dev ## Format, lint, types, import contracts and generated files
 	$(BIN)/lint-imports
 	$(BIN)/speechtrain crd --check
 
-crd: $(VENV)/.run ## Generate the CRD from the models
+crd: $(VENV)/.run ## Generate the CRD from the models, and the chart's copy of it
 	$(BIN)/speechtrain crd > $(CRD).new
 	mv $(CRD).new $(CRD)
+	cp $(CRD) $(CHART)/files/
 
 lock: $(UV) ## Resolve the dependencies anew and pin them with hashes in locks/
 	sh locks/lock.sh $(UV)
