@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from product.chart import CHART, ROOT, only
 
 from speech_contract import crd, names
 from speech_contract import metrics as catalogue
@@ -17,8 +17,6 @@ from speech_contract import metrics as catalogue
 Object = dict[str, Any]
 Render = Callable[..., list[Object]]
 Helm = Callable[..., subprocess.CompletedProcess[str]]
-ROOT = Path(__file__).resolve().parents[2]
-CHART = ROOT / "charts" / "speechtrain"
 DIGEST = f"sha256:{'5' * 64}"
 LABELS = {"release": "kps"}
 ON: Object = {
@@ -47,13 +45,6 @@ OFF: Object = {
     "serviceAccount": {"create": False, "name": "theirs"},
     "operator": {"leaderElection": False},
 }
-
-
-def only(objects: list[Object], kind: str, name: str | None = None) -> Object:
-    (found,) = [
-        o for o in objects if o["kind"] == kind and name in (None, o["metadata"]["name"])
-    ]
-    return found
 
 
 def kinds(objects: list[Object]) -> dict[str, int]:
@@ -112,7 +103,9 @@ def test_the_crd_is_the_generated_one_and_outlives_the_release(render: Render) -
 
 
 def test_common_labels_reach_every_object_but_the_crd(render: Render) -> None:
-    without = [o["kind"] for o in render(**ON) if o["metadata"].get("labels", {}).get("team") is None]
+    without = [
+        o["kind"] for o in render(**ON) if o["metadata"].get("labels", {}).get("team") is None
+    ]
     assert without == ["CustomResourceDefinition"]
 
 
@@ -161,7 +154,8 @@ def unrestricted(spec: Object) -> list[str]:
         checks = {
             "runAsNonRoot": both.get("runAsNonRoot") is True,
             "runAsUser": both.get("runAsUser", 1) != 0,
-            "seccomp": both.get("seccompProfile", {}).get("type") in ("RuntimeDefault", "Localhost"),
+            "seccomp": both.get("seccompProfile", {}).get("type")
+            in ("RuntimeDefault", "Localhost"),
             "escalation": own.get("allowPrivilegeEscalation") is False,
             "privileged": not own.get("privileged"),
             "capabilities": "ALL" in capabilities.get("drop", [])
@@ -199,7 +193,9 @@ def test_probes_and_ports_agree(render: Render) -> None:
     container = operator(render())
     ports = {port["name"] for port in container["ports"]}
     assert len(ports) == 2
-    assert {container[f"{kind}Probe"]["httpGet"]["port"] for kind in ("liveness", "readiness")} < ports
+    assert {
+        container[f"{kind}Probe"]["httpGet"]["port"] for kind in ("liveness", "readiness")
+    } < ports
     assert only(render(), "Service")["spec"]["ports"][0]["targetPort"] in ports
 
 
@@ -223,7 +219,11 @@ def test_rights_in_all_namespaces_or_in_some(render: Render) -> None:
     bindings = [o for o in some if o["kind"] == "RoleBinding"]
     for binding in bindings:
         (subject,) = binding["subjects"]
-        assert subject == {"kind": "ServiceAccount", "name": "st-speechtrain", "namespace": "system"}
+        assert subject == {
+            "kind": "ServiceAccount",
+            "name": "st-speechtrain",
+            "namespace": "system",
+        }
         role = only(
             [o for o in some if o["metadata"].get("namespace") == binding["metadata"]["namespace"]],
             "Role", binding["roleRef"]["name"],
@@ -236,12 +236,17 @@ def test_rights_in_all_namespaces_or_in_some(render: Render) -> None:
 @pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["speech"]}])
 def test_no_right_is_wide(render: Render, values: Object) -> None:
     rules = [
-        rule for o in render(**values) if o["kind"] in ("Role", "ClusterRole") for rule in o["rules"]
+        rule
+        for o in render(**values)
+        if o["kind"] in ("Role", "ClusterRole")
+        for rule in o["rules"]
     ]
     for rule in rules:
         words = [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
         assert "*" not in words
-        assert not {"secrets", "nodes", "serviceaccounts", "escalate", "bind", "impersonate"} & {*words}
+        assert not {"secrets", "nodes", "serviceaccounts", "escalate", "bind", "impersonate"} & {
+            *words
+        }
 
 
 def test_the_lease_is_held_to_its_name(render: Render) -> None:
