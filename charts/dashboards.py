@@ -136,7 +136,7 @@ def _job_panels() -> list[Object]:
 
 def placed(panels: Sequence[Object]) -> list[Object]:
     """Number the panels and lay them out in rows, left to right."""
-    x = y = 0
+    x = y = height = 0
     for number, panel in zip(itertools.count(1), panels, strict=False):
         place = panel["gridPos"]
         if x + place["w"] > COLUMNS:
