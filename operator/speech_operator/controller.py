@@ -18,7 +18,7 @@ from speech_contract.events import Event
 from speech_contract.progress import Progress
 from speech_operator import status as st
 from speech_operator.apply import apply
-from speech_operator.cluster.base import Cluster, ClusterError, Conflict, JobKey, Unsatisfiable
+from speech_operator.cluster.base import Cluster, ClusterError, Conflict, JobKey
 from speech_operator.events import log
 from speech_operator.observe import Observed, PodPhase, observe
 from speech_operator.plan import Plan
@@ -41,6 +41,7 @@ class _Worker:
         self.task: asyncio.Task[None] | None = None
         self.reader: ProgressReader | None = None
         self.reading: asyncio.Task[None] | None = None
+        self.gone = False
 
 
 class Controller:
@@ -51,12 +52,12 @@ class Controller:
         cluster: Cluster,
         clock: Callable[[], float],
         on_pass: OnPass | None = None,
-        on_refusal: Callable[[JobKey, Unsatisfiable], None] | None = None,
+        on_error: Callable[[JobKey, Exception], None] | None = None,
     ) -> None:
         self._cluster = cluster
         self._clock = clock
         self._on_pass = on_pass
-        self._on_refusal = on_refusal
+        self._on_error = on_error
         self._workers: dict[JobKey, _Worker] = {}
 
     async def run(self) -> None:
@@ -85,6 +86,7 @@ class Controller:
             reader.newest if reader else None,
             reader.silent_seconds if reader else None,
         )
+        worker.gone = seen is None
         if seen is None:
             self._read_progress(key, worker, None)
             return None
@@ -115,6 +117,9 @@ class Controller:
             try:
                 requeue = await self.reconcile_once(key)
                 wait, failures = min(RESYNC_SECONDS, _or(requeue, RESYNC_SECONDS)), 0
+                if worker.gone and not worker.dirty.is_set():
+                    self._workers.pop(key, None)
+                    return
             except Conflict:
                 worker.dirty.set()
                 await asyncio.sleep(0)
@@ -124,8 +129,8 @@ class Controller:
                 self._failed(key, error, wait)
 
     def _failed(self, key: JobKey, error: Exception, wait: float) -> None:
-        if isinstance(error, Unsatisfiable) and self._on_refusal is not None:
-            self._on_refusal(key, error)
+        if self._on_error is not None:
+            self._on_error(key, error)
         expected = isinstance(error, ClusterError)
         facts = {"namespace": key.namespace, "job": key.name, "retry_seconds": wait}
         event = Event.CLUSTER_CALL_FAILED if expected else Event.RECONCILE_FAILED

@@ -1,4 +1,4 @@
-"""The operator's log: one JSON line at each decision, names from `speech_contract.events`. Called by controller, apply."""
+"""The operator's log: one JSON line at each decision, by the names of the contract. Called by controller and apply."""
 
 from __future__ import annotations
 
