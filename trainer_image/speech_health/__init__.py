@@ -1,1 +1,4 @@
-"""Pure detectors: samples in, findings out. Used by the supervisor and by `speechtrain replay`; no I/O, no clock of its own."""
+"""Pure detectors: samples in, findings out; no I/O and no clock of their own.
+
+Used by the supervisor, and by whoever replays a log.
+"""

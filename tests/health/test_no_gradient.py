@@ -1,0 +1,100 @@
+"""Rule NoGradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from speech_contract.progress import FindingStatus, Rule
+from speech_contract.thresholds import NoGradient, OnExceeded
+
+
+@pytest.mark.parametrize("rate", [2e-5, None])
+def test_two_zero_norms_stop_the_run(run: Any, rate: float | None) -> None:
+    run.step(1, loss=4.2, gradient_norm=0.0, learning_rate=rate)
+    assert run.rules == []
+    run.step(2, loss=4.2, gradient_norm=0.0, learning_rate=rate)
+    decision = run.monitor.decision
+    assert (decision.exit_code, decision.finding.rule) == (41, Rule.NO_GRADIENT)
+    assert "2 report(s)" in decision.finding.evidence
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"gradient_norm": 0.0, "learning_rate": 0.0},
+        {"gradient_norm": 1e-30, "learning_rate": 1e-3},
+        {"learning_rate": 1e-3},
+    ],
+    ids=["warm-up at rate 0", "tiny norm", "norm never reported"],
+)
+def test_healthy_or_silent_runs_are_not_accused(run: Any, fields: dict[str, float]) -> None:
+    for step in range(1, 30):
+        run.step(step, loss=1.0, **fields)
+    run.monitor.finish(run.now, 0)
+    assert run.rules == []
+
+
+def test_reports_without_a_norm_between_do_not_acquit(run: Any) -> None:
+    for step in range(1, 12):
+        run.step(step, gradient_norm=0.0 if step % 10 == 1 else None)
+    assert run.monitor.decision.exit_code == 41
+
+
+def test_the_same_step_again_is_no_second_update(run: Any) -> None:
+    run.step(1, gradient_norm=0.0)
+    run.step(1, gradient_norm=0.0)
+    assert run.rules == []
+
+
+def test_dead_modules_are_named_after_the_first_steps(run: Any) -> None:
+    run.step(1, missing_gradients=["duration", "flow", "decoder"])
+    run.step(2, missing_gradients=["flow", "duration"])
+    assert run.rules == []
+    run.step(3, missing_gradients=["duration", "flow", "encoder"])
+    decision = run.monitor.decision
+    assert decision.exit_code == 41
+    assert decision.finding.evidence.endswith("duration, flow")
+
+
+def test_a_module_that_got_one_gradient_is_alive(run: Any) -> None:
+    run.step(1, missing_gradients=["flow"])
+    run.step(2, missing_gradients=[])
+    for step in range(3, 20):
+        run.step(step, missing_gradients=["flow"])
+    assert run.rules == []
+
+
+def test_steps_without_updates_are_convicted_at_exit(run: Any) -> None:
+    for step in range(1, 6):
+        run.step(step, loss=1.0, updates=0)
+    assert run.rules == []
+    run.monitor.finish(run.now, 0)
+    assert run.monitor.decision.exit_code == 41
+    assert "5 steps and 0 optimizer updates" in run.monitor.decision.finding.evidence
+
+
+@pytest.mark.parametrize("updates", [None, 1])
+def test_updates_unknown_or_made_complete(run: Any, updates: int | None) -> None:
+    for step in range(1, 6):
+        run.step(step, loss=1.0, updates=updates)
+    run.monitor.finish(run.now, 0)
+    assert run.rules == []
+
+
+def test_a_crash_is_not_judged(run: Any) -> None:
+    for step in range(1, 6):
+        run.step(step, updates=0)
+    run.monitor.finish(run.now, 1)
+    assert run.rules == []
+
+
+def test_warning_heals_with_a_gradient(run_with: Callable[..., Any]) -> None:
+    run = run_with(no_gradient=NoGradient(on_exceeded=OnExceeded.WARN))
+    for step in range(1, 4):
+        run.step(step, gradient_norm=0.0)
+    assert run.rules == [Rule.NO_GRADIENT]
+    run.step(4, gradient_norm=0.7)
+    assert run.finding(Rule.NO_GRADIENT).status is FindingStatus.HEALED

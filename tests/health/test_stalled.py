@@ -1,0 +1,200 @@
+"""Rule Stalled, and the pace it is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from speech_contract.phases import Phase
+from speech_contract.progress import Action, FindingStatus, Rule, Verdict
+from speech_contract.thresholds import HealthMode, OnExceeded, Stall
+
+
+def train(run: Any, row: Any, steps: int, seconds: float = 1.0, **fields: Any) -> None:
+    """Steps of our engine with a tick after each."""
+    for step in range(1, steps + 1):
+        run.step(step, after=seconds, gated=True, **fields)
+        run.tick(0.0, row(step=step))
+
+
+def test_a_hang_fires_after_the_floor_and_not_before(run: Any, row: Callable[..., Any]) -> None:
+    train(run, row, 20)
+    run.tick(60.0, row(step=20, phase_age=60.0))
+    assert run.rules == []
+    run.tick(1.0, row(step=20, phase_age=61.0))
+    decision = run.monitor.decision
+    assert (decision.exit_code, decision.next, decision.want_stacks) == (
+        45,
+        OnExceeded.RESTART,
+        True,
+    )
+    assert decision.finding.action is Action.RESTARTED
+    assert decision.finding.step == 20
+    assert "limit 60 s" in decision.finding.evidence
+    assert run.monitor.verdict is Verdict.CRITICAL
+
+
+def test_slow_steps_are_learned(run: Any, row: Callable[..., Any]) -> None:
+    train(run, row, 10, seconds=50.0)
+    run.tick(149.0, row(step=10, phase_age=149.0))
+    assert run.rules == []
+    run.tick(2.0, row(step=10, phase_age=151.0))
+    assert run.rules == [Rule.STALLED]
+
+
+def test_one_slow_step_of_the_engine_does_not_widen_the_limit(
+    run: Any, row: Callable[..., Any]
+) -> None:
+    train(run, row, 10)
+    run.step(11, after=55.0, gated=True)
+    run.tick(0.0, row(step=11))
+    run.tick(61.0, row(step=11, phase_age=61.0))
+    assert run.rules == [Rule.STALLED]
+
+
+def test_the_laggard_is_the_lowest_step_then_the_oldest_stamp(
+    run: Any, row: Callable[..., Any]
+) -> None:
+    for step in range(1, 6):
+        for rank in range(3):
+            run.step(step, rank=rank, gated=True, after=0.3)
+    rows = [
+        row(0, step=6, phase_age=62.0),
+        row(1, step=5, phase_age=61.5, phase=Phase.TRAINING),
+        row(2, step=5, phase_age=63.5),
+    ]
+    run.tick(64.0, *rows)
+    finding = run.monitor.decision.finding
+    assert (finding.rank, finding.step) == (2, 5)
+    assert "rank 2 lags: step 5, phase Training" in finding.evidence
+
+
+def test_unregistered_and_silent_is_not_judged(run: Any, row: Callable[..., Any]) -> None:
+    run.tick(10_000.0, row(registered=False, phase=Phase.STARTING, phase_age=10_000.0))
+    assert Rule.STALLED not in run.rules
+
+
+def test_a_rank_that_ended_is_not_judged(run: Any, row: Callable[..., Any]) -> None:
+    train(run, row, 5)
+    run.tick(1000.0, row(step=5, phase_age=1000.0, exit_code=0))
+    assert run.rules == []
+
+
+@pytest.mark.parametrize("phase", [Phase.STARTING, Phase.RENDEZVOUS, Phase.DATA, Phase.FIRST_STEP])
+def test_each_start_up_phase_has_the_start_up_budget(
+    run: Any, row: Callable[..., Any], phase: Phase
+) -> None:
+    run.tick(1.0, row(phase=phase, phase_age=0.0))
+    run.tick(1799.0, row(phase=phase, phase_age=1799.0))
+    assert run.rules == []
+    run.tick(2.0, row(phase=phase, phase_age=1801.0))
+    assert run.rules == [Rule.STALLED]
+    assert f"phase {phase.value}" in run.monitor.decision.finding.evidence
+
+
+def test_start_up_phases_that_move_on_never_stall(run: Any, row: Callable[..., Any]) -> None:
+    for phase in (Phase.STARTING, Phase.RENDEZVOUS, Phase.DATA, Phase.FIRST_STEP):
+        run.tick(1700.0, row(phase=phase, phase_age=1.0))
+    assert run.rules == []
+
+
+def test_a_rank_missing_at_the_rendezvous_is_named(run: Any, row: Callable[..., Any]) -> None:
+    run.tick(1.0, row(0, phase=Phase.RENDEZVOUS), row(1, registered=False, phase=Phase.STARTING))
+    run.tick(
+        1801.0,
+        row(0, phase=Phase.RENDEZVOUS, phase_age=1801.0),
+        row(1, registered=False, phase=Phase.STARTING, phase_age=1802.0),
+    )
+    assert run.monitor.decision.finding.rank == 1
+
+
+def test_evaluation_and_checkpoint_are_pauses(run: Any, row: Callable[..., Any]) -> None:
+    train(run, row, 20)
+    for age in range(0, 600, 10):
+        run.tick(10.0, row(step=20, phase=Phase.EVALUATION, phase_age=float(age)))
+    assert run.rules == []
+    run.step(21, gated=True)
+    run.tick(0.0, row(step=21))
+    assert run.rules == []
+
+
+def test_stamps_that_move_in_a_pause_are_life(run: Any, row: Callable[..., Any]) -> None:
+    train(run, row, 5)
+    for _ in range(100):
+        run.tick(100.0, row(step=5, phase=Phase.EVALUATION, phase_age=2.0))
+    assert run.rules == []
+
+
+def test_a_hang_in_a_known_pause_is_found(run: Any, row: Callable[..., Any]) -> None:
+    train(run, row, 5)
+    run.tick(200.0, row(step=5, phase=Phase.CHECKPOINT, phase_age=200.0))
+    run.step(6, gated=True)
+    run.tick(0.0, row(step=6))
+    run.tick(599.0, row(step=6, phase=Phase.CHECKPOINT, phase_age=599.0))
+    assert run.rules == []
+    run.tick(2.0, row(step=6, phase=Phase.CHECKPOINT, phase_age=601.0))
+    assert "3 × 200 s, the longest Checkpoint" in run.monitor.decision.finding.evidence
+
+
+def test_stdout_learns_its_longest_gap(run: Any, row: Callable[..., Any]) -> None:
+    silent = row(registered=False, phase=Phase.STARTING)
+    for step, gap in enumerate([5.0, 5.0, 100.0, 5.0, 5.0], start=1):
+        run.say(step, after=gap, loss=1.0)
+    run.tick(300.0, silent)
+    assert run.rules == []
+    run.tick(1.0, silent)
+    assert run.monitor.decision.exit_code == 45
+    assert "3 × 100 s" in run.monitor.decision.finding.evidence
+
+
+def test_the_first_epoch_is_as_long_as_the_start(run: Any, row: Callable[..., Any]) -> None:
+    silent = row(registered=False, phase=Phase.STARTING)
+    run.say(1, after=600.0, loss=1.0)
+    run.tick(1799.0, silent)
+    assert run.rules == []
+    run.tick(2.0, silent)
+    assert run.rules == [Rule.STALLED]
+
+
+def test_a_stdout_script_that_hangs(run_with: Callable[..., Any], row: Callable[..., Any]) -> None:
+    run = run_with(stall=Stall(floor_seconds=5))
+    for step in range(1, 30):
+        run.say(step, after=0.2, loss=1.0)
+    run.tick(5.1, row(registered=False, phase=Phase.STARTING))
+    assert run.monitor.decision.want_stacks
+
+
+def test_warning_heals_when_the_ranks_move_again(
+    run_with: Callable[..., Any], row: Callable[..., Any]
+) -> None:
+    run = run_with(stall=Stall(on_exceeded=OnExceeded.WARN))
+    train(run, row, 5)
+    run.tick(100.0, row(step=5, phase_age=100.0))
+    assert run.rules == [Rule.STALLED]
+    run.step(6, gated=True)
+    run.tick(0.0, row(step=6))
+    assert run.finding(Rule.STALLED).status is FindingStatus.HEALED
+    assert run.monitor.verdict is Verdict.HEALTHY
+
+
+def test_notify_would_have_restarted(run_with: Callable[..., Any], row: Callable[..., Any]) -> None:
+    run = run_with(mode=HealthMode.NOTIFY)
+    train(run, row, 5)
+    run.tick(100.0, row(step=5, phase_age=100.0))
+    assert run.finding(Rule.STALLED).action is Action.WOULD_RESTART
+    assert run.monitor.decision is None
+
+
+def test_a_named_pause_does_not_widen_the_limit_of_a_step(
+    run: Any, row: Callable[..., Any]
+) -> None:
+    for step in range(1, 6):
+        run.step(step)
+        run.tick(0.0, row(step=step))
+    run.tick(300.0, row(step=5, phase=Phase.EVALUATION, phase_age=299.0))
+    run.step(6)
+    run.tick(0.0, row(step=6))
+    run.tick(61.0, row(step=6, phase_age=61.0))
+    assert run.rules == [Rule.STALLED]

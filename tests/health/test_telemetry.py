@@ -1,0 +1,104 @@
+"""Rules TelemetryMissing and TelemetryStale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from speech_contract.phases import Phase
+from speech_contract.progress import FindingStatus, Rule, Severity, Verdict
+from speech_contract.thresholds import Stall
+
+
+def test_missing_after_the_threshold_until_the_first_sample(
+    run: Any, row: Callable[..., Any]
+) -> None:
+    mute = row(registered=False, phase=Phase.STARTING)
+    run.tick(299.0, mute)
+    assert run.rules == []
+    run.tick(1.0, mute)
+    finding = run.finding(Rule.TELEMETRY_MISSING)
+    assert finding.severity is Severity.WARNING
+    assert "300 s" in finding.evidence
+    assert run.monitor.verdict is Verdict.UNKNOWN
+    assert run.monitor.decision is None
+    run.say(1, loss=1.0)
+    run.tick(1.0, mute)
+    assert run.finding(Rule.TELEMETRY_MISSING).status is FindingStatus.HEALED
+    assert run.monitor.verdict is Verdict.HEALTHY
+
+
+def test_a_rank_that_says_it_is_starting_is_not_missing(run: Any, row: Callable[..., Any]) -> None:
+    run.tick(1.0, row(phase=Phase.DATA))
+    run.tick(1000.0, row(phase=Phase.DATA, phase_age=1000.0))
+    assert run.rules == []
+
+
+def test_exit_without_a_sample_is_a_warning_and_no_decision(run: Any) -> None:
+    run.now = 12.0
+    run.monitor.finish(run.now, 0)
+    assert run.rules == [Rule.TELEMETRY_MISSING]
+    assert run.monitor.verdict is Verdict.UNKNOWN
+    assert run.monitor.decision is None
+
+
+def test_a_crash_without_a_sample_is_only_a_crash(run: Any) -> None:
+    run.monitor.finish(12.0, 1)
+    assert run.rules == []
+
+
+def test_stale_when_the_stamp_moves_and_samples_stopped(run: Any, row: Callable[..., Any]) -> None:
+    for step in range(1, 11):
+        run.step(step, gated=True)
+        run.tick(0.0, row(step=step))
+    for step in range(11, 130):
+        run.tick(1.0, row(step=step, phase_age=0.2))
+    assert run.rules == []
+    run.tick(1.0, row(step=130, phase_age=0.2))
+    finding = run.finding(Rule.TELEMETRY_STALE)
+    assert "no sample for 120 s" in finding.evidence
+    assert run.monitor.verdict is Verdict.UNKNOWN
+    run.step(131, gated=True)
+    run.tick(0.0, row(step=131))
+    assert run.finding(Rule.TELEMETRY_STALE).status is FindingStatus.HEALED
+
+
+def test_an_evaluation_is_not_staleness(run: Any, row: Callable[..., Any]) -> None:
+    for step in range(1, 11):
+        run.step(step, gated=True)
+        run.tick(0.0, row(step=step))
+    for _ in range(60):
+        run.tick(10.0, row(step=10, phase=Phase.EVALUATION, phase_age=1.0))
+    run.tick(1.0, row(step=10, phase_age=0.5))
+    assert run.rules == []
+
+
+def test_a_hang_is_a_stall_and_not_staleness(run: Any, row: Callable[..., Any]) -> None:
+    for step in range(1, 11):
+        run.step(step, gated=True)
+        run.tick(0.0, row(step=step))
+    run.tick(500.0, row(step=10, phase_age=500.0))
+    assert run.rules == [Rule.STALLED]
+
+
+def test_prints_do_not_stand_in_for_a_reporter_that_stopped(
+    run: Any, row: Callable[..., Any]
+) -> None:
+    for step in range(1, 11):
+        run.step(step, gated=True)
+        run.tick(0.0, row(step=step))
+    for step in range(11, 140):
+        run.say(step, loss=1.0)
+        run.tick(0.0, row(step=step, phase_age=0.2))
+    assert run.rules == [Rule.TELEMETRY_STALE]
+
+
+def test_a_stamp_that_stands_still_is_not_staleness(
+    run_with: Callable[..., Any], row: Callable[..., Any]
+) -> None:
+    run = run_with(stall=Stall(floor_seconds=1000))
+    for step in range(1, 11):
+        run.step(step, gated=True)
+        run.tick(0.0, row(step=step))
+    run.tick(500.0, row(step=10, phase_age=500.0))
+    assert run.rules == []

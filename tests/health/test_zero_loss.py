@@ -1,0 +1,139 @@
+"""Rule ZeroLoss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from speech_contract.progress import Action, FindingStatus, Rule, Severity
+from speech_contract.thresholds import HealthMode, OnExceeded, ZeroLoss
+
+
+def test_fires_at_the_twentieth_zero_and_not_before(run: Any) -> None:
+    for step in range(1, 20):
+        run.step(step, loss=0.0)
+    assert run.rules == []
+    run.step(20, loss=-0.0)
+    decision = run.monitor.decision
+    assert (decision.exit_code, decision.next) == (41, OnExceeded.STOP)
+    assert (decision.finding.rule, decision.finding.step) == (Rule.ZERO_LOSS, 1)
+    assert "20 report(s) in a row, steps 1 to 20" in decision.finding.evidence
+    assert decision.finding.remedy
+
+
+@pytest.mark.parametrize("loss", [1e-9, -1e-9, 5e-324, 0.1])
+def test_a_tiny_loss_is_not_zero(run: Any, loss: float) -> None:
+    for step in range(1, 200):
+        run.step(step, loss=loss)
+    run.monitor.finish(run.now, 0)
+    assert run.rules == []
+
+
+def test_reports_without_a_loss_say_nothing(run: Any) -> None:
+    for step in range(1, 191):
+        run.step(step, loss=0.0 if step % 10 == 0 else None)
+    assert run.rules == []
+    run.step(200, loss=0.0)
+    assert run.rules == [Rule.ZERO_LOSS]
+
+
+def test_the_same_step_again_is_no_report(run: Any) -> None:
+    for _ in range(50):
+        run.step(1, loss=0.0)
+    assert run.rules == []
+
+
+def test_one_sound_loss_starts_over(run: Any) -> None:
+    for step in range(1, 100):
+        run.step(step, loss=0.5 if step % 20 == 0 else 0.0)
+    assert run.rules == []
+
+
+@pytest.mark.parametrize("name", ["total", "mel"])
+def test_a_component_at_zero_is_nobodys_fault(run: Any, name: str) -> None:
+    for step in range(1, 50):
+        run.step(step, losses={"adversarial": 0.0, name: 1.0})
+    assert run.rules == []
+
+
+def test_without_a_total_all_components_must_be_zero(run: Any) -> None:
+    for step in range(1, 21):
+        run.step(step, losses={"adversarial": 0.0, "mel": 0.0})
+    assert run.rules == [Rule.ZERO_LOSS]
+
+
+def test_the_stage_that_has_the_loss_acquits_the_others(run: Any) -> None:
+    for step in range(1, 50):
+        run.step(step, rank=1, loss=2.0)
+        run.step(step, rank=0, loss=0.0)
+    assert run.rules == []
+
+
+def test_all_ranks_at_zero_fire_at_the_same_bound(run: Any) -> None:
+    for step in range(1, 21):
+        assert run.rules == []
+        run.step(step, rank=0, loss=0.0)
+        run.step(step, rank=1, loss=0.0)
+    assert run.monitor.decision.exit_code == 41
+
+
+def test_a_printed_zero_with_a_gradient_was_rounded(run: Any) -> None:
+    for step in range(1, 50):
+        run.say(step, loss=0.0, gradient_norm=0.02)
+    assert run.rules == []
+
+
+def test_five_epochs_of_zero_are_convicted_at_exit(run: Any) -> None:
+    for step in range(1, 6):
+        run.say(step, loss=0.0)
+    run.monitor.finish(run.now, 0)
+    assert run.monitor.decision.exit_code == 41
+    assert "5 report(s)" in run.monitor.decision.finding.evidence
+
+
+@pytest.mark.parametrize(
+    ("losses", "exit_code"),
+    [([0.0, 0.0], 0), ([0.0] * 5, 1), ([0.1, 0.0, 0.0, 0.0], 0), ([], 0)],
+    ids=["two reports", "crashed", "one sound", "none"],
+)
+def test_at_exit_not_convicted(run: Any, losses: list[float], exit_code: int) -> None:
+    for step, loss in enumerate(losses, start=1):
+        run.say(step, loss=loss)
+    run.monitor.finish(run.now, exit_code)
+    assert run.monitor.decision is None
+
+
+def test_stdout_is_superseded_once_the_reporter_carries_losses(run: Any) -> None:
+    run.say(1, loss=3.0)
+    for step in range(1, 21):
+        run.step(step, loss=0.0)
+        run.say(step, loss=3.0)
+    assert run.monitor.decision.finding.rule is Rule.ZERO_LOSS
+
+
+def test_warning_heals_with_the_first_sound_loss(run_with: Callable[..., Any]) -> None:
+    run = run_with(zero_loss=ZeroLoss(for_steps=3, on_exceeded=OnExceeded.WARN))
+    for step in range(1, 5):
+        run.step(step, loss=0.0)
+    assert run.finding(Rule.ZERO_LOSS).severity is Severity.WARNING
+    run.step(5, loss=0.3)
+    healed = run.finding(Rule.ZERO_LOSS)
+    assert (healed.status, healed.step) == (FindingStatus.HEALED, 1)
+    assert "0.3 at step 5" in healed.evidence
+
+
+def test_notify_judges_without_acting(run_with: Callable[..., Any]) -> None:
+    run = run_with(mode=HealthMode.NOTIFY)
+    for step in range(1, 30):
+        run.step(step, loss=0.0)
+    assert run.monitor.decision is None
+    assert run.finding(Rule.ZERO_LOSS).action is Action.WOULD_STOP
+
+
+def test_nan_is_no_zero(run: Any) -> None:
+    for step in range(1, 30):
+        run.step(step, loss=math.nan)
+    assert run.rules == [Rule.NON_FINITE]

@@ -1,0 +1,120 @@
+"""What every rule shares: one finding that is raised, may heal, and may ask for an end of the attempt."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from speech_contract.outcome import EXIT_CODES
+from speech_contract.progress import Action, Finding, FindingStatus, RankRow, Rule, Severity
+from speech_contract.thresholds import HealthMode, OnExceeded
+from speech_health.remedies import REMEDIES
+from speech_health.samples import Source, StepSample
+
+StreamT = TypeVar("StreamT")
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """What the supervisor must do: end the ranks and exit with `exit_code`."""
+
+    exit_code: int
+    finding: Finding
+    next: OnExceeded  # STOP or RESTART
+    want_stacks: bool = False  # take every rank's Python stack before ending it
+
+    def __post_init__(self) -> None:
+        assert self.exit_code in EXIT_CODES, self.exit_code
+        assert self.next in (OnExceeded.STOP, OnExceeded.RESTART), self.next
+
+
+_ACTED = {OnExceeded.STOP: Action.STOPPED, OnExceeded.RESTART: Action.RESTARTED}
+_WOULD = {OnExceeded.STOP: Action.WOULD_STOP, OnExceeded.RESTART: Action.WOULD_RESTART}
+
+
+class Detector(Generic[StreamT]):
+    """A rule. Subclasses override `feed`, `tick` and `finish` and call the three verbs below."""
+
+    rule: Rule
+
+    def __init__(self, mode: HealthMode, wall: Callable[[], float]) -> None:
+        self.finding: Finding | None = None
+        self.decision: Decision | None = None
+        self._mode = mode
+        self._wall = wall
+        self._streams: dict[tuple[Source, int], StreamT] = {}  # what is known per source and rank
+
+    def feed(self, sample: StepSample) -> None:
+        """Take one report."""
+
+    def tick(self, now: float, ranks: Sequence[RankRow]) -> None:
+        """Look at the clock (monotonic seconds) and at the ranks."""
+
+    def finish(self, now: float, exit_code: int) -> None:
+        """The ranks ended."""
+
+    def forget_stdout(self) -> None:
+        """The script's own reporter speaks now: what stdout said is superseded."""
+        for key in [key for key in self._streams if key[0] is Source.STDOUT]:
+            del self._streams[key]
+
+    @property
+    def active(self) -> bool:
+        """The fault is there now."""
+        return self.finding is not None and self.finding.status is FindingStatus.ACTIVE
+
+    def _warn(
+        self,
+        evidence: str,
+        *,
+        severity: Severity = Severity.WARNING,
+        action: Action = Action.WARNED,
+        step: int | None = None,
+        rank: int | None = None,
+    ) -> Finding:
+        """Raise the finding, or sharpen the active one: `since` and the first bad step stay."""
+        before = self.finding if self.active else None
+        self.finding = Finding(
+            rule=self.rule,
+            status=FindingStatus.ACTIVE,
+            severity=severity,
+            evidence=evidence,
+            action=action,
+            remedy=REMEDIES[self.rule],
+            step=step if before is None or before.step is None else before.step,
+            rank=rank,
+            since=self._wall() if before is None else before.since,
+        )
+        return self.finding
+
+    def _exceed(
+        self,
+        evidence: str,
+        exit_code: int,
+        on_exceeded: OnExceeded,
+        *,
+        step: int | None = None,
+        rank: int | None = None,
+        want_stacks: bool = False,
+    ) -> None:
+        """The threshold is passed: critical, and a decision unless the user asked for a warning alone."""
+        if on_exceeded not in _ACTED:
+            self._warn(evidence, step=step, rank=rank)
+            return
+        notify = self._mode is HealthMode.NOTIFY
+        action = (_WOULD if notify else _ACTED)[on_exceeded]
+        finding = self._warn(
+            evidence, severity=Severity.CRITICAL, action=action, step=step, rank=rank
+        )
+        if not notify and self.decision is None:
+            self.decision = Decision(exit_code, finding, on_exceeded, want_stacks)
+
+    def _heal(self, how: str) -> None:
+        """The fault is gone; the finding stays listed with its step."""
+        if self.finding is not None and self.active and self.decision is None:
+            self.finding = dataclasses.replace(
+                self.finding,
+                status=FindingStatus.HEALED,
+                evidence=f"{self.finding.evidence}; healed: {how}",
+            )

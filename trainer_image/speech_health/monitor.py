@@ -1,0 +1,142 @@
+"""All rules behind one door: samples and ticks in, findings, verdict and at most one decision out.
+
+Used by the master's supervisor (live) and by replay. Pure: the caller brings both clocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from speech_contract.progress import (
+    SEVERITY_ORDER,
+    Finding,
+    FindingStatus,
+    RankRow,
+    Rule,
+    Severity,
+    Verdict,
+    verdict_of,
+)
+from speech_contract.thresholds import HealthMode, Thresholds
+from speech_health.detector import Decision, Detector
+from speech_health.no_gradient import NoGradient
+from speech_health.non_finite import NonFinite
+from speech_health.pace import Pace
+from speech_health.samples import Source, StepSample
+from speech_health.skipped_samples import SkippedSamples
+from speech_health.stalled import Stalled
+from speech_health.telemetry import TelemetryMissing, TelemetryStale
+from speech_health.zero_loss import ZeroLoss
+
+__all__ = ["Decision", "Monitor"]
+
+# One cause pages once: while the left rule is active, the right ones stay out of the list.
+BEATS = {
+    Rule.NON_FINITE: (Rule.ZERO_LOSS,),
+    Rule.STALLED: (Rule.TELEMETRY_STALE, Rule.TELEMETRY_MISSING),
+}
+
+
+class Monitor:
+    """Judges one attempt. After a decision nothing is judged any more: the attempt is being ended."""
+
+    def __init__(
+        self, thresholds: Thresholds, *, started: float, wall: Callable[[], float]
+    ) -> None:
+        """`started`: monotonic seconds at which the ranks were launched; `wall`: epoch seconds now."""
+        mode = thresholds.mode
+        self._off = mode is HealthMode.OFF
+        pace = Pace(started)
+        self._pace = pace
+        self._value_rules: tuple[Detector[Any], ...] = (
+            NonFinite(thresholds.non_finite, mode, wall),
+            ZeroLoss(thresholds.zero_loss, mode, wall),
+            NoGradient(thresholds.no_gradient, mode, wall),
+            SkippedSamples(thresholds.skipped_samples, mode, wall),
+        )
+        self._time_rules: tuple[Detector[Any], ...] = (
+            Stalled(thresholds.stall, mode, wall, pace),
+            TelemetryMissing(thresholds.telemetry, mode, wall, pace),
+            TelemetryStale(thresholds.telemetry, mode, wall, pace),
+        )
+        self._reporter_speaks = False
+        self._decision: Decision | None = None
+
+    @property
+    def decision(self) -> Decision | None:
+        """What the supervisor must do now; None while nothing must be done. The first one stays."""
+        return self._decision
+
+    @property
+    def findings(self) -> list[Finding]:
+        """One per rule, active before healed, then by severity."""
+        found = {d.finding.rule: d.finding for d in self._detectors() if d.finding is not None}
+        beaten = {
+            loser
+            for winner, losers in BEATS.items()
+            if winner in found and _pages(found[winner])
+            for loser in losers
+        }
+        return sorted((f for rule, f in found.items() if rule not in beaten), key=self._order)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The findings in one word. Unknown while judging is off: quiet is not healthy."""
+        if self._off:
+            return Verdict.UNKNOWN
+        return verdict_of(self.findings, sampled=self._pace.sampled)
+
+    def feed(self, sample: StepSample) -> None:
+        """Take one report. Costs microseconds; call it for every datagram and every stdout sample."""
+        self._pace.feed(sample)
+        if self._off or self._decision is not None or self._superseded(sample):
+            return
+        for detector in self._detectors():
+            detector.feed(sample)
+        self._decide()
+
+    def tick(self, now: float, ranks: Sequence[RankRow]) -> None:
+        """Judge what only time can tell. `now` monotonic; call it about once a second."""
+        self._pace.tick(now, ranks)
+        if self._off or self._decision is not None:
+            return
+        for detector in self._detectors():
+            detector.tick(now, ranks)
+        self._decide()
+
+    def finish(self, now: float, exit_code: int) -> None:
+        """All ranks ended with `exit_code`. Judges once more what a short run could not show before."""
+        if self._off or self._decision is not None:
+            return
+        for detector in self._detectors():
+            detector.finish(now, exit_code)
+        self._decide()
+
+    def _detectors(self) -> tuple[Detector[Any], ...]:
+        return self._value_rules + self._time_rules
+
+    def _superseded(self, sample: StepSample) -> bool:
+        """Stdout repeats, rounded, what a reporter that carries losses says exactly."""
+        if sample.source is Source.STDOUT:
+            return self._reporter_speaks
+        if not self._reporter_speaks and (sample.losses is not None or sample.gated):
+            self._reporter_speaks = True
+            for detector in self._detectors():
+                detector.forget_stdout()
+        return False
+
+    def _decide(self) -> None:
+        for detector in self._detectors():
+            if detector.decision is not None:
+                self._decision = detector.decision
+                return
+
+    def _order(self, finding: Finding) -> tuple[bool, bool, int, float]:
+        decided = self._decision is not None and self._decision.finding.rule is finding.rule
+        healed = finding.status is FindingStatus.HEALED
+        return (not decided, healed, -SEVERITY_ORDER[finding.severity], finding.since)
+
+
+def _pages(finding: Finding) -> bool:
+    return finding.status is FindingStatus.ACTIVE and finding.severity is not Severity.INFO

@@ -1,0 +1,113 @@
+"""Rule NoGradient: the gradient norm is exactly 0, or a trainable module never gets a gradient.
+
+The mark of a missing backward(), a detached loss, or an objective that does not reach a module. A script
+that never reports a gradient norm, modules or updates is not accused: missing is not zero.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from speech_contract import thresholds
+from speech_contract.outcome import EXIT_NOT_LEARNING
+from speech_contract.progress import Rule
+from speech_contract.thresholds import HealthMode
+from speech_health.detector import Detector
+from speech_health.samples import StepSample
+
+
+@dataclasses.dataclass
+class _Stream:
+    """One rank as heard through one source."""
+
+    zeros: int = 0  # reports in a row with a gradient norm of exactly 0
+    last_step: int | None = None  # of a report with a gradient norm
+    reports: int = 0  # that named modules without gradient, or none of them
+    last_named_step: int | None = None
+    dead: set[str] | None = None  # modules without gradient in every such report
+    first_step: int | None = None  # of any report
+    newest_step: int = 0
+    updates: int | None = None
+
+
+class NoGradient(Detector[_Stream]):
+    """`forUpdates` zero norms with a learning rate above 0; dead modules after `firstSteps` steps."""
+
+    rule = Rule.NO_GRADIENT
+
+    def __init__(
+        self, limits: thresholds.NoGradient, mode: HealthMode, wall: Callable[[], float]
+    ) -> None:
+        super().__init__(mode, wall)
+        self._limits = limits
+
+    def feed(self, sample: StepSample) -> None:
+        """Count zero norms in a row; narrow down the dead modules over the first steps."""
+        stream = self._streams.setdefault((sample.source, sample.rank), _Stream())
+        if stream.first_step is None:
+            stream.first_step = sample.step
+        stream.newest_step = sample.step
+        if sample.updates is not None:
+            stream.updates = sample.updates
+        if sample.gradient_norm is not None:
+            self._feed_norm(stream, sample, sample.gradient_norm)
+        if sample.missing_gradients is not None:
+            self._feed_modules(stream, sample, sample.missing_gradients)
+
+    def finish(self, now: float, exit_code: int) -> None:
+        """Steps were taken, and the script says itself that no update was committed."""
+        for (_, rank), stream in self._streams.items():
+            taken = stream.newest_step - (stream.first_step or 0) + 1
+            idle = stream.updates == 0 and taken >= self._limits.for_updates
+            if exit_code == 0 and idle and stream.newest_step > 0:
+                evidence = (
+                    f"{stream.newest_step} steps and 0 optimizer updates at the end of the run"
+                )
+                self._convict(evidence, stream.newest_step, rank)
+
+    def _feed_norm(self, stream: _Stream, sample: StepSample, norm: float) -> None:
+        if norm != 0.0:
+            stream.zeros, stream.last_step = 0, sample.step
+            if not any(other.dead for other in self._streams.values()):
+                self._heal(f"gradient norm {norm:.6g} at step {sample.step}")
+            return
+        idle = sample.learning_rate is not None and sample.learning_rate <= 0.0
+        if idle or sample.step == stream.last_step:
+            return
+        stream.zeros, stream.last_step = stream.zeros + 1, sample.step
+        if stream.zeros >= self._limits.for_updates:
+            rate = (
+                ""
+                if sample.learning_rate is None
+                else f" at learning rate {sample.learning_rate:g}"
+            )
+            evidence = (
+                f"gradient norm exactly 0 in {stream.zeros} report(s) in a row up to step "
+                f"{sample.step}{rate}, threshold {self._limits.for_updates}"
+            )
+            self._convict(evidence, sample.step, sample.rank)
+
+    def _feed_modules(self, stream: _Stream, sample: StepSample, missing: list[str]) -> None:
+        if sample.step == stream.last_named_step:
+            return
+        stream.last_named_step = sample.step
+        stream.dead = set(missing) if stream.dead is None else stream.dead & set(missing)
+        stream.reports += 1
+        if stream.reports >= self._limits.first_steps and stream.dead:
+            evidence = (
+                f"no gradient in {len(stream.dead)} trainable module(s) in each of the first "
+                f"{stream.reports} step(s): {_names(stream.dead)}"
+            )
+            self._convict(evidence, sample.step, sample.rank)
+        elif not stream.dead and self.active and not stream.zeros:
+            self._heal(f"every module had a gradient by step {sample.step}")
+
+    def _convict(self, evidence: str, step: int, rank: int) -> None:
+        self._exceed(evidence, EXIT_NOT_LEARNING, self._limits.on_exceeded, step=step, rank=rank)
+
+
+def _names(modules: set[str], most: int = 8) -> str:
+    shown = sorted(modules)[:most]
+    rest = len(modules) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")

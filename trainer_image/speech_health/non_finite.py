@@ -1,0 +1,225 @@
+"""Rule NonFinite: a loss component or a gradient norm is not finite, or a zero loss hides that it is not.
+
+Our engine gates bad updates itself and rolls back (`gated` samples): the rule then only tells. For anybody
+else it ends the attempt once the budget is spent. A lone non-finite gradient beside a sound loss is what a
+loss scaler's overflow looks like: it is mentioned, and counts only when the burst is longer than any
+scaler needs to come down.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable
+
+from speech_contract import thresholds
+from speech_contract.outcome import EXIT_NON_FINITE
+from speech_contract.progress import Action, Rule, Severity
+from speech_contract.thresholds import HealthMode, OnExceeded
+from speech_health.detector import Detector
+from speech_health.samples import StepSample
+
+OVERFLOW_BURST = 20  # 2**16, the usual first scale, is halved to 1 in 16 steps
+
+
+@dataclasses.dataclass
+class _Stream:
+    """One rank as heard through one source. Counts in steps taken, which never go back."""
+
+    window: int
+    gated: bool = False
+    last_step: int | None = None
+    taken: int = 0
+    known: int = 0  # bad steps so far
+    seen_bad: int | None = None  # step of the newest report, when its values were bad
+    streak: int = 0  # bad steps in a row, up to the newest report
+    overflows: int = 0  # reports in a row with a bad gradient alone
+    rollbacks: int = 0
+    last_bad: int | None = None  # value of `taken`
+    recent: collections.deque[tuple[int, int]] = dataclasses.field(
+        default_factory=collections.deque
+    )
+
+    def advance(self, sample: StepSample) -> None:
+        """Follow the step counter; after a roll-back it starts lower, and we go on counting."""
+        last, self.last_step = self.last_step, sample.step
+        if last is not None and sample.step != last:
+            self.taken += max(1, sample.step - last)
+        self.gated = sample.gated
+        while self.recent and self.recent[0][0] <= self.taken - self.window:
+            self.recent.popleft()
+
+    def count(self, sample: StepSample, bad_now: bool) -> int:
+        """Bad steps that this report adds. The counter trails by one step what the values show."""
+        if bad_now and sample.step == self.seen_bad:
+            return 0  # a progress bar drawn again
+        self.seen_bad = sample.step if bad_now else None
+        before = self.known
+        self.known = max(self.known, sample.non_finite_steps or 0) + bad_now
+        fresh = self.known - before
+        if fresh:
+            self.streak += fresh
+            self.last_bad = self.taken
+            self.recent.append((self.taken, fresh))
+        elif _says_finite(sample):
+            self.streak = 0
+        return fresh
+
+    def forgive(self) -> None:
+        """After a roll-back the budget is whole again."""
+        self.recent.clear()
+        self.streak = 0
+
+    def in_window(self) -> int:
+        return sum(number for _, number in self.recent)
+
+
+def _says_finite(sample: StepSample) -> bool:
+    """The report carries something that would have shown a bad step."""
+    values = sample.losses is not None or sample.gradient_norm is not None
+    return values or sample.non_finite_steps is not None
+
+
+class NonFinite(Detector[_Stream]):
+    """Budget: `skipBudget` bad steps in a row or in the window, or 1 % of the window when that is more."""
+
+    rule = Rule.NON_FINITE
+
+    def __init__(
+        self, limits: thresholds.NonFinite, mode: HealthMode, wall: Callable[[], float]
+    ) -> None:
+        super().__init__(mode, wall)
+        self._limits = limits
+        self._budget = max(limits.skip_budget, limits.window_steps // 100)
+
+    def feed(self, sample: StepSample) -> None:
+        """Count bad steps from the values and from the rank's own counter; heal when they stay away."""
+        key = (sample.source, sample.rank)
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = self._streams[key] = _Stream(self._limits.window_steps)
+        stream.advance(sample)
+        if (sample.rollbacks or 0) > stream.rollbacks:
+            self._rolled_back(stream, sample)
+        bad_now = self._bad_now(stream, sample)
+        if stream.count(sample, bad_now):
+            self._judge(stream, sample, bad_now)
+        elif self.active:
+            self._perhaps_heal(sample)
+
+    def finish(self, now: float, exit_code: int) -> None:
+        """Exit 40 is the engine's own verdict; a run that ends on NaN has not completed."""
+        if exit_code == EXIT_NON_FINITE:
+            evidence = (
+                self.finding.evidence if self.finding and self.active else "no report shows it"
+            )
+            evidence = f"the trainer ended with exit code {exit_code}: {evidence}"
+            self._warn(evidence, severity=Severity.CRITICAL, action=Action.STOPPED)
+            return
+        ends_bad = [s for s in self._streams.values() if s.streak and not s.gated]
+        if exit_code == 0 and ends_bad and self.finding is not None:
+            worst = max(ends_bad, key=lambda stream: stream.streak)
+            evidence = (
+                f"the run ended on {worst.streak} non-finite report(s): {self.finding.evidence}"
+            )
+            self._stop(evidence, worst.last_step, self.finding.rank)
+
+    def _bad_now(self, stream: _Stream, sample: StepSample) -> bool:
+        if sample.bad_loss is not None:
+            return True
+        if not sample.bad_gradient:
+            if sample.gradient_norm is not None:
+                stream.overflows = 0
+            return False
+        if sample.gated or sample.non_finite_steps is not None:
+            return True
+        stream.overflows += 1
+        if stream.overflows > OVERFLOW_BURST:
+            return True
+        self._mention_overflow(stream, sample)
+        return False
+
+    def _mention_overflow(self, stream: _Stream, sample: StepSample) -> None:
+        stream.last_bad = stream.taken if stream.last_bad is None else stream.last_bad
+        if self.active and self.finding is not None and self.finding.severity is not Severity.INFO:
+            return
+        evidence = (
+            f"gradient norm {sample.gradient_norm} beside a finite loss, {stream.overflows} report(s) in "
+            f"a row up to step {sample.step}: a loss scaler's overflow, unless it lasts"
+        )
+        stream.last_bad = stream.taken
+        self._warn(
+            evidence,
+            severity=Severity.INFO,
+            action=Action.NONE,
+            step=sample.step,
+            rank=sample.rank,
+        )
+
+    def _judge(self, stream: _Stream, sample: StepSample, bad_now: bool) -> None:
+        step = sample.step if bad_now or sample.bad_step is None else sample.bad_step
+        number = max(stream.in_window(), stream.streak)
+        evidence = (
+            f"{_what(sample, bad_now)} at step {step} on rank {sample.rank}; {number} non-finite "
+            f"step(s) in the last {self._limits.window_steps}, budget {self._budget}"
+        )
+        over = number > self._budget
+        if sample.gated:
+            self._tell(evidence, over, step, sample.rank)
+        elif over:
+            self._stop(evidence, step, sample.rank)
+        else:
+            self._warn(evidence, step=step, rank=sample.rank)
+
+    def _tell(self, evidence: str, over: bool, step: int, rank: int) -> None:
+        """The engine acts on these; say what it does, or in Notify what it would have done."""
+        severity, action = Severity.WARNING, Action.GATED
+        if over and self._limits.on_exceeded is not OnExceeded.WARN:
+            severity = Severity.CRITICAL
+            if self._mode is HealthMode.NOTIFY:
+                rolls = self._limits.on_exceeded is OnExceeded.ROLLBACK
+                action = Action.WOULD_ROLL_BACK if rolls else Action.WOULD_STOP
+        self._warn(evidence, severity=severity, action=action, step=step, rank=rank)
+
+    def _stop(self, evidence: str, step: int | None, rank: int | None) -> None:
+        """A stranger's process can't be rolled back from outside: end it, the next attempt does that."""
+        asked = self._limits.on_exceeded
+        acted = OnExceeded.STOP if asked is OnExceeded.ROLLBACK else asked
+        self._exceed(evidence, EXIT_NON_FINITE, acted, step=step, rank=rank)
+
+    def _rolled_back(self, stream: _Stream, sample: StepSample) -> None:
+        stream.rollbacks = sample.rollbacks or 0
+        stream.forgive()
+        stream.known = max(stream.known, sample.non_finite_steps or 0)
+        stream.last_bad = stream.taken
+        before = self.finding.evidence if self.finding and self.active else "non-finite steps"
+        if self.finding is not None and self.finding.action is Action.ROLLED_BACK and self.active:
+            return  # another rank told already
+        evidence = f"roll-back {stream.rollbacks} of at most {self._limits.max_rollbacks}: {before}"
+        self._warn(
+            evidence,
+            action=Action.ROLLED_BACK,
+            step=sample.bad_step or sample.step,
+            rank=sample.rank,
+        )
+
+    def _perhaps_heal(self, sample: StepSample) -> None:
+        quiet = [s.taken - s.last_bad for s in self._streams.values() if s.last_bad is not None]
+        if quiet and min(quiet) >= self._limits.window_steps:
+            self._heal(f"finite for {min(quiet)} steps up to step {sample.step}")
+
+
+def _what(sample: StepSample, bad_now: bool) -> str:
+    if sample.disguised:
+        return "loss 0.0 beside gradient norm nan (a NaN in disguise)"
+    component = sample.bad_loss
+    if component is not None and sample.losses is not None:
+        return f"loss {component!r} is {sample.losses[component]}{_where(sample)}"
+    if bad_now:
+        return f"gradient norm is {sample.gradient_norm}{_where(sample)}"
+    named = f"loss {sample.bad_component!r}" if sample.bad_component else "loss or gradient"
+    return f"{named} not finite{_where(sample)}"
+
+
+def _where(sample: StepSample) -> str:
+    return f" (first bad module: {sample.bad_module})" if sample.bad_module else ""

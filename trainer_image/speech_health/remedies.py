@@ -1,0 +1,25 @@
+"""What to do about each finding: one sentence a rule, shown in status, CLI and report."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from speech_contract.progress import Rule
+
+REMEDIES: Final[dict[Rule, str]] = {
+    Rule.NON_FINITE: "lower the learning rate or mend the batch that the evidence names; look for log(0), "
+    "a division by zero or fp16 where bf16 or fp32 is needed",
+    Rule.ZERO_LOSS: "look for a swallowed exception (except: continue), a loss that is never added up, "
+    "or labels that are all masked",
+    Rule.NO_GRADIENT: "look for a missing backward(), a detached loss, a frozen module, or an objective "
+    "that does not reach the named modules",
+    Rule.SKIPPED_SAMPLES: "mend or remove the files listed in quarantine.jsonl, or raise "
+    "health.skippedSamples.maxRatio",
+    Rule.STALLED: "read the Python stacks of the named rank; raise health.stall.floorSeconds if steps are "
+    "that long, or report.phase() around long pauses",
+    Rule.TELEMETRY_MISSING: "call speech_telemetry.reporter from the script, or print a line such as "
+    "'step 12 loss=0.5', unbuffered",
+    Rule.TELEMETRY_STALE: "the rank lives but no longer reports: look for an exception around the report, "
+    "or a full socket (dropped datagrams)",
+    Rule.TELEMETRY_UNREACHABLE: "look at the master pod's network and whether its supervisor still runs",
+}

@@ -1,0 +1,87 @@
+"""Rules TelemetryMissing and TelemetryStale: we can't see, and say so. Warnings; the verdict reads Unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from speech_contract import thresholds
+from speech_contract.progress import RankRow, Rule
+from speech_contract.thresholds import HealthMode
+from speech_health.detector import Detector
+from speech_health.pace import STAMP_JITTER, Pace
+
+GAPS = 3  # a rank that reports every 100 s is not stale after 120
+
+
+class TelemetryMissing(Detector[None]):
+    """Not one sample within `missingSeconds` of the start, and no rank says that it is still starting."""
+
+    rule = Rule.TELEMETRY_MISSING
+
+    def __init__(
+        self, limits: thresholds.Telemetry, mode: HealthMode, wall: Callable[[], float], pace: Pace
+    ) -> None:
+        super().__init__(mode, wall)
+        self._limits = limits
+        self._pace = pace
+
+    def tick(self, now: float, ranks: Sequence[RankRow]) -> None:
+        """Fires once; heals with the first sample."""
+        if self._pace.sampled:
+            self._heal("reports arrive")
+            return
+        waited = now - self._pace.started
+        if waited >= self._limits.missing_seconds and not self._pace.starting and not self.active:
+            self._warn(
+                f"no report and no readable line on stdout in {waited:.0f} s, threshold "
+                f"{self._limits.missing_seconds} s"
+            )
+
+    def finish(self, now: float, exit_code: int) -> None:
+        """Exit 0 without any sample: complete, but nobody can say that it learned."""
+        if exit_code == 0 and not self._pace.sampled:
+            waited = now - self._pace.started
+            self._warn(f"the run ended after {waited:.0f} s without one report or readable line")
+
+
+class TelemetryStale(Detector[None]):
+    """A rank's phase stamp moves on in training, yet its samples stopped."""
+
+    rule = Rule.TELEMETRY_STALE
+
+    def __init__(
+        self, limits: thresholds.Telemetry, mode: HealthMode, wall: Callable[[], float], pace: Pace
+    ) -> None:
+        super().__init__(mode, wall)
+        self._limits = limits
+        self._pace = pace
+
+    def tick(self, now: float, ranks: Sequence[RankRow]) -> None:
+        """Silence counts from the last sample or from the return to training, whichever is later."""
+        stale = [
+            (silent, row)
+            for row in ranks
+            if row.registered and row.exit_code is None
+            for silent in [self._silent(now, row)]
+            if silent is not None
+        ]
+        if not stale:
+            self._heal("every rank reports")
+            return
+        silent, row = max(stale, key=lambda pair: pair[0])
+        self._warn(
+            f"rank {row.rank} moves (phase {row.phase.value}, stamp {row.phase_age:.0f} s old) but sent "
+            f"no sample for {silent:.0f} s, threshold {self._limits.stale_seconds} s",
+            step=row.step,
+            rank=row.rank,
+        )
+
+    def _silent(self, now: float, row: RankRow) -> float | None:
+        """Seconds of silence when stale; None when not."""
+        pace = self._pace.ranks.get(row.rank)
+        if pace is None or pace.last_sample is None or pace.training_since is None:
+            return None
+        silent = now - max(pace.last_sample, pace.training_since)
+        moves = pace.stamp is not None and pace.stamp > pace.last_sample + STAMP_JITTER
+        limit = max(float(self._limits.stale_seconds), GAPS * pace.learned_gap)
+        return silent if moves and silent >= limit else None
