@@ -1,0 +1,110 @@
+"""Carries out a plan: the only place that writes to a cluster. Called by `controller`.
+
+One status write a pass, events only after it. When status holds intent it goes first, otherwise children do.
+Creates run in parallel under a limit. A Conflict ends the pass; the next one observes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from speech_contract import codec
+from speech_contract.events import Event
+from speech_operator.cluster.base import AlreadyExists, Cluster, ClusterError, JobKey
+from speech_operator.events import log
+from speech_operator.observe import Observed
+from speech_operator.plan import (
+    CreatePod,
+    CreateRunConfig,
+    CreateService,
+    Delete,
+    DeletePod,
+    JobEvent,
+    Plan,
+)
+
+CREATES_AT_ONCE = 20
+
+
+async def apply(
+    cluster: Cluster, key: JobKey, seen: Observed, plan: Plan, at_once: int = CREATES_AT_ONCE
+) -> None:
+    """Make it so. Raises ClusterError (Conflict among them) when a write failed; what was done stays done."""
+    if plan.delete_job:
+        await cluster.delete_job(key, seen.job.uid)
+        return
+    if plan.status_first:
+        await _write_status(cluster, key, seen, plan)
+        await _children(cluster, key, seen, plan, at_once)
+    else:
+        await _children(cluster, key, seen, plan, at_once)
+        await _write_status(cluster, key, seen, plan)
+
+
+async def _write_status(cluster: Cluster, key: JobKey, seen: Observed, plan: Plan) -> None:
+    if plan.status != seen.job.status:
+        document = codec.to_document(plan.status)
+        await cluster.put_status(key, document, seen.job.resource_version)
+    for event in plan.events:
+        await _tell(cluster, key, seen, event)
+
+
+async def _tell(cluster: Cluster, key: JobKey, seen: Observed, event: JobEvent) -> None:
+    level = logging.WARNING if event.warning else logging.INFO
+    facts = {"namespace": key.namespace, "job": key.name, "uid": seen.job.uid}
+    log(Event.CONDITION_CHANGED, level, reason=event.reason, text=event.message, **facts)
+    try:
+        await cluster.post_event(key, seen.job.uid, event)
+    except ClusterError as error:  # an event is for people; the status says the same
+        log(
+            Event.CLUSTER_CALL_FAILED, logging.WARNING, verb="post_event", error=str(error), **facts
+        )
+
+
+async def _children(
+    cluster: Cluster, key: JobKey, seen: Observed, plan: Plan, at_once: int
+) -> None:
+    limit = asyncio.Semaphore(at_once)
+    await _together([_delete(cluster, key, action) for action in plan.deletes], limit)
+    for create in plan.creates:  # what pods rely on comes before them
+        if isinstance(create, CreateRunConfig):
+            uid = seen.job.uid
+            await cluster.create_run_config(key, uid, create.config, create.accepted)
+        elif isinstance(create, CreateService):
+            await cluster.create_service(key, create.manifest)
+    pods = [create for create in plan.creates if isinstance(create, CreatePod)]
+    await _together([_create_pod(cluster, key, pod) for pod in pods], limit)
+    if plan.deletes or plan.creates:
+        facts = {"deletes": len(plan.deletes), "creates": len(plan.creates)}
+        log(Event.CHILDREN_APPLIED, namespace=key.namespace, job=key.name, **facts)
+
+
+async def _delete(cluster: Cluster, key: JobKey, action: Delete) -> None:
+    if isinstance(action, DeletePod):
+        await cluster.delete_pod(key, action.name, action.uid, action.grace_seconds)
+    else:
+        await cluster.delete_run_config(key, action.attempt)
+
+
+async def _create_pod(cluster: Cluster, key: JobKey, pod: CreatePod) -> None:
+    try:
+        await cluster.create_pod(key, pod.manifest)
+    except AlreadyExists as error:
+        if not error.ours:  # the next observation shows whose it is; reconcile says so in status
+            raise
+
+
+async def _together(calls: list[Coroutine[Any, Any, None]], limit: asyncio.Semaphore) -> None:
+    """Run all, at most so many at once; every call is finished before the first error is raised."""
+
+    async def one(call: Coroutine[Any, Any, None]) -> None:
+        async with limit:
+            await call
+
+    results = await asyncio.gather(*(one(call) for call in calls), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result

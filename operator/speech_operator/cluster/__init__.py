@@ -1,0 +1,1 @@
+"""Clusters behind one port: `base` is the port, `local` this machine."""

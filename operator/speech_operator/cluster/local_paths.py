@@ -1,0 +1,65 @@
+"""Paths of a manifest on this machine: volumes are directories, relative paths start at the manifest. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from speech_contract.api import JobSpec
+from speech_contract.run_config import Data, DataSet, RunConfig
+
+
+def localised(
+    config: RunConfig, spec: JobSpec, folder: Path, volumes: Mapping[str, Path]
+) -> RunConfig:
+    """The run config with every path made absolute. `folder`: the manifest's; `volumes`: name → directory."""
+
+    def local(path: str) -> str:
+        return local_path(path, spec, folder, volumes)
+
+    run_dir = local(config.run_dir)
+    vits = config.recipe.vits
+    if vits is not None and vits.pretrained:
+        vits = dataclasses.replace(vits, pretrained=local(vits.pretrained))
+    data = config.data
+    if data is not None:
+        held_out = data.validation and DataSet(local(data.validation.manifest))
+        data = Data(DataSet(local(data.train.manifest)), held_out, data.max_samples)
+    return dataclasses.replace(
+        config,
+        run_dir=run_dir,
+        recipe=dataclasses.replace(config.recipe, vits=vits),
+        checkpoint=dataclasses.replace(config.checkpoint, uri=run_dir),
+        data=data,
+    )
+
+
+def local_path(path: str, spec: JobSpec, folder: Path, volumes: Mapping[str, Path]) -> str:
+    """One path: below a mount → into the volume's directory; relative → below the manifest's folder."""
+    wanted = PurePosixPath(path)
+    mounts = sorted(spec.trainer.volume_mounts, key=lambda m: len(m.mount_path), reverse=True)
+    for mount in mounts:
+        if wanted.is_relative_to(mount.mount_path):
+            inside = wanted.relative_to(mount.mount_path)
+            return str(volumes[mount.name] / mount.sub_path / inside)
+    return str(folder / path)
+
+
+def ignored_fields(spec: JobSpec) -> list[str]:
+    """Fields of the manifest that mean nothing on one machine, as far as they are set."""
+    trainer, pod = spec.trainer, spec.pod
+    named = {
+        "accelerator": spec.accelerator,
+        "trainer.image": trainer.image,
+        "trainer.resourcesPerNode": trainer.resources_per_node.model_fields_set,
+        "trainer.envFrom": trainer.env_from,
+        "trainer.env[].valueFrom": [v for v in trainer.env if v.value_from is not None],
+        "trainer.securityContext": trainer.security_context.model_fields_set,
+    }
+    named |= {
+        f"pod.{type(pod).model_fields[name].alias}": getattr(pod, name)
+        for name in type(pod).model_fields
+        if name != "volumes"
+    }
+    return [name for name, value in named.items() if value]

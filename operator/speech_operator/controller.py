@@ -1,0 +1,193 @@
+"""The loop: one asyncio worker a job, each pass observe → reconcile → apply. Called by `local_run` (and `app`).
+
+Level-based: whatever marks a key dirty (a watch, a progress answer, a timer), the pass looks at everything anew.
+A failing pass is retried with exponential backoff, a Conflict at once, and every job is looked at again after
+`RESYNC_SECONDS` even if nothing was heard of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from speech_contract import codec
+from speech_contract.events import Event
+from speech_contract.progress import Progress
+from speech_operator import status as st
+from speech_operator.apply import apply
+from speech_operator.cluster.base import Cluster, ClusterError, Conflict, JobKey
+from speech_operator.events import log
+from speech_operator.observe import Observed, PodPhase, observe
+from speech_operator.plan import Plan
+from speech_operator.progress import ProgressReader
+from speech_operator.reconcile import reconcile
+
+RESYNC_SECONDS = 300.0
+FIRST_BACKOFF_SECONDS = 0.5
+LAST_BACKOFF_SECONDS = 60.0
+
+OnPass = Callable[[JobKey, Mapping[str, Any], Progress | None], None]
+
+
+class _Worker:
+    """What the controller keeps of one job; nothing of it is needed after a crash."""
+
+    def __init__(self) -> None:
+        self.dirty = asyncio.Event()
+        self.dirty.set()
+        self.task: asyncio.Task[None] | None = None
+        self.reader: ProgressReader | None = None
+        self.reading: asyncio.Task[None] | None = None
+        self.gone = False
+
+
+class Controller:
+    """Keeps every job of a cluster moving towards what its spec says."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        clock: Callable[[], float],
+        on_pass: OnPass | None = None,
+        on_error: Callable[[JobKey, Exception], None] | None = None,
+    ) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._on_pass = on_pass
+        self._on_error = on_error
+        self._workers: dict[JobKey, _Worker] = {}
+        self._closing = False
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that are marked and not yet looked at."""
+        return sum(worker.dirty.is_set() for worker in self._workers.values())
+
+    async def drain(self, seconds: float) -> None:
+        """Let passes that are under way end, for so long; begin no other. Before `run` is cancelled."""
+        self._closing = True
+        tasks = [worker.task for worker in self._workers.values() if worker.task is not None]
+        for worker in self._workers.values():
+            worker.dirty.set()
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+
+    async def run(self) -> None:
+        """Work until cancelled. Raises what the cluster's watch raises."""
+        try:
+            async for key in self._cluster.watch():
+                self.mark(key)
+        finally:
+            await self._stop()
+
+    def mark(self, key: JobKey) -> None:
+        """This job may have changed."""
+        worker = self._workers.get(key)
+        if worker is None:
+            worker = self._workers[key] = _Worker()
+            worker.task = asyncio.create_task(self._work(key, worker), name=f"worker {key}")
+        worker.dirty.set()
+
+    async def reconcile_once(self, key: JobKey) -> float | None:
+        """One pass. Returns the seconds after which to look again; None: at the next change."""
+        worker = self._workers.get(key) or _Worker()
+        reader = worker.reader
+        seen = await observe(
+            self._cluster,
+            key,
+            reader.newest if reader else None,
+            reader.silent_seconds if reader else None,
+        )
+        worker.gone = seen is None
+        if seen is None:
+            self._read_progress(key, worker, None)
+            return None
+        plan = reconcile(seen, self._clock())
+        await apply(self._cluster, key, seen, plan)
+        self._read_progress(key, worker, seen)
+        await self._report(key, seen, plan, reader)
+        return plan.requeue_after
+
+    async def _report(
+        self, key: JobKey, seen: Observed, plan: Plan, reader: ProgressReader | None
+    ) -> None:
+        if self._on_pass is None:
+            return
+        document = await self._cluster.get_job(key)
+        if document is None:
+            return
+        shown = {**document, "status": codec.to_document(plan.status)}
+        self._on_pass(key, shown, reader.newest if reader else None)
+
+    async def _work(self, key: JobKey, worker: _Worker) -> None:
+        wait, failures = 0.0, 0
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await worker.dirty.wait()
+            if self._closing:
+                return
+            worker.dirty.clear()
+            try:
+                requeue = await self.reconcile_once(key)
+                wait, failures = min(RESYNC_SECONDS, _or(requeue, RESYNC_SECONDS)), 0
+                if worker.gone and not worker.dirty.is_set():
+                    self._workers.pop(key, None)
+                    return
+            except Conflict:
+                worker.dirty.set()
+                await asyncio.sleep(0)
+            except Exception as error:  # one job's fault must not stop the others; logged, retried
+                failures += 1
+                wait = backoff(failures)
+                self._failed(key, error, wait)
+
+    def _failed(self, key: JobKey, error: Exception, wait: float) -> None:
+        if self._on_error is not None:
+            self._on_error(key, error)
+        expected = isinstance(error, ClusterError)
+        facts = {"namespace": key.namespace, "job": key.name, "retry_seconds": wait}
+        event = Event.CLUSTER_CALL_FAILED if expected else Event.RECONCILE_FAILED
+        log(event, logging.WARNING if expected else logging.ERROR, error=repr(error), **facts)
+
+    def _read_progress(self, key: JobKey, worker: _Worker, seen: Observed | None) -> None:
+        """Ask the master of the open attempt while it runs; stop asking anybody else."""
+        wanted = _attempt_to_ask(seen)
+        if worker.reader is not None and worker.reader.attempt != wanted:
+            assert worker.reading is not None
+            worker.reading.cancel()
+            worker.reader = worker.reading = None
+        if worker.reader is None and wanted is not None and seen is not None:
+            assert seen.run_config is not None
+            worker.reader = ProgressReader(
+                self._cluster, key, seen.run_config, self._clock, self.mark
+            )
+            worker.reading = asyncio.create_task(worker.reader.run(), name=f"progress {key}")
+
+    async def _stop(self) -> None:
+        tasks = [t for w in self._workers.values() for t in (w.task, w.reading) if t is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait after so many failures in a row."""
+    return min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 16))
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _attempt_to_ask(seen: Observed | None) -> int | None:
+    """The attempt whose master can answer now."""
+    if seen is None or seen.run_config is None or st.finished(seen.job.status):
+        return None
+    master = seen.master
+    if master is None or master.phase is not PodPhase.RUNNING:
+        return None
+    return seen.run_config.attempt

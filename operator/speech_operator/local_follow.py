@@ -1,0 +1,178 @@
+"""Drives one local job to its rest with a controller of its own, and turns interrupts into a suspension.
+
+Called by `local_run`. The first SIGINT or SIGTERM saves and frees; the second kills. Either way the state
+stays resumable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import IO, Any, Final, Self
+
+from speech_contract.api import parse
+from speech_contract.api.spec import CleanPodPolicy
+from speech_contract.outcome import EXIT_ERROR, EXIT_INTERRUPTED
+from speech_contract.progress import Progress
+from speech_contract.reasons import State
+from speech_operator.cluster.base import ClusterError, JobKey
+from speech_operator.cluster.local import LocalCluster
+from speech_operator.cluster.local_state import JobFolder
+from speech_operator.controller import Controller
+
+Document = dict[str, Any]
+OnUpdate = Callable[[Document, Progress | None], None]
+OnNotice = Callable[[str], None]
+
+EXIT_KILLED_BY_USER: Final = 130
+CLEANUP_SECONDS: Final = 30.0  # beyond the grace, for the pods of an ended job to go
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+AT_REST: Final = {State.SUSPENDED.value, State.COMPLETE.value, State.FAILED.value}
+
+
+class LocalRunError(ValueError):
+    """Something a person can mend: the sentence says what and how. The CLI exits with 64."""
+
+
+class Follower:
+    """Holds the controller's lock of one job while it is used as a context."""
+
+    def __init__(
+        self,
+        folder: JobFolder,
+        key: JobKey,
+        on_update: OnUpdate | None,
+        say: OnNotice,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = folder
+        self._key = key
+        self._on_update = on_update
+        self._say = say
+        self._cluster = LocalCluster(folder.root, clock, only=key)
+        self._lock: IO[str] | None = None
+        self._rested = asyncio.Event()
+        self._last: Document | None = None
+        self._interrupts = 0
+        self._told: set[str] = set()
+
+    def __enter__(self) -> Self:
+        """Raises LocalRunError when somebody else drives the job."""
+        self._lock = self._folder.try_control()
+        if self._lock is None:
+            name = self._key.name
+            remedy = f"watch it with `speechtrain status {name}` or stop it with `speechtrain suspend {name}`"
+            raise LocalRunError(f"{name} is driven by another speechtrain; {remedy}")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    def show(self, document: Document, progress: Progress | None = None) -> None:
+        """Hand a state of the job to whoever watches."""
+        if self._on_update is not None:
+            self._on_update(document, progress)
+
+    async def follow(self) -> int:
+        """Run the controller until the job rests; the exit code of the command."""
+        controller = Controller(self._cluster, time.time, self._passed, self._failed)
+        running = asyncio.create_task(controller.run(), name=f"controller {self._key}")
+        resting = asyncio.create_task(self._rest(), name=f"rest of {self._key}")
+        try:
+            with self._signals():
+                await asyncio.wait({running, resting}, return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                running.result()  # a watch ends only by an error
+            return self._exit_code(resting.result())
+        finally:
+            for task in (running, resting):
+                task.cancel()
+            await asyncio.gather(running, resting, return_exceptions=True)
+
+    async def _rest(self) -> Document:
+        """The job at rest, with its pods gone as the policy says."""
+        while True:
+            await self._rested.wait()
+            assert self._last is not None
+            document = self._last
+            if not document.get("spec"):
+                return document
+            policy = parse(document, local=True).spec.run_policy
+            if policy.clean_pod_policy is CleanPodPolicy.NONE:
+                return document
+            limit = policy.termination_grace_period_seconds + CLEANUP_SECONDS
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit):
+                    await self._pods_gone()
+            return document
+
+    async def _pods_gone(self) -> None:
+        while any(not pod.ended for pod in await self._cluster.list_pods(self._key)):
+            await asyncio.sleep(0.1)
+
+    def _passed(self, key: JobKey, document: Mapping[str, Any], progress: Progress | None) -> None:
+        self._last = dict(document)
+        self.show(self._last, progress)
+        state = (document.get("status") or {}).get("state")
+        if state in AT_REST:
+            self._rested.set()
+
+    def _failed(self, key: JobKey, error: Exception) -> None:
+        text = str(error) or repr(error)
+        if text not in self._told:
+            self._told.add(text)
+            expected = isinstance(error, ClusterError)
+            self._say(text if expected else f"a pass of the controller failed: {error!r}")
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        with contextlib.ExitStack() as stack:
+            for number in SIGNALS:
+                try:
+                    loop.add_signal_handler(number, self.interrupt)
+                except (RuntimeError, ValueError):
+                    continue  # not in the main thread: whoever runs us there handles signals
+                stack.callback(loop.remove_signal_handler, number)
+            yield
+
+    def interrupt(self) -> None:
+        """The first time: suspend. The second: kill."""
+        self._interrupts += 1
+        if self._interrupts == 1:
+            self._say(f"stopping {self._key.name}: it saves first; interrupt again to kill it")
+        else:
+            self._say(f"killing {self._key.name}; it resumes from its last checkpoint")
+            self._cluster.kill_pods(self._key)
+        self._folder.set_suspend(True)
+
+    def _exit_code(self, document: Document) -> int:
+        if self._interrupts > 1:
+            return EXIT_KILLED_BY_USER
+        return exit_code(document)
+
+
+def state_of(document: Mapping[str, Any]) -> str:
+    """`status.state`, empty before the first pass."""
+    return str((document.get("status") or {}).get("state", ""))
+
+
+def exit_code(document: Mapping[str, Any]) -> int:
+    """The code that the command line exits with, for a job at rest."""
+    state = state_of(document)
+    if state == State.SUSPENDED.value:
+        return EXIT_INTERRUPTED
+    if state == State.COMPLETE.value:
+        return 0
+    failure = (document.get("status") or {}).get("failure") or {}
+    return int(failure.get("exitCode") or EXIT_ERROR)

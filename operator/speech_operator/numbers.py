@@ -1,0 +1,170 @@
+"""Numbers of status: replicas, start-up phase, progress. Called by `reconcile` at the end of a pass. Pure.
+
+A number that can be NaN becomes a string, because the API server refuses a bare NaN.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from speech_contract.api.status import JobProgress, JobStatus, Replicas, Startup
+from speech_contract.phases import STARTUP, Phase
+from speech_contract.progress import Progress
+from speech_contract.reasons import Condition, Reason
+from speech_operator import status as st
+from speech_operator.observe import Observed, PodPhase, PodRecord
+from speech_operator.timestamps import to_epoch, to_text
+
+EVERY_SECONDS = 10.0  # between two writes of numbers alone; a changed verdict goes at once
+_LARGEST = 2**53 - 1
+
+
+def with_replicas(status: JobStatus, seen: Observed) -> JobStatus:
+    """Count the pods of the attempt. Readiness: the pod's own, or every rank of it reported a step."""
+    pods = [pod for pod in seen.own_pods if pod.attempt == status.attempt]
+    desired = seen.spec.num_nodes
+    stepped = nodes_with_steps(seen.current_progress)
+    ready = [p for p in pods if p.phase is PodPhase.RUNNING and (p.ready or p.node_rank in stepped)]
+    replicas = Replicas(
+        desired=desired,
+        ready=len(ready),
+        succeeded=sum(pod.phase is PodPhase.SUCCEEDED for pod in pods),
+        failed=sum(pod.phase is PodPhase.FAILED for pod in pods),
+    )
+    return dataclasses.replace(status, replicas=replicas, nodes=f"{len(ready)}/{desired}")
+
+
+def nodes_with_steps(progress: Progress | None) -> set[int]:
+    """Node ranks whose every rank reported a step."""
+    if progress is None:
+        return set()
+    nodes = {row.node_rank for row in progress.ranks}
+    return nodes - {row.node_rank for row in progress.ranks if row.step is None}
+
+
+def with_running(status: JobStatus, seen: Observed, now: float) -> JobStatus:
+    """Running once every rank has stepped; before that the start-up phase."""
+    if st.open_attempt(status) is None or st.finished(status):
+        return dataclasses.replace(status, startup=None)
+    if not st.gang_was_whole(status) or not _running(status, seen):
+        return _with_startup(status, seen, now)
+    if not st.is_true(status, Condition.RUNNING):
+        message = f"attempt {status.attempt} trains"
+        status = st.with_condition(
+            status, Condition.RUNNING, True, Reason.TRAINING_STARTED, message, now
+        )
+    if st.is_true(status, Condition.RESTARTING):
+        message = f"attempt {status.attempt} runs again"
+        status = st.with_condition(
+            status, Condition.RESTARTING, False, Reason.TRAINING_STARTED, message, now
+        )
+    return dataclasses.replace(status, startup=None)
+
+
+def _running(status: JobStatus, seen: Observed) -> bool:
+    progress = seen.current_progress
+    return st.is_true(status, Condition.RUNNING) or bool(progress and progress.running)
+
+
+def _with_startup(status: JobStatus, seen: Observed, now: float) -> JobStatus:
+    phase = _startup_phase(status, seen)
+    old = status.startup
+    since = old.since if old and old.phase is phase else to_text(now)
+    return dataclasses.replace(status, startup=Startup(phase, since))
+
+
+def _startup_phase(status: JobStatus, seen: Observed) -> Phase:
+    pods = [pod for pod in seen.own_pods if pod.attempt == status.attempt]
+    pending = [pod for pod in pods if pod.phase is PodPhase.PENDING]
+    if len(pods) < seen.spec.num_nodes or any(not pod.node for pod in pending):
+        return Phase.SCHEDULING
+    if pending:
+        return Phase.PULLING
+    progress = seen.current_progress
+    told = progress.phase if progress else Phase.RENDEZVOUS
+    return told if told in STARTUP - {Phase.STARTING} else Phase.RENDEZVOUS
+
+
+def with_progress(status: JobStatus, seen: Observed) -> JobStatus:
+    """Take over the numbers: at most every EVERY_SECONDS, at once when the attempt or verdict changed."""
+    if not st.open_attempt(seen.job.status):
+        return status
+    numbers, progress = status.progress, seen.current_progress
+    if progress is not None and _due(status, seen, progress):
+        numbers = _numbers(progress, numbers)
+    numbers = _last_words(numbers, seen.master)
+    return dataclasses.replace(status, progress=numbers)
+
+
+def _due(status: JobStatus, seen: Observed, progress: Progress) -> bool:
+    old = seen.job.status
+    if progress.done or old.health != status.health or old.conditions != status.conditions:
+        return True
+    if old.progress.updated_at is None:
+        return True
+    return progress.updated_at - to_epoch(old.progress.updated_at) >= EVERY_SECONDS
+
+
+def _numbers(progress: Progress, old: JobProgress) -> JobProgress:
+    step, total = progress.step, progress.total_steps
+    return JobProgress(
+        step=old.step if step is None else step,
+        total_steps=total,
+        percent=_percent(step, total),
+        loss=text(progress.loss),
+        gradient_norm=text(progress.gradient_norm),
+        learning_rate=text(progress.learning_rate),
+        audio_seconds_per_second=text(progress.audio_seconds_per_second),
+        eta_seconds=whole(progress.eta_seconds),
+        samples_skipped=sum(progress.samples_skipped.values()),
+        non_finite_steps=progress.non_finite_steps,
+        last_checkpoint_step=_either(progress.last_checkpoint_step, old.last_checkpoint_step),
+        last_confirmed_checkpoint_step=_either(
+            progress.last_confirmed_checkpoint_step, old.last_confirmed_checkpoint_step
+        ),
+        updated_at=_moment(progress.updated_at),
+    )
+
+
+def _last_words(numbers: JobProgress, master: PodRecord | None) -> JobProgress:
+    """What the master's outcome says at the end; it is newer than any progress answer."""
+    outcome = master.outcome if master and master.ended else None
+    if outcome is None:
+        return numbers
+    step = _either(outcome.step, numbers.step)
+    return dataclasses.replace(
+        numbers,
+        step=step,
+        percent=_percent(step, numbers.total_steps),
+        last_checkpoint_step=_either(outcome.last_checkpoint_step, numbers.last_checkpoint_step),
+        last_confirmed_checkpoint_step=_either(
+            outcome.last_confirmed_step, numbers.last_confirmed_checkpoint_step
+        ),
+    )
+
+
+def _either(new: int | None, old: int | None) -> int | None:
+    return old if new is None else new
+
+
+def _percent(step: int | None, total: int | None) -> int | None:
+    if step is None or not total or total < 0:
+        return None
+    return max(0, min(100, step * 100 // total))
+
+
+def text(value: float | None) -> str | None:
+    """A float as status holds it: six digits, `nan` and `inf` included."""
+    return None if value is None else f"{value:.6g}"
+
+
+def whole(value: float | None) -> int | None:
+    """A float as a whole number that JSON readers agree on; None for NaN and the like."""
+    if value is None or not math.isfinite(value) or not 0 <= value <= _LARGEST:
+        return None
+    return int(value)
+
+
+def _moment(epoch: float) -> str | None:
+    return to_text(epoch) if math.isfinite(epoch) and 0 < epoch < 2**33 else None

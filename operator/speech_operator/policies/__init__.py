@@ -1,0 +1,13 @@
+"""One policy a file: each takes the snapshot, the draft of the plan and the time, and returns the next draft.
+
+`reconcile` runs them in order until one has decided. They do no input or output and know no cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from speech_operator.observe import Observed
+from speech_operator.plan import Draft
+
+Policy = Callable[[Observed, Draft, float], Draft]

@@ -1,0 +1,31 @@
+"""`runPolicy.activeDeadlineSeconds`: fires with no other event, for the pass asks to be called then."""
+
+from __future__ import annotations
+
+from speech_contract.api.status import Failure
+from speech_contract.reasons import Reason
+from speech_operator import status as st
+from speech_operator.observe import Observed
+from speech_operator.plan import Draft
+from speech_operator.timestamps import to_epoch
+
+REMEDY = (
+    "raise runPolicy.activeDeadlineSeconds in a new job with the same checkpoint.uri: it resumes"
+)
+
+
+def deadline(seen: Observed, draft: Draft, now: float) -> Draft:
+    """Fail a job that ran too long; else come back when it would have."""
+    seconds = seen.spec.run_policy.active_deadline_seconds
+    start = draft.status.start_time
+    if seconds is None or start is None:
+        return draft
+    remaining = to_epoch(start) + seconds - now
+    if remaining > 0:
+        return draft.requeued(remaining)
+    message = f"still running after {seconds} s; the pods get their grace to save"
+    status = st.end_attempt(draft.status, Reason.DEADLINE_EXCEEDED, now)
+    failure = Failure(Reason.DEADLINE_EXCEEDED.value, message, REMEDY)
+    status = st.with_failure(status, failure, now)
+    draft = draft.to(status=status, decided=True).requeued(0.0)  # the next pass deletes the pods
+    return draft.told(Reason.DEADLINE_EXCEEDED, message, warning=True)

@@ -1,0 +1,53 @@
+"""Any failed pod ends the attempt. Here its cause is found; what follows is the `restart` policy's matter.
+
+A pod that is missing although the whole gang was once seen was taken away: an interruption.
+"""
+
+from __future__ import annotations
+
+from speech_contract import names
+from speech_operator import status as st
+from speech_operator.ending import ending_of, gone_pod
+from speech_operator.observe import Observed, PodPhase, PodRecord
+from speech_operator.plan import Draft
+
+SETTLE_SECONDS = (
+    10.0  # for the master to hear of a worker's end and say so; then the worker's word counts
+)
+
+
+def failure(seen: Observed, draft: Draft, now: float) -> Draft:
+    """Name the cause of the open attempt's end, once the master has spoken or was given the time to."""
+    if st.open_attempt(draft.status) is None:
+        return draft
+    ended = [pod for pod in seen.current_pods if pod.phase is PodPhase.FAILED]
+    ended += missing_pods(seen, draft)
+    if not ended:
+        return draft
+    waiting = _wait_for_master(ended, seen, now)
+    if waiting > 0:
+        return draft.requeued(waiting)
+    ending = ending_of(ended)
+    return draft.to(status=st.note_attempt(draft.status, ending), ending=ending)
+
+
+def missing_pods(seen: Observed, draft: Draft) -> list[PodRecord]:
+    """Records of the pods that vanished without a terminal state."""
+    if not st.gang_was_whole(draft.status):
+        return []
+    there = {pod.node_rank for pod in seen.current_pods}
+    job, attempt = seen.job, draft.status.attempt
+    return [
+        gone_pod(names.pod_name(job.name, rank), rank, attempt, job.uid)
+        for rank in range(seen.spec.num_nodes)
+        if rank not in there
+    ]
+
+
+def _wait_for_master(ended: list[PodRecord], seen: Observed, now: float) -> float:
+    """Seconds to wait yet; 0 when the master has ended too, or nobody can say since when to wait."""
+    master = seen.master
+    if master is None or master.ended:
+        return 0.0
+    times = [pod.finished_at for pod in ended if pod.finished_at is not None]
+    return max(0.0, min(times) + SETTLE_SECONDS - now) if times else 0.0

@@ -1,0 +1,146 @@
+"""Writes what the supervisors found: verdict, findings, condition Healthy, events. Never deletes a pod.
+
+Restart and Stop are the supervisor's own actions; the operator sees them as exit codes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from speech_contract.api.status import MAX_FINDINGS, JobFinding, JobHealth, JobStatus
+from speech_contract.progress import (
+    SEVERITY_ORDER,
+    Finding,
+    FindingStatus,
+    Rule,
+    Severity,
+    Verdict,
+)
+from speech_contract.reasons import Condition, Reason
+from speech_contract.thresholds import HealthMode
+from speech_operator import status as st
+from speech_operator.observe import Observed
+from speech_operator.plan import Draft
+from speech_operator.timestamps import to_text
+
+UNREACHABLE_SECONDS = 60.0  # without an answer from `/progress`
+MAX_TEXT = 1024  # characters of evidence and remedy; answers can be hostile
+EVIDENCE_OF_SILENCE = "the master's /progress gave no answer for {:.0f} s"
+REMEDY_OF_SILENCE = "see whether the master's node and network are there, and read its log"
+
+
+def health(seen: Observed, draft: Draft, now: float) -> Draft:
+    """Take over verdict and findings of the current attempt, and say so when the verdict changes."""
+    if _off(seen):
+        return draft.to(status=_with_healthy(draft.status, None, Reason.HEALTH_OFF.value, "", now))
+    fresh = _fresh(seen, draft)
+    if seen.silent_seconds is not None and seen.silent_seconds < UNREACHABLE_SECONDS:
+        draft = draft.requeued(UNREACHABLE_SECONDS - seen.silent_seconds)
+    before = draft.status.health
+    now_is = before if fresh is None else fresh
+    status = dataclasses.replace(draft.status, health=now_is)
+    draft = draft.to(status=_conditioned(status, now))
+    return _announce(draft, before, now_is)
+
+
+def new_attempt(status: JobStatus, now: float) -> JobStatus:
+    """Forget the verdict of the attempt before; its findings stay readable until there are new ones."""
+    healed = [dataclasses.replace(f, status=FindingStatus.HEALED) for f in status.health.findings]
+    status = dataclasses.replace(status, health=JobHealth(Verdict.UNKNOWN, tuple(healed)))
+    return _conditioned(status, now)
+
+
+def _off(seen: Observed) -> bool:
+    return seen.spec.health.mode is HealthMode.OFF
+
+
+def _fresh(seen: Observed, draft: Draft) -> JobHealth | None:
+    """The newest word of this attempt: the last one in the outcome, before that the progress answer."""
+    if st.open_attempt(seen.job.status) is None:
+        return None
+    master = seen.master
+    if master is not None and master.ended and master.outcome is not None:
+        told = master.outcome
+        return JobHealth(_verdict(told.verdict), _converted(told.findings))
+    progress = seen.current_progress
+    findings = list(progress.findings) if progress else []
+    verdict = progress.verdict if progress else Verdict.UNKNOWN
+    if seen.silent_seconds is not None and seen.silent_seconds >= UNREACHABLE_SECONDS:
+        findings.append(_silence(seen.silent_seconds))
+        verdict = Verdict.CRITICAL if verdict is Verdict.CRITICAL else Verdict.UNKNOWN
+    return JobHealth(verdict, _converted(findings)) if progress or findings else None
+
+
+def _verdict(text: str) -> Verdict:
+    return Verdict(text) if text in {verdict.value for verdict in Verdict} else Verdict.UNKNOWN
+
+
+def _silence(seconds: float) -> Finding:
+    # The evidence names the limit, not the age: a text that changes each pass would be written each pass.
+    return Finding(
+        rule=Rule.TELEMETRY_UNREACHABLE,
+        status=FindingStatus.ACTIVE,
+        severity=Severity.WARNING,
+        evidence=EVIDENCE_OF_SILENCE.format(UNREACHABLE_SECONDS),
+        remedy=REMEDY_OF_SILENCE,
+    )
+
+
+def _converted(findings: Sequence[Finding]) -> tuple[JobFinding, ...]:
+    return tuple(
+        JobFinding(
+            rule=f.rule,
+            status=f.status,
+            severity=f.severity,
+            evidence=f.evidence[:MAX_TEXT],
+            action=f.action,
+            remedy=f.remedy[:MAX_TEXT],
+            step=f.step,
+            rank=f.rank,
+            since=_since(f.since),
+        )
+        for f in findings[:MAX_FINDINGS]
+    )
+
+
+def _since(epoch: float) -> str | None:
+    """A time out of an answer that may hold anything."""
+    return to_text(epoch) if 0 < epoch < 2**33 else None
+
+
+def worst(findings: Sequence[JobFinding]) -> JobFinding | None:
+    """The first active finding of the highest severity."""
+    active = [f for f in findings if f.status is FindingStatus.ACTIVE]
+    return max(active, key=lambda f: SEVERITY_ORDER[f.severity], default=None)
+
+
+def _conditioned(status: JobStatus, now: float) -> JobStatus:
+    verdict, first = status.health.verdict, worst(status.health.findings)
+    value = {Verdict.UNKNOWN: None, Verdict.CRITICAL: False}.get(verdict, True)
+    if first is not None:
+        return _with_healthy(status, value, first.rule.value, first.evidence, now)
+    quiet = value is not None
+    reason = Reason.ALL_RULES_QUIET if quiet else Reason.NO_TELEMETRY
+    message = "no rule has anything to say" if quiet else "no sample of this attempt yet"
+    return _with_healthy(status, value, reason.value, message, now)
+
+
+def _with_healthy(
+    status: JobStatus, value: bool | None, reason: str, message: str, now: float
+) -> JobStatus:
+    return st.with_condition(status, Condition.HEALTHY, value, reason, message, now)
+
+
+def _announce(draft: Draft, before: JobHealth, after: JobHealth) -> Draft:
+    """One event for each finding that was not active before, worst first."""
+    known = {(f.rule, f.rank) for f in before.findings if f.status is FindingStatus.ACTIVE}
+    new = [
+        f
+        for f in after.findings
+        if f.status is FindingStatus.ACTIVE and (f.rule, f.rank) not in known
+    ]
+    for finding in sorted(new, key=lambda f: -SEVERITY_ORDER[f.severity]):
+        warning = finding.severity is not Severity.INFO
+        draft = draft.told(finding.rule.value, finding.evidence, warning=warning)
+    return draft

@@ -1,0 +1,76 @@
+"""The whole decision of the operator: one snapshot and the time in, one plan out. Called by `controller`. Pure.
+
+Policies run in a fixed order until one has decided. Health is always taken over, whatever was decided, so
+that the verdict which ended a job is in its status.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Final
+
+from speech_contract.api.status import JobStatus
+from speech_operator import numbers
+from speech_operator import status as st
+from speech_operator.observe import Observed
+from speech_operator.plan import Draft, Plan
+from speech_operator.policies import Policy
+from speech_operator.policies.cleanup import cleanup
+from speech_operator.policies.deadline import deadline
+from speech_operator.policies.deleting import deleting
+from speech_operator.policies.failure import failure
+from speech_operator.policies.gang import gang
+from speech_operator.policies.health import health, new_attempt
+from speech_operator.policies.managed_by import managed_by
+from speech_operator.policies.restart import restart
+from speech_operator.policies.success import success
+from speech_operator.policies.suspend import suspend
+from speech_operator.policies.ttl import ttl
+from speech_operator.policies.validation import validation
+
+BEFORE_HEALTH: Final[tuple[Policy, ...]] = (
+    deleting,
+    managed_by,
+    validation,
+    ttl,
+    cleanup,
+    suspend,
+    success,
+    deadline,
+    failure,
+)
+AFTER_HEALTH: Final[tuple[Policy, ...]] = (restart, gang)
+
+
+def reconcile(observed: Observed, now: float) -> Plan:
+    """Decide what to do about a job. `now` in epoch seconds."""
+    draft = Draft(status=observed.job.status)
+    draft = _run(BEFORE_HEALTH, observed, draft, now)
+    if draft.hands_off:
+        return Plan(status=observed.job.status)
+    runnable = observed.job.spec is not None or observed.accepted is not None
+    if runnable and not st.finished(observed.job.status):
+        draft = health(observed, draft, now)
+    draft = _run(AFTER_HEALTH, observed, draft, now)
+    return draft.to(status=_settled(observed, draft, now, runnable)).plan()
+
+
+def _run(policies: Sequence[Policy], observed: Observed, draft: Draft, now: float) -> Draft:
+    for policy in policies:
+        if draft.decided:
+            break
+        draft = policy(observed, draft, now)
+    return draft
+
+
+def _settled(observed: Observed, draft: Draft, now: float, runnable: bool) -> JobStatus:
+    """What follows from pods and progress whatever was decided: numbers, and the derived state."""
+    status = dataclasses.replace(draft.status, observed_generation=observed.job.generation)
+    if runnable and not st.finished(observed.job.status):
+        if status.attempt != observed.job.status.attempt:
+            status = new_attempt(status, now)
+        status = numbers.with_progress(status, observed)
+        status = numbers.with_running(status, observed, now)
+        status = numbers.with_replicas(status, observed)
+    return dataclasses.replace(status, state=st.derive_state(status))

@@ -1,0 +1,87 @@
+"""The run config of an attempt, out of the accepted spec, the attempt and the endpoints. Called by `gang`."""
+
+from __future__ import annotations
+
+import re
+
+from speech_contract.api import JobSpec
+from speech_contract.api.status import JobStatus
+from speech_contract.outcome import Next, meaning_of
+from speech_contract.recipes import Copies
+from speech_contract.run_config import ResumeFrom, RunConfig, attempt_token
+from speech_operator.observe import Observed, Platform
+
+_GPU = re.compile(r"(^|\.)(nvidia|amd)\.com/gpu$")
+
+
+def build_run_config(seen: Observed, status: JobStatus) -> RunConfig:
+    """The one document that all pods of the attempt in `status` get."""
+    job, spec, endpoints = seen.job, seen.spec, seen.endpoints
+    assert endpoints is not None, "observe always gives endpoints"
+    per_node = ranks_per_node(spec, seen.platform)
+    return RunConfig(
+        namespace=job.namespace,
+        name=job.name,
+        uid=job.uid,
+        attempt=status.attempt,
+        token=attempt_token(job.uid, status.attempt),
+        num_nodes=spec.num_nodes,
+        ranks_per_node=per_node,
+        master_address=endpoints.master_address,
+        master_port=endpoints.master_port,
+        supervisor_addresses=list(endpoints.supervisor_addresses),
+        run_dir=spec.checkpoint.uri,
+        recipe=spec.recipe,
+        training=spec.training,
+        checkpoint=spec.checkpoint,
+        data=spec.data,
+        resume_from=resume_from(status),
+        health=spec.health,
+        strategic_logging=spec.strategic_logging,
+        grace_seconds=spec.run_policy.termination_grace_period_seconds,
+        omp_threads=omp_threads(spec, per_node, seen.platform),
+        accelerator="" if seen.platform.local else spec.accelerator,
+    )
+
+
+def resume_from(status: JobStatus) -> ResumeFrom:
+    """Confirmed after a health failure, and until an attempt has stepped since; else Newest."""
+    for attempt in reversed(status.attempts):
+        if attempt.end_time is None:
+            continue
+        code = attempt.exit_code
+        if code is not None and meaning_of(code).next is Next.RESTART_CONFIRMED:
+            return ResumeFrom.CONFIRMED
+        if attempt.last_step is not None:
+            return ResumeFrom.NEWEST
+    return ResumeFrom.NEWEST
+
+
+def ranks_per_node(spec: JobSpec, platform: Platform) -> int:
+    """`nprocPerNode`; unset: the GPUs of a node, else 1. One machine ignores resources."""
+    if spec.nproc_per_node is not None:
+        return spec.nproc_per_node
+    return 1 if platform.local else max(1, gpus_per_node(spec))
+
+
+def gpus_per_node(spec: JobSpec) -> int:
+    """GPUs that a node's pod asks for."""
+    limits = spec.trainer.resources_per_node.limits
+    return sum(int(value) for name, value in limits.items() if _GPU.search(name))
+
+
+def omp_threads(spec: JobSpec, per_node: int, platform: Platform) -> int:
+    """Threads of each rank: its share of the cores, the same in every attempt."""
+    custom = spec.recipe.custom
+    per_node = 1 if custom and custom.copies is Copies.ONE else per_node
+    if platform.local:
+        return max(1, (platform.cores or 1) // (per_node * spec.num_nodes))
+    limits = spec.trainer.resources_per_node.limits
+    return max(1, int(cores(limits.get("cpu", "0")) // per_node))
+
+
+def cores(quantity: str) -> float:
+    """`1500m` → 1.5; anything but a plain or milli quantity counts as 0."""
+    if quantity.endswith("m") and quantity[:-1].isdigit():
+        return int(quantity[:-1]) / 1000
+    return float(quantity) if re.fullmatch(r"\d+(\.\d+)?", quantity) else 0.0

@@ -1,0 +1,197 @@
+"""Status arithmetic: conditions, attempts, budgets, the derived state. Called by policies and `reconcile`. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from speech_contract.api.status import (
+    MAX_ATTEMPTS,
+    Attempt,
+    CauseCount,
+    Condition,
+    ConditionStatus,
+    Failure,
+    JobStatus,
+    Restarts,
+)
+from speech_contract.reasons import Condition as Type
+from speech_contract.reasons import Reason, State
+from speech_operator.ending import Ending
+from speech_operator.timestamps import to_text
+
+MAX_CAUSES = 32  # distinct causes kept; the least frequent, oldest gives way
+LIMITS = {"message": 1024, "remedy": 1024, "log_tail": 8192}  # characters kept in status
+_ORDER = {kind: index for index, kind in enumerate(Type)}
+
+
+def condition(status: JobStatus, kind: Type) -> Condition | None:
+    """The condition of a type; None until it was first set."""
+    return next((c for c in status.conditions if c.type is kind), None)
+
+
+def is_true(status: JobStatus, kind: Type) -> bool:
+    """Whether the condition is there and True."""
+    found = condition(status, kind)
+    return found is not None and found.status is ConditionStatus.TRUE
+
+
+def has_reason(status: JobStatus, kind: Type, *reasons: Reason) -> bool:
+    """Whether the condition carries one of the reasons."""
+    found = condition(status, kind)
+    return found is not None and found.reason in {reason.value for reason in reasons}
+
+
+def with_condition(
+    status: JobStatus,
+    kind: Type,
+    value: bool | None,
+    reason: Reason | str,
+    message: str,
+    now: float,
+) -> JobStatus:
+    """Set a condition (None = Unknown). `lastTransitionTime` moves only when the status flips."""
+    wanted = {True: ConditionStatus.TRUE, False: ConditionStatus.FALSE}.get(
+        value,  # type: ignore[arg-type]
+        ConditionStatus.UNKNOWN,
+    )
+    old = condition(status, kind)
+    since = old.last_transition_time if old and old.status is wanted else to_text(now)
+    text = reason.value if isinstance(reason, Reason) else reason
+    new = Condition(
+        kind, wanted, text, message[: LIMITS["message"]], since, status.observed_generation
+    )
+    others = [c for c in status.conditions if c.type is not kind]
+    ordered = sorted([*others, new], key=lambda c: _ORDER[c.type])
+    return dataclasses.replace(status, conditions=tuple(ordered))
+
+
+def finished(status: JobStatus) -> bool:
+    """Complete or Failed: nothing starts any more."""
+    return is_true(status, Type.COMPLETE) or is_true(status, Type.FAILED)
+
+
+def open_attempt(status: JobStatus) -> Attempt | None:
+    """The attempt that status says is under way; None before the first, between two, and at the end."""
+    last = status.attempts[-1] if status.attempts else None
+    return last if last and last.number == status.attempt and last.end_time is None else None
+
+
+def gang_was_whole(status: JobStatus) -> bool:
+    """Whether all pods of the open attempt were once seen together: a missing one was then taken away."""
+    incomplete = (Reason.ATTEMPT_STARTED, Reason.NAME_TAKEN, Reason.POD_REFUSED)
+    return not has_reason(status, Type.RUNNING, *incomplete)
+
+
+def begin_attempt(status: JobStatus, now: float) -> JobStatus:
+    """Open the next attempt. This is the intent that is written before any of its pods is created."""
+    number = status.attempt + 1
+    attempts = (*status.attempts, Attempt(number=number, start_time=to_text(now)))
+    status = dataclasses.replace(
+        status,
+        attempt=number,
+        attempts=attempts[-MAX_ATTEMPTS:],
+        start_time=status.start_time or to_text(now),
+    )
+    message = f"attempt {number} waits for its pods"
+    return with_condition(status, Type.RUNNING, False, Reason.ATTEMPT_STARTED, message, now)
+
+
+def note_attempt(status: JobStatus, ending: Ending) -> JobStatus:
+    """Write what is known of the open attempt's end, without ending it."""
+    return _change_last(
+        status,
+        cause=ending.cause,
+        pod=ending.pod or None,
+        rank=ending.rank,
+        node=ending.node or None,
+        exit_code=ending.exit_code,
+        last_step=ending.step if ending.step is not None else status.attempts[-1].last_step,
+        resumed_from_step=ending.resumed_from_step,
+    )
+
+
+def end_attempt(status: JobStatus, reason: Reason, now: float) -> JobStatus:
+    """Close the open attempt, if there is one."""
+    if open_attempt(status) is None:
+        return status
+    last = status.attempts[-1]
+    step = _step_of(status, last) if last.last_step is None else last.last_step
+    return _change_last(status, reason=reason.value, end_time=to_text(now), last_step=step)
+
+
+def _step_of(status: JobStatus, attempt: Attempt) -> int | None:
+    """The newest step, unless it was reported before the attempt began. RFC 3339 texts sort as times."""
+    updated = status.progress.updated_at
+    fresh = updated is not None and updated >= (attempt.start_time or "")
+    return status.progress.step if fresh else None
+
+
+def _change_last(status: JobStatus, **changes: object) -> JobStatus:
+    *before, last = status.attempts
+    changed = dataclasses.replace(last, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(status, attempts=(*before, changed))
+
+
+def count_restart(restarts: Restarts, cause: str) -> Restarts:
+    """One more counted failure of this cause."""
+    counts = {entry.fingerprint: entry.count for entry in restarts.causes}
+    counts[cause] = counts.pop(cause, 0) + 1
+    while len(counts) > MAX_CAUSES:
+        counts.pop(min(counts, key=lambda name: (name == cause, counts[name])))
+    causes = tuple(CauseCount(name, count) for name, count in counts.items())
+    return Restarts(counted=restarts.counted + 1, causes=causes)
+
+
+def cause_count(restarts: Restarts, cause: str) -> int:
+    """How often this cause was counted."""
+    return next((entry.count for entry in restarts.causes if entry.fingerprint == cause), 0)
+
+
+def with_failure(status: JobStatus, failure: Failure, now: float) -> JobStatus:
+    """End the job as Failed. The attempt must be ended by the caller, which knows its reason."""
+    cut = {name: (getattr(failure, name) or "")[-limit:] for name, limit in LIMITS.items()}
+    failure = dataclasses.replace(failure, **{**cut, "log_tail": cut["log_tail"] or None})  # type: ignore[arg-type]
+    for kind in (Type.RUNNING, Type.RESTARTING):
+        status = with_condition(status, kind, False, failure.reason, failure.message, now)
+    status = with_condition(status, Type.FAILED, True, failure.reason, failure.message, now)
+    return dataclasses.replace(status, failure=failure, completion_time=to_text(now), startup=None)
+
+
+def failure_of(reason: Reason | str, message: str, ending: Ending, remedy: str = "") -> Failure:
+    """The `failure` of status out of an attempt's ending."""
+    return Failure(
+        reason=reason.value if isinstance(reason, Reason) else reason,
+        message=message,
+        remedy=remedy or ending.remedy,
+        pod=ending.pod or None,
+        rank=ending.rank,
+        node=ending.node or None,
+        exit_code=ending.exit_code,
+        log_tail=ending.log_tail or None,
+    )
+
+
+def with_success(status: JobStatus, message: str, now: float) -> JobStatus:
+    """End the job as Complete."""
+    reason = Reason.TRAINING_SUCCEEDED
+    for kind in (Type.RUNNING, Type.RESTARTING):
+        status = with_condition(status, kind, False, reason, message, now)
+    status = with_condition(status, Type.COMPLETE, True, reason, message, now)
+    return dataclasses.replace(status, completion_time=to_text(now), startup=None)
+
+
+def derive_state(status: JobStatus) -> State:
+    """One word for people, out of the conditions; never an input."""
+    if is_true(status, Type.COMPLETE):
+        return State.COMPLETE
+    if is_true(status, Type.FAILED):
+        return State.FAILED
+    if is_true(status, Type.SUSPENDED):
+        return State.SUSPENDED
+    if has_reason(status, Type.SUSPENDED, Reason.SUSPENDING):
+        return State.SUSPENDING
+    if is_true(status, Type.RUNNING):
+        return State.RUNNING
+    if is_true(status, Type.RESTARTING):
+        return State.RESTARTING
+    return State.STARTING if open_attempt(status) else State.PENDING
