@@ -23,16 +23,12 @@ RATE: Final = "[$__rate_interval]"
 SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 SCHEMA: Final = 39  # of Grafana 10.4; later versions migrate it when they load it
 COLUMNS: Final = 24
-# Of the operator, by name: the operator's part of the catalogue.
-STATE, HEALTHY = "speech_operator_job_state", "speech_operator_job_healthy"
-FINDING = "speech_operator_job_health_finding"
 STATES: Final = {"1": ("Healthy", "green"), "0": ("Critical", "red")}
 
 
-def of_job(metric: catalogue.Metric | str, suffix: str = "") -> str:
+def of_job(metric: catalogue.Metric, suffix: str = "") -> str:
     """The selector of a metric for the job that the dashboard shows."""
-    name = metric if isinstance(metric, str) else metric.name
-    return f"{name}{suffix}{JOB}"
+    return f"{metric.name}{suffix}{JOB}"
 
 
 def rate(metric: catalogue.Metric, suffix: str = "") -> str:
@@ -74,14 +70,14 @@ def _stat(title: str, about: str, unit: str, expr: str, legend: str = "") -> Obj
 
 def _state() -> Object:
     about = "The state of the job, as in its status."
-    panel = _stat("State", about, "none", f"max by (state) ({of_job(STATE)} == 1)", "{{state}}")
+    panel = _stat("State", about, "none", f"max by (state) ({of_job(catalogue.JOB_STATE)} == 1)", "{{state}}")
     panel["options"]["textMode"] = "name"
     return panel
 
 
 def _health() -> Object:
     about = "The verdict of the health rules. Unknown: nobody can see whether it learns."
-    panel = _stat("Health", about, "none", f"max({of_job(HEALTHY)})")
+    panel = _stat("Health", about, "none", f"max({of_job(catalogue.JOB_HEALTHY)})")
     options = {value: {"text": text, "color": color} for value, (text, color) in STATES.items()}
     panel["fieldConfig"]["defaults"]["mappings"] = [{"type": "value", "options": options}]
     return panel
@@ -89,7 +85,7 @@ def _health() -> Object:
 
 def _findings() -> Object:
     about = "Health findings that are active, as the supervisor and the operator see them."
-    expr = f"max by (rule, severity) ({of_job(catalogue.HEALTH_FINDING)} == 1 or {of_job(FINDING)} == 1)"
+    expr = f"max by (rule, severity) ({of_job(catalogue.HEALTH_FINDING)} == 1 or {of_job(catalogue.JOB_HEALTH_FINDING)} == 1)"
     panel = _panel("table", "Findings", about, "none", COLUMNS, (expr, ""))
     panel["targets"][0] |= {"instant": True, "format": "table"}
     hidden = {"Time": True, "Value": True}
@@ -148,7 +144,7 @@ def placed(panels: Sequence[Object]) -> list[Object]:
 
 
 def _variables() -> list[Object]:
-    any_series = f'__name__=~"{STATE}|{catalogue.STEPS.name}"'
+    any_series = f'__name__=~"{catalogue.JOB_STATE.name}|{catalogue.STEPS.name}"'
     source = {
         "name": "datasource",
         "label": "Data source",

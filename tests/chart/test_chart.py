@@ -13,6 +13,7 @@ from product.chart import CHART, ROOT, only
 
 from speech_contract import crd, names
 from speech_contract import metrics as catalogue
+from speech_operator.settings import Settings, read_settings
 
 Object = dict[str, Any]
 Render = Callable[..., list[Object]]
@@ -189,6 +190,47 @@ def test_the_image_and_the_launcher_are_one(render: Render, image: Object, wante
     assert wanted in [entry.get("value") for entry in container["env"]]
 
 
+def environment(container: Object) -> dict[str, str]:
+    """As the process gets it; the downward API gives the pod's own name and namespace."""
+    fields = {"metadata.name": "operator-1", "metadata.namespace": "system"}
+    return {
+        entry["name"]: entry.get("value") or fields[entry["valueFrom"]["fieldRef"]["fieldPath"]]
+        for entry in container["env"]
+        if entry.get("value") != ""
+    }
+
+
+def test_the_operator_takes_its_environment(render: Render) -> None:
+    settings = read_settings(environment(operator(render(watchNamespaces=["a", "b"]))))
+    assert settings == Settings(
+        watch_namespaces=("a", "b"),
+        trainer_image="speechtrain/trainer:0.1.0",
+        launcher_image="speechtrain/operator:0.1.0",
+        leader_election=True,
+        lease_name="st-speechtrain",
+        pod_name="operator-1",
+        pod_namespace="system",
+    )  # rates and log level: the chart's defaults are those of the process
+
+
+def test_its_values_reach_the_operator(render: Render) -> None:
+    values = {
+        "leaderElection": False, "writeRate": 7, "writeBurst": 9, "progressWriteRate": 0.5,
+        "logLevel": "DEBUG",
+    }  # fmt: skip
+    objects = render(operator=values, trainer={"image": "mirror.example/t@sha256:0"})
+    settings = read_settings(environment(operator(objects)))
+    assert settings.watch_namespaces == ()
+    assert settings.trainer_image == "mirror.example/t@sha256:0"
+    assert (settings.leader_election, settings.log_level) == (False, "DEBUG")
+    assert (settings.write_rate, settings.write_burst, settings.progress_write_rate) == (7, 9, 0.5)
+
+
+def test_the_ports_are_those_the_operator_opens(render: Render) -> None:
+    ports = {port["name"]: port["containerPort"] for port in operator(render())["ports"]}
+    assert ports == {"metrics": Settings().metrics_port, "probes": Settings().probes_port}
+
+
 def test_probes_and_ports_agree(render: Render) -> None:
     container = operator(render())
     ports = {port["name"] for port in container["ports"]}
@@ -332,7 +374,7 @@ BAD: list[tuple[str, Any]] = [
     ("image", {"pullPolicy": "Sometimes"}),
     ("trainer", {"image": ""}),
     ("trainer", {"tag": "1"}),
-    ("operator", {"workers": 0}),
+    ("operator", {"writeBurst": 0}),
     ("operator", {"replicas": 2}),
     ("operator", {"leaderElection": "yes"}),
     ("operator", {"leaderElection": False, "replicaCount": 2}),

@@ -17,8 +17,7 @@ from speech_contract.reasons import State
 
 RULES = CHART / "files" / "speechtrain.rules.yaml"
 FOLDER = CHART / "files" / "dashboards"
-OPERATOR: tuple[Metric, ...] = getattr(catalogue, "OPERATOR_METRICS", ())
-ALL: tuple[Metric, ...] = (*catalogue.TRAINING_METRICS, *OPERATOR)
+ALL: tuple[Metric, ...] = (*catalogue.TRAINING_METRICS, *catalogue.OPERATOR_METRICS)
 TARGET_LABELS = {"namespace", "job_name"}  # of the scrape, on every series
 WORDS = {"rule": Rule, "severity": Severity, "state": State}
 
@@ -49,13 +48,10 @@ def queries() -> Iterator[str]:
 def test_metrics_and_labels_are_of_the_catalogue(query: str) -> None:
     names = re.findall(r"speech_(?:training|operator)_\w+", query)
     assert names
-    names = [name for name in names if OPERATOR or not name.startswith("speech_operator_")]
     assert set(names) <= LABELS.keys()
     for name, matchers in re.findall(r"(speech_\w+)\{([^}]*)\}", query):
-        if name not in names:
-            continue
         assert set(re.findall(r"(\w+)=~?\"", matchers)) <= LABELS[name], name
-    known = set().union(*LABELS.values()) | (set() if OPERATOR else {"state"})
+    known = set().union(*LABELS.values())
     for grouping in re.findall(r"\b(?:by|on) \(([^)]*)\)", query):
         assert set(grouping.split(", ")) <= known
 
