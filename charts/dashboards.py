@@ -70,7 +70,9 @@ def _stat(title: str, about: str, unit: str, expr: str, legend: str = "") -> Obj
 
 def _state() -> Object:
     about = "The state of the job, as in its status."
-    panel = _stat("State", about, "none", f"max by (state) ({of_job(catalogue.JOB_STATE)} == 1)", "{{state}}")
+    panel = _stat(
+        "State", about, "none", f"max by (state) ({of_job(catalogue.JOB_STATE)} == 1)", "{{state}}"
+    )
     panel["options"]["textMode"] = "name"
     return panel
 
