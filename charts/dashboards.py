@@ -87,7 +87,8 @@ def _health() -> Object:
 
 def _findings() -> Object:
     about = "Health findings that are active, as the supervisor and the operator see them."
-    expr = f"max by (rule, severity) ({of_job(catalogue.HEALTH_FINDING)} == 1 or {of_job(catalogue.JOB_HEALTH_FINDING)} == 1)"
+    supervisor, operator = of_job(catalogue.HEALTH_FINDING), of_job(catalogue.JOB_HEALTH_FINDING)
+    expr = f"max by (rule, severity) ({supervisor} == 1 or {operator} == 1)"
     panel = _panel("table", "Findings", about, "none", COLUMNS, (expr, ""))
     panel["targets"][0] |= {"instant": True, "format": "table"}
     hidden = {"Time": True, "Value": True}

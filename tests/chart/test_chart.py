@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -429,3 +430,25 @@ def test_no_metric_is_left_to_a_label_of_the_target() -> None:
     """`namespace` and `job_name` come from the scrape alone, so nothing of ours may set them."""
     for metric in catalogue.TRAINING_METRICS:
         assert not {"namespace", "job_name", "pod"} & set(metric.labels)
+
+
+def test_the_page_on_installing_names_values_that_exist(helm: Helm) -> None:
+    page = (ROOT / "docs" / "install.md").read_text("utf-8")
+    settings = re.findall(r"--set (\S+)", page)
+    assert len(settings) >= 7
+    done = helm("template", "st", *(word for s in settings for word in ("--set", s)))
+    assert done.returncode == 0, done.stderr
+    values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
+    for path in re.findall(r"`(\w+\.\w+|watchNamespaces)(?:=[^`]*)?`", page):
+        if not path.endswith((".yaml", ".md", ".txt")):
+            place = values
+            for key in path.split("."):
+                assert key in place, path
+                place = place[key]
+
+
+def test_the_pages_link_to_files_that_exist() -> None:
+    for name in ("install.md", "runbooks.md"):
+        page = (ROOT / "docs" / name).read_text("utf-8")
+        for link in re.findall(r"\]\(([^)#]+)\)", page):
+            assert (ROOT / "docs" / link).exists(), link

@@ -58,6 +58,12 @@ def operator_image(builder: Builder) -> Path:
 
 
 @pytest.fixture(scope="session")
+def bare_trainer_image(builder: Builder) -> Path:
+    """The trainer's image from our Dockerfile, without torch and the like."""
+    return images.trainer_without_packages(builder, cache_dir(), log_to_stderr)
+
+
+@pytest.fixture(scope="session")
 def product_node(node: Bed, builder: Builder, operator_image: Path, python_image: Path) -> Bed:
     """The node, with the images of operator and trainer, and a foreign one with Python alone."""
     node.load_image(operator_image)

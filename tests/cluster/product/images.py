@@ -12,17 +12,16 @@ import subprocess
 import sysconfig
 import tempfile
 import venv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bed import oci
+from bed import oci, rootfs
 from bed.binaries import Progress
 from bed.cluster import Bed
 from bed.dockerfile import Builder
-from bed.rootfs import PYTHON_IMAGE
 
 ROOT = Path(__file__).resolve().parents[3]
-IMAGE_PYTHON = "3.11"  # of PYTHON_IMAGE
+IMAGE_PYTHON = "3.11"  # of bed.rootfs.PYTHON_IMAGE
 OPERATOR_IMAGE = "localhost/speechtrain-operator:bed"
 TRAINER_IMAGE = "localhost/speechtrain-trainer:bed"
 TRAINER_WITHOUT_PACKAGES = "localhost/speechtrain-trainer-bare:bed"
@@ -43,15 +42,20 @@ def trainer_image(builder: Builder, cache: Path, tell: Progress) -> Path:
     )
 
 
+def trainer_without_packages(builder: Builder, cache: Path, tell: Progress) -> Path:
+    """The archive of the trainer's image but for what its lock pins. Raises as `operator_image`."""
+    return _build(
+        builder, cache, tell, "trainer_image", TRAINER_WITHOUT_PACKAGES,
+        locks=("bootstrap",), INSTALL_FROM="none",
+    )  # fmt: skip
+
+
 def load_trainer(bed: Bed, builder: Builder, cache: Path, tell: Progress) -> None:
     """Give a node TRAINER_IMAGE without copying torch: this interpreter's packages lie upon the image.
 
     All else of it is what the Dockerfile says. Raises as `operator_image`.
     """
-    archive = _build(
-        builder, cache, tell, "trainer_image", TRAINER_WITHOUT_PACKAGES,
-        locks=("bootstrap",), INSTALL_FROM="none",
-    )  # fmt: skip
+    archive = trainer_without_packages(builder, cache, tell)
     bed.load_image(archive)
     layer = packages_layer(cache, site_packages())
     bed.snapshot_image(TRAINER_IMAGE, [layer], config_of(archive), below=archive)
@@ -106,14 +110,40 @@ def _build(
     builder: Builder, cache: Path, tell: Progress, folder: str, reference: str,
     locks: Sequence[str], **settings: str,
 ) -> Path:  # fmt: skip
-    out = _made(cache / "images") / f"{reference.rpartition('/')[2].replace(':', '-')}.tar"
+    base = rootfs.python_image(cache, tell)
+    name = reference.rpartition("/")[2].partition(":")[0]
+    texts = [base.name, *locks, *(f"{key}={value}" for key, value in sorted(settings.items()))]
+    out = _made(cache / "images") / f"{name}-{_digest([*texts, _sources()])}.tar"
+    if out.exists():  # of the same sources, pins, base and settings
+        return out
+    tell(f"{name}: building, for the first time with these sources")
     found = [wheels(cache, ROOT / "locks" / f"{lock}.txt", tell) for lock in locks]
     # beside the cache, so that wheels need no copy
     with tempfile.TemporaryDirectory(prefix="context-", dir=out.parent) as scratch:
-        context = Path(scratch)
+        context, new = Path(scratch) / "context", Path(scratch) / "image.tar"
         stage(context, found)
-        arguments = {"BASE_IMAGE": PYTHON_IMAGE, **settings}
-        return builder.build(context / folder / "Dockerfile", context, reference, out, arguments)
+        arguments = {"BASE_IMAGE": rootfs.PYTHON_IMAGE, **settings}
+        builder.build(context / folder / "Dockerfile", context, reference, new, arguments)
+        for older in out.parent.glob(f"{name}-{'?' * 12}.tar"):
+            older.unlink()
+        return new.rename(out)
+
+
+def _sources() -> str:
+    """A digest of all that a build takes of the repository."""
+    digest = hashlib.sha256()
+    for path in sorted(path for name in CONTEXT for path in _files(ROOT / name)):
+        digest.update(f"{path.relative_to(ROOT)}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    for child in path.iterdir() if path.is_dir() else ():
+        if child.name != "__pycache__":
+            yield from _files(child)
 
 
 def _download(lock: Path, folder: Path) -> None:
