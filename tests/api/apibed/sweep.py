@@ -32,8 +32,8 @@ async def script(scene: Scene) -> None:
     for pod in await scene.gang(2):
         await scene.runs(pod["metadata"]["name"])
     done = Outcome(attempt=2, node_rank=0, phase="Done", exit_code=0, step=60, verdict="Healthy")
+    await scene.ends("asr-worker-0", 0)  # first: what the master's end finds running is deleted
     await scene.ends("asr-master-0", 0, done)
-    await scene.ends("asr-worker-0", 0)
     await scene.state("Complete")
 
 
