@@ -27,8 +27,9 @@ def version_2(tmp_path: Path) -> Path:
 
 def test_version_1_has_one_folder_in_each_hierarchy(version_1: Path) -> None:
     cgroups.make("bed", version_1)
-    made = sorted(path.parent.name for path in version_1.glob("*/bed"))
+    made = [folder.parent.name for folder in cgroups.folders("bed", version_1)]
     assert made == ["cpu", "cpuset", "memory"]
+    assert all((version_1 / name / "bed").is_dir() for name in made)
     assert (version_1 / "cpuset" / "bed" / "cpuset.cpus").read_text() == "0-1"
 
 
@@ -45,9 +46,7 @@ def test_removal_takes_the_groups_of_pods_along(version_2: Path) -> None:
     assert not (version_2 / "bed").exists()
 
 
-def test_what_cannot_be_removed_is_named(
-    version_2: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_removed_is_named(version_2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cgroups, "_GONE_WITHIN_SECONDS", 0.0)
     cgroups.make("bed", version_2)
     (version_2 / "bed" / "busy").touch()  # stands for a group with a process in it

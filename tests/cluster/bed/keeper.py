@@ -1,10 +1,11 @@
 """The process outside a test cluster that owns it: makes it, waits, and takes it down whole.
 
-`Bed` starts one keeper (`python tests/cluster keep …`) for each cluster and holds the other end of its standard input. The pipe
-closes when `Bed` closes it and when the process that holds it dies, even by kill -9; either way
-the keeper removes everything. A detached keeper (`make cluster`) waits for SIGTERM alone. If the
-keeper itself is killed, the kernel ends the cluster with it (parent death signal), and the next
-keeper sweeps what outlives processes: empty control groups and the directory.
+`Bed` starts one keeper (`python tests/cluster keep …`) for each cluster and holds the other end
+of its standard input. The pipe closes when `Bed` closes it and when the process that holds it
+dies, even by kill -9; either way the keeper removes everything. A detached keeper (`make cluster`)
+waits for SIGTERM alone. If the keeper itself is killed, the kernel ends the cluster with it
+(parent death signal), and the next keeper sweeps what outlives processes: empty control groups
+and the directory.
 
 It speaks to `Bed` in JSON lines on standard output: stages, then `{"ready": …}` or `{"error": …}`.
 """
@@ -40,6 +41,7 @@ class Request:
     node: bool
     kwok: bool
     detached: bool
+    in_memory: bool
     binaries: dict[str, str]
     containerd: str = ""
     runc: str = ""
@@ -149,7 +151,7 @@ def _plan(request: Request, layout: Layout, commands: daemons.Commands) -> dict[
         "inner_link": layout.inner_link,
         "inner_address": f"{layout.inner_ip}/30",
         "gateway": layout.host_ip,
-        "containerd": f"{layout.run}/containerd/root" if request.node else "",
+        "in_memory": f"{layout.run}/containerd" if request.in_memory else "",
         "path": path,
         "daemons": commands,
     }
@@ -222,4 +224,3 @@ def _say(message: dict[str, Any]) -> None:
 
 def _log(text: str) -> None:
     sys.stderr.write(f"keeper: {text}\n")
-

@@ -6,7 +6,6 @@ It is skipped with the reason; where `CI` is `true` a skip is a failure, so no t
 import os
 
 import pytest
-
 from bed import system
 from bed.system import Tier
 

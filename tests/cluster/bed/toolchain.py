@@ -13,6 +13,8 @@ from pathlib import Path
 
 MODULES = Path(__file__).resolve().parent.parent / "go"
 REQUIREMENTS = MODULES / "toolchain.txt"
+# the pins rule; the sources are in no repository; `rm` shall be able to remove the cache
+_FLAGS = ("-mod=readonly", "-buildvcs=false", "-modcacherw")
 _REPOSITORY = MODULES.parent.parent.parent
 
 
@@ -22,7 +24,7 @@ def environment(cache: Path) -> dict[str, str]:
     base.setdefault("GOMODCACHE", str(cache / "go" / "modules"))
     base.setdefault("GOCACHE", str(cache / "go" / "objects"))
     return base | {
-        "GOFLAGS": f"{base.get('GOFLAGS', '')} -mod=readonly -buildvcs=false".strip(),
+        "GOFLAGS": " ".join([base.get("GOFLAGS", ""), *_FLAGS]).strip(),
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
         "CGO_ENABLED": "0",
@@ -40,9 +42,7 @@ def install(cache: Path) -> Path:
         new = folder.with_suffix(".new")
         shutil.rmtree(new, ignore_errors=True)
         command = [*_installer(), "--require-hashes", "-r", str(REQUIREMENTS), "--target", str(new)]
-        done = subprocess.run(
-            command, env=_index(), capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, env=_index(), capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"Go could not be installed: {' '.join(command)}\n{done.stderr}")
         new.rename(folder)
