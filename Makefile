@@ -6,6 +6,7 @@ VENV := .venv
 UV := $(BOOTSTRAP)/bin/uv
 BIN := $(VENV)/bin
 CRD := crds/speechtrain.dev_speechtrainingjobs.yaml
+CHART := charts/speechtrain
 INSTALL := $(UV) pip install --python $(BIN)/python
 
 # uv reads its own variables only; a mirror that was set for pip serves it as well.
@@ -16,7 +17,7 @@ export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install quickstart test check crd lock clean
+.PHONY: help install quickstart test check crd dashboards lock clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,10 +36,15 @@ check: $(VENV)/.dev ## Format, lint, types, import contracts and generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/speechtrain crd --check
+	$(BIN)/python charts/dashboards.py --check
 
-crd: $(VENV)/.run ## Generate the CRD from the models
+crd: $(VENV)/.run ## Generate the CRD from the models, and the chart's copy of it
 	$(BIN)/speechtrain crd > $(CRD).new
 	mv $(CRD).new $(CRD)
+	cp $(CRD) $(CHART)/files/
+
+dashboards: $(VENV)/.run ## Generate the chart's dashboards from the metric catalogue
+	$(BIN)/python charts/dashboards.py
 
 lock: $(UV) ## Resolve the dependencies anew and pin them with hashes in locks/
 	sh locks/lock.sh $(UV)

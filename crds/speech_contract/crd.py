@@ -22,6 +22,9 @@ from speech_contract.api.status import MAX_ATTEMPTS, MAX_FINDINGS, STATUS
 Schema = dict[str, Any]
 
 FILE: Final = f"crds/{names.GROUP}_{names.PLURAL}.yaml"
+# Helm reads no file outside its chart, so the chart holds a copy, written and checked with the first.
+CHART_COPY: Final = f"charts/speechtrain/files/{names.GROUP}_{names.PLURAL}.yaml"
+FILES: Final = (FILE, CHART_COPY)
 HEADER: Final = "# Generated from crds/speech_contract/api by `make crd`; do not edit.\n"
 PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
 INT_OR_STRING: Final = "x-kubernetes-int-or-string"
@@ -235,12 +238,12 @@ def _preserved(path: str) -> bool:
 
 
 def render() -> str:
-    """The text of the committed file."""
+    """The text of the committed files."""
     text = yaml.safe_dump(definition(), sort_keys=False, width=110, allow_unicode=True)
     return HEADER + str(text)
 
 
-def drift(committed: str) -> str:
-    """What regenerating would change, as a unified diff; empty when the file is up to date."""
+def drift(committed: str, file: str = FILE) -> str:
+    """What regenerating would change in one of FILES, as a unified diff; empty when it is up to date."""
     old, new = committed.splitlines(keepends=True), render().splitlines(keepends=True)
-    return "".join(difflib.unified_diff(old, new, FILE, f"{FILE} (generated)"))
+    return "".join(difflib.unified_diff(old, new, file, f"{file} (generated)"))

@@ -96,8 +96,9 @@ def accepted(document: dict[str, Any]) -> bool:
     return bool(jsonschema.Draft202012Validator(spec).is_valid(kept))
 
 
-def test_the_committed_file_is_up_to_date() -> None:
-    assert crd.drift((ROOT / crd.FILE).read_text(encoding="utf-8")) == ""
+@pytest.mark.parametrize("file", crd.FILES)
+def test_the_committed_files_are_up_to_date(file: str) -> None:
+    assert crd.drift((ROOT / file).read_text(encoding="utf-8"), file) == ""
 
 
 def test_a_change_by_hand_is_shown() -> None:

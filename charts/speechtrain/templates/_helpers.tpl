@@ -30,7 +30,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- end -}}
 
 {{- define "speechtrain.serviceAccount" -}}
-{{- default (ternary (include "speechtrain.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
+{{- default (include "speechtrain.fullname" .) .Values.serviceAccount.name -}}
 {{- end -}}
 
 {{- define "speechtrain.image" -}}

@@ -1,0 +1,154 @@
+"""The rank's side: what it sends, and that nothing it does reaches the training."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import socket
+
+import pytest
+
+from speech_contract import codec, env
+from speech_contract.phases import PHASES, Phase
+from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Datagram
+from speech_telemetry.reporter import Reporter, stack_file
+
+
+class Tensor:
+    """Something that `float()` takes."""
+
+    def __float__(self):
+        return 1.5
+
+
+class Broken:
+    """Something that `float()` does not take, in an unexpected way."""
+
+    def __float__(self):
+        raise RuntimeError("device lost")
+
+
+@pytest.fixture
+def inbox(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a socket's path is at most 107 bytes
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as opened:
+        opened.bind("socket")
+        opened.setblocking(False)
+        yield opened
+
+
+@pytest.fixture
+def environ(inbox):
+    return {env.SOCKET: "socket", env.PHASE_FILE: "phase-{rank}", env.RANK: "3"}
+
+
+@pytest.fixture
+def reporter(environ):
+    opened = Reporter(environ, clock=lambda: 1000.0, monotonic=lambda: 7.0)
+    yield opened
+    opened.close()
+
+
+def received(inbox):
+    return json.loads(inbox.recv(DATAGRAM_LIMIT))
+
+
+def test_a_step_carries_what_was_given(reporter, inbox):
+    reporter.step(4, loss=Tensor(), grad_norm=math.nan, learning_rate=1e-4, skipped={"Other": 2})
+    sent = received(inbox)
+    assert (sent["rank"], sent["step"], sent["time"]) == (3, 4, 1000.0)
+    assert sent["losses"] == {"loss": 1.5}
+    assert sent["gradientNorm"] == "nan"
+    assert sent["skipped"] == {"Other": 2}
+
+
+def test_skipped_samples_add_up(reporter, inbox):
+    reporter.step(1, skipped={"DecodeError": 1})
+    reporter.step(2, skipped={"DecodeError": 1, "Other": 1})
+    reporter.step(3)
+    assert [received(inbox)["skipped"] for _ in range(3)] == [
+        {"DecodeError": 1},
+        {"DecodeError": 2, "Other": 1},
+        {"DecodeError": 2, "Other": 1},
+    ]
+
+
+def test_a_number_that_is_none_is_not_reported(reporter, inbox):
+    reporter.step(1)
+    assert "losses" not in received(inbox)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda r: r.step(1, loss=Broken()), id="a loss that raises"),
+        pytest.param(lambda r: r.step("one"), id="a step that is no number"),
+        pytest.param(lambda r: r.step(1, skipped={"Other": "x"}), id="a count that is none"),
+        pytest.param(lambda r: r.phase("Lunch"), id="an unknown phase"),
+        pytest.param(lambda r: r.send(Datagram(3, 1, 0.0, message="x" * 9000)), id="too large"),
+    ],
+)
+def test_what_cannot_be_sent_is_counted_and_told_later(reporter, inbox, call):
+    call(reporter)
+    assert reporter.dropped == 1
+    reporter.step(2)
+    assert received(inbox)["dropped"] == 1
+
+
+def test_a_full_queue_drops_and_counts(reporter, inbox):
+    for step in range(1, 2000):
+        reporter.step(step)
+    assert reporter.dropped > 0
+    assert received(inbox)["step"] == 1
+
+
+def test_a_supervisor_that_is_gone_costs_nothing(environ, inbox):
+    reporter = Reporter(environ)
+    os.unlink("socket")
+    reporter.step(1, loss=1.0)
+    assert reporter.dropped == 1
+    reporter.close()
+    reporter.step(2, loss=1.0)
+    assert reporter.dropped == 1
+
+
+def test_without_a_supervisor_nothing_happens():
+    reporter = Reporter({})
+    reporter.step(1, loss=Broken())
+    reporter.phase("Evaluation")
+    reporter.close()
+    assert not reporter.connected
+    assert reporter.dropped == 0
+
+
+def test_the_phase_record_holds_step_phase_and_time(reporter):
+    reporter.stamp(12, Phase.CHECKPOINT)
+    with open("phase-3", "rb") as stream:
+        step, index, at = PHASE_RECORD.unpack(stream.read())
+    assert (step, PHASES[index], at) == (12, Phase.CHECKPOINT, 7.0)
+
+
+def test_a_phase_is_stamped_and_sent(reporter, inbox):
+    reporter.step(5)
+    reporter.phase("Evaluation")
+    received(inbox)
+    sent = received(inbox)
+    assert (sent["step"], sent["phase"]) == (5, "Evaluation")
+
+
+def test_the_stack_signal_prints_this_very_line(reporter, tmp_path):
+    path = stack_file(tmp_path, 3, os.getpid())
+    assert path.is_file()
+    os.kill(os.getpid(), signal.SIGUSR1)
+    assert "test_the_stack_signal_prints_this_very_line" in path.read_text()
+
+
+@pytest.mark.parametrize("norm", [None, 0.25, math.inf])
+def test_the_fast_way_says_what_the_contract_says(reporter, inbox, norm):
+    sent = Datagram(
+        3, 9, 1.0, Phase.EVALUATION, losses={"total": 2.0}, gradient_norm=norm, message="తెలుగు"
+    )
+    reporter.send(sent)
+    assert codec.loads(Datagram, inbox.recv(DATAGRAM_LIMIT)) == sent

@@ -1,0 +1,303 @@
+"""The supervisor of node rank 0: hears every rank of the job, judges, and orders all pods to end together."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+
+from speech_contract.outcome import EXIT_DONE, EXIT_ERROR, EXIT_KILLED, EXIT_NON_FINITE, Outcome
+from speech_contract.progress import Finding, Rule
+from speech_contract.recipes import Copies
+from speech_contract.wire import Datagram, Summary, SummaryReply
+from speech_health.monitor import Decision
+from speech_telemetry import stacks
+from speech_telemetry.handshake import Master
+from speech_telemetry.judge import Judge
+from speech_telemetry.logs import EventLog
+from speech_telemetry.outcome import (
+    ENDS_WELL,
+    EXIT_TERMINATED,
+    End,
+    cause,
+    rank_end,
+    rule_of,
+    stopped_code,
+)
+from speech_telemetry.pod import Pod
+from speech_telemetry.ranks import Tee
+from speech_telemetry.server import open_server
+from speech_telemetry.stdout import StdoutReader
+from speech_telemetry.supervisor import FAILURE_GRACE, PEER_SECONDS, STACK_SECONDS, Supervisor
+
+METRICS_HOLD = 30.0  # seconds that /metrics stays open after a clean end
+METRICS_SCRAPES = 2
+ORDER_SECONDS = 8.0  # for a worker to hear an order, obey it and say so
+GONE_SECONDS = 4.0  # a living worker says something each second
+
+
+class MasterSupervisor(Supervisor):
+    """Owns the job's truth: `/metrics`, `/progress`, `/join`, `/summary`, the findings and the decision."""
+
+    def __init__(self, pod: Pod, environ: Mapping[str, str], log: EventLog, tee: Tee) -> None:
+        super().__init__(pod, environ, log, tee)
+        self.judge = Judge(
+            pod.config, expected_ranks(pod), self.board, log, time.monotonic, time.time
+        )
+        self.workers = Master(pod.config, self.ranks.wake, time.monotonic)
+        self._readers = {rank: StdoutReader(rank) for rank in pod.ranks}
+        self._stdout_rank: int | None = None
+        self._last: dict[int, Summary] = {}
+        self.server = open_server(pod, self.board, self.workers, self.judge.exporter.render)
+        self.server.start()
+
+    def on_datagram(self, datagram: Datagram) -> None:
+        """A local rank reported."""
+        self.judge.take_datagram(datagram, self.pod.node_rank)
+
+    def on_line(self, rank: int, line: str) -> None:
+        """Read a stranger: the first local rank that prints samples speaks for the job."""
+        sample = self._readers[rank].feed_line(line, time.monotonic(), time.time())
+        if sample is None or self._stdout_rank not in (None, rank):
+            return
+        self._stdout_rank = rank
+        self.judge.take_stdout(sample)
+
+    def meet(self) -> End | None:
+        """Wait until every worker joined."""
+        self.judge.publish()
+        self.write_outcome()
+        limit = self.config.health.stall.startup_seconds
+        self.pump_until(lambda: bool(self.stop_requested) or not self.workers.missing(), limit)
+        if self.stop_requested:
+            return self.interrupted_before_start()
+        missing = self.workers.missing()
+        return self.missed(f"the supervisors of nodes {missing}") if missing else None
+
+    def started(self) -> None:
+        """The limits count from here."""
+        self.judge.start()
+
+    def tick(self) -> None:
+        """Join what came, judge, publish."""
+        for summary in self.workers.take():
+            self._hear(summary)
+        new_version = self.judge.tick(self.ranks.phases(), self.pod.node_rank)
+        self._note_readiness()
+        if new_version or self.outcome_is_old():
+            self.write_outcome()
+
+    def end(self) -> End | None:
+        """Stop request, then a decision, then a failure, then everyone's end."""
+        if self.stop_requested:
+            return End(EXIT_TERMINATED)
+        if self.judge.decision is not None:
+            return self._decided(self.judge.decision)
+        if self.failures:
+            return cause(self.failures)
+        codes = self._all_codes()
+        if None in codes:
+            return None
+        return self._finished(stopped_code(codes))
+
+    def carry_out(self, end: End) -> End:
+        """End every rank of the job in the way that the reason allows."""
+        running = any(code is None for code in self._all_codes()) and bool(self.ranks.processes)
+        if self.judge.decision is not None and end.rule:
+            end = self._with_stacks(end, self.judge.decision)
+            self._order(end.exit_code, FAILURE_GRACE)
+            self.end_ranks(FAILURE_GRACE)
+        elif self.stop_requested:
+            end = self._stop() if self.ranks.processes else end
+        elif running or self.failures:
+            end = self._failed(end)
+        else:
+            self._order(end.exit_code, FAILURE_GRACE)
+        if self.ranks.processes:  # else no worker has begun to listen
+            self._await_workers(ORDER_SECONDS)
+        self._show_end(end)
+        return end
+
+    def linger(self, end: End) -> None:
+        """Hold /metrics open for two more scrapes, if anybody scrapes."""
+        if end.exit_code != EXIT_DONE or not self.board.scrapes:
+            return
+        enough = self.board.scrapes + METRICS_SCRAPES
+        self.pump_until(
+            lambda: bool(self.stop_requested) or self.board.scrapes >= enough, METRICS_HOLD
+        )
+
+    def outcome(self, end: End | None) -> Outcome:
+        """The master's record speaks for the job."""
+        progress, state = self.board.progress, self.judge.state
+        bad = state.bad()
+        named = bad is not None and end is not None and end.rule == Rule.NON_FINITE.value
+        return Outcome(
+            attempt=self.config.attempt,
+            node_rank=self.pod.node_rank,
+            phase=progress.phase.value,
+            exit_code=end.exit_code if end else None,
+            message=end.message if end else "",
+            rule=end.rule if end else "",
+            rank=end.rank if end else None,
+            step=progress.step,
+            resumed_from_step=progress.resumed_from_step,
+            last_checkpoint_step=progress.last_checkpoint_step,
+            last_confirmed_step=progress.last_confirmed_checkpoint_step,
+            component=bad.bad_component if named and bad else "",
+            module=bad.bad_module if named and bad else "",
+            verdict=self.judge.verdict.value,
+            findings=self.judge.findings,
+            log_tail=end.log_tail if end else "",
+        )
+
+    def close(self) -> None:
+        """Give the port back."""
+        self.server.stop()
+
+    # ---- hearing ----
+
+    def _hear(self, summary: Summary) -> None:
+        node = summary.node_rank
+        for rank in summary.ranks:
+            before = self._row_code(rank.rank)
+            failed = rank.exit_code is not None and rank.exit_code not in ENDS_WELL
+            if failed and before is None and rank.exit_code is not None:
+                tail = summary.log_tail
+                self.failures.append(rank_end(rank.rank, rank.exit_code, rank.message, tail))
+        self.judge.take_summary(summary)
+        self._last[node] = summary
+
+    def _row_code(self, rank: int) -> int | None:
+        rows = self.judge.state.rows(time.monotonic())
+        return next((row.exit_code for row in rows if row.rank == rank), None)
+
+    def _all_codes(self) -> list[int | None]:
+        """Exit codes of every process of the job, None while it runs."""
+        local: list[int | None] = [process.exit_code for process in self.ranks.processes]
+        remote: list[int | None] = []
+        for node in range(1, self.config.num_nodes):
+            summary = self._last.get(node)
+            remote += [rank.exit_code for rank in summary.ranks] if summary else [None]
+        return local + remote
+
+    def _note_readiness(self) -> None:
+        rows = self.judge.state.rows(time.monotonic())
+        local = [row for row in rows if row.node_rank == self.pod.node_rank]
+        spoken = self._stdout_rank is not None or all(row.step is not None for row in local)
+        self.board.set_ready(bool(local) and spoken)
+
+    # ---- ending ----
+
+    def _decided(self, decision: Decision) -> End:
+        finding = decision.finding
+        return End(
+            decision.exit_code, finding.evidence, finding.rule.value, finding.rank, self._tail_of(finding),
+            finding.step,
+        )  # fmt: skip
+
+    def _tail_of(self, finding: Finding) -> str:
+        processes = self.ranks.processes
+        mine = [p for p in processes if p.rank == finding.rank] or processes
+        return self.tail(mine[0]) if mine else ""
+
+    def _finished(self, code: int) -> End:
+        """Every rank ended well. At exit 0 the rules have the last word."""
+        decision = self.judge.finish(code)
+        if code == EXIT_DONE and decision is not None:
+            return self._decided(decision)
+        return End(code)
+
+    def _with_stacks(self, end: End, decision: Decision) -> End:
+        """On a stall: every rank's Python stack, and the laggard by name."""
+        if not decision.want_stacks:
+            return end
+        rows = [row for row in self.judge.state.rows(time.monotonic()) if row.exit_code is None]
+        self.workers.order(SummaryReply(stacks=True))
+        found = self.take_stacks()
+        remote = {row.rank for row in rows if row.node_rank != self.pod.node_rank}
+        self.pump_until(
+            lambda: remote <= set(self.workers.stacks()), STACK_SECONDS if remote else 0
+        )
+        found.update(self.workers.stacks())
+        late = stacks.laggard(rows, found)
+        if late is None:
+            return end
+        text = stacks.describe(late, found.get(late.rank, ""))
+        self.judge.note(decision.finding.rule, text)
+        tail = found.get(late.rank, "")[-1500:] or end.log_tail
+        message = f"{text}; {end.message}"
+        return dataclasses.replace(end, rank=late.rank, message=message, log_tail=tail)
+
+    def _stop(self) -> End:
+        """SIGTERM came to this pod: all pods save together."""
+        self._order(EXIT_TERMINATED, self.config.grace_seconds)
+        end = self.stop(self.config.grace_seconds)
+        if end.exit_code != EXIT_DONE:
+            self.judge.finish(end.exit_code)
+            return end
+        finished = self._finished(EXIT_DONE)
+        return finished if finished.exit_code else end
+
+    def _failed(self, end: End) -> End:
+        """A rank failed: peers are blocked in a collective and get little time."""
+        self.end_ranks(FAILURE_GRACE, patience=PEER_SECONDS)
+        self._order(end.exit_code, FAILURE_GRACE)
+        self._hear_all()
+        end = cause(self.failures) if self.failures else end
+        if end.exit_code == EXIT_ERROR:
+            end = self._vanished(end) or end
+        self.judge.finish(end.exit_code)
+        rule = rule_of(end.exit_code, self.judge.findings)
+        if end.exit_code == EXIT_NON_FINITE and not end.message:
+            end = dataclasses.replace(end, message="non-finite budget spent")
+        return dataclasses.replace(end, rule=rule)
+
+    def _vanished(self, end: End) -> End | None:
+        """A rank that lost its peer says only "connection closed": name the pod that fell silent before it."""
+        self._await_workers(ORDER_SECONDS)
+        for node, summary in self._last.items():
+            silence = self.workers.silence(node)
+            if summary.final or silence is None or silence <= GONE_SECONDS:
+                continue
+            rank = summary.ranks[0].rank if summary.ranks else None
+            text = f"no word from pod {summary.pod}; then rank {end.rank}: {end.message}"
+            return End(EXIT_KILLED, text, "", rank, end.log_tail)
+        return None
+
+    def _order(self, code: int, grace: float) -> None:
+        self.workers.order(SummaryReply(stop=code, grace_seconds=grace))
+
+    def _await_workers(self, seconds: float) -> None:
+        """Until every worker said its last word, or is silent for too long to say one."""
+
+        def settled() -> bool:
+            self._hear_all()
+            return all(self._settled(node) for node in range(1, self.config.num_nodes))
+
+        self.pump_until(settled, seconds)
+
+    def _settled(self, node: int) -> bool:
+        summary, silence = self._last.get(node), self.workers.silence(node)
+        return (summary is not None and summary.final) or (silence or 0.0) > GONE_SECONDS
+
+    def _hear_all(self) -> None:
+        for summary in self.workers.take():
+            self._hear(summary)
+
+    def _show_end(self, end: End) -> None:
+        for process in self.ranks.processes:
+            if process.exit_code is not None:
+                self.judge.state.take_exit(process.rank, self.pod.node_rank, process.exit_code)
+        self.judge.publish(done=True)
+
+
+def expected_ranks(pod: Pod) -> dict[int, int]:
+    """Global rank → node rank of every process of the job that we know of beforehand."""
+    per_node = pod.config.ranks_per_node
+    started = 1 if pod.copies is Copies.ONE else per_node
+    return {
+        node * per_node + local: node
+        for node in range(pod.config.num_nodes)
+        for local in range(started)
+    }

@@ -1,0 +1,99 @@
+"""How the attempt ends, in one record, and the termination log that keeps it. Called by `supervisor`.
+
+The log is rewritten in place at each change: the kubelet mounts it as one file, which no rename can replace,
+and an out-of-memory kill takes the whole container, so that the last record is all that is left.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from speech_contract.outcome import (
+    EXIT_DONE,
+    EXIT_ERROR,
+    EXIT_INTERRUPTED,
+    EXIT_NON_FINITE,
+    EXIT_NOT_LEARNING,
+    EXIT_SKIP_BUDGET,
+    EXIT_STALLED,
+    Outcome,
+    encode,
+    meaning_of,
+)  # fmt: skip
+from speech_contract.progress import Finding, FindingStatus, Rule
+
+EXIT_TERMINATED = 143
+ENDS_WELL = frozenset({EXIT_DONE, EXIT_INTERRUPTED})
+_RULES: dict[int, tuple[Rule, ...]] = {
+    EXIT_NON_FINITE: (Rule.NON_FINITE,),
+    EXIT_NOT_LEARNING: (Rule.ZERO_LOSS, Rule.NO_GRADIENT),
+    EXIT_SKIP_BUDGET: (Rule.SKIPPED_SAMPLES,),
+    EXIT_STALLED: (Rule.STALLED,),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class End:
+    """Why the attempt ends. `step` is the finding's, when a rule ended it."""
+
+    exit_code: int
+    message: str = ""
+    rule: str = ""
+    rank: int | None = None
+    log_tail: str = ""
+    step: int | None = None
+
+
+def rank_end(rank: int, code: int, error: str, log_tail: str) -> End:
+    """The end of a rank that failed: its own code and first error line, or what the code means."""
+    message = error or f"rank {rank} ended with {code}: {meaning_of(code).meaning}"
+    return End(code, message, "", rank, log_tail)
+
+
+def cause(ends: Iterable[End]) -> End:
+    """Of several failures the one that explains the others: the first whose code says more than 1."""
+    known = list(ends)
+    return next((end for end in known if end.exit_code != EXIT_ERROR), known[0])
+
+
+def stopped_code(codes: Iterable[int | None]) -> int:
+    """The pod's exit code after SIGTERM: 75 when the ranks saved, 143 unless every one of them ended well."""
+    known = set(codes)
+    if not known <= ENDS_WELL:
+        return EXIT_TERMINATED
+    return EXIT_DONE if known == {EXIT_DONE} else EXIT_INTERRUPTED
+
+
+def rule_of(code: int, findings: Iterable[Finding]) -> str:
+    """The health rule behind an exit code that a rank chose itself; "" when none was found."""
+    for finding in findings:
+        if finding.rule in _RULES.get(code, ()) and finding.status is FindingStatus.ACTIVE:
+            return finding.rule.value
+    return _RULES[code][0].value if code in (EXIT_NON_FINITE, EXIT_SKIP_BUDGET) else ""
+
+
+class TerminationLog:
+    """The pod's termination log. `error` keeps why it can't be written; nothing is raised."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self.error = ""
+
+    def write(self, outcome: Outcome) -> None:
+        """Replace the record, in place."""
+        if self._path is None:
+            return
+        data = encode(outcome).encode()
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                # Spaces up to the old end: a reader between write and cut sees a whole record.
+                os.write(descriptor, data.ljust(os.fstat(descriptor).st_size))
+                os.ftruncate(descriptor, len(data))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            self.error = str(error)

@@ -1,0 +1,121 @@
+"""What a rank prints: kept in its log file, passed through, read line by line, its last error remembered.
+
+Called by `processes` with raw chunks from the rank's pipe (stdout and stderr together, in order).
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+TAIL_LINES = 40
+LINE_LIMIT = 2000  # characters of a line that are looked at
+PENDING_LIMIT = 65536  # bytes without a line end before they count as a line
+_ENDS = re.compile(rb"(?<=[\n\r])")  # progress bars end their lines with a carriage return
+_ERROR_LINE = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Spent|Exit|Interrupt|Timeout)\b.*")
+
+
+class RankOutput:
+    """One rank's output. `on_line` gets each whole line as text; `through` gets its bytes."""
+
+    def __init__(
+        self, path: Path, through: Callable[[bytes], None], on_line: Callable[[str], None]
+    ) -> None:
+        self._file: BinaryIO | None = None
+        self._through = through
+        self._on_line = on_line
+        self._pending = b""
+        self._in_traceback = False
+        self.error = (
+            ""  # the last traceback's last line, else the last line that looks like an error
+        )
+        self.tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
+        self.captured: list[str] | None = None  # set to [] to keep every further line
+        self.file_error = ""  # why the log file is no longer written
+        self._open(path)
+
+    def _open(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(path, "ab", buffering=0)
+        except OSError as error:
+            self.file_error = str(error)
+
+    def feed(self, chunk: bytes) -> None:
+        """Take a chunk as it came out of the pipe."""
+        self._keep(chunk)
+        *lines, self._pending = _ENDS.split(self._pending + chunk)
+        for line in lines:
+            self._take(line)
+        if len(self._pending) > PENDING_LIMIT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Treat what is left as a line: the rank ended, or writes without line ends."""
+        if self._pending:
+            pending, self._pending = self._pending, b""
+            self._take(pending)
+
+    def close(self) -> None:
+        """Flush, and give the file back."""
+        self.flush()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _keep(self, chunk: bytes) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(chunk)
+        except OSError as error:  # a full disk: training goes on, the reason is kept
+            self.file_error = str(error)
+            self._file.close()
+            self._file = None
+
+    def _take(self, raw: bytes) -> None:
+        self._through(raw)
+        line = raw.decode("utf-8", "replace").rstrip("\r\n")[:LINE_LIMIT]
+        if not line.strip():
+            return
+        self.tail.append(line)
+        if self.captured is not None:
+            self.captured.append(line)
+        self._remember_error(line)
+        self._on_line(line)
+
+    def _remember_error(self, line: str) -> None:
+        if line.startswith("Traceback (most recent call last)"):
+            self._in_traceback = True
+        elif self._in_traceback and not line[0].isspace():
+            self._in_traceback = False
+            self.error = line
+        elif _ERROR_LINE.match(line):
+            self.error = line
+        elif line[0] == "{" and '"error"' in line:
+            self.error = _logged_error(line) or self.error
+
+
+def _logged_error(line: str) -> str:
+    """The sentence in a JSON log line of level error; "" when it is none."""
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError):
+        return ""
+    if document.get("level") != "error":
+        return ""
+    return str(document.get("error") or document.get("msg") or "")
+
+
+def error_file_message(path: Path) -> str:
+    """The message that torch's @record left; "" without one."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        message = document["message"]
+        return str(message["message"] if isinstance(message, dict) else message)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
