@@ -1,8 +1,8 @@
 """The CustomResourceDefinition, generated from the models. Called by `speechtrain crd` and by tests.
 
 An API server takes structural schemas only: no references, no null, no closed objects, every node typed.
-`structural` rewrites what pydantic emits; the rest of this module says what pydantic cannot know. Parts
-of the spec preserve unknown fields, so that a client that does not check cannot have a mistyped field
+`structural` rewrites what pydantic emits; the rest of this module says what pydantic cannot know. The
+whole spec preserves unknown fields, so that a client that does not check cannot have a mistyped field
 dropped in silence: the operator sees it and refuses the job by name.
 """
 
@@ -38,7 +38,6 @@ KEPT: Final = (
     "maximum",
     PRESERVE,
 )
-PRESERVED: Final = ("recipe", "data", "training", "trainer", "pod", "health")
 # Lists that Kubernetes merges by key, by their path in the schema.
 LIST_MAPS: Final = {
     "spec.trainer.env": "name",
@@ -230,11 +229,8 @@ def _default_to_empty(node: Schema) -> None:
 
 
 def _preserved(path: str) -> bool:
-    """The members of recipe, and data, training, trainer, pod, health, each with all that is below."""
-    parts = path.replace("[]", "").split(".")
-    if parts[0] != "spec" or len(parts) < 2 or parts[1] not in PRESERVED:
-        return False
-    return parts[1] != "recipe" or len(parts) > 2
+    """All of the spec: wherever a field could be dropped, a job would run on without it."""
+    return path.partition(".")[0] == "spec"
 
 
 def render() -> str:

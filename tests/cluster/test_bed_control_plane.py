@@ -1,11 +1,16 @@
 """A control plane answers like any cluster: objects, validation, controllers, kubectl, audit."""
 
 import json
+import socket
 
 import pytest
+from bed import bootstrap, system
+from bed import layout as ports
 from bed.api import ApiError, is_ready, wait_for
 from bed.cluster import Bed
 from bed.families import KUBERNETES_VERSION
+from bed.requirement import require
+from bed.system import Tier
 
 _CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 _FAKE = {"kwok.x-k8s.io/node": "fake"}
@@ -70,3 +75,31 @@ def test_the_control_plane_itself_is_not_audited(control_plane: Bed) -> None:
     users = {event["user"]["username"] for event in control_plane.audit()}
     assert "bed-admin" in users
     assert not [user for user in users if user.startswith("system:kube-")]
+
+
+def test_without_namespaces_it_is_plain_processes_on_loopback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    require(Tier.CONTROL_PLANE)
+    monkeypatch.setattr(system, "has_namespaces", lambda: False)  # as for a user without root
+    with Bed("plain") as bed:
+        layout = bed.layout
+        assert bed.api_url.startswith("https://127.0.0.1:")
+        bed.api.post(_CONFIG_MAPS, {"metadata": {"name": "plain"}})
+        assert "plain" in bed.kubectl("get", "configmaps", "-o", "name")
+    assert not layout.run.exists()
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", layout.port(ports.API))) != 0
+
+
+def test_a_cluster_that_does_not_come_up_says_what_its_daemons_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    require(Tier.CONTROL_PLANE)
+    monkeypatch.setattr(bootstrap, "_READY_WITHIN_SECONDS", 1.0)
+    bed = Bed("broken")
+    bed._request.binaries["kube-apiserver"] = "/bin/false"
+    with pytest.raises(TimeoutError, match="the API server") as caught:
+        bed.start()
+    assert "apiserver ended with 1" in "".join(caught.value.__notes__)
+    assert not bed.layout.run.exists()

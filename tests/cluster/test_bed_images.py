@@ -8,6 +8,7 @@ from bed import oci
 from bed.api import wait_for
 from bed.cluster import Bed
 from bed.dockerfile import Builder
+from bed.images import link_tree
 from bed.rootfs import PYTHON_IMAGE
 
 _PODS = "/api/v1/namespaces/default/pods"
@@ -62,6 +63,16 @@ def test_a_failing_step_is_told_with_its_output(builder: Builder, tmp_path: Path
 def test_a_pod_runs_the_image_of_a_dockerfile(node: Bed, built: Path) -> None:
     node.load_image(built)
     assert _run(node, "from-dockerfile", "localhost/hello:bed") == "hello 10001 /app None\n"
+
+
+def test_a_linked_tree_shares_its_files(tmp_path: Path) -> None:
+    (tmp_path / "from" / "deep").mkdir(parents=True)
+    (tmp_path / "from" / "deep" / "file").write_text("text")
+    (tmp_path / "from" / "link").symlink_to("deep/file")
+    link_tree(tmp_path / "from", tmp_path / "to" / "opt")
+    made = tmp_path / "to" / "opt"
+    assert (made / "deep" / "file").samefile(tmp_path / "from" / "deep" / "file")
+    assert (made / "link").is_symlink()
 
 
 def test_folders_lie_upon_an_image_without_a_copy(node: Bed, built: Path, tmp_path: Path) -> None:

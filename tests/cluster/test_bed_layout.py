@@ -8,7 +8,7 @@ import pytest
 from bed import layout as ports
 from bed.layout import SLOTS, Layout
 
-_ALL = [Layout(slot, True, Path("/tmp/bed")) for slot in range(SLOTS)]
+_ALL = [Layout(slot, True, Path("/bed")) for slot in range(SLOTS)]
 
 
 def test_two_slots_share_no_name_and_no_network() -> None:
@@ -34,7 +34,7 @@ def test_the_addresses_of_a_slot_fit_its_networks(layout: Layout) -> None:
 
 def test_unprivileged_clusters_have_ports_of_their_own() -> None:
     used = [
-        Layout(slot, False, Path("/tmp/bed")).port(port)
+        Layout(slot, False, Path("/bed")).port(port)
         for slot in range(SLOTS)
         for port in (ports.API, ports.ETCD, ports.ETCD_PEER, ports.CONTROLLERS, ports.SCHEDULER)
     ]
@@ -43,4 +43,4 @@ def test_unprivileged_clusters_have_ports_of_their_own() -> None:
 
 def test_a_directory_too_long_for_a_socket_is_named() -> None:
     with pytest.raises(ValueError, match="set TMPDIR to a shorter directory"):
-        Layout(0, True, Path("/tmp") / ("x" * 100)).check()
+        Layout(0, True, Path("/") / ("x" * 100)).check()

@@ -20,7 +20,7 @@ def test_missing_packages_are_named_where_we_may_not_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(system, "packages_missing", lambda tier: ["containerd", "runc"])
-    monkeypatch.setattr(system.shutil, "which", lambda name, path=None: None)
+    monkeypatch.setattr("shutil.which", lambda name, path=None: None)
     monkeypatch.setattr(system, "is_root", lambda: True)
     assert "apt-get install --no-install-recommends containerd runc" in system.obstacle(Tier.NODE)
 

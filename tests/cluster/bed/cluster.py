@@ -34,8 +34,16 @@ def log_to_stderr(text: str) -> None:
     sys.stderr.flush()
 
 
+def namespaces_of(first: int) -> list[str]:
+    """What to put before a command to run it beside the cluster's process 1."""
+    return ["nsenter", "-t", str(first), "-m", "-n", "-p", "-i", "-u", "--"]
+
+
 class Bed:
     """A control plane; with `node` a real node as well (root), with `kwok` room for fake ones.
+
+    Images live in memory, which is many times faster to fill and to empty than a disk; `on_disk`
+    is for those of gigabytes (its TMPDIR must be able to carry overlays: no overlay itself).
 
     Attributes: `layout` (addresses, directory), `api` (as cluster admin), `images` (of the node),
     `timeline` (what came up, and after how many seconds).
@@ -47,26 +55,32 @@ class Bed:
         *,
         node: bool = False,
         kwok: bool = False,
+        on_disk: bool = False,
         detached: bool = False,
         cache: Path | None = None,
         tell: Progress = log_to_stderr,
     ) -> None:
         self._tell = tell
         self._cache = cache or cache_dir()
-        self._request = self._requested(name, node, kwok, detached)
+        tools = {tool: system.program(tool) for tool in ("containerd", "runc") if node}
+        self._request = Request(
+            name=name,
+            private=system.has_namespaces(),
+            node=node,
+            kwok=kwok,
+            detached=detached,
+            in_memory=node and not on_disk,
+            binaries=self._binaries(kwok),
+            **tools,
+        )
         self._keeper: subprocess.Popen[str] | None = None
         self._since = 0.0
         self.timeline: list[tuple[str, float]] = []
 
-    def _requested(self, name: str, node: bool, kwok: bool, detached: bool) -> Request:
+    def _binaries(self, kwok: bool) -> dict[str, str]:
         wanted = [families.KUBERNETES, *([families.KWOK] if kwok else [])]
-        paths: dict[str, str] = {}
-        for family in wanted:
-            built = binaries.ensure(family, self._cache, self._tell)
-            paths |= {binary: str(path) for binary, path in built.items()}
-        tools = {tool: system.program(tool) for tool in ("containerd", "runc") if node}
-        private = node or system.is_root()
-        return Request(name, private, node, kwok, detached, paths, **tools)
+        built = [binaries.ensure(family, self._cache, self._tell) for family in wanted]
+        return {name: str(path) for paths in built for name, path in paths.items()}
 
     # ------------------------------------------------------------------ up and down
 
@@ -95,12 +109,19 @@ class Bed:
         )
         try:
             self._attach(self._read_state())
+            self._bring_up()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _bring_up(self) -> None:
+        try:
             bootstrap.control_plane(self.api, self._stage)
             if self._request.node:
                 pause = Path(self._request.binaries["pause"])
                 bootstrap.node(self.api, self.enter, self.images, pause, self._stage)
-        except BaseException:
-            self.stop()
+        except Exception as error:
+            error.add_note(self.last_words())  # the logs go with the cluster
             raise
 
     def _read_state(self) -> dict[str, Any]:
@@ -135,7 +156,11 @@ class Bed:
             keeper.stdin.close()
         else:
             keeper.terminate()
-        code = keeper.wait(_DOWN_WITHIN_SECONDS)
+        try:
+            code = keeper.wait(_DOWN_WITHIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            keeper.kill()  # the kernel ends the cluster with it; the sweep below does the rest
+            code = keeper.wait()
         if keeper.stdout is not None:
             keeper.stdout.close()
         left = slots.sweep(state_dir())  # the keeper may have been killed
@@ -169,6 +194,14 @@ class Bed:
         """Where pods reach a server that a test runs."""
         return self.layout.host_ip
 
+    def last_words(self, lines: int = 5) -> str:
+        """The end of every daemon's log: for the message of a test that fails."""
+        ends = [
+            f"== {log.name}\n{''.join(log.read_text().splitlines(keepends=True)[-lines:])}"
+            for log in sorted(self.layout.logs.glob("*.log"))
+        ]
+        return "\n".join(ends)
+
     def kubectl(self, *arguments: str, stdin: str | None = None, seconds: float = 120.0) -> str:
         """What kubectl prints. Raises CommandFailed with what it says."""
         command = [self._request.binaries["kubectl"], *arguments]
@@ -186,8 +219,7 @@ class Bed:
 
     def enter(self, *command: str) -> str:
         """Run a command inside the namespaces of a private cluster, such as `ip` or `nft`."""
-        into = ["nsenter", "-t", str(self._first), "-m", "-n", "-p", "-i", "-u", "--"]
-        return run([*into, *command])
+        return run([*namespaces_of(self._first), *command])
 
     def restart(self, daemon: str) -> None:
         """Kill a daemon by its name in `daemons.py`; the first process starts it again."""

@@ -6,7 +6,10 @@ layer's snapshot is prepared empty, its folder replaced by a link to the ready o
 imported by its manifest alone. It takes a fraction of a second for any size.
 """
 
+import errno
 import hashlib
+import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -66,6 +69,23 @@ class Images:
 
     def _run(self, *arguments: str) -> str:
         return self._enter(*self._ctr, *arguments)
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Make `target` a copy of `source` that shares its files: for layers under another path.
+
+    Hard links on the same file system, real copies elsewhere. Write to neither afterwards.
+    """
+    shutil.copytree(source, target, symlinks=True, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM):
+            raise
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def _name(folder: Path) -> str:

@@ -34,8 +34,9 @@ def _mounts(plan: Plan) -> None:
     Path("/run/netns").mkdir()
     for folder in ("/var/lib", "/var/log"):
         _cover(Path(folder), Path("/run/bed") / Path(folder).name)
-    if plan["containerd"] and not _can_hold_overlays(Path(plan["containerd"])):
-        _command("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", plan["containerd"])
+    if plan["in_memory"]:
+        Path(plan["in_memory"]).mkdir(parents=True)
+        _command("mount", "-t", "tmpfs", "-o", "mode=711", "tmpfs", plan["in_memory"])
     _command("mount", "--make-rshared", "/")  # volumes with mount propagation need it
 
 
@@ -46,20 +47,6 @@ def _cover(folder: Path, writes: Path) -> None:
     work.mkdir()
     options = f"lowerdir={folder},upperdir={upper},workdir={work}"
     _command("mount", "-t", "overlay", "-o", options, "overlay", str(folder))
-
-
-def _can_hold_overlays(folder: Path) -> bool:
-    """False where the file system is an overlay itself, as the root of many containers is."""
-    parts = [folder / name for name in ("lower", "upper", "work", "merged")]
-    for part in parts:
-        part.mkdir(parents=True)
-    options = f"lowerdir={parts[0]},upperdir={parts[1]},workdir={parts[2]}"
-    mount = ["mount", "-t", "overlay", "-o", options, "overlay", str(parts[3])]
-    worked = subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    if worked:
-        _command("umount", str(parts[3]))
-    _command("rm", "-r", *map(str, parts))
-    return worked
 
 
 def _network(plan: Plan, run: Path) -> None:

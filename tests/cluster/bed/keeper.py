@@ -41,6 +41,7 @@ class Request:
     node: bool
     kwok: bool
     detached: bool
+    in_memory: bool
     binaries: dict[str, str]
     containerd: str = ""
     runc: str = ""
@@ -150,7 +151,7 @@ def _plan(request: Request, layout: Layout, commands: daemons.Commands) -> dict[
         "inner_link": layout.inner_link,
         "inner_address": f"{layout.inner_ip}/30",
         "gateway": layout.host_ip,
-        "containerd": f"{layout.run}/containerd/root" if request.node else "",
+        "in_memory": f"{layout.run}/containerd" if request.in_memory else "",
         "path": path,
         "daemons": commands,
     }

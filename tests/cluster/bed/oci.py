@@ -1,4 +1,4 @@
-"""Writes and reads OCI image archives: what `ctr images import` and `buildah` take and give.
+"""Writes and reads archives of images: what `ctr images import` and `buildah` take and give.
 
 Layers are finished tar files; building an image is `dockerfile.py`, running it is `images.py`.
 """
@@ -76,10 +76,16 @@ def write(out: Path, reference: str, layers: Sequence[Layer], config: Config) ->
 
 
 def read_config(archive: Path) -> tuple[Config, list[str]]:
-    """The configuration of the (only) image in an archive, and the digests of its layers."""
+    """The configuration of the (only) image in an archive, and the digests of its layers.
+
+    The archive is an OCI one, as `write` makes it, or a docker one, as a build makes it.
+    """
     with tarfile.open(archive) as tar:
-        manifest = _blob(tar, _read(tar, "index.json")["manifests"][0]["digest"])
-        document = _blob(tar, manifest["config"]["digest"])
+        if "index.json" in tar.getnames():
+            manifest = _blob(tar, _read(tar, "index.json")["manifests"][0]["digest"])
+            document = _blob(tar, manifest["config"]["digest"])
+        else:
+            document = _read(tar, _read(tar, "manifest.json")[0]["Config"])
     return document["config"], document["rootfs"]["diff_ids"]
 
 
@@ -99,7 +105,7 @@ def _blob(archive: tarfile.TarFile, digest: str) -> Any:
 def _read(archive: tarfile.TarFile, name: str) -> Any:
     file = archive.extractfile(name)
     if file is None:
-        raise ValueError(f"{archive.name} is no OCI archive: it holds no file {name}")
+        raise ValueError(f"this is no archive of an image: {name} is no file in it")
     return json.load(file)
 
 

@@ -4,6 +4,7 @@ A keeper holds the lock of its slot for as long as it lives; the kernel gives th
 it dies, however it dies. So a slot with a directory and without a holder is a leftover.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bed import cgroups
+from bed import cgroups, system
 from bed import layout as ports
 from bed.layout import SLOTS, Layout
 
@@ -33,12 +34,12 @@ class Claim:
 
 def claim(root: Path, *, private: bool) -> Claim:
     """Take the first free slot. Raises RuntimeError when there is none."""
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     for slot in range(SLOTS):
         layout = Layout(slot, private, root)
         if descriptor := _lock(layout):
-            if private or _port_is_free(layout.port(ports.API)):
+            if _is_free(layout):
                 return Claim(layout, descriptor)
+            _forget(layout)
             os.close(descriptor)
     raise RuntimeError(f"all {SLOTS} slots in {root} are taken: take a cluster down first")
 
@@ -53,7 +54,7 @@ def sweep(root: Path) -> list[str]:
     """Remove what dead keepers left; return what could not be removed."""
     left: list[str] = []
     for slot in range(SLOTS):
-        layout = Layout(slot, os.getuid() == 0, root)
+        layout = Layout(slot, system.has_namespaces(), root)
         if layout.run.exists() and (descriptor := _lock(layout)):
             left += clean(layout)
             os.close(descriptor)
@@ -71,14 +72,18 @@ def clean(layout: Layout) -> list[str]:
             left.append(layout.host_link)
     if layout.run.exists():
         shutil.rmtree(layout.run)
-    (layout.root / f"{layout.slot}.lock").unlink(missing_ok=True)
+    _forget(layout)
     return left
 
 
 def _lock(layout: Layout) -> int | None:
     """The descriptor of the slot's lock, or None when another process holds it."""
     path = layout.root / f"{layout.slot}.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:  # the last holder has removed the folder between our two calls
+        return _lock(layout)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -90,6 +95,16 @@ def _lock(layout: Layout) -> int | None:
     return None
 
 
-def _port_is_free(port: int) -> bool:
+def _forget(layout: Layout) -> None:
+    """Remove the lock, which the caller holds, and the folder when this was the last in it."""
+    (layout.root / f"{layout.slot}.lock").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        layout.root.rmdir()
+
+
+def _is_free(layout: Layout) -> bool:
+    """Whether no cluster with another TMPDIR, or of another user, has the addresses."""
+    if layout.private:
+        return not Path("/sys/class/net", layout.host_link).exists()
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        return probe.connect_ex(("127.0.0.1", layout.port(ports.API))) != 0

@@ -3,6 +3,7 @@
 Debian's packages are installed by apt when we are root; elsewhere the reason names them.
 """
 
+import functools
 import os
 import shutil
 import subprocess
@@ -64,6 +65,15 @@ def is_root() -> bool:
     return os.geteuid() == 0
 
 
+@functools.cache
+def has_namespaces() -> bool:
+    """Whether we may make namespaces and mounts: root on a machine, not root in any container."""
+    if not is_root() or not shutil.which("unshare"):
+        return False
+    probe = ["unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "true"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
 def obstacle(tier: Tier) -> str:
     """Why this machine cannot carry the tier, as a sentence; "" when it can.
 
@@ -73,6 +83,8 @@ def obstacle(tier: Tier) -> str:
         return f"the {tier} needs Linux"
     if tier is not Tier.CONTROL_PLANE and not is_root():
         return f"the {tier} needs root (namespaces, mounts, control groups); this is no root"
+    if tier is Tier.NODE and not has_namespaces():
+        return "the node needs new namespaces, which this container refuses even to root"
     if tier is Tier.NODE and not Path("/sys/fs/cgroup").is_dir():
         return "the node needs control groups below /sys/fs/cgroup"
     missing = packages_missing(tier)

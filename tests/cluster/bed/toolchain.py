@@ -13,6 +13,8 @@ from pathlib import Path
 
 MODULES = Path(__file__).resolve().parent.parent / "go"
 REQUIREMENTS = MODULES / "toolchain.txt"
+# the pins rule; the sources are in no repository; `rm` shall be able to remove the cache
+_FLAGS = ("-mod=readonly", "-buildvcs=false", "-modcacherw")
 _REPOSITORY = MODULES.parent.parent.parent
 
 
@@ -22,7 +24,7 @@ def environment(cache: Path) -> dict[str, str]:
     base.setdefault("GOMODCACHE", str(cache / "go" / "modules"))
     base.setdefault("GOCACHE", str(cache / "go" / "objects"))
     return base | {
-        "GOFLAGS": f"{base.get('GOFLAGS', '')} -mod=readonly -buildvcs=false".strip(),
+        "GOFLAGS": " ".join([base.get("GOFLAGS", ""), *_FLAGS]).strip(),
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
         "CGO_ENABLED": "0",
