@@ -49,6 +49,7 @@ class Event(str, enum.Enum):
     TRAINING_STARTED = "training_started"
     EVALUATION_FINISHED = "evaluation_finished"
     CHECKPOINT_SAVED = "checkpoint_saved"
+    CHECKPOINT_FAILED = "checkpoint_failed"
     CHECKPOINT_CONFIRMED = "checkpoint_confirmed"
     CHECKPOINT_QUARANTINED = "checkpoint_quarantined"
     UPDATE_SKIPPED = "update_skipped"
@@ -97,6 +98,7 @@ MESSAGES: dict[Event, str] = {
     Event.TRAINING_STARTED: "Training starts",
     Event.EVALUATION_FINISHED: "An evaluation finished",
     Event.CHECKPOINT_SAVED: "A checkpoint was committed",
+    Event.CHECKPOINT_FAILED: "A checkpoint could not be written; training goes on",
     Event.CHECKPOINT_CONFIRMED: "A checkpoint was confirmed",
     Event.CHECKPOINT_QUARANTINED: "A checkpoint was quarantined",
     Event.UPDATE_SKIPPED: "A non-finite update was gated off",

@@ -1,123 +1,97 @@
-"""The launcher for images that are not ours: what is in it, and that it runs with nothing else installed."""
+"""The launcher in a foreign image: no package of ours installed, an older syntax, an older Python."""
 
 from __future__ import annotations
 
 import ast
-import json
 import os
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 
+import speech_contract
+import speech_health
+import speech_telemetry
 from speech_contract import env, outcome
 from speech_telemetry import zipapp
 
-SCRIPT = """
-from speech_telemetry.reporter import Reporter
-import speech_telemetry
-print("reporter from", speech_telemetry.__file__)
-try:
-    import speech_health
-except ImportError:
-    print("nothing else")
-for step in range(1, 31):
-    print(f"step {step} loss: 0.0", flush=True)
-"""
+SCRIPTS = Path(__file__).parent / "scripts"
+CARRIED = sorted(
+    path
+    for package in (speech_contract, speech_health, speech_telemetry)
+    for path in Path(package.__path__[0]).glob("*.py")
+    if path.name != "crd.py"
+)
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("launcher")
-    zipapp.build(directory)
+def packed(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("speechtrain")
+    assert zipapp.main([str(directory)]) == 0
     return directory
 
 
-def run(built: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Start the launcher isolated from this environment's packages: standard library alone."""
-    environ = {"PATH": os.environ["PATH"], env.TERMINATION_LOG: str(folder / "termination.json")}
-    return subprocess.run(
-        [sys.executable, "-S", str(built / zipapp.LAUNCHER), *arguments],
-        env=environ, cwd=folder, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-
-
-def members(built: Path) -> dict[str, str]:
-    with zipfile.ZipFile(built / zipapp.LAUNCHER) as archive:
-        return {name: archive.read(name).decode() for name in archive.namelist()}
-
-
-def test_it_watches_a_loop_that_learns_nothing(built: Path, tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text(SCRIPT)
-    done = run(built, tmp_path, "--", sys.executable, "-S", "train.py")
-    assert done.returncode == outcome.EXIT_NOT_LEARNING, done.stdout + done.stderr
-    told = json.loads((tmp_path / "termination.json").read_text())
-    assert "ZeroLoss" in json.dumps(told)
-    assert f"reporter from {built / zipapp.LIBRARY}" in done.stdout
-    assert "nothing else" in done.stdout
-
-
-def test_the_exit_code_is_the_scripts(built: Path, tmp_path: Path) -> None:
-    done = run(built, tmp_path, "--", sys.executable, "-S", "-c", "raise SystemExit(17)")
-    assert done.returncode == 17, done.stdout + done.stderr
-
-
-def test_every_member_is_python_that_the_oldest_can_read(built: Path) -> None:
-    for name, source in members(built).items():
-        ast.parse(source, name, feature_version=zipapp.OLDEST)
-    ast.parse(members(built)["__main__.py"], feature_version=(3, 7))
-
-
-def test_what_only_the_operator_needs_stays_behind(built: Path) -> None:
-    names = set(members(built))
-    assert "speech_telemetry/launch.py" in names
-    assert "speech_contract/run_config.py" in names
-    assert "prometheus_client/openmetrics/exposition.py" in names
-    assert not [name for name in names if name.startswith("speech_contract/api")]
-    assert not names & {"speech_contract/crd.py", "speech_telemetry/zipapp.py"}
-    assert not [name for name, text in members(built).items() if "import pydantic" in text]
-
-
-def test_scripts_get_to_see_the_reporter_alone(built: Path) -> None:
-    library = built / zipapp.LIBRARY
-    assert {path.name for path in library.iterdir()} == {"speech_contract", "speech_telemetry"}
-    assert {path.name for path in (library / "speech_telemetry").glob("*.py")} == {
-        "__init__.py",
-        "reporter.py",
+@pytest.mark.e2e
+def test_it_runs_where_nothing_of_ours_is_installed(packed, tmp_path):
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(packed / zipapp.LIBRARY),
     }
-    code = "import sys; import speech_telemetry.reporter; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", code], env={"PYTHONPATH": str(library)},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    loaded = {name.partition(".")[0] for name in done.stdout.split()}
-    assert loaded - {"speech_contract", "speech_telemetry", "__main__"} <= sys.stdlib_module_names
+    bare = [sys.executable, "-S", "-E", str(packed / zipapp.LAUNCHER), "--"]
+    script = [sys.executable, "-S", str(SCRIPTS / "three_lines.py"), "100000"]
+    ended = subprocess.run(
+        [*bare, *script], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 41, ended.stdout + ended.stderr
+    assert "ZeroLoss" in ended.stdout
 
 
-def test_the_same_sources_make_the_same_file(built: Path, tmp_path: Path) -> None:
-    zipapp.build(tmp_path)
-    assert (tmp_path / zipapp.LAUNCHER).read_bytes() == (built / zipapp.LAUNCHER).read_bytes()
-    zipapp.build(tmp_path)  # over an older one
+def test_the_library_is_the_reporter_alone(packed):
+    files = {path.name for path in (packed / zipapp.LIBRARY).rglob("*.py")}
+    assert "reporter.py" in files
+    assert not files & {"launch.py", "supervisor.py", "outcome.py"}
 
 
-def test_an_older_python_is_told_so(tmp_path: Path) -> None:
-    main = tmp_path / "main.py"
-    main.write_text(zipapp.main_source())
+@pytest.mark.parametrize("path", CARRIED, ids=lambda path: f"{path.parent.name}.{path.stem}")
+def test_what_is_carried_keeps_to_python_3_10(path):
+    ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))
+
+
+def test_ranks_find_the_reporter_and_keep_their_own_path(packed, tmp_path):
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": "theirs"}
+    code = "import os; print('path', os.environ['PYTHONPATH'])"
+    command = [
+        sys.executable,
+        "-S",
+        str(packed / zipapp.LAUNCHER),
+        "--",
+        sys.executable,
+        "-c",
+        code,
+    ]
+    ended = subprocess.run(
+        command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert f"path {packed / zipapp.LIBRARY}{os.pathsep}theirs\n" in ended.stdout
+
+
+def test_an_older_python_is_told_so(tmp_path):
+    (tmp_path / "main.py").write_text(zipapp.main_source())
+    ast.parse(zipapp.main_source(), feature_version=(3, 7))
     pretend = "import runpy, sys; sys.version_info = (3, 9, 1); runpy.run_path(sys.argv[1])"
     log = tmp_path / "termination.json"
-    done = subprocess.run(
-        [sys.executable, "-c", pretend, str(main)], env={env.TERMINATION_LOG: str(log)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == outcome.EXIT_BAD_CONFIG
-    assert done.stderr == zipapp.SENTENCE + "\n"
+    for place in (log, tmp_path):  # a folder can't be written: the code and the line are left
+        ended = subprocess.run(
+            [sys.executable, "-c", pretend, str(tmp_path / "main.py")],
+            env={env.TERMINATION_LOG: str(place)}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert ended.returncode == outcome.EXIT_BAD_CONFIG
+        assert ended.stderr == zipapp.TOO_OLD + "\n"
     told = outcome.decode(log.read_text())
-    assert told is not None
-    assert (told.exit_code, told.message) == (outcome.EXIT_BAD_CONFIG, zipapp.SENTENCE)
-    done = subprocess.run(
-        [sys.executable, "-c", pretend, str(main)], env={env.TERMINATION_LOG: str(tmp_path)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == outcome.EXIT_BAD_CONFIG, "a log that can't be written changes nothing"
+    assert (told.exit_code, told.message) == (outcome.EXIT_BAD_CONFIG, zipapp.TOO_OLD)
+
+
+def test_usage():
+    assert zipapp.main([]) == 2

@@ -1,8 +1,7 @@
-"""Packs the launcher for images that are not ours: `python -m speech_telemetry.zipapp DIRECTORY`.
+"""Pack the launcher for foreign images: `python -m speech_telemetry.zipapp DIRECTORY` writes launch.pyz and lib/.
 
-Called by operator/Dockerfile; speech_operator.copy_launcher brings the result into a job's pod. `launch.pyz` is the
-supervisor with all that it needs. `lib/` holds the reporter and the names it uses, standard library alone: it is what
-training scripts get to see, so that nothing of ours can clash with their packages.
+`launch.pyz` holds supervisor, detectors, contract (without the pydantic half) and prometheus_client; `lib/` holds
+the reporter alone, which the launcher puts on the ranks' PYTHONPATH, so that nothing of ours shadows a package of the user's image.
 """
 
 from __future__ import annotations
@@ -10,8 +9,9 @@ from __future__ import annotations
 import shutil
 import string
 import sys
-import zipfile
-from collections.abc import Iterable, Iterator
+import tempfile
+import zipapp
+from collections.abc import Sequence
 from pathlib import Path
 
 import prometheus_client
@@ -25,56 +25,44 @@ from speech_contract.phases import Phase
 
 LAUNCHER = "launch.pyz"
 LIBRARY = "lib"
-OLDEST = (3, 10)
-SENTENCE = (
-    "the launcher needs Python 3.10 or newer as python3 in the image; use a newer base image, or set "
-    "recipe.custom.launcher to None and be watched by the operator alone"
+TOO_OLD = (
+    "speechtrain-launch needs Python 3.10 or newer as python3 in the image; use a newer image or set "
+    "recipe.custom.launcher: None"
 )
-# Runs on any Python, the oldest too: that is the point of it.
+_PYDANTIC_HALF = ("api", "crd*")
+_REPORTER_NEEDS = ("__init__.py", "codec.py", "env.py", "errors.py", "phases.py", "wire.py")
+
+# Runs on any Python, the oldest too, so that it can say what it lacks.
 _MAIN = string.Template("""\
 import os
 import sys
 
-if sys.version_info < $oldest:
-    sys.stderr.write($sentence + "\\n")
+if sys.version_info < (3, 10):
+    sentence = $sentence
+    sys.stderr.write(sentence + "\\n")
     try:
         with open(os.environ.get($variable, $termination_log), "w") as log:
             log.write($outcome)
     except (IOError, OSError):
-        pass  # no termination log: the exit code and the line above are left
+        pass  # no termination log: the line above and the exit code are left
     sys.exit($code)
 
 library = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), $library)
-if os.path.isdir(library):
-    others = os.environ.get("PYTHONPATH")
+others = os.environ.get("PYTHONPATH", "")
+if library not in others.split(os.pathsep):
     os.environ["PYTHONPATH"] = os.pathsep.join([library, others] if others else [library])
 
 from speech_telemetry.launch import main
 
 sys.exit(main())
 """)
-_NO_API = ("api", "crd.py")  # they need pydantic and PyYAML, and no process in the pod uses them
-_MOMENT = (1980, 1, 1, 0, 0, 0)  # the oldest a zip knows: the same sources make the same file
-
-
-def build(directory: Path) -> None:
-    """Write `launch.pyz` and `lib/` into the directory, replacing older ones. Raises OSError."""
-    directory.mkdir(parents=True, exist_ok=True)
-    _pack(directory / LAUNCHER)
-    library = directory / LIBRARY
-    shutil.rmtree(library, ignore_errors=True)
-    for name, path in _library_members():
-        target = library / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
 
 
 def main_source() -> str:
-    """The text of the archive's `__main__.py`."""
-    outcome = Outcome(0, 0, Phase.STARTING.value, EXIT_BAD_CONFIG, SENTENCE)
+    """The text of the archive's `__main__`: refuse an old Python aloud, show the ranks `lib/`, launch."""
+    outcome = Outcome(0, 0, Phase.STARTING.value, EXIT_BAD_CONFIG, TOO_OLD)
     return _MAIN.substitute(
-        oldest=OLDEST,
-        sentence=repr(SENTENCE),
+        sentence=repr(TOO_OLD),
         variable=repr(env.TERMINATION_LOG),
         termination_log=repr(paths.TERMINATION_LOG),
         outcome=repr(encode(outcome)),
@@ -83,40 +71,44 @@ def main_source() -> str:
     )
 
 
-def _pack(path: Path) -> None:
-    new = path.with_suffix(".new")
-    with zipfile.ZipFile(new, "w") as archive:  # stored: a small Python may come without zlib
-        archive.writestr(zipfile.ZipInfo("__main__.py", _MOMENT), main_source())
-        for name, member in _launcher_members():
-            archive.writestr(zipfile.ZipInfo(name, _MOMENT), member.read_bytes())
-    new.chmod(0o644)
-    new.replace(path)
+def build(directory: Path) -> None:
+    """Write launch.pyz and lib/ into `directory`; what an earlier call left there is replaced."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        for package in (speech_health, speech_telemetry, prometheus_client):
+            _copy(package.__path__[0], root / package.__name__)
+        _copy(speech_contract.__path__[0], root / speech_contract.__name__, *_PYDANTIC_HALF)
+        (root / "__main__.py").write_text(main_source(), encoding="utf-8")
+        zipapp.create_archive(root, directory / LAUNCHER, compressed=True)
+    _build_library(directory / LIBRARY)
 
 
-def _launcher_members() -> Iterator[tuple[str, Path]]:
-    yield from _modules(speech_contract.__file__, without=_NO_API)
-    yield from _modules(speech_health.__file__)
-    yield from _modules(speech_telemetry.__file__, without=(Path(__file__).name,))
-    yield from _modules(prometheus_client.__file__)
+def _build_library(library: Path) -> None:
+    shutil.rmtree(library, ignore_errors=True)
+    contract, telemetry = library / "speech_contract", library / "speech_telemetry"
+    contract.mkdir(parents=True)
+    telemetry.mkdir()
+    for name in _REPORTER_NEEDS:
+        shutil.copy(Path(speech_contract.__path__[0], name), contract)
+    for name in ("__init__.py", "reporter.py"):
+        shutil.copy(Path(speech_telemetry.__path__[0], name), telemetry)
 
 
-def _library_members() -> Iterator[tuple[str, Path]]:
-    yield from _modules(speech_contract.__file__, without=_NO_API)
-    kept = ("__init__.py", "reporter.py")
-    for name, path in _modules(speech_telemetry.__file__):
-        if name.partition("/")[2] in kept:
-            yield name, path
+def _copy(source: str, target: Path, *without: str) -> None:
+    ignore = shutil.ignore_patterns("__pycache__", "*.pyc", *without)
+    shutil.copytree(source, target, ignore=ignore)
 
 
-def _modules(init: str | None, without: Iterable[str] = ()) -> Iterator[tuple[str, Path]]:
-    """Name in the archive and path of each module of a package."""
-    assert init is not None
-    package = Path(init).parent
-    for path in sorted(package.rglob("*.py")):
-        inner = path.relative_to(package)
-        if inner.parts[0] not in without:
-            yield f"{package.name}/{inner.as_posix()}", path
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point. Returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m speech_telemetry.zipapp DIRECTORY\n")
+        return 2
+    build(Path(arguments[0]))
+    return 0
 
 
 if __name__ == "__main__":
-    build(Path(sys.argv[1]))
+    sys.exit(main())

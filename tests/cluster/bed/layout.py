@@ -1,7 +1,7 @@
 """Where one test cluster lives: its directory, its addresses, its names.
 
 Everything that must differ between two clusters on one machine follows from the slot, a small
-number that a cluster holds by a file lock. Pure, except for `cache_dir` and `state_dir`, which
+number that no other cluster of the machine has. Pure, except for `cache_dir` and `state_dir`, which
 read the environment.
 """
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from speech_contract.run_config import RunConfig
 from torch import Tensor, nn
+
+from speech_contract.run_config import RunConfig
 
 Losses = Mapping[
     str, Tensor
@@ -61,14 +62,17 @@ class Built:
     `models`: what DDP wraps; when the world is larger than 1 the engine replaces the entries by their wrapped
     form before the first step, so a recipe reads them from here at each step and uses `unwrap` for a forward
     whose parameters are frozen for the moment. `optimizers`: by name, the first is the main one (its learning
-    rate is reported). `staged`: buffers that change in forward (EMA codebooks, k-means, running statistics): the
+    rate is reported). `staged`: buffers that change in forward (EMA codebooks, k-means, running statistics),
+    the same on every rank: a recipe reduces its own statistics, rank 0's copy is what a checkpoint keeps. The
     engine keeps a copy from before the step and commits by `torch.where(gate, old, new)`. `ema`: shadow weights
-    (name → tensor), committed the same way and moved by the recipe in `after_update`.
+    (name → tensor), committed the same way and moved by the recipe in `after_update`. Both are changed in place:
+    the engine holds on to the tensors that `build` returned.
     """
 
     models: dict[str, nn.Module]
     optimizers: dict[str, OptimizerPlan]
     staged: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    ema: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
 
 class Batch(Protocol):
@@ -154,7 +158,8 @@ class Recipe(Protocol):
     def train_step(self, built: Built, batch: Batch, step: int) -> Losses:
         """Every forward and backward of one step; gradients are left in place, no optimizer is stepped.
 
-        Never synchronises with the host: no `.item()`, no printing of tensors.
+        The recipe opens autocast itself where `training.precision` asks for it: which parts stay in fp32 (STFT,
+        quantiser, losses) is its knowledge. Never synchronises with the host: no `.item()`, no printing of tensors.
         """
         ...
 

@@ -1,0 +1,37 @@
+"""`speechtrain crd`: print the CRD as the models generate it, or compare it with the committed files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from speech_cli.errors import Stale
+from speech_cli.extras import lazily
+
+
+@click.command()
+@click.option(
+    "--check", is_flag=True, help="Compare with the committed files; exit with 1 if it differs."
+)
+def command(check: bool) -> None:
+    """Print the CustomResourceDefinition of SpeechTrainingJob."""
+    module = lazily("speech_contract.crd", "cli")
+    if not check:
+        click.echo(module.render(), nl=False)
+        return
+    root = Path(str(module.__file__)).resolve().parents[2]
+    for file in module.FILES:
+        _compare(root / file, file, module.drift)
+        click.echo(f"{file} is what the models say")
+
+
+def _compare(path: Path, file: str, drift: Callable[[str, str], str]) -> None:
+    """Raises Stale with the difference, or when there is no such file."""
+    try:
+        committed = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise Stale(f"{path}: is not there; run `make crd` in a clone of the project") from error
+    if difference := drift(committed, file):
+        raise Stale(f"{file}: differs from the models; run `make crd`\n{difference}")

@@ -1,0 +1,163 @@
+"""`speechtrain data synthesize|prepare|validate`: words around `speech_trainer.data`, which does the work."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from speech_cli.commands.options import json_option
+from speech_cli.console import emit, jsonable, make_console, say
+from speech_cli.errors import BadData, UserError
+from speech_cli.extras import lazily
+from speech_cli.rendering import words
+from speech_contract import outcome
+
+EXTRA = "trainer,cli"
+LANGUAGES = ("te", "hi", "en", "de")
+PROBLEMS_SHOWN = 20
+
+
+@click.group()
+def command() -> None:
+    """Make, prepare and check speech to train on."""
+
+
+def told(work: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn the trainer's own errors into a sentence and their exit code."""
+
+    @functools.wraps(work)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        errors = lazily("speech_trainer.errors", EXTRA)
+        try:
+            return work(*args, **kwargs)
+        except errors.TrainerError as error:
+            refused = BadData if error.exit_code == outcome.EXIT_BAD_DATA else UserError
+            raise refused(str(error)) from error
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            raise UserError(
+                f"{place}cannot be written or read ({error.strerror}); check path, rights and free space"
+            ) from error
+
+    return wrapper
+
+
+@command.command()
+@click.option("--language", "languages", multiple=True, default=("te",), show_default=True,
+              help=f"Language to speak; may be repeated. One of {', '.join(LANGUAGES)}.")  # fmt: skip
+@click.option("--speakers", default=1, show_default=True, help="Voices per language.")
+@click.option("--sentences", default=144, show_default=True, help="Training sentences per voice.")
+@click.option("--validation", default=16, show_default=True, help="Held-out sentences per voice.")
+@click.option("--seed", default=0, show_default=True, help="The same seed gives the same files.")
+@click.option("--out", "folder", required=True, type=click.Path(file_okay=False, path_type=Path),
+              help="Folder for train.jsonl, validation.jsonl and wavs/.")  # fmt: skip
+@json_option
+@told
+def synthesize(
+    languages: tuple[str, ...],
+    speakers: int,
+    sentences: int,
+    validation: int,
+    seed: int,
+    folder: Path,
+    output: str | None,
+) -> None:
+    """Speak sentences with espeak-ng: speech to try everything with, no download."""
+    module = lazily("speech_trainer.data.synthesize", EXTRA)
+    plan = module.SynthesisPlan(
+        languages=languages,
+        speakers=speakers,
+        utterances=sentences,
+        validation=validation,
+        seed=seed,
+    )
+    console = make_console(stderr=True)
+    with _bar(console) as bar:
+        task = bar.add_task("speaking", total=None)
+        report = module.synthesize(
+            plan,
+            folder,
+            on_utterance=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if output:
+        emit(report, output)
+        return
+    lines = [f"spoke {report.utterances} sentences, {words.duration(report.seconds)} of speech"]
+    lines.append(f"training: {report.train}")
+    if report.validation:
+        lines.append(f"held out: {report.validation}")
+    say(make_console(), lines)
+
+
+@command.command()
+@click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--out", "folder", required=True, type=click.Path(file_okay=False, path_type=Path),
+              help="Folder for the new manifest and its wavs/.")  # fmt: skip
+@click.option("--sample-rate", default=22050, show_default=True, help="Hz of the new files.")
+@click.option("--max-samples", type=int, help="Stop after this many good lines.")
+@json_option
+@told
+def prepare(
+    source: Path, folder: Path, sample_rate: int, max_samples: int | None, output: str | None
+) -> None:
+    """Make the manifest SOURCE ready: mono, one sample rate, durations, digests."""
+    module = lazily("speech_trainer.data.prepare", EXTRA)
+    options = module.PrepareOptions(sample_rate=sample_rate, max_samples=max_samples)
+    with _bar(make_console(stderr=True)) as bar:
+        task = bar.add_task("preparing", total=max_samples)
+        report = module.prepare(
+            source, folder, options, on_utterance=lambda done: bar.update(task, completed=done)
+        )
+    if output:
+        emit(report, output)
+        return
+    summary = f"{report.utterances} utterances, {words.duration(report.seconds)}: {report.manifest}"
+    say(make_console(), [summary, *_problem_lines(report.problems, "left out")])
+
+
+@command.command()
+@click.argument("manifest", type=click.Path(path_type=Path))
+@json_option
+@told
+def validate(manifest: Path, output: str | None) -> None:
+    """Read every line and every file of MANIFEST; exit with 65 when anything is wrong."""
+    module = lazily("speech_trainer.data.validate", EXTRA)
+    report = module.validate_manifest(manifest)
+    if output:
+        emit({**jsonable(report), "ok": report.ok}, output)
+    else:
+        summary = (
+            f"{manifest}: {report.lines} readable lines, {words.duration(report.seconds)} of good speech, "
+            f"{words.plural(report.speakers, 'speaker')}"
+        )
+        say(make_console(), [summary, *_problem_lines(report.problems, "wrong")])
+    if not report.ok:
+        raise SystemExit(outcome.EXIT_BAD_DATA)
+
+
+def _problem_lines(problems: tuple[Any, ...], what: str) -> list[str]:
+    if not problems:
+        return ["nothing is wrong"] if what == "wrong" else []
+    reasons: dict[str, int] = {}
+    for problem in problems:
+        reasons[problem.reason] = reasons.get(problem.reason, 0) + 1
+    shown = [f"  {problem}" for problem in problems[:PROBLEMS_SHOWN]]
+    hidden = len(problems) - len(shown)
+    more = [f"  and {hidden} more; -o json lists all"] if hidden else []
+    return [f"{what}: {words.tally(reasons)}", *shown, *more]
+
+
+def _bar(console: Console) -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)

@@ -1,0 +1,96 @@
+"""`speechtrain run FILE`: one job on this machine, watched until its verdict; exits with the outcome's code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from speech_cli import local, manifest
+from speech_cli.commands.options import json_option, plain_option
+from speech_cli.console import emit, make_console, say
+from speech_cli.errors import UserError
+from speech_cli.rendering import verdict
+from speech_cli.rendering.cause import cause_of
+from speech_cli.rendering.view import Document, JobView, mapping, view_of
+from speech_cli.run_directory import RunDirectory
+from speech_cli.watching import watcher_for
+from speech_contract.reasons import State
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--new", is_flag=True, help="Start over beside what a job of this name left behind.")
+@click.option("--volume", "volumes", multiple=True, metavar="NAME=DIR",
+              help="Folder that stands for a volume of the manifest; may be repeated.")  # fmt: skip
+@click.option(
+    "-n", "--namespace", help="Namespace of the state; else the manifest's, else default."
+)
+@json_option
+@plain_option
+def command(
+    file: Path,
+    new: bool,
+    volumes: tuple[str, ...],
+    namespace: str | None,
+    output: str | None,
+    plain: bool,
+) -> None:
+    """Train the SpeechTrainingJob in FILE on this machine.
+
+    Runs, adopts or resumes it, shows it live, and ends with its verdict. The exit code is the outcome's:
+    0 Complete, 75 suspended after saving, others as in docs/exit-codes.md. Ctrl-C saves and suspends;
+    a second one stops at once.
+    """
+    document = manifest.load(file)
+    place = namespace or mapping(document, "metadata").get("namespace") or local.DEFAULT_NAMESPACE
+    folders = volume_folders(volumes)
+    watcher = watcher_for(make_console(plain=plain, stderr=bool(output)), plain=plain)
+    with watcher:
+        code = local.run(document, file, str(place), new, folders, watcher)
+    finish(watcher.document or document, str(place), code, f"speechtrain run {file}", output, plain)
+
+
+def finish(
+    document: Document, namespace: str, code: int, again: str, output: str | None, plain: bool
+) -> None:
+    """Print the verdict and leave with the outcome's code."""
+    view = view_of(document)
+    folder = RunDirectory(local.run_dir(document, namespace))
+    if output:
+        result = folder.result()
+        emit(
+            {"exitCode": code, "result": result, "places": folder.places(), "job": document}, output
+        )
+    else:
+        say(make_console(plain=plain), _last_words(document, view, folder, code, again, namespace))
+    raise SystemExit(code)
+
+
+def _last_words(
+    document: Document, view: JobView, folder: RunDirectory, code: int, again: str, namespace: str
+) -> Iterable[str]:
+    if view.state == State.COMPLETE.value:
+        yield from verdict.complete_lines(view, folder.result(), folder.places())
+    elif view.state == State.FAILED.value:
+        cause = cause_of(document, local.outcomes(namespace, view.name))
+        yield from verdict.failed_lines(view, cause, code, folder.places())
+    else:
+        yield from verdict.ended_lines(view, code, again)
+    yield from folder.faults
+
+
+def volume_folders(volumes: tuple[str, ...]) -> dict[str, Path]:
+    """`NAME=DIR` pairs → mapping. Raises UserError for anything else."""
+    folders: dict[str, Path] = {}
+    for text in volumes:
+        name, separator, folder = text.partition("=")
+        if not (name and separator and folder):
+            raise UserError(
+                f"--volume: {text!r} is not NAME=DIR; write it as in --volume data=./data"
+            )
+        if name in folders:
+            raise UserError(f"--volume: {name!r} is given twice; keep one")
+        folders[name] = Path(folder).absolute()
+    return folders

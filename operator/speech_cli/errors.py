@@ -1,0 +1,43 @@
+"""Errors that the person at the keyboard can mend, and the exit code of each.
+
+    UserError(click.ClickException)   64  a manifest, an option, a job's name; message = field, value, rule, remedy
+    ├── MissingExtra                  64  a command needs packages of another extra
+    ├── BadData                       65  a data manifest, or the files it names
+    └── Stale                          1  a generated file is not what its source says
+
+click prints them as `Error: …` on standard error; nothing in this package catches them.
+"""
+
+from __future__ import annotations
+
+import click
+
+from speech_contract import outcome
+
+
+class UserError(click.ClickException):
+    """A message with its remedy."""
+
+    exit_code = outcome.EXIT_BAD_CONFIG
+
+
+class MissingExtra(UserError):
+    """`speechtrain data` without torch and friends, `run` without the controller's packages."""
+
+    def __init__(self, extra: str, package: str) -> None:
+        super().__init__(
+            f"this command needs the Python package {package}, which is not installed; "
+            f"install speechtrain[{extra}]"
+        )
+
+
+class BadData(UserError):
+    """Data that cannot be used as it is."""
+
+    exit_code = outcome.EXIT_BAD_DATA
+
+
+class Stale(UserError):
+    """A generated file that no longer matches what it is generated from."""
+
+    exit_code = outcome.EXIT_ERROR

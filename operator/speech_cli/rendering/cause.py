@@ -1,0 +1,132 @@
+"""Why an attempt ended: the pod's own outcome first, then the status, then the worst finding.
+
+The one place that joins the three; `run` says it in its last words, `why` explains it at length.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from speech_cli.rendering.view import (
+    Document,
+    FindingView,
+    JobView,
+    mapping,
+    objects,
+    view_of,
+    whole,
+)
+from speech_contract import outcome
+from speech_contract.outcome import Outcome
+from speech_contract.reasons import Reason
+
+
+@dataclasses.dataclass(frozen=True)
+class Cause:
+    """Why an attempt ended. `step` is the first bad step when one is known, else the newest step."""
+
+    exit_code: int | None
+    reason: str = ""
+    message: str = ""
+    rule: str = ""
+    evidence: str = ""
+    action: str = ""
+    remedy: str = ""
+    rank: int | None = None
+    step: int | None = None
+    component: str = ""
+    module: str = ""
+    log_tail: str = ""
+
+    @property
+    def where(self) -> str:
+        """`step 12, rank 0, loss component mel, module decoder`, as far as known."""
+        parts: Sequence[tuple[str, object]] = (
+            ("step", self.step),
+            ("rank", self.rank),
+            ("loss component", self.component or None),
+            ("module", self.module or None),
+        )
+        return ", ".join(f"{name} {value}" for name, value in parts if value is not None)
+
+
+def cause_of(document: Document, outcomes: Sequence[Outcome]) -> Cause:
+    """The cause of the newest attempt. `outcomes`: what the pods left behind, any attempt, any order."""
+    view = view_of(document)
+    failure = mapping(document, "status", "failure")
+    told = master_outcome(outcomes)
+    finding = _finding(view, told)
+    code = _exit_code(document, failure, told, view)
+    return Cause(
+        exit_code=code,
+        reason=view.reason or str(failure.get("reason", "")),
+        message=_first(told and told.message, failure.get("message"), view.message),
+        rule=_first(told and told.rule, finding and finding.rule),
+        evidence=finding.evidence if finding else "",
+        action=finding.action if finding else "",
+        remedy=_remedy(failure, finding, told, code),
+        rank=_known(
+            told.rank if told else None,
+            whole(failure.get("rank")),
+            finding.rank if finding else None,
+        ),
+        step=_known(finding.step if finding else None, told.step if told else None, view.step),
+        component=told.component if told else "",
+        module=told.module if told else "",
+        log_tail=_first(told and told.log_tail, failure.get("logTail")),
+    )
+
+
+def master_outcome(outcomes: Sequence[Outcome]) -> Outcome | None:
+    """What the newest attempt's master said, or the lowest node when the master said nothing."""
+    ordered = sorted(outcomes, key=lambda o: (-o.attempt, o.node_rank))
+    return ordered[0] if ordered else None
+
+
+def _finding(view: JobView, told: Outcome | None) -> FindingView | None:
+    """The finding that ended the attempt, else the worst active one."""
+    known = list(view.findings)
+    if told:
+        known += [
+            FindingView(
+                f.rule.value, f.severity.value, f.status.value, f.evidence, f.action.value, f.remedy,
+                f.step, f.rank,
+            )
+            for f in told.findings
+        ]  # fmt: skip
+    if told and told.rule:
+        return next((f for f in known if f.rule == told.rule), None)
+    return next((f for f in known if f.active), None)
+
+
+def _exit_code(
+    document: Document, failure: Mapping[str, Any], told: Outcome | None, view: JobView
+) -> int | None:
+    if view.reason in (Reason.INVALID_SPEC.value, Reason.IMMUTABLE_FIELD.value):
+        return outcome.EXIT_BAD_CONFIG
+    attempts = objects(document, "status", "attempts")
+    newest = max(attempts, key=lambda a: whole(a.get("number")) or 0, default={})
+    return _known(
+        told.exit_code if told else None,
+        whole(failure.get("exitCode")),
+        whole(newest.get("exitCode")),
+    )
+
+
+def _remedy(
+    failure: Mapping[str, Any], finding: FindingView | None, told: Outcome | None, code: int | None
+) -> str:
+    """The rule that ended the attempt knows best; else what the controller says, else the table."""
+    table = outcome.meaning_of(code).remedy if code is not None else ""
+    by_rule = finding.remedy if finding and told and told.rule == finding.rule else ""
+    return _first(by_rule, failure.get("remedy"), finding and finding.remedy, table)
+
+
+def _first(*texts: Any) -> str:
+    return next((str(text) for text in texts if text), "")
+
+
+def _known(*values: int | None) -> int | None:
+    return next((value for value in values if value is not None), None)

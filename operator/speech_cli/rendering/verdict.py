@@ -1,0 +1,136 @@
+"""The last words of a run: Complete with its scores beside the trivial ones, or Failed with cause and remedy.
+
+Called by `commands.run` when the job ended and by `status` and `why` for a finished one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from speech_cli.rendering import words
+from speech_cli.rendering.cause import Cause
+from speech_cli.rendering.view import JobView
+from speech_contract import outcome
+from speech_contract.reasons import State
+
+# Scores and baselines as people say them; anything else is shown by its own name.
+TITLES: Mapping[str, str] = {"dtw_mel": "DTW-mel", "constant_frame": "constant median frame"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """`result.json`: the last evaluation. `baselines`: score → name of the trivial answer → its score."""
+
+    step: int | None = None
+    scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    baselines: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    samples: tuple[str, ...] = ()
+    export: str = ""
+
+
+def score_lines(result: Result) -> Iterator[str]:
+    """`DTW-mel 1.03, below constant median frame 1.16 and other sentence 1.25`; scores without baseline after."""
+    plain = []
+    for name, score in result.scores.items():
+        trivial = result.baselines.get(name)
+        if trivial:
+            yield f"{title(name)} {score_number(score)}, {compare(score, trivial)}"
+        else:
+            plain.append(f"{title(name)} {score_number(score)}")
+    if plain:
+        yield ", ".join(plain)
+
+
+def compare(score: float, trivial: Mapping[str, float]) -> str:
+    """Say on which side of each trivial score it lies (distances: lower is better)."""
+    below = {name: value for name, value in trivial.items() if score < value}
+    above = {name: value for name, value in trivial.items() if name not in below}
+    said = []
+    if below:
+        said.append(f"below {_listed(below)}")
+    if above:
+        said.append(f"NOT below {_listed(above)}")
+    return ", ".join(said)
+
+
+def beats_baselines(result: Result) -> bool | None:
+    """Whether every score is below all of its trivial ones; None when there is nothing to compare with."""
+    compared = [
+        result.scores[name] < value
+        for name, trivial in result.baselines.items()
+        if name in result.scores
+        for value in trivial.values()
+    ]
+    return all(compared) if compared else None
+
+
+def title(name: str) -> str:
+    """A score's name for people: `dtw_mel` → `DTW-mel`, `length_ratio` → `length ratio`."""
+    return TITLES.get(name, name.replace("_", " "))
+
+
+def score_number(value: float) -> str:
+    """Two digits behind the point, as the tables of the docs."""
+    return (
+        f"{value:.2f}" if math.isfinite(value) and 0.01 <= abs(value) < 1e6 else words.number(value)
+    )
+
+
+def complete_lines(
+    view: JobView, result: Result | None, places: Mapping[str, Path]
+) -> Iterator[str]:
+    """A finished run: what it reached and where its files lie."""
+    yield f"{view.name}: Complete{_took(view)}, health {view.verdict}"
+    if result is None:
+        yield "no held-out scores were written"
+    else:
+        yield from score_lines(result)
+        if beats_baselines(result) is False:
+            yield "the voice does not beat a trivial answer yet: train longer, or look at the data"
+    yield from (f"{name}: {path}" for name, path in places.items())
+
+
+def failed_lines(
+    view: JobView, cause: Cause, exit_code: int | None, places: Mapping[str, Path]
+) -> Iterator[str]:
+    """A failed run: cause, where it began, what convinced us, what to do."""
+    meaning = None if cause.exit_code is None else outcome.meaning_of(cause.exit_code)
+    reason = cause.reason or (meaning.cause.value if meaning else "no cause is known")
+    code = cause.exit_code if exit_code is None else exit_code
+    said = "" if code is None else f" (exit code {code}{f': {meaning.meaning}' if meaning else ''})"
+    yield f"{view.name}: Failed, {reason}{said}"
+    if cause.message and cause.message != cause.evidence:
+        yield f"what: {cause.message}"
+    if where := cause.where:
+        yield f"where: {where}"
+    if cause.rule or cause.evidence:
+        yield f"evidence: {': '.join(part for part in (cause.rule, cause.evidence) if part)}"
+    yield from (f"{name}: {path}" for name, path in places.items())
+    if remedy := cause.remedy or (meaning.remedy if meaning else ""):
+        yield f"remedy: {remedy}"
+    yield f"next: speechtrain why {view.name}"
+
+
+def ended_lines(view: JobView, exit_code: int, resume: str) -> Iterator[str]:
+    """A run that ended without a verdict: suspended, interrupted, or its processes are gone."""
+    meaning = outcome.meaning_of(exit_code)
+    at = f" at step {view.step}" if view.step is not None else ""
+    saved = f", saved at step {view.checkpoint}" if view.checkpoint is not None else ""
+    yield f"{view.name}: {view.state}{at}{saved} (exit code {exit_code}: {meaning.meaning})"
+    if view.message and view.state not in (State.RUNNING.value, State.SUSPENDED.value):
+        yield f"what: {view.message}"
+    yield f"continue with: {resume}"
+
+
+def _listed(scores: Mapping[str, float]) -> str:
+    return " and ".join(f"{title(name)} {score_number(value)}" for name, value in scores.items())
+
+
+def _took(view: JobView) -> str:
+    steps = f" after {view.step} steps" if view.step is not None else ""
+    if view.started is None or view.completed is None:
+        return steps
+    return f"{steps} in {words.duration(view.completed - view.started)}"

@@ -1,0 +1,286 @@
+"""What a person wants to know of a job, taken from its document and, when there is one, the newest progress.
+
+Built by every command that shows a job. The document is the API's dict (metadata, spec, status as in the CRD);
+a field that is missing or of a strange type reads as "not known", because a half-written status must still show.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from speech_contract.names import replica
+from speech_contract.progress import SEVERITY_ORDER, FindingStatus, Progress, Severity, Verdict
+from speech_contract.reasons import Condition, State
+
+Document = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class FindingView:
+    """One health finding."""
+
+    rule: str
+    severity: str = Severity.WARNING.value
+    status: str = FindingStatus.ACTIVE.value
+    evidence: str = ""
+    action: str = ""
+    remedy: str = ""
+    step: int | None = None
+    rank: int | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether the fault is still there."""
+        return self.status == FindingStatus.ACTIVE.value
+
+
+@dataclasses.dataclass(frozen=True)
+class RankView:
+    """One rank: where it is, and for how many seconds it has been there."""
+
+    rank: int
+    replica: str
+    phase: str
+    age: float
+    step: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class JobView:
+    """One job at one moment. Durations in seconds; None = not known."""
+
+    name: str
+    namespace: str
+    state: str = State.PENDING.value
+    reason: str = ""  # why it is Failed, Restarting or refused
+    message: str = ""
+    verdict: str = Verdict.UNKNOWN.value
+    attempt: int | None = None
+    restarts: int = 0
+    ready: int = 0
+    nodes: int = 1
+    phase: str = ""
+    step: int | None = None
+    total_steps: int | None = None
+    loss: float | None = None
+    losses: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    gradient_norm: float | None = None
+    learning_rate: float | None = None
+    audio_rate: float | None = None  # seconds of audio a second
+    eta: float | None = None
+    skipped: int = 0
+    skipped_by_reason: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    non_finite: int = 0
+    rollbacks: int = 0
+    checkpoint: int | None = None
+    confirmed: int | None = None
+    device: str = ""
+    findings: tuple[FindingView, ...] = ()
+    ranks: tuple[RankView, ...] = ()
+    created: float | None = None  # epoch seconds
+    started: float | None = None
+    completed: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more will happen to this job."""
+        return self.state in (State.COMPLETE.value, State.FAILED.value)
+
+
+def view_of(document: Document, progress: Progress | None = None) -> JobView:
+    """Join document and progress; where both say something, progress is the newer."""
+    view = _from_status(document)
+    return view if progress is None else _with_progress(view, progress)
+
+
+def mapping(document: Any, *path: str) -> Mapping[str, Any]:
+    """A nested object, or an empty one."""
+    for name in path:
+        document = document.get(name) if isinstance(document, Mapping) else None
+    return document if isinstance(document, Mapping) else {}
+
+
+def objects(document: Any, *path: str) -> list[Mapping[str, Any]]:
+    """A nested list of objects, or an empty one."""
+    items = mapping(document, *path[:-1]).get(path[-1])
+    if not isinstance(items, list | tuple):
+        return []
+    return [item for item in items if isinstance(item, Mapping)]
+
+
+def real(value: Any) -> float | None:
+    """A number, or a number as a string (status carries NaN so); None for anything else."""
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def whole(value: Any) -> int | None:
+    """An integer that JSON may have carried as a float or a string."""
+    number = real(value)
+    return int(number) if number is not None and number.is_integer() else None
+
+
+def moment(value: Any) -> float | None:
+    """RFC 3339 text or epoch seconds → epoch seconds."""
+    number = real(value)
+    if number is not None or not isinstance(value, str):
+        return number
+    try:
+        return datetime.fromisoformat(value).timestamp()
+    except ValueError:
+        return None
+
+
+def condition(document: Document, kind: str) -> Mapping[str, Any]:
+    """The condition of this type when it is True, else an empty object."""
+    for item in objects(document, "status", "conditions"):
+        if item.get("type") == kind and str(item.get("status")) == "True":
+            return item
+    return {}
+
+
+def findings_of(document: Document) -> tuple[FindingView, ...]:
+    """Findings of the status, worst first."""
+    views = [
+        FindingView(
+            rule=str(item.get("rule", "")),
+            severity=str(item.get("severity", Severity.WARNING.value)),
+            status=str(item.get("status", FindingStatus.ACTIVE.value)),
+            evidence=str(item.get("evidence", "")),
+            action=str(item.get("action", "")),
+            remedy=str(item.get("remedy", "")),
+            step=whole(item.get("step")),
+            rank=whole(item.get("rank")),
+        )
+        for item in objects(document, "status", "health", "findings")
+    ]
+    return _worst_first(views)
+
+
+def _worst_first(views: list[FindingView]) -> tuple[FindingView, ...]:
+    order = {severity.value: rank for severity, rank in SEVERITY_ORDER.items()}
+    return tuple(sorted(views, key=lambda f: (not f.active, -order.get(f.severity, 0))))
+
+
+def _from_status(document: Document) -> JobView:
+    metadata, status = mapping(document, "metadata"), mapping(document, "status")
+    progress, replicas = mapping(status, "progress"), mapping(status, "replicas")
+    reason, message = _reason(document)
+    total, by_reason = _skipped(progress.get("samplesSkipped"))
+    return JobView(
+        name=str(metadata.get("name", "")),
+        namespace=str(metadata.get("namespace", "default")),
+        state=str(status.get("state") or State.PENDING.value),
+        reason=reason,
+        message=message,
+        verdict=str(mapping(status, "health").get("verdict") or Verdict.UNKNOWN.value),
+        attempt=whole(status.get("attempt")),
+        restarts=whole(mapping(status, "restarts").get("counted")) or 0,
+        ready=whole(replicas.get("ready")) or 0,
+        nodes=whole(replicas.get("desired")) or whole(mapping(document, "spec").get("numNodes")) or 1,
+        phase=str(mapping(status, "startup").get("phase", "")),
+        step=whole(progress.get("step")),
+        total_steps=whole(progress.get("totalSteps")) or _planned_steps(document),
+        loss=real(progress.get("loss")),
+        gradient_norm=real(progress.get("gradientNorm")),
+        learning_rate=real(progress.get("learningRate")),
+        audio_rate=real(progress.get("audioSecondsPerSecond")),
+        eta=real(progress.get("etaSeconds")),
+        skipped=total,
+        skipped_by_reason=by_reason,
+        non_finite=whole(progress.get("nonFiniteSteps")) or 0,
+        rollbacks=whole(progress.get("rollbacks")) or 0,
+        checkpoint=whole(progress.get("lastCheckpointStep")),
+        confirmed=whole(progress.get("lastConfirmedCheckpointStep")),
+        findings=findings_of(document),
+        created=moment(metadata.get("creationTimestamp")),
+        started=moment(status.get("startTime")),
+        completed=moment(status.get("completionTime")),
+    )  # fmt: skip
+
+
+def _planned_steps(document: Document) -> int | None:
+    """`maxSteps`, which means nothing to a custom script."""
+    if "custom" in mapping(document, "spec", "recipe"):
+        return None
+    return whole(mapping(document, "spec", "training").get("maxSteps"))
+
+
+def _reason(document: Document) -> tuple[str, str]:
+    """Why the job is in the state it is in: the first condition that says something is wrong or done."""
+    failure = mapping(document, "status", "failure")
+    for kind in (Condition.FAILED, Condition.RESTARTING, Condition.SUSPENDED, Condition.COMPLETE):
+        found = condition(document, kind.value)
+        if found:
+            return str(found.get("reason", "")), str(found.get("message", ""))
+    for item in objects(document, "status", "conditions"):
+        if item.get("type") == Condition.ACCEPTED.value and str(item.get("status")) == "False":
+            return str(item.get("reason", "")), str(item.get("message", ""))
+    return str(failure.get("reason", "")), str(failure.get("message", ""))
+
+
+def _skipped(value: Any) -> tuple[int, dict[str, int]]:
+    """Skipped samples as a total and by reason; a status may carry either form."""
+    if isinstance(value, Mapping):
+        counts = {str(k): whole(v) or 0 for k, v in value.items()}
+        return sum(counts.values()), counts
+    return whole(value) or 0, {}
+
+
+def _with_progress(view: JobView, progress: Progress) -> JobView:
+    known = {
+        "step": progress.step,
+        "total_steps": progress.total_steps,
+        "loss": progress.loss,
+        "gradient_norm": progress.gradient_norm,
+        "learning_rate": progress.learning_rate,
+        "audio_rate": progress.audio_seconds_per_second,
+        "checkpoint": progress.last_checkpoint_step,
+        "confirmed": progress.last_confirmed_checkpoint_step,
+        "losses": progress.losses or None,
+        "device": progress.device or None,
+    }
+    skipped = progress.samples_skipped
+    changes: dict[str, Any] = {name: value for name, value in known.items() if value is not None}
+    return dataclasses.replace(
+        view,
+        attempt=progress.attempt,
+        phase=progress.phase.value,
+        eta=progress.eta_seconds,
+        verdict=view.verdict if view.finished else progress.verdict.value,
+        skipped=sum(skipped.values()) if skipped else view.skipped,
+        skipped_by_reason=skipped or view.skipped_by_reason,
+        non_finite=progress.non_finite_steps,
+        rollbacks=progress.rollbacks,
+        findings=_progress_findings(progress) or view.findings,
+        ranks=_ranks(progress),
+        **changes,
+    )
+
+
+def _progress_findings(progress: Progress) -> tuple[FindingView, ...]:
+    return _worst_first(
+        [
+            FindingView(
+                f.rule.value, f.severity.value, f.status.value, f.evidence, f.action.value, f.remedy,
+                f.step, f.rank,
+            )
+            for f in progress.findings
+        ]
+    )  # fmt: skip
+
+
+def _ranks(progress: Progress) -> tuple[RankView, ...]:
+    return tuple(
+        RankView(
+            r.rank, "-".join(map(str, replica(r.node_rank))), r.phase.value, r.phase_age, r.step
+        )
+        for r in progress.ranks
+    )

@@ -1,0 +1,280 @@
+"""What happened to a job, in about ten lines: attempts, first bad step, rule, module, samples, log, next step.
+
+Called by `commands.why`, which gathers the evidence; here it is only put in order and into words.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from speech_cli.rendering import words
+from speech_cli.rendering.cause import Cause, cause_of
+from speech_cli.rendering.live import finding_line
+from speech_cli.rendering.view import Document, FindingView, JobView, objects, view_of, whole
+from speech_contract import outcome
+from speech_contract.outcome import Outcome
+from speech_contract.progress import Rule
+from speech_contract.reasons import State
+
+ATTEMPTS_SHOWN = 4
+LOG_LINES_SHOWN = 2
+LINE_WIDTH = 200  # a log line longer than this is cut
+
+
+@dataclasses.dataclass(frozen=True)
+class AttemptRow:
+    """One attempt, as `status.attempts` has it."""
+
+    number: int
+    reason: str = ""
+    cause: str = ""
+    exit_code: int | None = None
+    pod: str = ""
+    rank: int | None = None
+    last_step: int | None = None
+    resumed_from_step: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class BadStep:
+    """The first update of the attempt that was gated off, as the engine logged it."""
+
+    step: int
+    rank: int | None = None
+    component: str = ""
+    module: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What the run directory holds."""
+
+    quarantine: str = ""  # path, when there are bad samples
+    bad_samples: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    first_bad_sample: str = ""
+    bad_step: BadStep | None = None
+    log: str = ""
+    log_tail: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """The answer of `why`, as `-o json` prints it."""
+
+    job: str
+    namespace: str
+    state: str
+    verdict: str
+    reason: str
+    message: str
+    exit_code: int | None
+    rule: str
+    evidence: str
+    action: str
+    step: int | None
+    rank: int | None
+    component: str
+    module: str
+    attempts: list[AttemptRow]
+    findings: list[FindingView]
+    skipped_samples: dict[str, int]
+    first_bad_sample: str
+    quarantine: str
+    log: str
+    log_tail: list[str]
+    scores: list[str]
+    faults: list[str]
+    next_step: str
+
+    @property
+    def cause(self) -> Cause:
+        """Where it happened, in the words the verdict uses."""
+        return Cause(
+            self.exit_code,
+            rank=self.rank,
+            step=self.step,
+            component=self.component,
+            module=self.module,
+        )
+
+
+def explain(document: Document, outcomes: Sequence[Outcome], found: Evidence) -> Explanation:
+    """Put what status, outcomes and run directory know into one answer."""
+    view = view_of(document)
+    done = view.state == State.COMPLETE.value
+    cause = Cause(outcome.EXIT_DONE) if done else _first_bad(cause_of(document, outcomes), found)
+    return Explanation(
+        job=view.name,
+        namespace=view.namespace,
+        state=view.state,
+        verdict=view.verdict,
+        reason=cause.reason,
+        message=cause.message,
+        exit_code=cause.exit_code,
+        rule=cause.rule,
+        evidence=cause.evidence,
+        action=cause.action,
+        step=cause.step,
+        rank=cause.rank,
+        component=cause.component,
+        module=cause.module,
+        attempts=attempt_rows(document),
+        findings=list(view.findings),
+        skipped_samples=dict(found.bad_samples or view.skipped_by_reason),
+        first_bad_sample=found.first_bad_sample,
+        quarantine=found.quarantine,
+        log=found.log,
+        log_tail=_tail(cause, found),
+        scores=list(found.scores),
+        faults=list(found.faults),
+        next_step=_next_step(view, cause),
+    )  # fmt: skip
+
+
+def attempt_rows(document: Document) -> list[AttemptRow]:
+    """`status.attempts`, oldest first."""
+    rows = [
+        AttemptRow(
+            number=whole(item.get("number")) or 0,
+            reason=str(item.get("reason", "")),
+            cause=str(item.get("cause", "")),
+            exit_code=whole(item.get("exitCode")),
+            pod=str(item.get("pod", "")),
+            rank=whole(item.get("rank")),
+            last_step=whole(item.get("lastStep")),
+            resumed_from_step=whole(item.get("resumedFromStep")),
+        )
+        for item in objects(document, "status", "attempts")
+    ]
+    return sorted(rows, key=lambda row: row.number)
+
+
+def lines(answer: Explanation) -> Iterator[tuple[str, str]]:
+    """(name, text) pairs in reading order; an empty name continues the line above."""
+    yield "job", _summary(answer)
+    yield from _attempts(answer.attempts)
+    if answer.state != State.COMPLETE.value:
+        yield from _what(answer)
+    else:
+        yield from (("finding", finding_line(f)) for f in answer.findings if f.active)
+    yield from (("healed", finding_line(f)) for f in answer.findings if not f.active)
+    if answer.skipped_samples:
+        yield "skipped", _skipped(answer)
+    yield from zip(("scores", ""), answer.scores, strict=False)
+    yield from _log(answer)
+    yield from (("note", fault) for fault in answer.faults[:1])
+    yield "next", answer.next_step
+
+
+def _summary(answer: Explanation) -> str:
+    text = f"{answer.job}: {answer.state}, health {answer.verdict}"
+    if answer.state in (State.SUSPENDED.value, State.SUSPENDING.value):
+        return text  # that its ranks ended by a signal is no fault
+    if answer.reason:
+        text += f", {answer.reason}"
+    if answer.exit_code:
+        meaning = outcome.meaning_of(answer.exit_code).meaning
+        text += f" (exit code {answer.exit_code}: {meaning})"
+    return text
+
+
+def _attempts(rows: list[AttemptRow]) -> Iterator[tuple[str, str]]:
+    hidden = len(rows) - ATTEMPTS_SHOWN
+    for index, row in enumerate(rows[-ATTEMPTS_SHOWN:]):
+        name = "attempts" if index == 0 else ""
+        more = (
+            f" ({words.plural(hidden, 'older attempt')} not shown)"
+            if not index and hidden > 0
+            else ""
+        )
+        yield name, attempt_text(row) + more
+
+
+def attempt_text(row: AttemptRow) -> str:
+    """`2: Failed NonFinite, exit code 40, rank 0, last step 37, resumed from step 20`."""
+    parts = [" ".join(dict.fromkeys(part for part in (row.reason, row.cause) if part)) or "running"]
+    if row.exit_code is not None:
+        parts.append(f"exit code {row.exit_code}")
+    if row.rank is not None:
+        parts.append(f"rank {row.rank}")
+    if row.last_step is not None:
+        parts.append(f"last step {row.last_step}")
+    from_step = row.resumed_from_step
+    parts.append("from scratch" if from_step is None else f"resumed from step {from_step}")
+    return f"{row.number}: {', '.join(parts)}"
+
+
+def _what(answer: Explanation) -> Iterator[tuple[str, str]]:
+    if answer.cause.where:
+        yield ("first bad" if answer.rule == Rule.NON_FINITE.value else "where"), answer.cause.where
+    if answer.rule:
+        action = f" → {answer.action}" if answer.action not in ("", "None") else ""
+        yield "rule", f"{answer.rule}: {answer.evidence or answer.message}{action}"
+    if (
+        answer.message
+        and (not answer.rule or answer.evidence)
+        and answer.message != answer.evidence
+    ):
+        yield "message", _cut(answer.message)
+
+
+def _skipped(answer: Explanation) -> str:
+    text = words.tally(answer.skipped_samples)
+    if answer.first_bad_sample:
+        text += f"; first: {answer.first_bad_sample}"
+    return f"{text}; listed in {answer.quarantine}" if answer.quarantine else text
+
+
+def _log(answer: Explanation) -> Iterator[tuple[str, str]]:
+    if answer.state == State.COMPLETE.value:
+        return
+    said = [line for line in answer.log_tail if not _known_already(line, answer)]
+    for index, line in enumerate(said[-LOG_LINES_SHOWN:]):
+        yield ("log" if index == 0 else ""), _cut(line)
+    if answer.log:
+        yield ("" if said else "log"), f"all of it: {answer.log}"
+
+
+def _known_already(line: str, answer: Explanation) -> bool:
+    """A log event (they are for machines), or the message over again."""
+    return line.startswith('{"ts"') or (bool(answer.message) and answer.message in line)
+
+
+def _first_bad(cause: Cause, found: Evidence) -> Cause:
+    """The outcome tells of the newest bad step; the engine's log knows the first one."""
+    bad = found.bad_step
+    if bad is None or cause.rule != Rule.NON_FINITE.value:
+        return cause
+    return dataclasses.replace(
+        cause,
+        step=bad.step,
+        rank=cause.rank if bad.rank is None else bad.rank,
+        component=bad.component or cause.component,
+        module=bad.module or cause.module,
+    )
+
+
+def _tail(cause: Cause, found: Evidence) -> list[str]:
+    return list(found.log_tail) or [x for x in cause.log_tail.splitlines() if x.strip()]
+
+
+def _next_step(view: JobView, cause: Cause) -> str:
+    if view.state == State.COMPLETE.value:
+        open_remedies = [f.remedy for f in view.findings if f.active and f.remedy]
+        return open_remedies[0] if open_remedies else "nothing to do"
+    if view.state == State.FAILED.value:
+        return f"{cause.remedy or 'read the log'}; then `speechtrain run FILE --new`"
+    if view.state in (State.SUSPENDED.value, State.SUSPENDING.value):
+        return f"`speechtrain resume {view.name}` continues it"
+    return (
+        cause.remedy if cause.rule else f"nothing to explain yet: `speechtrain status {view.name}`"
+    )
+
+
+def _cut(text: str) -> str:
+    first: Any = text.strip().splitlines()[0] if text.strip() else ""
+    return first if len(first) <= LINE_WIDTH else f"{first[: LINE_WIDTH - 1]}…"

@@ -1,0 +1,71 @@
+"""Pages say what the contract says, and their links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from speech_contract import metrics, outcome
+from speech_contract.progress import Action, FindingStatus, Rule, Verdict
+from speech_contract.reasons import State
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_pages_are_up_to_date(generator: ModuleType) -> None:
+    assert generator.main(["--check"]) == 0
+
+
+def test_a_stale_or_missing_page_is_found(generator: ModuleType, tmp_path: Path) -> None:
+    assert set(generator.stale(tmp_path)) == set(generator.PAGES)
+    (tmp_path / "metrics.md").write_text(generator.metric_table() + "x", encoding="utf-8")
+    (tmp_path / "exit-codes.md").write_text(generator.exit_codes(), encoding="utf-8")
+    assert generator.stale(tmp_path) == ["metrics.md"]
+
+
+def test_every_exit_code_and_metric_has_its_row(generator: ModuleType) -> None:
+    rows = generator.exit_codes().splitlines()
+    assert all(any(row.startswith(f"| {code} |") for row in rows) for code in outcome.EXIT_CODES)
+    page = generator.metric_table()
+    assert all(f"| `{metric.name}` |" in page for metric in metrics.TRAINING_METRICS)
+
+
+@pytest.mark.parametrize("words", [Rule, Verdict, State, Action, FindingStatus])
+def test_the_verdict_page_explains_every_word(words: type) -> None:
+    page = (ROOT / "docs" / "verdict.md").read_text(encoding="utf-8")
+    assert [word.value for word in words if f"`{word.value}`" not in page] == []  # type: ignore[attr-defined]
+
+
+def test_the_readme_names_every_rule_a_run_can_break() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    local = set(Rule) - {Rule.TELEMETRY_UNREACHABLE}
+    assert [rule.value for rule in local if f"`{rule.value}`" not in page] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_on_pages_exist(page: Path) -> None:
+    from speech_cli.main import COMMANDS
+
+    typed = re.findall(r"(?:^ {4}|`)speechtrain ([a-z]+)", page.read_text(encoding="utf-8"), re.M)
+    assert [name for name in typed if name not in COMMANDS] == []

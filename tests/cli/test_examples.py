@@ -1,0 +1,51 @@
+"""Examples are accepted as they stand, and the loop does what its manifest says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from speech_cli import manifest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_an_example_is_accepted_and_bears_the_name_of_its_file(path: Path) -> None:
+    document = manifest.load(path)
+    assert document["metadata"]["name"] == path.stem
+    assert document["spec"]["checkpoint"]["uri"].startswith("../out/")
+
+
+def test_examples_write_to_different_folders() -> None:
+    places = [manifest.load(path)["spec"]["checkpoint"]["uri"] for path in EXAMPLES.glob("*.yaml")]
+    assert len(set(places)) == len(places)
+
+
+@pytest.mark.parametrize("name", ["custom", "custom-nan", "swallowed-errors"])
+def test_the_command_of_a_custom_example_is_there(name: str) -> None:
+    command = manifest.load(EXAMPLES / f"{name}.yaml")["spec"]["trainer"]["command"]
+    assert (EXAMPLES / command[1]).is_file()
+
+
+def test_the_blind_loop_fails_in_silence_as_it_should() -> None:
+    command = manifest.load(EXAMPLES / "swallowed-errors.yaml")["spec"]["trainer"]["command"]
+    done = subprocess.run(
+        [sys.executable, *command[1:]], cwd=EXAMPLES, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [f"epoch {n} loss=0.0" for n in range(1, 6)]
+
+
+def test_the_loop_learns_and_its_broken_twin_does_not() -> None:
+    namespace: dict[str, object] = {"__name__": "custom_loop"}
+    exec((EXAMPLES / "custom_loop.py").read_text(encoding="utf-8"), namespace)
+    descend, points = namespace["descend"], namespace["points"]
+    data = points(256, seed=7)  # type: ignore[operator]
+    good = [loss for _, loss, _ in descend(data, 300, 0.1)]  # type: ignore[operator]
+    bad = [loss for _, loss, _ in descend(data, 300, 1e6)]  # type: ignore[operator]
+    assert good[-1] < 0.05 < good[0]
+    assert bad[-1] != bad[-1]

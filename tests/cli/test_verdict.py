@@ -1,0 +1,160 @@
+"""The last words of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speech_cli.rendering import verdict
+from speech_cli.rendering.cause import Cause, cause_of
+from speech_cli.rendering.verdict import Result
+from speech_cli.rendering.view import view_of
+from speech_cli.run_directory import result_of
+from speech_contract.outcome import EXIT_CODES, Outcome
+
+Make = dict[str, Callable[..., Any]]
+BASELINES = {"constant median frame": 1.156, "other sentence": 1.252}
+
+
+@pytest.mark.parametrize(
+    ("score", "said"),
+    [
+        (1.03, "below constant median frame 1.16 and other sentence 1.25"),
+        (1.2, "below other sentence 1.25, NOT below constant median frame 1.16"),
+        (1.3, "NOT below constant median frame 1.16 and other sentence 1.25"),
+        (1.156, "below other sentence 1.25, NOT below constant median frame 1.16"),
+        (float("nan"), "NOT below constant median frame 1.16 and other sentence 1.25"),
+    ],
+)
+def test_a_score_is_told_beside_its_trivial_baselines(score: float, said: str) -> None:
+    assert verdict.compare(score, BASELINES) == said
+
+
+def test_scores_without_baseline_share_one_line() -> None:
+    result = Result(scores={"dtw_mel": 1.03, "length_ratio": 0.98, "mel_l1": 0.5},
+                    baselines={"dtw_mel": BASELINES})  # fmt: skip
+    assert list(verdict.score_lines(result)) == [
+        "DTW-mel 1.03, below constant median frame 1.16 and other sentence 1.25",
+        "length ratio 0.98, mel l1 0.50",
+    ]
+
+
+@pytest.mark.parametrize(
+    "baselines",
+    [
+        {"dtw_mel": {"other sentence": 1.25}},
+        {"other sentence": {"dtw_mel": 1.25}},
+    ],
+)
+def test_baselines_may_be_nested_either_way(baselines: dict[str, dict[str, float]]) -> None:
+    result = result_of({"step": 800, "scores": {"dtw_mel": 1.0}, "baselines": baselines})
+    assert result.baselines == {"dtw_mel": {"other sentence": 1.25}}
+    assert verdict.beats_baselines(result) is True
+
+
+@pytest.mark.parametrize(
+    ("result", "beats"),
+    [
+        (Result(), None),
+        (Result(scores={"dtw_mel": 1.0}), None),
+        (Result(scores={"dtw_mel": 1.2}, baselines={"dtw_mel": BASELINES}), False),
+        (Result(scores={"dtw_mel": 1.1}, baselines={"dtw_mel": BASELINES}), True),
+    ],
+)
+def test_beating_means_below_every_baseline(result: Result, beats: bool | None) -> None:
+    assert verdict.beats_baselines(result) is beats
+
+
+def test_a_complete_run_says_time_scores_and_places(make: Make) -> None:
+    result = Result(scores={"dtw_mel": 1.03}, baselines={"dtw_mel": BASELINES})
+    places = {"samples": Path("run/samples/step-800")}
+    assert list(verdict.complete_lines(view_of(make["complete"]()), result, places)) == [
+        "voice: Complete after 800 steps in 2m58s, health Healthy",
+        "DTW-mel 1.03, below constant median frame 1.16 and other sentence 1.25",
+        "samples: run/samples/step-800",
+    ]
+
+
+def test_a_voice_that_is_not_better_than_nothing_is_told_so(make: Make) -> None:
+    result = Result(scores={"dtw_mel": 1.3}, baselines={"dtw_mel": BASELINES})
+    lines = list(verdict.complete_lines(view_of(make["complete"]()), result, {}))
+    assert "does not beat a trivial answer" in lines[-1]
+
+
+def test_a_run_without_evaluation_claims_no_scores(make: Make) -> None:
+    lines = list(verdict.complete_lines(view_of(make["complete"]()), None, {}))
+    assert lines[1:] == ["no held-out scores were written"]
+
+
+def test_a_failed_run_names_cause_place_evidence_and_remedy(make: Make) -> None:
+    document = make["nan"]()
+    told = Outcome(1, 0, "Training", 40, "loss is nan", "NonFinite", 0, 15,
+                   component="generator/mel", module="decoder")  # fmt: skip
+    cause = cause_of(document, [told])
+    assert list(verdict.failed_lines(view_of(document), cause, 40, {})) == [
+        "voice: Failed, NonFiniteBudgetSpent (exit code 40: non-finite losses or gradients beyond "
+        "the budget)",
+        "what: loss is nan",
+        "where: step 12, rank 0, loss component generator/mel, module decoder",
+        "evidence: NonFinite: 4 steps in a row with loss nan, steps 12 to 15",
+        "remedy: lower the learning rate",
+        "next: speechtrain why voice",
+    ]
+
+
+@pytest.mark.parametrize("code", sorted(EXIT_CODES))
+def test_every_exit_code_has_a_remedy_in_the_verdict(make: Make, code: int) -> None:
+    lines = list(verdict.failed_lines(view_of(make["job"]("Failed")), Cause(code), code, {}))
+    assert EXIT_CODES[code].meaning in lines[0]
+    assert lines[-2] == f"remedy: {EXIT_CODES[code].remedy}"
+
+
+def test_the_same_sentence_is_not_said_twice(make: Make) -> None:
+    cause = Cause(
+        41, rule="ZeroLoss", message="loss 0 in 5 reports", evidence="loss 0 in 5 reports"
+    )
+    lines = list(verdict.failed_lines(view_of(make["job"]("Failed")), cause, 41, {}))
+    assert sum("loss 0 in 5 reports" in line for line in lines) == 1
+
+
+def test_without_an_exit_code_of_a_pod_no_meaning_is_invented(make: Make) -> None:
+    late = [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "60 s"}]
+    document = make["job"]("Failed", conditions=late)
+    lines = list(verdict.failed_lines(view_of(document), cause_of(document, []), 1, {}))
+    assert lines[:2] == ["voice: Failed, DeadlineExceeded (exit code 1)", "what: 60 s"]
+    assert "remedy" not in "\n".join(lines)
+
+
+def test_a_suspended_run_says_how_to_continue(make: Make) -> None:
+    document = make["job"]("Suspended", progress={"step": 40, "lastCheckpointStep": 40})
+    lines = list(verdict.ended_lines(view_of(document), 75, "speechtrain run a.yaml"))
+    assert lines == [
+        "voice: Suspended at step 40, saved at step 40 (exit code 75: interrupted after saving)",
+        "continue with: speechtrain run a.yaml",
+    ]
+
+
+def test_the_master_of_the_newest_attempt_has_the_word(make: Make) -> None:
+    outcomes = [
+        Outcome(1, 0, "Training", 1, "old"),
+        Outcome(2, 1, "Training", 137, "a worker died of it"),
+        Outcome(2, 0, "Training", 45, "rank 1 hangs"),
+    ]
+    cause = cause_of(make["job"]("Failed"), outcomes)
+    assert (cause.exit_code, cause.message) == (45, "rank 1 hangs")
+
+
+def test_without_outcome_the_status_speaks(make: Make) -> None:
+    cause = cause_of(make["nan"](), [])
+    assert (cause.exit_code, cause.rule, cause.step, cause.rank) == (40, "NonFinite", 12, 0)
+
+
+def test_a_refused_spec_is_code_64_whatever_an_older_attempt_said(make: Make) -> None:
+    refused = [
+        {"type": "Accepted", "status": "False", "reason": "InvalidSpec", "message": "x: bad"}
+    ]
+    cause = cause_of(make["job"]("Failed", conditions=refused), [])
+    assert (cause.exit_code, cause.message) == (64, "x: bad")

@@ -1,0 +1,211 @@
+"""`speechtrain-train`, one process per rank: read the run config, build the recipe, train, exit with a code.
+
+Started by the supervisor (`speech_telemetry.launch`), which reads the exit code and, for the reason in one line,
+TORCHELASTIC_ERROR_FILE.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+
+from speech_contract import codec, env, outcome, paths
+from speech_contract.errors import ContractError
+from speech_contract.events import Event
+from speech_contract.phases import Phase
+from speech_contract.run_config import RunConfig
+from speech_telemetry.logs import EventLog
+from speech_telemetry.reporter import Reporter
+from speech_trainer import recipes
+from speech_trainer.engine.distributed import World, choose_device, read_ranks
+from speech_trainer.engine.loop import Engine, Outside
+from speech_trainer.engine.recipe import Recipe, RecipeContext
+from speech_trainer.errors import ConfigError, TrainerError
+from speech_trainer.strategic.log import StrategicLog
+
+Create = Callable[[str, RecipeContext], Recipe]
+
+
+class RunLog:
+    """Log events to stdout; rank 0 also keeps them in `<run>/events.jsonl`."""
+
+    def __init__(self, config: RunConfig, rank: int) -> None:
+        base: dict[str, Any] = {
+            "namespace": config.namespace,
+            "job": config.name,
+            "uid": config.uid,
+            "attempt": config.attempt,
+            "rank": rank,
+        }
+        self._logs = [EventLog("trainer", sys.stdout, time.time, **base)]
+        self._file = _open_log(Path(config.run_dir) / paths.EVENTS) if rank == 0 else None
+        if self._file is not None:
+            self._logs.append(EventLog("trainer", self._file, time.time, **base))
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def emit(self, event: Event, /, **fields: Any) -> None:
+        """One line in each."""
+        for log in self._logs:
+            log.emit(event, **fields)
+
+    def emit_mapping(self, event: Event, fields: Mapping[str, Any]) -> None:
+        """The strategic log hands its fields over as a mapping."""
+        self.emit(event, **fields)
+
+
+def _open_log(path: Path) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"checkpoint.uri: {path.parent} cannot be written ({error}); name a directory that this "
+            "user may write to"
+        ) from error
+
+
+def main(arguments: Sequence[str] | None = None, create: Create = recipes.create) -> int:
+    """Train as the environment says. Returns the exit code of the table in `speech_contract.outcome`."""
+    options = _parse(arguments)
+    try:
+        return run(_read_config(options), os.environ, create)
+    except (TrainerError, ContractError) as error:
+        code = error.exit_code if isinstance(error, TrainerError) else outcome.EXIT_BAD_CONFIG
+        _tell(f"{type(error).__name__}: {error}")
+        return code
+    except Exception as error:
+        traceback.print_exc()
+        _tell(f"{type(error).__name__}: {error}")
+        return outcome.EXIT_ERROR
+
+
+def run(config: RunConfig, environment: Mapping[str, str], create: Create) -> int:
+    """One attempt of this rank."""
+    ranks = read_ranks(environment, config)
+    device = choose_device(config, ranks, torch.cuda.device_count())
+    _prepare_torch(config, device)
+    reporter = Reporter(environment)
+    reporter.stamp(0, Phase.RENDEZVOUS)
+    world = World(ranks, device)
+    with RunLog(config, ranks.rank) as log:
+        if world.leads:
+            facts = _surroundings(config, device)
+            log.emit(Event.RUN_CONFIGURED, recipe=config.recipe.name, **facts)
+        reporter.stamp(0, Phase.DATA)
+        context = RecipeContext(config, device, world.rank, world.size, Path(config.run_dir))
+        hook = environment.get(env.WRAP_RECIPE, "")
+        recipe = wrap_recipe(create(config.recipe.name, context), hook)
+        strategic = StrategicLog(sys.stdout, log.emit_mapping)
+        code = Engine(config, recipe, world, Outside(reporter, log, strategic)).run()
+    world.close()
+    return code
+
+
+def wrap_recipe(recipe: Recipe, hook: str) -> Recipe:
+    """Apply SPEECHTRAIN_WRAP_RECIPE=module:callable, for experiments and injected faults."""
+    if not hook:
+        return recipe
+    module, _, name = hook.partition(":")
+    try:
+        wrapper = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"{env.WRAP_RECIPE}: {hook!r} cannot be imported ({error}); write module:callable, with "
+            "the module on PYTHONPATH"
+        ) from error
+    wrapped: Recipe = wrapper(recipe)
+    return wrapped
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("speechtrain-train", description=__doc__)
+    parser.add_argument(
+        "--enable_strategic_logging",
+        action="store_true",
+        help="show what goes in and what comes out, whatever the job says",
+    )
+    parser.add_argument(
+        "--strategic_logging_steps",
+        type=_positive,
+        default=None,
+        metavar="N",
+        help="steps between strategic logs",
+    )
+    return parser.parse_args(arguments)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _read_config(options: argparse.Namespace) -> RunConfig:
+    path = Path(os.environ.get(env.RUN_CONFIG, paths.RUN_CONFIG_FILE))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{env.RUN_CONFIG}: {path} cannot be read ({error}); start training with "
+            "`speechtrain run` or speechtrain-launch"
+        ) from error
+    config = codec.loads(RunConfig, text)
+    logging = config.strategic_logging
+    logging = dataclasses.replace(
+        logging,
+        enabled=logging.enabled or options.enable_strategic_logging,
+        every_steps=options.strategic_logging_steps or logging.every_steps,
+    )
+    return dataclasses.replace(config, strategic_logging=logging)
+
+
+def _prepare_torch(config: RunConfig, device: torch.device) -> None:
+    torch.set_num_threads(config.omp_threads)
+    torch.set_flush_denormal(True)  # denormals slow a CPU step threefold once weights settle
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+
+
+def _surroundings(config: RunConfig, device: torch.device) -> dict[str, Any]:
+    return {
+        "world_size": config.world_size,
+        "device": str(device),
+        "precision": config.training.precision.value,
+        "torch": torch.__version__,
+        "run_dir": config.run_dir,
+    }
+
+
+def _tell(message: str) -> None:
+    """One clear line for people, and the same for the supervisor."""
+    sys.stderr.write(f"speechtrain-train: {message}\n")
+    sys.stderr.flush()
+    path = os.environ.get(env.TORCHELASTIC_ERROR_FILE)
+    if not path:
+        return
+    try:
+        Path(path).write_text(json.dumps({"message": {"message": message}}), encoding="utf-8")
+    except OSError as error:
+        sys.stderr.write(f"speechtrain-train: {path} could not be written ({error})\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

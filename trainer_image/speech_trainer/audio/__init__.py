@@ -1,0 +1,1 @@
+"""Audio files, spectrograms and the distances that evaluation reports."""

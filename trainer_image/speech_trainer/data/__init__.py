@@ -1,0 +1,1 @@
+"""Manifests, synthesized speech, preparation, validation and the resumable training stream."""

@@ -1,0 +1,205 @@
+"""The resumable training stream: batches of one rank, bad samples replaced, counted and listed.
+
+Called by the engine through `DataStream`. What a batch holds depends on seed and position alone; worker
+threads only read ahead. Counts, log lines and `quarantine.jsonl` are written when a batch is delivered, so
+that reading ahead never counts twice.
+"""
+
+import json
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+from speech_contract.events import MESSAGES, Event
+from speech_trainer.data.errors import SampleError
+from speech_trainer.data.manifest import Utterance
+from speech_trainer.data.sampler import Draw, Sampler, Window
+from speech_trainer.data.samples import Sample
+from speech_trainer.errors import DataError
+
+B = TypeVar("B")
+Load = Callable[[int], Sample]  # index → sample; raises SampleError
+Collate = Callable[[list[Sample]], B]  # [] → a batch with weight 0
+
+LOGGED_WITH_TRACEBACK: Final = 10
+_MAX_REPLACEMENTS: Final = 8  # tries per bad sample before its place stays empty
+_READ_AHEAD: Final = 2  # batches
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Skip:
+    """One sample that could not be used: where it was drawn, its index, and why."""
+
+    position: int
+    index: int
+    error: SampleError
+
+
+@dataclass(frozen=True)
+class Place:
+    """This rank's part of the world."""
+
+    rank: int = 0
+    world_size: int = 1
+
+
+@dataclass(frozen=True)
+class _Loaded(Generic[B]):
+    batch: B
+    skips: list[Skip]
+
+
+class TrainingStream(Generic[B]):
+    """`engine.recipe.DataStream` over a sampler, a sample loader and a recipe's collate."""
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        load: Load,
+        collate: Collate[B],
+        place: Place,
+        on_skip: Callable[[Skip], None],
+    ) -> None:
+        self._sampler = sampler
+        self._load = load
+        self._collate = collate
+        self._place = place
+        self._on_skip = on_skip
+        self._windows: list[Window] = []
+        self._position = 0
+        self._skipped: Counter[str] = Counter()
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader")
+        self._ahead: deque[tuple[Draw, Future[_Loaded[B]]]] = deque()
+
+    @property
+    def position(self) -> int:
+        """Global sampler position after the last delivered batch."""
+        return self._position
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Replaced samples of this rank so far, by reason."""
+        return dict(self._skipped)
+
+    def next_batch(self) -> B:
+        """The next batch of this rank; waits for the reader thread when it is not ready."""
+        self._read_ahead()
+        draw, future = self._ahead.popleft()
+        loaded = future.result()
+        self._position = draw.next_position
+        for skip in loaded.skips:
+            self._skipped[skip.error.reason] += 1
+            self._on_skip(skip)
+        self._read_ahead()
+        return loaded.batch
+
+    def skip(self, windows: Sequence[Window]) -> None:
+        """Pass over these windows [first, last) of global positions from now on."""
+        self._windows.extend((int(first), int(last)) for first, last in windows)
+        self._forget_ahead()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream is: JSON values, the same on every rank."""
+        return {"position": self._position, "size": self._sampler.size}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`. Raises: DataError when the data set has another size now."""
+        if state["size"] != self._sampler.size:
+            rule = f"lines were trained on so far, the manifest now gives {self._sampler.size}"
+            remedy = "restore the manifest, or start a new run directory (checkpoint.uri)"
+            raise DataError(f"data.train: {state['size']} {rule}; {remedy}")
+        self._position = int(state["position"])
+        self._forget_ahead()
+
+    def close(self) -> None:
+        """Stop the reader thread."""
+        self._forget_ahead()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _read_ahead(self) -> None:
+        while len(self._ahead) < _READ_AHEAD:
+            start = self._ahead[-1][0].next_position if self._ahead else self._position
+            draw = self._sampler.draw(start, self._windows)
+            self._ahead.append((draw, self._pool.submit(self._load_batch, draw)))
+
+    def _forget_ahead(self) -> None:
+        for _, future in self._ahead:
+            future.cancel()
+        self._ahead.clear()
+
+    def _load_batch(self, draw: Draw) -> _Loaded[B]:
+        samples: list[Sample] = []
+        skips: list[Skip] = []
+        for position in rank_slice(draw.positions, self._place):
+            sample = self._load_or_replace(position, skips)
+            if sample is not None:
+                samples.append(sample)
+        return _Loaded(self._collate(samples), skips)
+
+    def _load_or_replace(self, position: int, skips: list[Skip]) -> Sample | None:
+        index = self._sampler.index(position)
+        for attempt in range(1 + _MAX_REPLACEMENTS):
+            try:
+                return self._load(index)
+            except SampleError as error:
+                skips.append(Skip(position, index, error))
+                index = self._sampler.replacement(position, attempt)
+        return None
+
+
+def rank_slice(positions: Sequence[int], place: Place) -> Sequence[int]:
+    """The part of a global batch that one rank trains on: contiguous, equal shares."""
+    share = len(positions) // place.world_size
+    return positions[place.rank * share : (place.rank + 1) * share]
+
+
+class Quarantine:
+    """Lists bad samples in `quarantine.jsonl`, each once, and logs the first few in full."""
+
+    def __init__(self, path: Path, utterances: Sequence[Utterance]) -> None:
+        self._path = path
+        self._utterances = utterances
+        self._listed: set[int] = set()
+        self._logged = 0
+
+    def __call__(self, skip: Skip) -> None:
+        """Record one skip; a file that can't be written is a warning, never a crash."""
+        if skip.index in self._listed:
+            return
+        self._listed.add(skip.index)
+        record = self._record(skip)
+        if self._logged < LOGGED_WITH_TRACEBACK:
+            self._logged += 1
+            logger.warning(
+                MESSAGES[Event.SAMPLE_REPLACED],
+                exc_info=skip.error,
+                extra={"event": Event.SAMPLE_REPLACED.value, **record},
+            )
+        self._append(record)
+
+    def _record(self, skip: Skip) -> dict[str, Any]:
+        utterance = self._utterances[skip.index]
+        return {
+            "line": utterance.line,
+            "audio_filepath": utterance.audio_filepath,
+            "reason": skip.error.reason,
+            "message_text": str(skip.error),
+            "position": skip.position,
+        }
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        try:
+            with self._path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+        except OSError as error:
+            logger.warning(
+                MESSAGES[Event.REPORT_FAILED],
+                extra={"event": Event.REPORT_FAILED.value, "path": str(self._path)},
+                exc_info=error,
+            )

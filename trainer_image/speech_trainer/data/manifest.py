@@ -1,0 +1,164 @@
+"""The one manifest format: JSON lines with NeMo's keys and ours, paths relative to the manifest.
+
+    {"audio_filepath": "wavs/te-0001.wav", "duration": 1.36, "text": "...", "speaker": "te-f1",
+     "language": "te", "phonemes": "...", "sha256": "..."}
+
+`audio_filepath`, `duration` and `text` are required. Keys we don't know are kept as they are. Read by
+recipes, `prepare` and `validate`; written by `prepare` and `synthesize`.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from speech_contract.errors import shorten
+from speech_trainer.errors import DataError
+
+_STRINGS: Final = ("audio_filepath", "text", "speaker", "language", "phonemes", "sha256")
+_REQUIRED: Final = ("audio_filepath", "duration", "text")
+_EXAMPLE: Final = '{"audio_filepath": "a.wav", "duration": 1.5, "text": "..."}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Utterance:
+    """One line. `duration` in seconds; "" = not given. `line` counts from 1."""
+
+    audio_filepath: str
+    duration: float
+    text: str
+    speaker: str = ""
+    language: str = ""
+    phonemes: str = ""  # IPA; training on it needs no phonemizer
+    sha256: str = ""  # of the audio file
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    line: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One thing wrong with one line of a manifest, as `data validate` shows it."""
+
+    line: int
+    field: str
+    value: object
+    rule: str
+    remedy: str
+    reason: str = "Manifest"
+
+    def __str__(self) -> str:
+        return f"line {self.line}, {self.field}: {shorten(self.value)} {self.rule}; {self.remedy}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """All lines of one manifest. `path` is what audio paths are relative to."""
+
+    path: Path
+    utterances: tuple[Utterance, ...]
+
+    def audio_path(self, utterance: Utterance) -> Path:
+        return self.path.parent / utterance.audio_filepath
+
+    def first(self, count: int | None) -> "Manifest":
+        """The first `count` lines (`maxSamples`), or all."""
+        return dataclasses.replace(self, utterances=self.utterances[:count])
+
+
+def parse_line(text: str, line: int) -> Utterance | Problem:
+    """Turn one line of a manifest into an utterance, or say what is wrong with it."""
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return Problem(line, "line", text, f"is no JSON ({error})", f"write {_EXAMPLE}")
+    if not isinstance(record, dict):
+        return Problem(line, "line", record, "is no JSON object", f"write {_EXAMPLE}")
+    return _check(record, line) or _utterance(record, line)
+
+
+def _check(record: Mapping[str, Any], line: int) -> Problem | None:
+    for field in _REQUIRED:
+        if field not in record:
+            return Problem(line, field, None, "is missing", f"write {_EXAMPLE}")
+    for field in _STRINGS:
+        if not isinstance(record.get(field, ""), str):
+            return Problem(line, field, record[field], "is no string", "write it in quotes")
+    if not record["audio_filepath"]:
+        return Problem(line, "audio_filepath", "", "is empty", "name an audio file")
+    duration = record["duration"]
+    if not isinstance(duration, int | float) or isinstance(duration, bool):
+        return Problem(line, "duration", duration, "is no number", "write seconds, such as 1.5")
+    if not (math.isfinite(duration) and duration > 0):
+        return Problem(line, "duration", duration, "is not above 0", "write the seconds of audio")
+    return None
+
+
+def _utterance(record: Mapping[str, Any], line: int) -> Utterance:
+    strings = {field: record[field] for field in _STRINGS if field in record}
+    known = {*_STRINGS, "duration"}
+    extra = {key: value for key, value in record.items() if key not in known}
+    return Utterance(**strings, duration=float(record["duration"]), extra=extra, line=line)
+
+
+def scan_manifest(path: Path) -> tuple[Manifest, list[Problem]]:
+    """Read every line; good ones and bad ones apart. Blank lines are passed over.
+
+    Raises: DataError when the file can't be read or is no UTF-8.
+    """
+    good: list[Utterance] = []
+    bad: list[Problem] = []
+    for number, text in enumerate(_read_lines(path), start=1):
+        if text.strip():
+            parsed = parse_line(text, number)
+            if isinstance(parsed, Problem):
+                bad.append(parsed)
+            else:
+                good.append(parsed)
+    return Manifest(path, tuple(good)), bad
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest that must be whole.
+
+    Raises: DataError naming the first bad line with field, value, rule and remedy, or the file.
+    """
+    manifest, problems = scan_manifest(path)
+    if problems:
+        more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise DataError(
+            f"{path}, {problems[0]}{more}; `speechtrain data validate {path}` lists all"
+        )
+    if not manifest.utterances:
+        raise DataError(f"manifest: {str(path)!r} has no lines; write one JSON object per line")
+    return manifest
+
+
+def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
+    """Write a manifest beside `path` and rename it into place. Raises: OSError."""
+    beside = path.with_name(path.name + ".part")
+    lines = [json.dumps(_record(utterance), ensure_ascii=False) for utterance in utterances]
+    beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    beside.replace(path)
+
+
+def _record(utterance: Utterance) -> dict[str, Any]:
+    required = {field: getattr(utterance, field) for field in _REQUIRED}
+    optional = {
+        field: getattr(utterance, field)
+        for field in _STRINGS
+        if field not in _REQUIRED and getattr(utterance, field)
+    }
+    return required | optional | dict(utterance.extra)
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").split("\n")
+    except FileNotFoundError as error:
+        remedy = "make one with `speechtrain data synthesize` or `data prepare`, or fix the path"
+        raise DataError(f"manifest: {str(path)!r} does not exist; {remedy}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        remedy = "make it a readable UTF-8 file of JSON lines"
+        raise DataError(f"manifest: {str(path)!r} can't be read ({error}); {remedy}") from error

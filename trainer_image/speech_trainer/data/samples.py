@@ -1,0 +1,117 @@
+"""One manifest line to one training sample, or a typed error that says why not.
+
+Called by `data.loader` from its worker threads (no state is shared) and by `data.validate`. Foreign errors
+of the file system and of libsndfile become `SampleError` here and nowhere else.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import soundfile
+import torch
+from torch import Tensor
+
+from speech_trainer.audio.files import read_audio
+from speech_trainer.audio.resampling import resample
+from speech_trainer.data.errors import (
+    DecodeError,
+    EmptyText,
+    MissingFile,
+    NonFiniteAudio,
+    OtherSampleError,
+    Silent,
+    TooLong,
+    TooShort,
+)
+from speech_trainer.data.manifest import Manifest, Utterance
+
+SILENCE_RMS: Final = 1e-3  # -60 dB of full scale
+
+logger = logging.getLogger(__name__)
+Encode = Callable[[Utterance], list[int]]  # tokens of an utterance; [] = nothing to say
+
+
+@dataclass(frozen=True)
+class SampleLimits:
+    """What a recipe can train on."""
+
+    sample_rate: int  # Hz
+    hop_length: int  # samples per frame
+    min_samples: int  # at `sample_rate`
+    max_seconds: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One utterance ready for a batch: waveform [T] float32 at the recipe's rate, tokens [L]."""
+
+    utterance: Utterance
+    waveform: Tensor
+    tokens: list[int]
+
+
+def load_sample(
+    manifest: Manifest, utterance: Utterance, encode: Encode, limits: SampleLimits
+) -> Sample:
+    """Decode, check and tokenize one utterance. Raises: SampleError, one subclass per reason."""
+    tokens = encode(utterance)
+    if not tokens:
+        raise EmptyText("text", utterance.text, "has nothing to say", "write what is spoken")
+    path = manifest.audio_path(utterance)
+    waveform = load_waveform(path, limits)
+    _check_length(waveform, tokens, utterance, limits)
+    return Sample(utterance, waveform, tokens)
+
+
+def load_waveform(path: Path, limits: SampleLimits) -> Tensor:
+    """Waveform [T] at the recipe's sample rate. Raises: SampleError."""
+    waveform, sample_rate = decode(path)
+    check_finite_and_audible(waveform, path)
+    if sample_rate != limits.sample_rate:
+        return _resample(waveform, sample_rate, limits.sample_rate)
+    return waveform
+
+
+def check_finite_and_audible(waveform: Tensor, path: Path) -> None:
+    """Raises: NonFiniteAudio, Silent."""
+    if not bool(torch.isfinite(waveform).all()):
+        raise NonFiniteAudio("audio_filepath", str(path), "holds NaN or Inf", "export it again")
+    if waveform.numel() == 0 or float(waveform.square().mean().sqrt()) < SILENCE_RMS:
+        raise Silent("audio_filepath", str(path), "is silent (below -60 dB)", "record it again")
+
+
+def decode(path: Path) -> tuple[Tensor, int]:
+    """Waveform [T] and its own sample rate. Raises: SampleError."""
+    try:
+        return read_audio(path)
+    except FileNotFoundError as error:
+        remedy = "paths are relative to the manifest"
+        raise MissingFile("audio_filepath", str(path), "does not exist", remedy) from error
+    except soundfile.LibsndfileError as error:
+        rule = f"can't be decoded ({error.error_string})"
+        remedy = "replace it by a whole WAV, FLAC or OGG file"
+        raise DecodeError("audio_filepath", str(path), rule, remedy) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        rule = f"can't be loaded ({type(error).__name__}: {error})"
+        raise OtherSampleError("audio_filepath", str(path), rule, "check the file") from error
+
+
+def _resample(waveform: Tensor, sample_rate: int, target: int) -> Tensor:
+    logger.debug("Resampling on the fly; `speechtrain data prepare` does it once")
+    return resample(waveform, sample_rate, target)
+
+
+def _check_length(
+    waveform: Tensor, tokens: list[int], utterance: Utterance, limits: SampleLimits
+) -> None:
+    seconds = waveform.numel() / limits.sample_rate
+    if seconds > limits.max_seconds:
+        rule = f"is longer than {limits.max_seconds:g} s"
+        raise TooLong("duration", round(seconds, 3), rule, "cut it into sentences")
+    frames = waveform.numel() // limits.hop_length
+    if waveform.numel() < limits.min_samples or frames < len(tokens):
+        rule = f"gives {frames} frames for {len(tokens)} tokens of {utterance.text!r}"
+        raise TooShort("duration", round(seconds, 3), rule, "check that text and audio belong")

@@ -1,0 +1,83 @@
+"""How many non-finite steps a run may have, and what follows when they are more: pure decisions, no torch.
+
+Fed by `engine.loop` with the agreed flags of each step, in order. `feed` is the same on every rank.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import enum
+
+from speech_contract.thresholds import HealthMode, NonFinite, OnExceeded
+from speech_trainer.engine.flags import StepFlags, Window
+
+
+class Decision(enum.Enum):
+    """What follows from a step's flags."""
+
+    GO_ON = "GoOn"
+    ROLL_BACK = "RollBack"
+    STOP = "Stop"
+
+
+@dataclasses.dataclass
+class NonFiniteBudget:
+    """Bad steps in a row and in a window; roll-backs spent in this attempt."""
+
+    limits: NonFinite
+    mode: HealthMode = HealthMode.ENFORCE
+    rollbacks: int = 0
+    in_a_row: int = 0
+    _recent: collections.deque[bool] = dataclasses.field(init=False)
+    _bad: list[StepFlags] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._recent = collections.deque(maxlen=self.limits.window_steps)
+
+    @property
+    def in_window(self) -> int:
+        """Bad steps among the last `window_steps`."""
+        return sum(self._recent)
+
+    @property
+    def exceeded(self) -> bool:
+        """More in a row than `skip_budget`, or more than one per cent of the window when that is more."""
+        allowed = max(self.limits.skip_budget, self.limits.window_steps // 100)
+        return self.in_a_row > self.limits.skip_budget or self.in_window > allowed
+
+    def feed(self, flags: StepFlags) -> Decision:
+        """Count one step and decide."""
+        self._recent.append(flags.bad)
+        self.in_a_row = self.in_a_row + 1 if flags.bad else 0
+        if flags.bad:
+            self._bad.append(flags)
+        if not (flags.bad and self.exceeded and self.mode is HealthMode.ENFORCE):
+            return Decision.GO_ON
+        return self._verdict()
+
+    def _verdict(self) -> Decision:
+        action = self.limits.on_exceeded
+        if action is OnExceeded.WARN:
+            return Decision.GO_ON
+        if action is OnExceeded.STOP or self.rollbacks >= self.limits.max_rollbacks:
+            return Decision.STOP
+        return Decision.ROLL_BACK
+
+    def windows_since(self, position: int) -> list[Window]:
+        """Sampler positions of the bad steps from `position` on, neighbours joined: what a replay passes over."""
+        windows = sorted(flags.window for flags in self._bad if flags.window[0] >= position)
+        joined: list[Window] = []
+        for first, last in windows:
+            if joined and first <= joined[-1][1]:
+                joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
+            else:
+                joined.append((first, last))
+        return joined
+
+    def rolled_back(self) -> None:
+        """Start counting afresh from the restored checkpoint."""
+        self.rollbacks += 1
+        self.in_a_row = 0
+        self._recent.clear()
+        self._bad.clear()

@@ -1,0 +1,345 @@
+"""Checkpoints on a file system that survive any crash, and the fence between attempts.
+
+    checkpoints/step-N.aM/{state.safetensors, state.json, COMMIT, CONFIRMED?, QUARANTINED?}
+    attempts/attempt-M          created exclusively when an attempt starts: the fence and its resume target
+    skips/M-n.json              windows of sampler positions that no later step may train on
+
+A checkpoint exists once COMMIT (digests of its files) is there; it is written once, last. Marks are empty files
+created exclusively; QUARANTINED wins; neither mark = provisional. Whatever an older attempt commits after a newer
+one listed the directory is not in that list, hence ignored for good. Only rank 0 writes. Used by `engine.saver`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from torch import Tensor
+
+from speech_contract import paths
+from speech_contract.run_config import ResumeFrom, ResumePolicy
+from speech_trainer.engine.files import Files, explain, read_json
+from speech_trainer.engine.flags import Window
+from speech_trainer.errors import CheckpointError, ConfigError
+
+TENSORS = "state.safetensors"
+DOCUMENT = "state.json"
+_NAME = re.compile(r"step-(\d+)\.a(\d+)")
+_TEMPORARY = ".writing-"
+
+Refused = Callable[
+    [str, str], None
+]  # (name, reason): told of every checkpoint that was passed over
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Saved:
+    """One committed checkpoint. Ordered by step, then attempt."""
+
+    step: int
+    attempt: int
+    confirmed: bool = dataclasses.field(compare=False, default=False)
+    quarantined: bool = dataclasses.field(compare=False, default=False)
+
+    @property
+    def name(self) -> str:
+        """`step-40.a2`."""
+        return f"step-{self.step}.a{self.attempt}"
+
+    @property
+    def trusted(self) -> bool:
+        """Confirmed, and never quarantined."""
+        return self.confirmed and not self.quarantined
+
+
+class FencedOffError(CheckpointError):
+    """A newer attempt has taken over; this process must write nothing more."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """What the fence of an attempt decided. `number` names this attempt's checkpoints."""
+
+    number: int
+    target: Saved | None
+
+
+class CheckpointStore:
+    """All checkpoints of one run directory, as rank 0 sees and writes them."""
+
+    def __init__(self, run_dir: Path, keep_last: int, files: Files | None = None) -> None:
+        self._run_dir = run_dir
+        self._root = run_dir / paths.CHECKPOINTS
+        self._keep_last = max(1, keep_last)
+        self._files = files or Files()
+        self._number = 0
+
+    # -- the fence ---------------------------------------------------------------------------------------------
+
+    def open_attempt(
+        self, attempt: int, uid: str, wanted: ResumeFrom, policy: ResumePolicy, refused: Refused
+    ) -> Opened:
+        """Fence older attempts off and choose what to resume from.
+
+        Raises ConfigError when `policy` is Never and another job used the directory, CheckpointError when this
+        very attempt is already running, or when the directory cannot be written.
+        """
+        records = self._attempts()
+        self._check_policy(policy, uid, records)
+        for record in records.values():
+            if (record.get("uid"), record.get("attempt")) == (uid, attempt):
+                raise self._already_running(attempt)
+        # Another job may have used the directory: its numbers are taken, so count on from the highest.
+        number = max([attempt, *(n + 1 for n in records)])
+        valid = self._valid(records)
+        corrupt: list[str] = []
+
+        def refuse(name: str, reason: str) -> None:
+            corrupt.append(name)
+            refused(name, reason)
+
+        target = self._choose(valid, wanted, refuse)
+        self._check_any_left(target, corrupt)
+        record = {
+            "number": number,
+            "attempt": attempt,
+            "uid": uid,
+            "resumeFrom": wanted.value,
+            "target": None if target is None else target.name,
+            "committed": [saved.name for saved in self.committed()],
+        }
+        self._create_fence(number, record)
+        self._number = number
+        self._clean_up(valid, corrupt)
+        self._abandon(valid, target, wanted)
+        return Opened(number, target)
+
+    def _check_any_left(self, target: Saved | None, corrupt: list[str]) -> None:
+        """Starting over because every checkpoint is corrupt would throw a run away in silence."""
+        if target is None and corrupt:
+            raise CheckpointError(
+                f"checkpoint.uri: none of {', '.join(corrupt)} in {self._root} can be read; restore "
+                "one from a backup, or delete them to start over"
+            )
+
+    def _clean_up(self, valid: list[Saved], corrupt: list[str]) -> None:
+        """Take corrupt checkpoints out of the count, and what earlier attempts left half written."""
+        for saved in valid:
+            if saved.name in corrupt:
+                self.mark(saved, paths.QUARANTINED)
+        for path in self._root.iterdir():
+            if path.name.startswith(_TEMPORARY) or not (path / paths.COMMIT).exists():
+                self._files.remove_tree(path)
+
+    def _create_fence(self, number: int, record: Mapping[str, Any]) -> None:
+        path = paths.attempt_file(self._run_dir, number)
+        try:
+            for folder in (self._root, path.parent, self._run_dir / paths.SKIPS):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._files.write_new(path, json.dumps(record))
+        except FileExistsError as error:
+            raise self._already_running(number) from error
+        except OSError as error:
+            raise CheckpointError(explain(error, path, 0, 0)) from error
+
+    def _already_running(self, attempt: int) -> CheckpointError:
+        return CheckpointError(
+            f"checkpoint.uri: attempt {attempt} already started in {self._run_dir}; two trainers "
+            "must not write there at once: end the other one, or give this job its own checkpoint.uri"
+        )
+
+    def _check_policy(
+        self, policy: ResumePolicy, uid: str, records: Mapping[int, Mapping[str, Any]]
+    ) -> None:
+        if policy is not ResumePolicy.NEVER:
+            return
+        strangers = any(record.get("uid") != uid for record in records.values())
+        if strangers or (not records and self.committed()):
+            raise ConfigError(
+                f"checkpoint.resume: Never, but {self._run_dir} holds another run; give a new "
+                "checkpoint.uri, or write resume: Auto to continue it"
+            )
+
+    def check_fence(self) -> None:
+        """Raise FencedOffError when a newer attempt has started: from now on nothing of ours counts."""
+        newest = max(self._attempts(), default=self._number)
+        if newest > self._number:
+            raise FencedOffError(
+                f"checkpoint.uri: attempt {newest} has taken over {self._run_dir}; this process "
+                f"(attempt {self._number}) is stale and stops writing"
+            )
+
+    def _attempts(self) -> dict[int, dict[str, Any]]:
+        """Number → record. A file cut off by a crash fenced nothing yet: its attempt never trained."""
+        found: dict[int, dict[str, Any]] = {}
+        for path in (self._run_dir / paths.ATTEMPTS).glob("attempt-*"):
+            number = path.name.removeprefix("attempt-")
+            if number.isdigit():
+                found[int(number)] = read_json(path) or {}
+        return found
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def committed(self) -> list[Saved]:
+        """Every committed checkpoint, oldest first, whoever wrote it."""
+        found = []
+        for path in self._root.glob("step-*"):
+            match = _NAME.fullmatch(path.name)
+            if match and (path / paths.COMMIT).exists():
+                confirmed = (path / paths.CONFIRMED).exists()
+                quarantined = (path / paths.QUARANTINED).exists()
+                found.append(Saved(int(match[1]), int(match[2]), confirmed, quarantined))
+        return sorted(found)
+
+    def valid(self) -> list[Saved]:
+        """Those that no fence excludes, oldest first."""
+        return self._valid(self._attempts())
+
+    def _valid(self, records: Mapping[int, Mapping[str, Any]]) -> list[Saved]:
+        listed = {n: set(r["committed"]) for n, r in records.items() if "committed" in r}
+        return [
+            saved
+            for saved in self.committed()
+            if all(saved.name in names for n, names in listed.items() if n > saved.attempt)
+        ]
+
+    def newest_confirmed(self, refused: Refused) -> Saved | None:
+        """The roll-back target: newest confirmed one whose digests hold."""
+        return self._choose(self.valid(), ResumeFrom.CONFIRMED, refused)
+
+    def _choose(self, valid: list[Saved], wanted: ResumeFrom, refused: Refused) -> Saved | None:
+        confirmed_only = wanted is ResumeFrom.CONFIRMED
+        for saved in reversed(valid):
+            if saved.quarantined or (confirmed_only and not saved.confirmed):
+                continue
+            reason = self.defect(saved)
+            if reason is None:
+                return saved
+            refused(saved.name, reason)
+        return None
+
+    def defect(self, saved: Saved) -> str | None:
+        """Why a committed checkpoint may not be loaded, or None. Digests first: nothing is parsed before."""
+        commit = read_json(self.path(saved) / paths.COMMIT)
+        if commit is None or not isinstance(commit.get("sha256"), dict):
+            return f"{paths.COMMIT} is unreadable"
+        for name in (TENSORS, DOCUMENT):
+            try:
+                digest = self._files.digest(self.path(saved) / name)
+            except OSError as error:
+                return f"{name} cannot be read ({error})"
+            if digest != commit["sha256"].get(name):
+                return f"{name} does not match its digest"
+        return None
+
+    def path(self, saved: Saved) -> Path:
+        """Where it lies."""
+        return paths.checkpoint_dir(self._run_dir, saved.step, saved.attempt)
+
+    def load(self, saved: Saved) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors on the host, and the document. Any rank may call it once rank 0 checked the digests."""
+        path = self.path(saved)
+        document = read_json(path / DOCUMENT)
+        if document is None:
+            raise CheckpointError(f"{path / DOCUMENT}: cannot be read; delete the checkpoint")
+        try:
+            return self._files.read_tensors(path / TENSORS), document
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path / TENSORS}: {error}; delete the checkpoint") from error
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    def save(self, step: int, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> Saved:
+        """Write and commit `step-<step>.a<number>`. Raises CheckpointError; then nothing is left behind."""
+        self.check_fence()
+        saved = Saved(step, self._number)
+        temporary = self._root / f"{_TEMPORARY}{saved.name}"
+        try:
+            self._write(saved, temporary, tensors, document)
+        except (OSError, SafetensorError) as error:
+            needed = sum(tensor.nbytes for tensor in tensors.values())
+            self._files.remove_tree(temporary)
+            self._remove_uncommitted(saved)
+            free = self._files.free_bytes(self._root)
+            raise CheckpointError(explain(error, self.path(saved), needed, free)) from error
+        self._retain()
+        return saved
+
+    def _write(
+        self,
+        saved: Saved,
+        temporary: Path,
+        tensors: Mapping[str, Tensor],
+        document: Mapping[str, Any],
+    ) -> None:
+        self._files.remove_tree(temporary)
+        temporary.mkdir(parents=True)
+        self._files.write_tensors(temporary / TENSORS, tensors)
+        self._files.write_new(temporary / DOCUMENT, json.dumps(document))
+        digests = {name: self._files.digest(temporary / name) for name in (TENSORS, DOCUMENT)}
+        final = self.path(saved)
+        if (final / paths.QUARANTINED).exists():  # from before a roll-back of this attempt
+            self._files.remove_tree(final)
+        self._remove_uncommitted(saved)
+        self._files.rename(temporary, final)
+        self._files.write_new(final / paths.COMMIT, json.dumps({"sha256": digests}))
+
+    def _remove_uncommitted(self, saved: Saved) -> None:
+        if read_json(self.path(saved) / paths.COMMIT) is None:
+            self._files.remove_tree(self.path(saved))
+
+    def mark(self, saved: Saved, mark: str) -> None:
+        """Create CONFIRMED or QUARANTINED beside COMMIT; whoever was first wins, and nobody is told twice."""
+        self.check_fence()
+        try:
+            self._files.write_new(self.path(saved) / mark, "")
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise CheckpointError(explain(error, self.path(saved) / mark, 0, 0)) from error
+
+    def _abandon(self, valid: list[Saved], target: Saved | None, wanted: ResumeFrom) -> None:
+        """After a health failure everything newer than the target is off the run's line: never resume from it."""
+        if wanted is not ResumeFrom.CONFIRMED:
+            return
+        for saved in valid:
+            if (target is None or saved > target) and not saved.confirmed:
+                self.mark(saved, paths.QUARANTINED)
+
+    def _retain(self) -> None:
+        """Keep the newest `keep_last` good ones and always the last confirmed; drop the rest."""
+        valid = self.valid()
+        good = [saved for saved in valid if not saved.quarantined]
+        keep = set(good[-self._keep_last :]) | set([s for s in good if s.confirmed][-1:])
+        for saved in self.committed():
+            if saved not in keep:
+                self._files.remove_tree(self.path(saved))
+
+    # -- windows to skip ---------------------------------------------------------------------------------------
+
+    def write_skips(self, step: int, windows: list[Window], cause: str) -> Path:
+        """Record windows of sampler positions before a roll-back. Raises CheckpointError."""
+        folder = self._run_dir / paths.SKIPS
+        count = sum(1 for _ in folder.glob(f"{self._number}-*.json"))
+        path = paths.skip_file(self._run_dir, self._number, count + 1)
+        body = {"windows": windows, "step": step, "cause": cause}
+        try:
+            self._files.write_new(path, json.dumps(body))
+        except OSError as error:
+            raise CheckpointError(explain(error, path, 0, 0)) from error
+        return path
+
+    def skips(self) -> list[Window]:
+        """Every recorded window, of all attempts."""
+        windows: list[Window] = []
+        for path in sorted((self._run_dir / paths.SKIPS).glob("*.json")):
+            body = read_json(path)
+            if body is None:
+                raise CheckpointError(f"{path}: is unreadable; restore it or delete it")
+            windows.extend((int(first), int(last)) for first, last in body["windows"])
+        return sorted(windows)

@@ -1,0 +1,96 @@
+"""The few file-system operations of checkpoints, each durable when it returns: the edge that tests replace.
+
+Used by `engine.checkpoints`. Errors are OSError as the system gave them; `explain` makes a sentence of one.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+_CHUNK = 1 << 20
+
+
+class Files:
+    """A local or mounted file system."""
+
+    def write_tensors(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
+        """Write safetensors."""
+        save_file(dict(tensors), path)
+        _sync(path)
+
+    def write_new(self, path: Path, text: str) -> None:
+        """Create a file exclusively. Raises FileExistsError when somebody was first."""
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync(path.parent)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Move a directory into its place."""
+        source.rename(target)
+        _sync(target.parent)
+
+    def read_tensors(self, path: Path) -> dict[str, Tensor]:
+        """Read safetensors to the host."""
+        return dict(load_file(path))
+
+    def digest(self, path: Path) -> str:
+        """SHA-256 of a file, in hex."""
+        summary = hashlib.sha256()
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                summary.update(chunk)
+        return summary.hexdigest()
+
+    def remove_tree(self, path: Path) -> None:
+        """Delete a directory; its absence is fine."""
+        shutil.rmtree(path, ignore_errors=True)
+
+    def free_bytes(self, path: Path) -> int:
+        """Room left where `path` lies."""
+        return shutil.disk_usage(path).free
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object, or None when the file is absent or was cut off while being written."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def explain(error: Exception, path: Path, needed: int, free: int) -> str:
+    """What a user reads when a checkpoint could not be written. safetensors wraps the system's error as text."""
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    if full or "No space left" in str(error):
+        return (
+            f"checkpoint.uri: cannot write {path}: the disk is full (needs {_size(needed)}, "
+            f"{_size(free)} free); free space there, enlarge the volume or lower checkpoint.keepLast"
+        )
+    return (
+        f"checkpoint.uri: cannot write {path}: {error}; make the directory writable for this user"
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"

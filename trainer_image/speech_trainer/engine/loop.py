@@ -1,0 +1,346 @@
+"""The training loop. Reads like the algorithm box of DESIGN section 5 and knows no recipe.
+
+    while step < maxSteps:
+        1, 2  take a batch, move it to the device          (waiting time measured)
+        3     recipe.train_step: every forward and backward
+        4     norms, clip, one MAX-reduce over ranks        → one gate on the device
+        5     optimizers, EMA, staged buffers commit under the gate
+        6     read the flags of the step before; save, roll back or stop together
+        7     report
+        8     on cadence: checkpoint, evaluate, strategic log
+
+Called by `speech_trainer.__main__`, once per process. `Engine.run` returns an exit code, or raises TrainerError.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import torch
+
+from speech_contract import outcome, paths
+from speech_contract.events import Event
+from speech_contract.phases import Phase
+from speech_contract.run_config import RunConfig
+from speech_trainer.engine import cadence
+from speech_trainer.engine.budget import Decision, NonFiniteBudget
+from speech_trainer.engine.checkpoints import CheckpointStore, Saved
+from speech_trainer.engine.distributed import World
+from speech_trainer.engine.files import Files
+from speech_trainer.engine.flags import LateFlags, StepFlags, Window
+from speech_trainer.engine.gate import Gate, Judgement
+from speech_trainer.engine.interrupts import Interrupts
+from speech_trainer.engine.measures import Measures
+from speech_trainer.engine.randomness import seed_all
+from speech_trainer.engine.recipe import Batch, Recipe
+from speech_trainer.engine.reporting import Events, Reporting, Telemetry
+from speech_trainer.engine.saver import Saver
+from speech_trainer.engine.schedules import LateSchedules
+from speech_trainer.engine.state import (
+    Counters,
+    collect_tensors,
+    config_digest,
+    make_document,
+    rank_document,
+    rank_seed,
+    restore_rank,
+    restore_tensors,
+)
+from speech_trainer.errors import NonFiniteBudgetSpent
+
+
+class Interrupted(Exception):
+    """All ranks saved after SIGTERM."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outside:
+    """What the engine gets from its surroundings; tests pass recorders."""
+
+    telemetry: Telemetry
+    events: Events
+    strategic: cadence.StrategicWriter | None = None
+    files: Files | None = None
+
+
+class Engine:
+    """One rank of one attempt."""
+
+    def __init__(self, config: RunConfig, recipe: Recipe, world: World, outside: Outside) -> None:
+        self.config, self.recipe, self.world = config, recipe, world
+        self.run_dir = Path(config.run_dir)
+        self.max_steps = config.training.max_steps
+        self.reporting = Reporting(
+            outside.telemetry,
+            outside.events,
+            rank=world.rank,
+            total_steps=self.max_steps,
+            device=_describe(world.device),
+        )
+        store = CheckpointStore(self.run_dir, config.checkpoint.keep_last, outside.files)
+        self.saver = Saver(store, world, self.reporting, config)
+        self.budget = NonFiniteBudget(config.health.non_finite, config.health.mode)
+        self.flags = LateFlags()
+        self.counters = Counters()
+        self.interrupts = Interrupts()
+        writer = outside.strategic if config.strategic_logging.enabled and world.leads else None
+        self.strategic = writer and cadence.Strategic(writer, self.reporting)
+        self._newest_bad: StepFlags | None = None
+        self._same_config = True
+
+    # -- the attempt -------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Train to `maxSteps`. Returns 0, or 75 after an interrupt; raises TrainerError otherwise."""
+        with self.interrupts:
+            self._build()
+            try:
+                self._restore_newest()
+                self._train()
+                self._finish()
+            except Interrupted:
+                return outcome.EXIT_INTERRUPTED
+            finally:
+                self.stream.close()
+        return outcome.EXIT_DONE
+
+    def _build(self) -> None:
+        training, world = self.config.training, self.world
+        seed_all(training.seed)
+        effective = self.recipe.effective_config()
+        self.digest = config_digest(effective)
+        self.log_every = training.log_every_steps or int(effective.get("logEverySteps") or 10)
+        self.reporting.phase(0, Phase.DATA)
+        self.stream = self.recipe.data()
+        self.built = self.recipe.build()
+        self.gate = Gate(self.built, world.device, world.rank, world.size)
+        self.schedules = LateSchedules(self.built.optimizers, world.device)
+        self.measures = Measures(self.built, world, self.schedules)
+        for name, model in self.built.models.items():
+            self.built.models[name] = world.wrap(model)
+        seed_all(rank_seed(training.seed, world.rank))
+        self.reporting.event(Event.MODEL_BUILT, **self.measures.sizes())
+        if world.leads:
+            cadence.write_json(self.run_dir / paths.CONFIG, effective)
+
+    def _train(self) -> None:
+        self.reporting.event(
+            Event.TRAINING_STARTED, step=self.counters.step, total_steps=self.max_steps
+        )
+        self.reporting.phase(self.counters.step, Phase.FIRST_STEP)
+        self.measures.start(self.counters.step)
+        while True:
+            while self.counters.step < self.max_steps:
+                self._one_step()
+            self._act(*self._settle())  # the last step's flags may still roll the run back
+            if self.counters.step >= self.max_steps:
+                return
+
+    def _finish(self) -> None:
+        if self.saver.saved_step != self.counters.step:
+            self._save()
+        self._evaluate()
+        self._phase(Phase.FINISHING)
+        self.world.lead(self._export)
+        self.reporting.event(Event.TRAINING_FINISHED, step=self.counters.step)
+        self._phase(Phase.DONE)
+
+    def _export(self) -> None:
+        with cadence.aside(self.built, self.world.device):
+            cadence.export(self.recipe, self.built, self.run_dir)
+
+    # -- one step ----------------------------------------------------------------------------------------------
+
+    def _one_step(self) -> None:
+        batch, window = self._take_batch()  # 1, 2
+        step = self.counters.step
+        self.gate.begin()
+        losses = self.recipe.train_step(self.built, batch, step)  # 3
+        judgement = self.gate.judge(losses, step, interrupt=self.interrupts.requested)  # 4
+        missing = self.measures.missing_gradients(judgement, batch, step)
+        self.gate.commit(
+            judgement, lambda gate: self.recipe.after_update(self.built, step, gate)
+        )  # 5
+        decision, stop = self._settle()  # 6
+        self._report(batch, judgement, missing)  # 7
+        self.schedules.advance(judgement.active, judgement.gate)
+        self.flags.push(step, window, judgement)
+        self._act(decision, stop)
+        if self.counters.step == step:  # else rolled back
+            self._on_cadence(batch, step)  # 8
+
+    def _take_batch(self) -> tuple[Batch, Window]:
+        self.measures.step_begins()
+        first = self.stream.position
+        batch = self.stream.next_batch()
+        self.reporting.facts.data_wait_seconds += self.measures.batch_arrived()
+        self.counters.step += 1
+        self.counters.steps_total += 1
+        self.counters.samples_total += batch.samples
+        self.counters.audio_seconds_total += batch.audio_seconds
+        return batch.to(self.world.device), (first, self.stream.position)
+
+    def _report(self, batch: Batch, judgement: Judgement, missing: list[str] | None) -> None:
+        step = self.counters.step
+        logged = self.measures.read(judgement) if step % self.log_every == 0 else {}
+        self.reporting.phase(step, Phase.TRAINING)
+        self.reporting.send(
+            self.counters,
+            step_seconds=self.measures.step_ends(),
+            skipped=self.stream.skipped,
+            missing_gradients=missing,
+            **logged,
+        )
+
+    # -- acting on agreed flags --------------------------------------------------------------------------------
+
+    def _settle(self) -> tuple[Decision, bool]:
+        """Read the flags that are still unread (one step at most): the same on every rank."""
+        decision, stop = Decision.GO_ON, False
+        for flags in self.flags.take():
+            self.schedules.settle(bad=flags.bad)
+            self.counters.updates += flags.updated
+            verdict = self.budget.feed(flags)
+            if flags.bad:
+                self.reporting.bad_step(flags, self.budget.in_a_row)
+                self._newest_bad = flags
+            self.saver.observe(flags)
+            stop = stop or flags.interrupt
+            decision = verdict if verdict is not Decision.GO_ON else decision
+        return decision, stop
+
+    def _act(self, decision: Decision, stop: bool) -> None:
+        if decision is Decision.GO_ON and not stop:
+            return
+        late_decision, late_stop = self._settle()  # now nothing is in flight
+        if late_decision is not Decision.GO_ON:
+            decision = late_decision
+        if stop or late_stop:
+            self._leave()
+        if decision is Decision.ROLL_BACK:
+            self._roll_back()
+        if decision is Decision.STOP:
+            raise NonFiniteBudgetSpent(self._spent("roll-backs are spent or switched off"))
+
+    def _leave(self) -> None:
+        self.reporting.event(Event.INTERRUPTED, step=self.counters.step)
+        self._phase(Phase.SAVING)
+        if self.saver.saved_step != self.counters.step:
+            self._save(must=True, phase=Phase.SAVING)
+        self._phase(Phase.SAVING)
+        raise Interrupted
+
+    def _roll_back(self) -> None:
+        """Back to the newest confirmed checkpoint; the windows of the bad steps are passed over."""
+        self._phase(Phase.RESTORING)
+        left = self.counters.step
+        cause = self._newest_bad.where if self._newest_bad else ""
+        target = self.saver.roll_back_target()
+        if target is None:
+            raise NonFiniteBudgetSpent(self._spent("no confirmed checkpoint to roll back to"))
+        before = self.counters
+        position = self._restore(target)
+        windows = self.budget.windows_since(position)
+        start = self.saver.rolled_back(target, left, windows, cause)
+        self.stream.skip(start.skips)
+        self.counters = dataclasses.replace(before, step=target.step)
+        self.budget.rolled_back()
+        self.reporting.facts.rollbacks += 1
+        self.reporting.facts.discarded_steps += left - target.step
+        self.reporting.event(
+            Event.ROLLED_BACK, step=target.step, left=left, windows=windows, cause=cause
+        )
+        self.reporting.say(f"rolled back from step {left} to {target.step}: {cause}")
+        self._phase(Phase.TRAINING)
+
+    def _spent(self, why: str) -> str:
+        flags = self._newest_bad
+        assert flags is not None  # a budget is spent by bad steps alone
+        return (
+            f"non-finite for {self.budget.in_a_row} steps in a row, {self.budget.in_window} of the last "
+            f"{self.config.health.non_finite.window_steps}, at step {flags.step} ({flags.where}); {why}; "
+            "lower the learning rate or mend the data"
+        )
+
+    # -- on cadence --------------------------------------------------------------------------------------------
+
+    def _on_cadence(self, batch: Batch, step: int) -> None:
+        checkpoint, training = self.config.checkpoint, self.config.training
+        if step % checkpoint.every_steps == 0:
+            self._act(*self._settle())
+            if self.counters.step != step:
+                return
+            self._save()
+        if training.evaluate_every_steps and step % training.evaluate_every_steps == 0:
+            if step < self.max_steps:  # the last one is _finish's
+                self._evaluate()
+        due = step == 1 or step % self.config.strategic_logging.every_steps == 0
+        if self.strategic and due:
+            self._phase(Phase.STRATEGIC_LOG)
+            with cadence.aside(self.built, self.world.device):
+                self.strategic.show(self.recipe, self.built, batch, step)
+
+    def _evaluate(self) -> None:
+        self._phase(Phase.EVALUATION)
+
+        def act() -> None:
+            with cadence.aside(self.built, self.world.device):
+                cadence.evaluate(
+                    self.recipe, self.built, self.counters.step, self.run_dir, self.reporting
+                )
+
+        self.world.lead(act)
+
+    def _save(self, *, must: bool = False, phase: Phase = Phase.CHECKPOINT) -> None:
+        self._phase(phase)
+        ranks = self.world.gather(rank_document(self.counters, self.world.device))
+        document = make_document(ranks, self.schedules, self.stream, self.digest)
+        self.saver.save(
+            self.counters.step,
+            lambda: collect_tensors(self.built),
+            document,
+            must=must,
+            suspicious=self.budget.in_a_row > 0,
+        )
+
+    # -- restoring ---------------------------------------------------------------------------------------------
+
+    def _restore_newest(self) -> None:
+        self.reporting.phase(0, Phase.RESTORING)
+        start = self.saver.open()
+        if start.target is not None:
+            started = time.monotonic()
+            self._restore(start.target)
+            self.reporting.event(
+                Event.CHECKPOINT_RESTORED,
+                step=start.target.step,
+                name=start.target.name,
+                seconds=round(time.monotonic() - started, 3),
+                same_config=self._same_config,
+            )
+        self.stream.skip(start.skips)
+
+    def _restore(self, saved: Saved) -> int:
+        """Put everything back to `saved`, in place; returns the sampler position it was saved at."""
+        tensors, document = self.saver.load(saved)
+        restore_tensors(self.built, tensors, saved.name)
+        self.schedules.load_state_dict(document["schedules"])
+        self.stream.load_state_dict(document["stream"])
+        self._same_config = document["configDigest"] == self.digest
+        self.counters = restore_rank(
+            document, self.world.rank, self.config.training.seed, self.world.device
+        )
+        return int(document["position"])
+
+    def _phase(self, phase: Phase) -> None:
+        """Enter a phase that may last, and say so at once with a datagram."""
+        self.reporting.phase(self.counters.step, phase)
+        self.reporting.send(self.counters)
+
+
+def _describe(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return "cpu"

@@ -1,0 +1,124 @@
+"""What the loop measures: times, losses and norms on log steps, modules without gradient in the first steps.
+
+Everything but log steps and the first few steps leaves the device alone. Used by `engine.loop`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from speech_trainer.engine.distributed import World
+from speech_trainer.engine.gate import Judgement
+from speech_trainer.engine.recipe import Batch, Built, OptimizerPlan
+from speech_trainer.engine.schedules import LateSchedules
+
+FIRST_STEPS = (
+    5  # steps of each part, in each attempt, that are searched for modules without gradient
+)
+
+
+class Measures:
+    """One rank's stopwatch and readings."""
+
+    def __init__(
+        self,
+        built: Built,
+        world: World,
+        schedules: LateSchedules,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._plans, self._world, self._schedules, self._clock = (
+            built.optimizers,
+            world,
+            schedules,
+            clock,
+        )
+        self._main = next(iter(built.optimizers), "")
+        self._start_step = 0
+        self._began = clock()
+        self._rate = torch.zeros(())
+
+    def start(self, step: int) -> None:
+        """Training starts after `step` in this attempt."""
+        self._start_step = step
+
+    def sizes(self) -> dict[str, int]:
+        """Number of parameters, all and trainable."""
+        parameters = {
+            id(p): p
+            for plan in self._plans.values()
+            for module in plan.modules.values()
+            for p in module.parameters()
+        }.values()
+        return {
+            "parameters": sum(p.numel() for p in parameters),
+            "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+        }
+
+    # -- time --------------------------------------------------------------------------------------------------
+
+    def step_begins(self) -> None:
+        """The clock of this step runs from here."""
+        self._began = self._clock()
+
+    def batch_arrived(self) -> float:
+        """Seconds waited for the batch."""
+        return self._clock() - self._began
+
+    def step_ends(self) -> float:
+        """Seconds since `step_begins`."""
+        return self._clock() - self._began
+
+    # -- values ------------------------------------------------------------------------------------------------
+
+    def read(self, judgement: Judgement) -> dict[str, Any]:
+        """Losses averaged over ranks, gradient norm and learning rate of this step: one reduction, one transfer."""
+        losses = judgement.losses
+        if self._world.size > 1:
+            losses = losses.clone()
+            dist.all_reduce(losses)
+            losses = losses / self._world.size
+        extra = [judgement.gradient_norm.float(), self._rate_now()]
+        *values, norm, rate = torch.cat([losses, torch.stack(extra)]).tolist()
+        return {
+            "losses": dict(zip(judgement.loss_names, values, strict=True)),
+            "gradient_norm": norm,
+            "learning_rate": rate,
+        }
+
+    def _rate_now(self) -> torch.Tensor:
+        return self._schedules.rate(self._main) if self._main else self._rate
+
+    def missing_gradients(self, judgement: Judgement, batch: Batch, step: int) -> list[str] | None:
+        """Trainable, active modules that got no gradient at this step; None when not looked for.
+
+        An empty batch (weight 0) has no gradient by design and is not looked at.
+        """
+        searched = [
+            name
+            for name in judgement.active
+            if step - max(self._start_step, self._plans[name].active_from - 1) <= FIRST_STEPS
+        ]
+        if not searched or batch.weight == 0:
+            return None
+        norms = dict(zip(judgement.module_names, judgement.module_norms.tolist(), strict=True))
+        return [
+            module_name
+            for name in searched
+            for module_name, module in self._trainable(self._plans[name])
+            if norms[module_name] == 0
+        ]
+
+    @staticmethod
+    def _trainable(plan: OptimizerPlan) -> list[tuple[str, nn.Module]]:
+        return [
+            (name, module)
+            for name, module in plan.modules.items()
+            if any(p.requires_grad for p in module.parameters())
+        ]

@@ -1,0 +1,168 @@
+"""Saving, confirming, restoring: the checkpoint store as all ranks use it together.
+
+`engine.loop` calls `open`, `save`, `observe` (the agreed flags of each step) and `roll_back_target`. Rank 0 alone
+touches the store's files for writing; every rank reads tensors itself.
+
+A save that fails while an earlier checkpoint is committed is shown loudly and training goes on: nothing that was
+saved is lost, and the next save may find room. The first one, and the one that an interrupt asked for, must work.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+from speech_contract import paths
+from speech_contract.events import Event
+from speech_contract.run_config import RunConfig
+from speech_trainer.engine.checkpoints import CheckpointStore, FencedOffError, Saved
+from speech_trainer.engine.distributed import World
+from speech_trainer.engine.flags import StepFlags, Window
+from speech_trainer.engine.reporting import Reporting
+from speech_trainer.engine.state import Tensors
+from speech_trainer.errors import CheckpointError
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Where an attempt starts: the target to restore (None = from scratch), and what to pass over."""
+
+    target: Saved | None
+    skips: list[Window]
+
+
+class Saver:
+    """One rank's half of the conversation about checkpoints."""
+
+    def __init__(
+        self, store: CheckpointStore, world: World, reporting: Reporting, config: RunConfig
+    ) -> None:
+        self._store, self._world, self._reporting, self._config = store, world, reporting, config
+        self._confirm_steps = config.health.non_finite.confirm_steps
+        self._provisional: list[Saved] = []  # rank 0 only: waiting for their finite steps
+        self.saved_step: int | None = None
+
+    def open(self) -> Start:
+        """Raise the fence and agree on where to start."""
+        start = self._world.lead(self._open)
+        if start.target is not None:
+            self.saved_step = start.target.step
+            self._reporting.facts.resumed_from_step = start.target.step
+            self._reporting.facts.last_checkpoint_step = start.target.step
+        return start
+
+    def _open(self) -> Start:
+        config = self._config
+        opened = self._store.open_attempt(
+            config.attempt, config.uid, config.resume_from, config.checkpoint.resume, self._refused
+        )
+        self._follow(opened.target)
+        return Start(opened.target, self._store.skips())
+
+    def _follow(self, target: Saved | None) -> None:
+        """Wait again for checkpoints up to the target: a later attempt may confirm an earlier one's."""
+        valid = [s for s in self._store.valid() if target is not None and s <= target]
+        self._provisional = [s for s in valid if not s.confirmed and not s.quarantined]
+        trusted = [s.step for s in valid if s.trusted]
+        self._reporting.facts.last_confirmed_step = max(trusted, default=None)
+
+    def _refused(self, name: str, reason: str) -> None:
+        self._reporting.event(Event.CHECKPOINT_REFUSED, name=name, reason=reason)
+        self._reporting.say(f"checkpoint {name} refused: {reason}")
+
+    def load(self, saved: Saved) -> tuple[Tensors, dict[str, Any]]:
+        """Tensors and document of a checkpoint whose digests rank 0 has checked."""
+        return self._store.load(saved)
+
+    def save(
+        self,
+        step: int,
+        collect: Callable[[], Tensors],
+        document: dict[str, Any],
+        *,
+        must: bool,
+        suspicious: bool,
+    ) -> bool:
+        """Save together. `must`: a failure ends the run. `suspicious`: saved amid bad steps, so quarantined at once.
+
+        Returns whether it worked. Raises CheckpointError on every rank.
+        """
+        failure = self._world.lead(lambda: self._save(step, collect, document, must, suspicious))
+        if failure is not None:
+            self._reporting.say(f"checkpoint at step {step} failed: {failure}")
+            return False
+        self.saved_step = step
+        self._reporting.facts.last_checkpoint_step = step
+        return True
+
+    def _save(
+        self,
+        step: int,
+        collect: Callable[[], Tensors],
+        document: dict[str, Any],
+        must: bool,
+        suspicious: bool,
+    ) -> str | None:
+        started = time.monotonic()
+        try:
+            saved = self._store.save(step, collect(), document)
+        except FencedOffError:
+            raise
+        except CheckpointError as error:
+            if must or not any(not s.quarantined for s in self._store.valid()):
+                raise
+            self._reporting.event(Event.CHECKPOINT_FAILED, step=step, error=str(error))
+            return str(error)
+        seconds = round(time.monotonic() - started, 3)
+        self._reporting.event(
+            Event.CHECKPOINT_SAVED,
+            step=step,
+            path=str(self._store.path(saved)),
+            seconds=seconds,
+        )
+        if suspicious:
+            self._mark(saved, paths.QUARANTINED, Event.CHECKPOINT_QUARANTINED)
+        else:
+            self._provisional.append(saved)
+        return None
+
+    def observe(self, flags: StepFlags) -> None:
+        """Confirm or quarantine what waits, by the agreed flags of one step. Rank 0 acts, the others have none."""
+        waiting, self._provisional = self._provisional, []
+        for saved in waiting:
+            if flags.bad:
+                self._mark(saved, paths.QUARANTINED, Event.CHECKPOINT_QUARANTINED)
+            elif flags.step - saved.step >= self._confirm_steps:
+                self._mark(saved, paths.CONFIRMED, Event.CHECKPOINT_CONFIRMED)
+                self._reporting.facts.last_confirmed_step = saved.step
+            else:
+                self._provisional.append(saved)
+
+    def _mark(self, saved: Saved, mark: str, event: Event) -> None:
+        try:
+            self._store.mark(saved, mark)
+        except FencedOffError:
+            raise
+        except CheckpointError as error:
+            self._reporting.event(Event.CHECKPOINT_FAILED, step=saved.step, error=str(error))
+            return
+        self._reporting.event(event, step=saved.step, name=saved.name)
+
+    def roll_back_target(self) -> Saved | None:
+        """The newest confirmed checkpoint, agreed by all ranks."""
+        return self._world.lead(lambda: self._store.newest_confirmed(self._refused))
+
+    def rolled_back(self, target: Saved, step: int, windows: list[Window], cause: str) -> Start:
+        """Record what the replay passes over; returns everything to pass over from now on."""
+        start = self._world.lead(lambda: self._record(target, step, windows, cause))
+        self.saved_step = target.step
+        self._reporting.facts.last_checkpoint_step = target.step
+        return start
+
+    def _record(self, target: Saved, step: int, windows: list[Window], cause: str) -> Start:
+        self._store.check_fence()
+        self._store.write_skips(step, windows, cause)
+        self._follow(target)
+        return Start(target, self._store.skips())

@@ -1,0 +1,118 @@
+"""Learning rates that follow committed updates exactly, although the host learns one step late what was committed.
+
+While step k is on its way the host does not know whether k passed the gate. So after each step it computes both
+candidates, the rate without and with one more update, and the device picks one by `torch.where(gate, …)`: the
+rate of step k+1 is right on the device. When the flags of k arrive and it was bad, the schedule's host state is
+put back. Rates therefore live in the optimizers as float32 tensors. Used by `engine.loop` and `engine.state`.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from speech_trainer.engine.recipe import OptimizerPlan
+from speech_trainer.errors import ConfigError
+
+
+@dataclasses.dataclass
+class _Rates:
+    """One optimizer's rates, one per parameter group: the host's view and the device's."""
+
+    plan: OptimizerPlan
+    host: list[float]
+    device: list[Tensor]
+    undo: tuple[dict[str, Any], list[float]] | None = None
+
+
+class LateSchedules:
+    """All schedules of a run. Replaces the groups' `lr` by tensors on `device`."""
+
+    def __init__(self, plans: Mapping[str, OptimizerPlan], device: torch.device) -> None:
+        self._device = device
+        self._rates: dict[str, _Rates] = {}
+        for name, plan in plans.items():
+            _check_state(name, plan)
+            host = [float(group["lr"]) for group in plan.optimizer.param_groups]
+            self._rates[name] = _Rates(plan, host, [])
+            self._place(self._rates[name])
+
+    def _place(self, rates: _Rates) -> None:
+        rates.device = [torch.tensor(lr, device=self._device) for lr in rates.host]
+        _set_groups(rates.plan, rates.device)
+
+    def advance(self, active: Iterable[str], gate: Tensor) -> None:
+        """After the optimizers of a step: let the device choose between this rate and the next."""
+        for name in active:
+            rates = self._rates[name]
+            if rates.plan.schedule is None:
+                continue
+            before = list(rates.host)
+            rates.undo = (copy.deepcopy(rates.plan.schedule.state_dict()), before)
+            _set_groups(rates.plan, rates.host)  # schedules compute with host numbers
+            rates.plan.schedule.step()
+            rates.host = [float(group["lr"]) for group in rates.plan.optimizer.param_groups]
+            _set_groups(rates.plan, rates.device)
+            for tensor, old, new in zip(rates.device, before, rates.host, strict=True):
+                tensor.copy_(torch.where(gate, old, new))
+
+    def settle(self, *, bad: bool) -> None:
+        """The flags of the newest advanced step arrived: keep the host state, or put it back."""
+        for rates in self._rates.values():
+            if rates.undo is not None and bad and rates.plan.schedule is not None:
+                state, rates.host = rates.undo
+                rates.plan.schedule.load_state_dict(state)
+            rates.undo = None
+
+    def rate(self, name: str) -> Tensor:
+        """The rate of the next step's first group, on the device."""
+        return self._rates[name].device[0]
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON values. Call only when every step is settled."""
+        assert all(rates.undo is None for rates in self._rates.values())
+        return {name: _state_of(rates) for name, rates in self._rates.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`; rates are placed on the device anew."""
+        for name, rates in self._rates.items():
+            rates.host = [float(lr) for lr in state[name]["rates"]]
+            rates.undo = None
+            if rates.plan.schedule is not None and state[name]["schedule"] is not None:
+                rates.plan.schedule.load_state_dict(copy.deepcopy(state[name]["schedule"]))
+            self._place(rates)
+
+
+def _set_groups(plan: OptimizerPlan, rates: list[float] | list[Tensor]) -> None:
+    for group, rate in zip(plan.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+
+
+def _state_of(rates: _Rates) -> dict[str, Any]:
+    schedule = rates.plan.schedule
+    return {
+        "rates": list(rates.host),
+        "schedule": None if schedule is None else copy.deepcopy(schedule.state_dict()),
+    }
+
+
+def _check_state(name: str, plan: OptimizerPlan) -> None:
+    """A schedule whose state JSON would change (integer keys, tensors) would resume wrongly, in silence."""
+    if plan.schedule is None:
+        return
+    state = plan.schedule.state_dict()
+    try:
+        same = json.loads(json.dumps(state)) == state
+    except (TypeError, ValueError):
+        same = False
+    if not same:
+        raise ConfigError(
+            f"optimizers.{name}.schedule: the state of {type(plan.schedule).__name__} is not plain "
+            "JSON and could not be resumed; use LambdaLR or a chain of built-in schedules"
+        )

@@ -1,0 +1,1 @@
+"""Losses that recipes put together; pure functions of tensors."""

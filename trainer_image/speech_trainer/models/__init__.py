@@ -1,0 +1,1 @@
+"""Wrappers around transformers' models; besides recipes the only place that imports transformers."""

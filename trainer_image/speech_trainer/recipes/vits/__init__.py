@@ -1,0 +1,1 @@
+"""Full VITS fine-tuning and training from scratch: `spec.recipe.vits`."""

@@ -1,0 +1,135 @@
+"""Held-out scores of a voice beside what a trivial answer would score, and sentences to listen to.
+
+Scores: `dtw_mel` (synthesized speech against the recording), `length_ratio` (frames per recorded frame) and
+`posterior_mel` (decoder fed from the recording). Baselines for `dtw_mel`: `constant_frame`, the median frame
+of the training data, and `other_sentence`, a recording of the same voice that says something else.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from speech_trainer.audio.distance import (
+    constant_distance,
+    dtw_mel,
+    length_ratio,
+    median_frame,
+)
+from speech_trainer.audio.files import write_wav
+from speech_trainer.audio.spectrograms import Spectrograms
+from speech_trainer.data.samples import Sample
+from speech_trainer.engine.recipe import Evaluation
+from speech_trainer.models.vits import VitsGenerator
+from speech_trainer.recipes.vits.presets import VitsSettings
+
+_WRITTEN: Final = 4  # sentences written as audio
+
+
+class Evaluator:
+    """Holds the held-out recordings; called with a generator as often as wanted."""
+
+    def __init__(
+        self,
+        training: Sequence[Sample],
+        held_out: Sequence[Sample],
+        speakers: dict[str, int],
+        settings: VitsSettings,
+    ) -> None:
+        self._training = training
+        self._held_out = held_out
+        self._speakers = speakers
+        self._rate = settings.spectrogram.sample_rate
+        self._hop = settings.spectrogram.hop_length
+        self._spectrograms = Spectrograms(settings.spectrogram)
+
+    def __call__(self, generator: VitsGenerator, folder: Path) -> Evaluation:
+        """Scores, baselines and written files. Training mode and random state are as before after it."""
+        training = generator.training
+        devices = [generator.vits.device] if generator.vits.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), torch.no_grad():
+            generator.eval()
+            try:
+                return self._evaluate(generator, folder)
+            finally:
+                generator.train(training)
+
+    @cached_property
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """What trivial answers score; empty without held-out data."""
+        if not self._held_out:
+            return {}
+        frame = median_frame([self._log_mel(s.waveform) for s in self._training])
+        others = self._targets[1:] + self._targets[:1]
+        return {
+            "constant_frame": {
+                "dtw_mel": fmean(constant_distance(frame, mel) for mel in self._targets)
+            },
+            "other_sentence": {
+                "dtw_mel": fmean(
+                    dtw_mel(other, mel) for other, mel in zip(others, self._targets, strict=True)
+                )
+            },
+        }
+
+    @cached_property
+    def _targets(self) -> list[Tensor]:
+        return [self._log_mel(sample.waveform) for sample in self._held_out]
+
+    def _evaluate(self, generator: VitsGenerator, folder: Path) -> Evaluation:
+        samples = self._held_out or self._training[:_WRITTEN]
+        spoken = [self._speak(generator, sample) for sample in samples]
+        written = self._write(folder, samples, spoken)
+        if not self._held_out:
+            return Evaluation(scores={}, samples=written)
+        mels = [self._log_mel(waveform) for waveform in spoken]
+        pairs = list(zip(mels, self._targets, strict=True))
+        scores = {
+            "dtw_mel": fmean(dtw_mel(mel, target) for mel, target in pairs),
+            "length_ratio": fmean(length_ratio(mel, target) for mel, target in pairs),
+            "posterior_mel": fmean(self._posterior_mel(generator, s) for s in self._held_out),
+        }
+        return Evaluation(scores, self.baselines, written)
+
+    def _speak(self, generator: VitsGenerator, sample: Sample) -> Tensor:
+        device = generator.vits.device
+        tokens = torch.tensor([sample.tokens], device=device)
+        return generator.synthesize(tokens, self._speaker(sample, device)).cpu()
+
+    def _posterior_mel(self, generator: VitsGenerator, sample: Sample) -> float:
+        device = generator.vits.device
+        linear = self._spectrograms.linear(self._whole_frames(sample.waveform)).to(device)
+        waveform = generator.reconstruct(linear, self._speaker(sample, device)).cpu()
+        target = self._log_mel(sample.waveform)
+        return float((self._log_mel(waveform[0]) - target).abs().mean())
+
+    def _speaker(self, sample: Sample, device: torch.device) -> Tensor:
+        number = self._speakers.get(sample.utterance.speaker, 0)
+        return torch.tensor([number], device=device)
+
+    def _whole_frames(self, waveform: Tensor) -> Tensor:
+        return waveform[: waveform.numel() // self._hop * self._hop].unsqueeze(0)
+
+    def _log_mel(self, waveform: Tensor) -> Tensor:
+        """[M, F] of waveform [T]; speech too short for one FFT frame is padded with silence."""
+        short = self._spectrograms.settings.fft_size - waveform.numel()
+        padded = torch.nn.functional.pad(waveform, (0, max(0, short)))
+        mel: Tensor = self._spectrograms(self._whole_frames(padded))
+        return mel.squeeze(0)
+
+    def _write(
+        self, folder: Path, samples: Sequence[Sample], spoken: Sequence[Tensor]
+    ) -> tuple[Path, ...]:
+        folder.mkdir(parents=True, exist_ok=True)
+        written: list[Path] = []
+        pairs = list(zip(samples, spoken, strict=True))[:_WRITTEN]
+        for number, (sample, waveform) in enumerate(pairs, start=1):
+            for kind, audio in (("synthesized", waveform), ("recorded", sample.waveform)):
+                path = folder / f"{number}-{kind}.wav"
+                write_wav(path, audio, self._rate)
+                written.append(path)
+        return tuple(written)

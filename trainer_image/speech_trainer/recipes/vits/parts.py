@@ -1,0 +1,152 @@
+"""What the recipe is made of: model, optimizers, schedules, speakers. Called by `recipes.vits.recipe`."""
+
+import logging
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import VitsConfig, VitsModel
+
+from speech_contract.events import MESSAGES, Event
+from speech_trainer.audio.spectrograms import SpectrogramSettings
+from speech_trainer.data.errors import SampleError
+from speech_trainer.data.manifest import Manifest
+from speech_trainer.data.samples import Sample
+from speech_trainer.engine.recipe import Built, OptimizerPlan, RecipeContext
+from speech_trainer.errors import ConfigError
+from speech_trainer.models.vits import (
+    MODULES,
+    VitsGenerator,
+    load_pretrained,
+    new_model,
+    pretrained_config,
+)
+from speech_trainer.modules.discriminators import WaveformDiscriminator
+from speech_trainer.recipes.vits.presets import VitsSettings
+
+GENERATOR: Final = "generator"
+DISCRIMINATOR: Final = "discriminator"
+
+logger = logging.getLogger(__name__)
+
+
+def speaker_ids(manifest: Manifest) -> dict[str, int]:
+    """Speakers of the training manifest, numbered by name."""
+    names = sorted({utterance.speaker for utterance in manifest.utterances})
+    return {name: number for number, name in enumerate(names)}
+
+
+def build_model(
+    settings: VitsSettings, pretrained: str, vocabulary_size: int, speakers: int
+) -> VitsModel:
+    """A pretrained or a new model that fits vocabulary, speakers and spectrogram.
+
+    Raises: ConfigError.
+    """
+    if not pretrained:
+        return new_model(_config(settings, vocabulary_size, speakers))
+    model = load_pretrained(Path(pretrained))
+    for field, found, wanted in (
+        ("vocab_size", model.config.vocab_size, vocabulary_size),
+        ("num_speakers", model.config.num_speakers, speakers),
+    ):
+        if found < wanted:
+            raise ConfigError(
+                f"recipe.vits.pretrained: {field} {found} of {pretrained!r} is below the "
+                f"{wanted} of the data; use another checkpoint or other data"
+            )
+    return model
+
+
+def pretrained_spectrogram(directory: Path) -> SpectrogramSettings:
+    """The time-frequency grid that a pretrained model was made for. Raises: ConfigError."""
+    config = pretrained_config(directory)
+    return SpectrogramSettings(
+        sample_rate=config.sampling_rate,
+        fft_size=2 * (config.spectrogram_bins - 1),
+        hop_length=math.prod(config.upsample_rates),
+    )
+
+
+def _config(settings: VitsSettings, vocabulary_size: int, speakers: int) -> VitsConfig:
+    several = speakers > 1
+    return VitsConfig(
+        vocab_size=vocabulary_size,
+        spectrogram_bins=settings.spectrogram.linear_bins,
+        sampling_rate=settings.spectrogram.sample_rate,
+        num_speakers=speakers,
+        speaker_embedding_size=settings.speaker_embedding_size if several else 0,
+        **settings.model,
+    )
+
+
+def build(settings: VitsSettings, model: VitsModel, context: RecipeContext) -> Built:
+    """Both models on the device with their optimizers."""
+    generator = VitsGenerator(model, settings.segment_frames).to(context.device).train()
+    discriminator = WaveformDiscriminator(settings.discriminator).to(context.device).train()
+    max_steps = context.config.training.max_steps
+    start = settings.adversarial_start_step
+    modules: dict[str, nn.Module] = {name: getattr(model, name) for name in MODULES}
+    if model.config.num_speakers > 1:
+        modules["speaker_embedding"] = model.embed_speaker
+    return Built(
+        models={GENERATOR: generator, DISCRIMINATOR: discriminator},
+        optimizers={
+            GENERATOR: _plan(settings, settings.learning_rate, modules, max_steps),
+            DISCRIMINATOR: _plan(
+                settings,
+                settings.discriminator_learning_rate,
+                {DISCRIMINATOR: discriminator},
+                max(1, max_steps - start + 1),
+                active_from=start,
+            ),
+        },
+    )
+
+
+def _plan(
+    settings: VitsSettings,
+    learning_rate: float,
+    modules: dict[str, nn.Module],
+    updates: int,
+    active_from: int = 1,
+) -> OptimizerPlan:
+    parameters = [p for module in modules.values() for p in module.parameters()]
+    optimizer = AdamW(
+        parameters,
+        lr=learning_rate,
+        betas=settings.betas,
+        eps=settings.epsilon,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    schedule = LambdaLR(optimizer, lambda update: rate_share(update, updates, settings))
+    return OptimizerPlan(
+        optimizer, modules, schedule, clip_norm=settings.clip_norm, active_from=active_from
+    )
+
+
+def rate_share(update: int, updates: int, settings: VitsSettings) -> float:
+    """Share of the learning rate at an update (from 0): linear warm-up, then a cosine."""
+    warmup = min(1.0, (update + 1) / settings.warmup_steps)
+    floor = settings.final_learning_rate_share
+    cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, update / updates)))
+    return warmup * (floor + (1.0 - floor) * cosine)
+
+
+def usable(indexes: Iterable[int], count: int, load: Callable[[int], Sample]) -> list[Sample]:
+    """The first `count` samples that load; each bad one is a warning."""
+    samples: list[Sample] = []
+    for index in indexes:
+        if len(samples) == count:
+            break
+        try:
+            samples.append(load(index))
+        except SampleError as error:
+            extra = {"event": Event.SAMPLE_REPLACED.value, "index": index}
+            logger.warning(MESSAGES[Event.SAMPLE_REPLACED], exc_info=error, extra=extra)
+    return samples
