@@ -1,7 +1,7 @@
 """Pack the launcher for foreign images: `python -m speech_telemetry.zipapp DIRECTORY` writes launch.pyz and lib/.
 
 `launch.pyz` holds supervisor, detectors, contract (without the pydantic half) and prometheus_client; `lib/` holds
-the reporter alone, which the launcher puts on the ranks' PYTHONPATH, so that nothing of ours shadows a package of the user's image.
+the reporter alone: the launcher puts it on the ranks' PYTHONPATH, so that nothing of ours shadows a package of theirs.
 """
 
 from __future__ import annotations
