@@ -25,11 +25,12 @@ export UV_PYTHON_DOWNLOADS := never
 	accept-images lock clean
 
 help: ## Say what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(VENV)/.run ## Install speechtrain and what it runs on into .venv
 
 quickstart: $(VENV)/.run ## Train a small voice on this machine, and compare it with trivial baselines
+	$(BIN)/speechtrain data synthesize --language te --sentences 144 --out out/quickstart/data
 	$(BIN)/speechtrain run examples/quickstart.yaml
 
 test: check ## Run every check and every test: what CI runs
@@ -60,6 +61,8 @@ trainer-wheels: wheels ## Download what the trainer's image installs as well: to
 
 accept-images: $(VENV)/.dev ## Build both images whole, with torch, on this machine
 	$(BIN)/python tests/cluster/product
+
+include tests/cluster/cluster.mk
 
 lock: $(UV) ## Resolve the dependencies anew and pin them with hashes in locks/
 	sh locks/lock.sh $(UV)
