@@ -101,6 +101,7 @@ class Process:
     async def _read(self) -> None:
         assert self.process.stdout is not None
         async for line in self.process.stdout:
+            print(line.decode(), end="")  # pytest shows it when the test fails
             self.lines.append(json.loads(line))
 
     def events(self, name: str) -> list[Body]:
