@@ -167,7 +167,7 @@ async def test_the_process_runs_jobs_and_calls_exactly_what_the_chart_grants(
 
     await scene.until("ttl", gone)
     await scene.until("the series gone", lambda: series_gone(operator, scene.namespace))
-    await foreign_name(scene)
+    await foreign_name(await Scene.make(scene.admin, f"{scene.namespace}-taken"))
     assert await operator.stop() == 0
     assert called(bed) == granted(chart) - UNCALLED
 
@@ -180,26 +180,15 @@ async def series_gone(operator: Process, namespace: str) -> bool:
 async def foreign_name(scene: Scene) -> None:
     """The one call that only a taken name provokes: looking at that pod."""
     pods = f"/api/v1/namespaces/{scene.namespace}/pods"
-    other = {
-        "metadata": {"name": "asr-master-0"},
-        "spec": {"containers": [{"name": "a", "image": "b"}]},
-    }
-    await scene.until("the old pods gone", lambda: _none(scene))
-    await scene.admin.post(pods, other)
+    container = {"name": "main", "image": "none"}
+    pod = {"metadata": {"name": "asr-master-0"}, "spec": {"containers": [container]}}
+    await scene.admin.post(pods, pod)
     await scene.create()
 
     async def told() -> bool:
         return reason_of(await scene.job(), "Running") == "NameTaken"
 
     await scene.until("NameTaken", told)
-
-
-async def _none(scene: Scene) -> bool:
-    # The collector may not know our kind yet: what it would delete is deleted here.
-    for pod in await scene.list("pods"):
-        path = f"/api/v1/namespaces/{scene.namespace}/pods/{pod['metadata']['name']}"
-        await scene.admin.delete(path)
-    return not await scene.list("pods")
 
 
 def called(bed: Bed) -> set[tuple[str, str]]:
