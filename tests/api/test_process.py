@@ -226,6 +226,7 @@ async def test_a_standby_waits_its_turn_and_takes_over(operator: Process, kubeco
         assert not standby.events("leadership_gained")
         assert await operator.stop() == 0
         await standby.said("leadership_gained")
+        assert await standby.stop() == 0
 
 
 async def test_a_lost_lease_ends_the_process(operator: Process, admin: Admin) -> None:
