@@ -30,12 +30,22 @@ OnNotice = Callable[[str], None]
 
 EXIT_KILLED_BY_USER: Final = 130
 CLEANUP_SECONDS: Final = 30.0  # beyond the grace, for the pods of an ended job to go
+LOOK_SECONDS: Final = 0.1
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 AT_REST: Final = {State.SUSPENDED.value, State.COMPLETE.value, State.FAILED.value}
 
 
 class LocalRunError(ValueError):
     """Something a person can mend: the sentence says what and how. The CLI exits with 64."""
+
+
+@contextlib.contextmanager
+def in_sentences() -> Iterator[None]:
+    """Turn what the state folder has to say (a broken file, a lost race) into a LocalRunError."""
+    try:
+        yield
+    except ClusterError as error:
+        raise LocalRunError(str(error)) from error
 
 
 class Follower:
@@ -110,15 +120,15 @@ class Follower:
             policy = parse(document, local=True).spec.run_policy
             if policy.clean_pod_policy is CleanPodPolicy.NONE:
                 return document
-            limit = policy.termination_grace_period_seconds + CLEANUP_SECONDS
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(limit):
-                    await self._pods_gone()
+            await self._pods_gone(policy.termination_grace_period_seconds + CLEANUP_SECONDS)
             return document
 
-    async def _pods_gone(self) -> None:
-        while any(not pod.ended for pod in await self._cluster.list_pods(self._key)):
-            await asyncio.sleep(0.1)
+    async def _pods_gone(self, limit_seconds: float) -> None:
+        """Wait for the processes to end; the controller goes on meanwhile and has them deleted."""
+        for _ in range(int(limit_seconds / LOOK_SECONDS)):
+            if all(pod.ended for pod in await self._cluster.list_pods(self._key)):
+                return
+            await asyncio.sleep(LOOK_SECONDS)
 
     def _passed(self, key: JobKey, document: Mapping[str, Any], progress: Progress | None) -> None:
         self._last = dict(document)

@@ -45,7 +45,8 @@ AFTER_HEALTH: Final[tuple[Policy, ...]] = (restart, gang)
 
 def reconcile(observed: Observed, now: float) -> Plan:
     """Decide what to do about a job. `now` in epoch seconds."""
-    draft = Draft(status=observed.job.status)
+    generation = observed.job.generation
+    draft = Draft(status=dataclasses.replace(observed.job.status, observed_generation=generation))
     draft = _run(BEFORE_HEALTH, observed, draft, now)
     if draft.hands_off:
         return Plan(status=observed.job.status)
@@ -66,7 +67,7 @@ def _run(policies: Sequence[Policy], observed: Observed, draft: Draft, now: floa
 
 def _settled(observed: Observed, draft: Draft, now: float, runnable: bool) -> JobStatus:
     """What follows from pods and progress whatever was decided: numbers, and the derived state."""
-    status = dataclasses.replace(draft.status, observed_generation=observed.job.generation)
+    status = draft.status
     if runnable and not st.finished(observed.job.status):
         if status.attempt != observed.job.status.attempt:
             status = new_attempt(status, now)

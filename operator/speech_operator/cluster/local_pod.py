@@ -128,13 +128,13 @@ def start(
 
 
 def outcome_of(folder: JobFolder, pod: PodFile) -> Outcome | None:
-    """What the pod said of itself; nothing that an earlier pod of its name left behind."""
+    """What the pod said of itself (attempt 0: before it could read its run config); no older pod's words."""
     try:
         text = folder.termination_log(pod.name).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
     told = outcomes.decode(text)
-    return told if told is not None and told.attempt == pod.attempt else None
+    return told if told is not None and told.attempt in (0, pod.attempt) else None
 
 
 def record(folder: JobFolder, pod: PodFile, host: str) -> PodRecord:

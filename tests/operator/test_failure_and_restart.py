@@ -1,0 +1,233 @@
+"""An attempt ends: by which cause, and what follows."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from speech_contract.api.status import CauseCount, Restarts
+from speech_contract.outcome import EXIT_CODES, Next, fingerprint
+from speech_contract.progress import Rule
+from speech_contract.reasons import Condition, Reason, State
+from speech_operator import status as st
+from speech_operator.ending import ending_of, gone_pod
+from speech_operator.plan import DeletePod
+from speech_operator.reconcile import reconcile
+
+FREE = [
+    pytest.param({"code": 75}, id="saved itself"),
+    pytest.param({"code": 137, "reason": "Evicted"}, id="evicted"),
+    pytest.param({"code": 143, "reason": "Preempted"}, id="preempted"),
+    pytest.param({"code": None, "reason": "NodeLost"}, id="node lost"),
+    pytest.param({"code": 143, "deleting": True}, id="drained"),
+    pytest.param({"code": 1, "deleting": True}, id="died while drained"),
+]
+
+
+@pytest.mark.parametrize("code", sorted(EXIT_CODES.keys() - {0, 40}))
+def test_exit_code_table_decides_what_follows(build, code):
+    plan = reconcile(build.seen(build.failed(0, code), build.pod(1)), build.now)
+    meaning = EXIT_CODES[code]
+    if meaning.next is Next.FAIL:
+        assert plan.status.state is State.FAILED
+        assert plan.status.failure.reason == meaning.cause.value
+        assert plan.status.failure.remedy == meaning.remedy
+        assert plan.deletes == ()  # the status that holds the cause is written first
+        assert plan.requeue_after == 0
+    else:
+        assert plan.status.state is State.RESTARTING
+        assert plan.status.restarts.counted == int(meaning.counted)
+        assert {delete.name for delete in plan.deletes} == {"asr-master-0", "asr-worker-0"}
+    assert plan.status_first
+    assert plan.status.attempts[-1].exit_code == code
+
+
+@pytest.mark.parametrize(("code", "like"), [(3, 1), (99, 1), (200, 139)])
+def test_an_unlisted_code_reads_as_its_neighbour(build, code, like):
+    ending = ending_of([build.failed(0, code)])
+    assert ending.cause == EXIT_CODES[like].cause.value
+    assert ending.exit_code == code
+
+
+@pytest.mark.parametrize("pod", FREE)
+def test_interruptions_are_free(build, pod):
+    status = build.status(restarts=Restarts(counted=20))
+    plan = reconcile(
+        build.seen(build.failed(1, **pod), build.pod(0), status=status), build.now + 60
+    )
+    assert plan.status.state is State.RESTARTING
+    assert plan.status.restarts == Restarts(counted=20)
+    assert plan.status.attempts[-1].reason == Reason.ATTEMPT_INTERRUPTED.value
+    assert all(d.grace_seconds == 120 for d in plan.deletes if isinstance(d, DeletePod))
+
+
+def test_a_pod_gone_without_a_terminal_state_is_an_interruption(build):
+    plan = reconcile(build.seen(build.pod(0)), build.now)
+    attempt = plan.status.attempts[-1]
+    assert attempt.reason == Reason.ATTEMPT_INTERRUPTED.value
+    assert (attempt.cause, attempt.pod) == ("PodGone", "asr-worker-0")
+    assert plan.status.restarts.counted == 0
+
+
+def test_a_pod_that_was_never_made_is_no_interruption(build):
+    plan = reconcile(build.seen(build.pod(0), status=build.status(whole=False)), build.now)
+    assert plan.status.attempts[-1].end_time is None
+    assert [create.manifest["metadata"]["name"] for create in plan.creates[1:]] == ["asr-worker-0"]
+
+
+def test_a_failure_gives_peers_five_seconds(build):
+    plan = reconcile(build.seen(build.failed(0, 45), build.pod(1)), build.now)
+    assert {delete.grace_seconds for delete in plan.deletes} == {5}
+
+
+def test_pods_already_under_deletion_are_not_deleted_again(build):
+    plan = reconcile(build.seen(build.failed(0), build.pod(1, deleting=True)), build.now)
+    assert [delete.name for delete in plan.deletes] == ["asr-master-0"]
+
+
+class TestCause:
+    def test_the_masters_outcome_names_it(self, build):
+        told = build.outcome(139, message="rank 9 died: segmentation fault", rank=0)
+        told = dataclasses.replace(told, rank=9)
+        master = build.failed(0, 139, outcome=told, finished_at=9.0)
+        ending = ending_of([build.failed(1, 139, finished_at=1.0), master])
+        assert (ending.pod, ending.rank) == ("asr-master-0", 9)
+
+    def test_else_the_pod_with_a_code_other_than_one(self, build):
+        pods = [build.failed(0, 1, finished_at=1.0), build.failed(1, 134, finished_at=2.0)]
+        assert ending_of(pods).pod == "asr-worker-0"
+
+    def test_else_the_earliest(self, build):
+        pods = [build.failed(0, 1, finished_at=3.0), build.failed(1, 1, finished_at=2.0)]
+        assert ending_of(pods).pod == "asr-worker-0"
+
+    def test_an_outcome_without_an_end_reads_as_killed(self, build):
+        ending = ending_of([build.failed(0, None, outcome=build.outcome(None, step=7))])
+        assert (ending.exit_code, ending.cause, ending.step) == (137, "Killed", 7)
+
+    def test_what_peers_of_a_lost_pod_die_of_is_no_cause(self, build):
+        stalled = build.outcome(45, rule=Rule.STALLED.value)
+        gone = gone_pod("asr-worker-0", 1, 1, build.uid)
+        assert ending_of([build.failed(0, 45, outcome=stalled), gone]).interrupted
+
+    def test_a_health_rule_is_a_cause_even_when_a_pod_is_taken(self, build):
+        judged = build.outcome(41, rule=Rule.ZERO_LOSS.value, message="loss is 0")
+        ending = ending_of(
+            [build.failed(0, 41, outcome=judged), build.failed(1, 137, reason="Evicted")]
+        )
+        assert (ending.cause, ending.next) == ("NotLearning", Next.FAIL)
+
+    def test_component_and_module_are_in_the_sentence(self, build):
+        told = build.outcome(40, message="loss is nan", component="mel", module="decoder", step=3)
+        message = ending_of([build.failed(0, 40, outcome=told)]).message
+        assert message == "loss is nan (step 3, component mel, module decoder)"
+
+    def test_without_an_outcome_the_log_is_kept_but_is_no_cause(self, build):
+        one = ending_of([build.failed(0, 1, message="Traceback 1\nKeyError: a")])
+        two = ending_of([build.failed(0, 1, message="other text")])
+        assert one.log_tail.endswith("KeyError: a")
+        assert one.fingerprint == two.fingerprint
+
+
+class TestWaitingForTheMaster:
+    def test_a_worker_fails_first(self, build):
+        seen = build.seen(build.pod(0), build.failed(1, 1))
+        plan = reconcile(seen, build.now + 4)
+        assert plan.status.attempts[-1].end_time is None
+        assert plan.requeue_after == pytest.approx(6)
+
+    def test_the_master_never_speaks(self, build):
+        seen = build.seen(build.pod(0), build.failed(1, 134))
+        plan = reconcile(seen, build.now + 10)
+        assert plan.status.attempts[-1].exit_code == 134
+        assert plan.status.state is State.RESTARTING
+
+
+class TestBudgets:
+    def test_the_last_restart_is_made_and_the_next_failure_ends_the_job(self, build):
+        policy = {"restarts": {"max": 3, "sameCause": 9}}
+        for counted, state in ((2, State.RESTARTING), (3, State.FAILED)):
+            status = build.status(restarts=Restarts(counted=counted))
+            plan = reconcile(build.solo(build.failed(0), policy=policy, status=status), build.now)
+            assert plan.status.state is state
+            assert plan.status.restarts.counted == 3
+        assert plan.status.failure.reason == Reason.RESTART_BUDGET_SPENT.value
+        assert "restarts.max" in plan.status.failure.remedy
+
+    def test_zero_restarts(self, build):
+        plan = reconcile(build.solo(build.failed(0), policy={"restarts": {"max": 0}}), build.now)
+        assert plan.status.failure.reason == Reason.RESTART_BUDGET_SPENT.value
+
+    def test_the_same_cause_twice_ends_the_job(self, build):
+        told = build.outcome(1, message="KeyError at line 12 of 0xdeadbeef")
+        cause = fingerprint(1, "", "KeyError at line 99 of 0xcafe")
+        status = build.status(restarts=Restarts(1, (CauseCount(cause, 1),)))
+        plan = reconcile(build.solo(build.failed(0, outcome=told), status=status), build.now)
+        assert plan.status.failure.reason == Reason.SAME_CAUSE.value
+        assert "second time" in plan.status.failure.message
+        assert plan.status.restarts == Restarts(1, (CauseCount(cause, 2),))
+
+    def test_another_cause_does_not(self, build):
+        cause = fingerprint(1, "", "KeyError")
+        status = build.status(restarts=Restarts(1, (CauseCount(cause, 1),)))
+        told = build.outcome(1, message="ValueError")
+        plan = reconcile(build.solo(build.failed(0, outcome=told), status=status), build.now)
+        assert plan.status.state is State.RESTARTING
+        assert plan.status.restarts.counted == 2
+
+    def test_out_of_memory_is_retried_once_whatever_same_cause_says(self, build):
+        policy = {"restarts": {"sameCause": 9}}
+        killed = build.failed(0, 137, reason="OOMKilled")
+        first = reconcile(build.solo(killed, policy=policy), build.now).status
+        assert (first.state, first.attempts[-1].cause) == (State.RESTARTING, "OutOfMemory")
+        status = build.status(restarts=first.restarts)
+        second = reconcile(build.solo(killed, policy=policy, status=status), build.now).status
+        assert second.failure.reason == Reason.SAME_CAUSE.value
+        assert "memory" in second.failure.remedy
+
+    def test_causes_are_bounded_and_the_newest_is_kept(self):
+        restarts = Restarts()
+        for number in range(100):
+            restarts = st.count_restart(restarts, f"cause {number}")
+        assert restarts.counted == 100
+        assert len(restarts.causes) == st.MAX_CAUSES
+        assert st.cause_count(restarts, "cause 99") == 1
+
+
+class TestNonFinite:
+    def test_with_a_confirmed_checkpoint_it_goes_back_to_it(self, build):
+        told = build.outcome(40, last_confirmed_step=500)
+        plan = reconcile(build.solo(build.failed(0, 40, outcome=told)), build.now)
+        assert plan.status.state is State.RESTARTING
+        assert plan.status.restarts.counted == 1
+
+    def test_without_one_it_fails_at_once(self, build):
+        told = build.outcome(40, message="loss is nan", component="kl", module="flow")
+        plan = reconcile(build.solo(build.failed(0, 40, outcome=told)), build.now)
+        failure = plan.status.failure
+        assert failure.reason == Reason.NO_CONFIRMED_CHECKPOINT.value
+        assert (failure.exit_code, failure.pod) == (40, "asr-master-0")
+        assert "component kl" in failure.message
+        assert "module flow" in failure.message
+
+
+def test_failure_carries_all_a_person_asks_for(build):
+    told = build.outcome(65, message="line 7 is no JSON", log_tail="…\nline 7", rank=0)
+    told = dataclasses.replace(told, rank=3)
+    plan = reconcile(build.seen(build.failed(0, 65, outcome=told), build.pod(1)), build.now)
+    failure = plan.status.failure
+    assert (failure.pod, failure.rank, failure.node) == ("asr-master-0", 3, "node-0")
+    assert (failure.exit_code, failure.log_tail) == (65, "…\nline 7")
+    assert "speechtrain data validate" in failure.remedy
+    assert st.is_true(plan.status, Condition.FAILED)
+    assert not st.is_true(plan.status, Condition.RUNNING)
+    assert plan.status.completion_time is not None
+    assert plan.events[-1].warning
+
+
+def test_a_hostile_log_tail_is_cut(build):
+    told = build.outcome(65, log_tail="x" * 100_000, message="y" * 100_000)
+    failure = reconcile(build.solo(build.failed(0, 65, outcome=told)), build.now).status.failure
+    assert len(failure.log_tail) <= st.LIMITS["log_tail"]
+    assert len(failure.message) <= st.LIMITS["message"]
