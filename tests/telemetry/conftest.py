@@ -153,8 +153,12 @@ class Launcher:
         node_rank: int = 0,
         flags: tuple[str, ...] = (),
         environ: dict[str, str] | None = None,
+        interpreter: tuple[str, ...] = (),
     ) -> Supervised:
-        """Start one pod's supervisor over `command`; a command that ends in .py names one of our scripts."""
+        """Start one pod's supervisor over `command`; a command that ends in .py names one of our scripts.
+
+        `interpreter`: what Python is given instead of the launcher.
+        """
         if command[0].endswith(".py"):
             command = (sys.executable, str(SCRIPTS / command[0]), *command[1:])
         path = self.directory / f"run-{node_rank}.json"
@@ -170,7 +174,8 @@ class Launcher:
             env.TERMINATION_LOG: str(self.directory / f"{node_rank}-termination.json"),
             **(environ or {}),
         }
-        argv = [sys.executable, "-m", "speech_telemetry.launch", *flags, "--", *command]
+        launch = ("-m", "speech_telemetry.launch", *flags, "--", *command)
+        argv = [sys.executable, *(interpreter or launch)]
         with open(self.directory / f"{node_rank}-stdout", "ab") as stdout:
             process = subprocess.Popen(
                 argv, env=environment, stdout=stdout, stderr=subprocess.STDOUT, cwd=self.directory

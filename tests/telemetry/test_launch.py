@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def test_three_lines_name_the_step(launcher):
 
 
 def test_a_hang_that_only_prints_is_named_with_its_python_line(launcher):
-    health = Thresholds(stall=Stall(floor_seconds=2))
+    health = Thresholds(stall=Stall(floor_seconds=4))
     run = launcher.start(launcher.config(health=health), "hang.py")
     assert run.wait() == 45
     assert run.outcome.rule == Rule.STALLED.value
@@ -80,7 +81,7 @@ def test_a_filtered_nan_is_no_zero_loss(launcher):
 
 
 def test_a_stalled_rank_is_named_among_its_peers(launcher):
-    health = Thresholds(stall=Stall(floor_seconds=2))
+    health = Thresholds(stall=Stall(floor_seconds=4))
     run = launcher.start(
         launcher.config(ranks=2, health=health), "steps.py", "10", "0.05", "1:sleep"
     )
@@ -165,3 +166,24 @@ def test_a_script_that_floods_keeps_its_outcome_small(launcher):
     assert len(record.read_bytes()) <= OUTCOME_LIMIT_BYTES
     assert run.outcome.message.startswith("ValueError: é")
     assert run.outcome.exit_code == 1
+
+
+def test_a_port_that_is_taken_is_said(launcher):
+    config = launcher.config()
+    port = int(config.supervisor_addresses[0].rpartition(":")[2])
+    with socket.create_server(("127.0.0.1", port)):
+        run = launcher.start(config, "silent.py", "0")
+        assert run.wait() == 64
+    assert "the supervisor can't start" in run.outcome.message
+    assert "Address already in use" in run.outcome.message
+
+
+def test_our_own_fault_is_said_as_such(launcher):
+    code = (
+        "import sys; from speech_telemetry import launch, supervisor\n"
+        "supervisor.Supervisor._live = lambda self: 1 / 0\n"
+        "sys.exit(launch.main(['--', 'sleep', '600']))"
+    )
+    run = launcher.start(launcher.config(), "sh", interpreter=("-c", code))
+    assert run.wait() == 70
+    assert run.outcome.message == "ZeroDivisionError: division by zero"

@@ -85,7 +85,7 @@ def test_a_rank_that_fails_on_the_master_stops_the_worker(launcher):
 
 
 def test_a_stall_on_the_worker_names_its_rank_and_python_line(launcher):
-    health = Thresholds(stall=Stall(floor_seconds=3))
+    health = Thresholds(stall=Stall(floor_seconds=4))
     config = launcher.config(nodes=2, health=health)
     master, worker = start_both(launcher, config, "steps.py", "10", "0.05", "1:sleep")
     assert (master.wait(), worker.wait()) == (45, 45)
@@ -128,3 +128,12 @@ def test_a_worker_that_vanished_is_the_cause_of_what_its_peer_says(launcher):
     worker.process.kill()
     assert master.wait() == 137
     assert master.outcome.message.startswith("no word from pod job-worker-0")
+
+
+def test_a_hang_that_only_prints_ends_both_pods_with_the_stall(launcher):
+    health = Thresholds(stall=Stall(floor_seconds=4))
+    config = launcher.config(nodes=2, health=health)
+    master, worker = start_both(launcher, config, "hang.py")
+    assert (master.wait(), worker.wait()) == (45, 45)
+    assert "in all_reduce" in master.outcome.message
+    assert worker.events("stacks_taken")[0]["ranks"] == [1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import threading
 
 import pytest
 
@@ -194,3 +195,18 @@ def test_a_sender_without_a_master_says_why(config):
     sender.stop()
     assert sender.last_error
     assert sender.silence > 0.0
+
+
+def test_the_end_answers_a_waiting_reader(board, master, eventually):
+    server = SupervisorServer("127.0.0.1", 0, board, master, None)
+    server.start()
+    answers = []
+    version = board.progress.version
+    reader = threading.Thread(
+        target=lambda: answers.append(ask(server, "GET", f"/progress?since={version}&wait=60"))
+    )
+    reader.start()
+    eventually(lambda: server.answering, "the request")
+    server.stop()
+    reader.join(60)
+    assert answers[0][0] == 200

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from speech_contract.recipes import Preset, RecipeSpec, VitsRecipe
-from speech_contract.run_config import Checkpoint, Data, DataSet, RunConfig, Training
+from speech_contract.run_config import Checkpoint, Data, DataSet, Precision, RunConfig, Training
 from speech_trainer.audio.files import write_wav
 from speech_trainer.engine.recipe import RecipeContext
 
@@ -90,6 +90,7 @@ def make_context(tmp_path: Path, voice: Path) -> MakeContext:
         pretrained: str = "",
         adversarial_start_step: int | None = None,
         run_dir: Path | None = None,
+        precision: Precision = Precision.FP32,
     ) -> RecipeContext:
         run = run_dir or tmp_path / "run"
         run.mkdir(parents=True, exist_ok=True)
@@ -111,7 +112,9 @@ def make_context(tmp_path: Path, voice: Path) -> MakeContext:
             supervisor_addresses=[],
             run_dir=str(run),
             recipe=RecipeSpec(vits=recipe),
-            training=Training(max_steps=max_steps, global_batch_size=batch_size),
+            training=Training(
+                max_steps=max_steps, global_batch_size=batch_size, precision=precision
+            ),
             checkpoint=Checkpoint(uri=str(run)),
             data=Data(
                 train=DataSet(str(train or voice / "train.jsonl")),

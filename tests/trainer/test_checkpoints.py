@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-import toy
 import torch
+import toy
+from torch import Tensor
+
 from speech_contract import outcome, paths
 from speech_contract.events import Event
 from speech_contract.run_config import ResumeFrom, ResumePolicy
 from speech_trainer.engine.checkpoints import DOCUMENT, TENSORS, CheckpointStore, Opened, Saved
 from speech_trainer.engine.files import Files, explain
 from speech_trainer.errors import CheckpointError, ConfigError
-from torch import Tensor
 
 
 def open_store(

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toy
 import torch
+import toy
+from torch import Tensor
+
 from speech_contract import outcome, paths
 from speech_contract.events import Event
 from speech_contract.phases import Phase
 from speech_contract.run_config import ResumeFrom
 from speech_contract.thresholds import HealthMode, OnExceeded
 from speech_trainer.errors import NonFiniteBudgetSpent
-from torch import Tensor
 
 
 def equal(left: dict[str, Tensor], right: dict[str, Tensor]) -> list[str]:
@@ -182,7 +183,9 @@ def test_interrupt_saves_and_resumes_exactly_there(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_an_earlier_attempt_is_confirmed_by_a_later_one(tmp_path: Path) -> None:
-    toy.make(toy.make_config(tmp_path), recipe=interrupted_at(6)).run()  # saves 5 and 7, provisional
+    toy.make(
+        toy.make_config(tmp_path), recipe=interrupted_at(6)
+    ).run()  # saves 5 and 7, provisional
     second = toy.make(toy.make_config(tmp_path, attempt=2))
     second.run()
     assert second.said.steps_of(Event.CHECKPOINT_CONFIRMED)[:2] == [5, 7]
@@ -276,7 +279,9 @@ def test_divergence_without_a_confirmed_checkpoint_ends_with_component_and_modul
     run = toy.make(
         toy.make_config(tmp_path, training={"max_steps": 100}), toy.Faults(learning_rate=1e4)
     )
-    with pytest.raises(NonFiniteBudgetSpent, match=r"loss g/kl, module mapper.*no confirmed") as spent:
+    with pytest.raises(
+        NonFiniteBudgetSpent, match=r"loss g/kl, module mapper.*no confirmed"
+    ) as spent:
         run.run()
     assert spent.value.exit_code == outcome.EXIT_NON_FINITE
     assert all(tensor.isfinite().all() for tensor in run.tensors.values())
@@ -292,15 +297,16 @@ def test_roll_backs_are_bounded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("action", "mode"),
-    [(OnExceeded.WARN, HealthMode.ENFORCE), (OnExceeded.ROLLBACK, HealthMode.NOTIFY)]
-    + [(OnExceeded.STOP, HealthMode.OFF)],
+    [
+        (OnExceeded.WARN, HealthMode.ENFORCE),
+        (OnExceeded.ROLLBACK, HealthMode.NOTIFY),
+        (OnExceeded.STOP, HealthMode.OFF),
+    ],
 )
 def test_the_gate_stays_when_nothing_may_act(
     tmp_path: Path, action: OnExceeded, mode: HealthMode
 ) -> None:
-    config = toy.make_config(
-        tmp_path, non_finite={"on_exceeded": action}, health={"mode": mode}
-    )
+    config = toy.make_config(tmp_path, non_finite={"on_exceeded": action}, health={"mode": mode})
     run = toy.make(config, toy.Faults(positions=(steps(4, 12),)))
     assert run.run() == 0
     assert (run.said.last.updates, run.said.last.non_finite_steps) == (3, 9)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import toy
+
 from speech_contract import env, outcome, paths
 
 WORKER = Path(__file__).with_name("toy_worker.py")
@@ -26,20 +27,27 @@ def free_port() -> int:
 
 def run_ranks(mode: str, directory: Path, count: int = 2) -> list[dict[str, Any]]:
     """Run the worker on `count` ranks and return what each of them saw."""
-    common = {env.WORLD_SIZE: str(count), env.MASTER_ADDR: "127.0.0.1", env.MASTER_PORT: str(free_port())}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, WORKER, mode, directory],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **common, env.RANK: str(r)},
-        )
-        for r in range(count)
-    ]
+    common = {
+        env.WORLD_SIZE: str(count),
+        env.MASTER_ADDR: "127.0.0.1",
+        env.MASTER_PORT: str(free_port()),
+    }
+    logs = [directory / f"{mode}-{r}.log" for r in range(count)]
+    processes = []
+    for r, log in enumerate(logs):
+        own = {"PYTHONPATH": os.pathsep.join(sys.path), **common, env.RANK: str(r)}
+        with log.open("w") as file:
+            command = [sys.executable, str(WORKER), mode, str(directory)]
+            processes.append(
+                subprocess.Popen(command, env={**os.environ, **own}, stdout=file, stderr=file)
+            )
     try:
         codes = [process.wait(DEADLINE) for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert codes == [0] * count
+            process.wait()
+    assert codes == [0] * count, [log.read_text()[-2000:] for log in logs]
     return [json.loads((directory / f"{mode}-{r}.json").read_text()) for r in range(count)]
 
 
@@ -78,7 +86,9 @@ def test_good_steps_change_everything_alike(gated: list[dict[str, Any]]) -> None
         assert seen["good 3"]["changed"] == [
             n for n in seen["good 3"]["changed"] if n in seen["names"]
         ]
-        assert set(seen["good 3"]["changed"]) == set(seen["names"])  # state, EMA, codebook, all of it
+        assert set(seen["good 3"]["changed"]) == set(
+            seen["names"]
+        )  # state, EMA, codebook, all of it
     assert gated[0]["weights"] == gated[1]["weights"]
 
 

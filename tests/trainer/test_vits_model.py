@@ -107,6 +107,23 @@ def test_a_diverged_duration_predictor_can_not_fill_the_memory() -> None:
     assert waveform.numel() == 3 * MAX_TOKEN_FRAMES * 256
 
 
+def test_nan_durations_still_end() -> None:
+    generator = tiny().eval()
+    with torch.no_grad():
+        generator.vits.duration_predictor.proj.bias.fill_(float("nan"))
+    assert generator.synthesize(torch.tensor([[0, 3, 0]]), torch.tensor([0])).numel() == 3 * 256
+
+
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_bf16_autocast_keeps_the_losses_in_float32(stochastic: bool) -> None:
+    generator = tiny(use_stochastic_duration_prediction=stochastic)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = generator(*batch())
+    assert output.prior_mean.dtype == output.duration_loss.dtype == torch.float32
+    assert output.alignment.dtype == torch.float32
+    assert bool(torch.isfinite(output.waveform).all())
+
+
 def test_reconstruction_has_the_length_of_its_input() -> None:
     waveform = tiny().eval().reconstruct(torch.rand(2, 33, 6), torch.tensor([0, 0]))
     assert waveform.shape == (2, 6 * 256)

@@ -25,7 +25,6 @@ from speech_contract.wire import Datagram
 from speech_trainer.engine.distributed import Ranks, World
 from speech_trainer.engine.files import Files
 from speech_trainer.engine.loop import Engine, Outside
-from speech_trainer.engine.state import collect_tensors
 from speech_trainer.engine.recipe import (
     Built,
     Evaluation,
@@ -35,6 +34,7 @@ from speech_trainer.engine.recipe import (
     Section,
     unwrap,
 )
+from speech_trainer.engine.state import collect_tensors
 
 WIDTH = 8
 BATCH = 4  # samples per rank and step
@@ -191,7 +191,7 @@ class ToyRecipe:
         nan = {self.faults.component} if self.faults.hit(batch.positions) else set()
         noise = batch.x + 0.1 * torch.randn_like(batch.x)
         fake, code = built.models["g"](noise)
-        built.staged["codebook"].lerp_(code.detach().mean(0), 0.1)
+        built.staged["codebook"].lerp_(self._mean_over_ranks(code.detach().mean(0)), 0.1)
         judge = unwrap(built.models["d"])
         if step >= built.optimizers["d"].active_from:
             scores = built.models["d"](torch.cat([batch.x, fake.detach()]))
@@ -209,6 +209,11 @@ class ToyRecipe:
         judge.requires_grad_(True)
         losses |= {"g/adversarial": adversarial, "g/kl": kl, "total": adversarial + 0.01 * kl}
         return {name: value.detach() for name, value in losses.items()}
+
+    def _mean_over_ranks(self, mean: Tensor) -> Tensor:
+        if self.context.world_size > 1:
+            dist.all_reduce(mean)
+        return mean / self.context.world_size
 
     @staticmethod
     def _dead(judge: nn.Module, batch: ToyBatch, fake: Tensor) -> Tensor:
@@ -299,4 +304,3 @@ def make(
 def poison(loss: Tensor, name: str, names: set[str]) -> Tensor:
     """NaN that reaches the gradients too."""
     return loss * float("nan") if name in names else loss
-

@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import toy
 import torch
+import toy
+
 from speech_contract import env
 from speech_contract.phases import Phase
 from speech_trainer import __main__ as trainer
@@ -65,7 +66,9 @@ def gate(directory: Path) -> dict[str, Any]:
         (read,) = flags.take()
         after = collect_tensors(built)
         seen[name] = {
-            "changed": [n for n in after if n not in before or not torch.equal(before[n], after[n])],
+            "changed": [
+                n for n in after if n not in before or not torch.equal(before[n], after[n])
+            ],
             "bad": read.bad,
             "interrupt": read.interrupt,
             "component": read.component,

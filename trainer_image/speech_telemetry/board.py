@@ -28,6 +28,7 @@ class Board:
         self._bumped = monotonic()
         self._progress = Progress(version=f"{attempt}.0", attempt=attempt)
         self._shown_step: int | None = None  # the step of the last version
+        self._closed = False
         self._ready = False
         self._scrapes = 0
 
@@ -83,8 +84,14 @@ class Board:
             progress = self._progress
         return codec.dumps(progress)
 
+    def close(self) -> None:
+        """Answer every waiting reader now: nothing more will come."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
     def _is_current(self, since: str) -> bool:
-        return since == f"{self._attempt}.{self._number}"
+        return not self._closed and since == f"{self._attempt}.{self._number}"
 
 
 def _weighty(progress: Progress) -> tuple[object, ...]:

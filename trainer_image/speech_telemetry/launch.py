@@ -12,19 +12,21 @@ import dataclasses
 import os
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from speech_contract import env
 from speech_contract.errors import ContractError
 from speech_contract.events import Event
-from speech_contract.outcome import EXIT_BAD_CONFIG, Outcome
+from speech_contract.outcome import EXIT_BAD_CONFIG, EXIT_INTERNAL, Outcome
 from speech_contract.phases import Phase
 from speech_telemetry.logs import ERROR, EventLog
 from speech_telemetry.master import MasterSupervisor
 from speech_telemetry.outcome import TerminationLog
 from speech_telemetry.pod import Pod, default_termination_log, load_pod
 from speech_telemetry.ranks import Tee
+from speech_telemetry.supervisor import Supervisor
 from speech_telemetry.worker import WorkerSupervisor
 
 
@@ -37,9 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ContractError as error:
         return _refuse(str(error), environ)
     try:
-        return supervise(pod, environ)
+        supervisor = build(pod, environ)
     except OSError as error:  # a port that is taken, a directory that can't be made
         return _refuse(f"the supervisor can't start: {error}", environ)
+    try:
+        return supervisor.run()
+    except Exception as error:  # our own fault: said as such, with its traceback
+        traceback.print_exc()
+        return _refuse(f"{type(error).__name__}: {error}", environ, EXIT_INTERNAL)
 
 
 def read_pod(command: Sequence[str], environ: Mapping[str, str], *, wrap: bool) -> Pod:
@@ -52,20 +59,20 @@ def read_pod(command: Sequence[str], environ: Mapping[str, str], *, wrap: bool) 
     return pod
 
 
-def supervise(pod: Pod, environ: Mapping[str, str]) -> int:
-    """Supervise one pod until its end. Returns the exit code."""
+def build(pod: Pod, environ: Mapping[str, str]) -> Supervisor:
+    """The supervisor of this pod, listening already. Raises OSError."""
     config = pod.config
     log = EventLog(
         "supervisor", sys.stdout, time.time, namespace=config.namespace, job=config.name, uid=config.uid,
         attempt=config.attempt, pod=pod.name,
     )  # fmt: skip
     kind = MasterSupervisor if pod.is_master else WorkerSupervisor
-    supervisor = kind(pod, environ, log, Tee(sys.stdout.buffer))
+    supervisor: Supervisor = kind(pod, environ, log, Tee(sys.stdout.buffer))
     log.emit(
         Event.SUPERVISOR_STARTED, node_rank=pod.node_rank, pid=os.getpid(), port=supervisor.server.port,
         run_dir=config.run_dir,
     )  # fmt: skip
-    return supervisor.run()
+    return supervisor
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -94,15 +101,15 @@ def _read(path: Path) -> str:
         ) from error
 
 
-def _refuse(sentence: str, environ: Mapping[str, str]) -> int:
-    """Exit 64, with the sentence in the log and in the termination log."""
+def _refuse(sentence: str, environ: Mapping[str, str], code: int = EXIT_BAD_CONFIG) -> int:
+    """End with `code`, and the sentence in the log and in the termination log."""
     EventLog("supervisor", sys.stdout, time.time).emit(
-        Event.SUPERVISOR_STOPPED, ERROR, error=sentence, exit_code=EXIT_BAD_CONFIG
+        Event.SUPERVISOR_STOPPED, ERROR, error=sentence, exit_code=code
     )
     given = environ.get(env.TERMINATION_LOG)
     log = TerminationLog(Path(given) if given else default_termination_log())
-    log.write(Outcome(0, 0, Phase.STARTING.value, EXIT_BAD_CONFIG, sentence))
-    return EXIT_BAD_CONFIG
+    log.write(Outcome(0, 0, Phase.STARTING.value, code, sentence))
+    return code
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ from speech_telemetry.outcome import (
 )
 from speech_telemetry.pod import Pod
 from speech_telemetry.ranks import Tee
-from speech_telemetry.server import open_server
 from speech_telemetry.stdout import StdoutReader
 from speech_telemetry.supervisor import FAILURE_GRACE, PEER_SECONDS, STACK_SECONDS, Supervisor
 
@@ -48,8 +47,7 @@ class MasterSupervisor(Supervisor):
         self._readers = {rank: StdoutReader(rank) for rank in pod.ranks}
         self._stdout_rank: int | None = None
         self._last: dict[int, Summary] = {}
-        self.server = open_server(pod, self.board, self.workers, self.judge.exporter.render)
-        self.server.start()
+        self.server = self.open_door(self.workers, self.judge.exporter.render)
 
     def on_datagram(self, datagram: Datagram) -> None:
         """A local rank reported."""

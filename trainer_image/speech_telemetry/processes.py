@@ -107,6 +107,8 @@ class RankProcess:
     def abort(self) -> None:
         """SIGABRT to the whole group: Python prints its stacks and dies (PYTHONFAULTHANDLER)."""
         self.ended_by_us = True
+        for pid in descendants(self.pid):  # a launcher's ranks may have groups of their own
+            _kill(pid, signal.SIGABRT)
         self._signal_group(signal.SIGABRT)
 
     def kill(self) -> None:

@@ -47,6 +47,14 @@ class Tee:
             os.close(null)
 
 
+def _short_directory() -> Path:
+    """A Unix socket's path is at most 107 bytes: run directories, and some TMPDIRs, are too long for it."""
+    longest = 80
+    base = tempfile.gettempdir()
+    where = base if len(os.fsencode(base)) <= longest else "/tmp"  # noqa: S108 - made with mode 700
+    return Path(tempfile.mkdtemp(prefix="speechtrain-", dir=where))
+
+
 class LocalRanks:
     """Starts this pod's ranks and hears them. `malformed` counts datagrams that made no sense."""
 
@@ -61,8 +69,7 @@ class LocalRanks:
         self._through = through
         self._on_datagram = on_datagram
         self._on_line = on_line
-        # A Unix socket's path is at most 107 bytes: run directories are too long for it.
-        self._directory = Path(tempfile.mkdtemp(prefix="speechtrain-"))
+        self._directory = _short_directory()
         self._selector = selectors.DefaultSelector()
         self._open_socket()
         self._open_waker()
@@ -89,8 +96,11 @@ class LocalRanks:
         """Wait at most `timeout` seconds for something to hear, and hear it."""
         for key, _ in self._selector.select(max(0.0, timeout)):
             key.data()
-        for process in self.processes:
+        alive = self.alive
+        for process in alive:
             process.poll()
+        if len(self.alive) < len(alive):
+            self._receive()  # what a rank sent just before it ended
 
     def wake(self) -> None:
         """End the current `pump` early. From any thread or signal handler."""

@@ -25,6 +25,7 @@ from speech_telemetry.handshake import Join, Master
 from speech_telemetry.pod import LOCAL_HOSTS, Pod, address
 
 CLIENT_TIMEOUT = 10.0  # seconds for a client to send its request
+LAST_ANSWERS = 1.0  # seconds that the end waits for readers
 BODY_LIMIT = wire.PROGRESS_LIMIT_BYTES
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
@@ -49,6 +50,8 @@ class SupervisorServer(http.server.ThreadingHTTPServer):
         self.board = board
         self.master = master
         self.metrics = metrics
+        self.answering = 0
+        self._idle = threading.Condition()
         name, self.address_family = _bind_address(host)
         super().__init__((name, port), _Handler)
 
@@ -71,9 +74,27 @@ class SupervisorServer(http.server.ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, args=(0.2,), name="http", daemon=True).start()
 
     def stop(self) -> None:
-        """Stop serving and give the port back."""
+        """Let the answers under way be read, then give the port back."""
         self.shutdown()
+        self.board.close()
+        with self._idle:
+            self._idle.wait_for(lambda: self.answering == 0, LAST_ANSWERS)
         self.server_close()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Count it; `stop` waits for it."""
+        with self._idle:
+            self.answering += 1
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """In the request's own thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._idle:
+                self.answering -= 1
+                self._idle.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no event; the default would print a traceback."""

@@ -17,12 +17,14 @@ from speech_contract.phases import Phase
 from speech_contract.progress import Rule
 from speech_contract.wire import Datagram
 from speech_telemetry.board import Board
+from speech_telemetry.handshake import Master
 from speech_telemetry.logs import ERROR, INFO, EventLog
 from speech_telemetry.outcome import ENDS_WELL, End, TerminationLog, rank_end, stopped_code
 from speech_telemetry.output import error_file_message
 from speech_telemetry.pod import Pod
 from speech_telemetry.processes import RankProcess
 from speech_telemetry.ranks import LocalRanks, Tee
+from speech_telemetry.server import SupervisorServer, open_server
 
 TICK_SECONDS = 0.5
 PEER_SECONDS = 2.0  # peers of a failed rank may still fail by themselves, with a better message
@@ -34,6 +36,8 @@ TAIL_BYTES = 2000
 
 class Supervisor:
     """What master and worker share. Subclasses say what a report means and when the attempt ends."""
+
+    server: SupervisorServer
 
     def __init__(self, pod: Pod, environ: Mapping[str, str], log: EventLog, tee: Tee) -> None:
         self.pod = pod
@@ -47,6 +51,18 @@ class Supervisor:
         self._termination = TerminationLog(pod.termination_log)
         self._written = 0.0
         self._ended: set[int] = set()
+
+    def open_door(
+        self, master: Master | None, metrics: Callable[[], bytes] | None
+    ) -> SupervisorServer:
+        """Serve HTTP from now on. Raises OSError when the port is taken."""
+        try:
+            server = open_server(self.pod, self.board, master, metrics)
+        except OSError:
+            self.ranks.close()
+            raise
+        server.start()
+        return server
 
     # ---- what subclasses say ----
 

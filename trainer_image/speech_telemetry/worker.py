@@ -29,7 +29,6 @@ from speech_telemetry.outcome import EXIT_TERMINATED, End, cause, stopped_code
 from speech_telemetry.pod import Pod, address
 from speech_telemetry.processes import RankProcess
 from speech_telemetry.ranks import Tee
-from speech_telemetry.server import open_server
 from speech_telemetry.state import JobState
 from speech_telemetry.stdout import StdoutReader
 from speech_telemetry.supervisor import FAILURE_GRACE, PEER_SECONDS, Supervisor, phase_of_local
@@ -50,8 +49,7 @@ class WorkerSupervisor(Supervisor):
         self._order: SummaryReply = SummaryReply()
         self._stacks: dict[str, str] = {}
         self._stacks_taken = False
-        self.server = open_server(pod, self.board, None, None)
-        self.server.start()
+        self.server = self.open_door(None, None)
 
     def on_datagram(self, datagram: Datagram) -> None:
         """A local rank reported."""

@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
@@ -49,10 +49,16 @@ class RunLog:
             "rank": rank,
         }
         self._logs = [EventLog("trainer", sys.stdout, time.time, **base)]
-        if rank == 0:
-            path = Path(config.run_dir) / paths.EVENTS
-            file = _open_log(path)
-            self._logs.append(EventLog("trainer", file, time.time, **base))
+        self._file = _open_log(Path(config.run_dir) / paths.EVENTS) if rank == 0 else None
+        if self._file is not None:
+            self._logs.append(EventLog("trainer", self._file, time.time, **base))
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._file is not None:
+            self._file.close()
 
     def emit(self, event: Event, /, **fields: Any) -> None:
         """One line in each."""
@@ -64,7 +70,7 @@ class RunLog:
         self.emit(event, **fields)
 
 
-def _open_log(path: Path) -> Any:
+def _open_log(path: Path) -> TextIO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a", encoding="utf-8")
@@ -98,14 +104,16 @@ def run(config: RunConfig, environment: Mapping[str, str], create: Create) -> in
     reporter = Reporter(environment)
     reporter.stamp(0, Phase.RENDEZVOUS)
     world = World(ranks, device)
-    log = RunLog(config, ranks.rank)
-    if world.leads:
-        log.emit(Event.RUN_CONFIGURED, recipe=config.recipe.name, **_surroundings(config, device))
-    reporter.stamp(0, Phase.DATA)
-    context = RecipeContext(config, device, ranks.rank, ranks.world_size, Path(config.run_dir))
-    recipe = wrap_recipe(create(config.recipe.name, context), environment.get(env.WRAP_RECIPE, ""))
-    strategic = StrategicLog(sys.stdout, log.emit_mapping)
-    code = Engine(config, recipe, world, Outside(reporter, log, strategic)).run()
+    with RunLog(config, ranks.rank) as log:
+        if world.leads:
+            facts = _surroundings(config, device)
+            log.emit(Event.RUN_CONFIGURED, recipe=config.recipe.name, **facts)
+        reporter.stamp(0, Phase.DATA)
+        context = RecipeContext(config, device, world.rank, world.size, Path(config.run_dir))
+        hook = environment.get(env.WRAP_RECIPE, "")
+        recipe = wrap_recipe(create(config.recipe.name, context), hook)
+        strategic = StrategicLog(sys.stdout, log.emit_mapping)
+        code = Engine(config, recipe, world, Outside(reporter, log, strategic)).run()
     world.close()
     return code
 

@@ -49,10 +49,10 @@ def read_audio(path: Path) -> tuple[Tensor, int]:
 
 
 def write_wav(path: Path, waveform: Tensor, sample_rate: int) -> None:
-    """Write waveform [T] as 16-bit PCM; values outside -1..1 are clipped.
+    """Write waveform [T] as 16-bit PCM; values outside -1..1 are clipped, NaN becomes silence.
 
     Raises: OSError, soundfile.LibsndfileError (disk full, folder missing).
     """
-    samples = waveform.detach().to("cpu", torch.float32).clamp(-1.0, 1.0).numpy()
+    samples = waveform.detach().to("cpu", torch.float32).nan_to_num(0.0).clamp(-1.0, 1.0).numpy()
     with path.open("wb") as stream:
         soundfile.write(stream, samples, sample_rate, format="WAV", subtype=_SUBTYPE)

@@ -130,6 +130,8 @@ class _Library:
             raise DataError(f"voice: {request.voice!r} is unknown to espeak-ng; {remedy}")
         self._library.espeak_SetParameter(_RATE, request.words_per_minute, 0)
         self._library.espeak_SetParameter(_PITCH, request.pitch, 0)
+        # The library seeds itself by the clock; the same request must give the same samples.
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(0))
         self._chunks.clear()
         text = request.text.encode()
         self._library.espeak_Synth(text, len(text) + 1, 0, _CHARACTERS, 0, _UTF8, None, None)

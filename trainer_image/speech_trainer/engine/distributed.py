@@ -136,6 +136,7 @@ class World:
         return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
 
     def close(self) -> None:
-        """Leave the process group."""
+        """Leave the process group together: a rank that left early would cut the others' last conversation."""
         if self.size > 1 and dist.is_initialized():
+            dist.barrier(group=self._objects)
             dist.destroy_process_group()

@@ -62,7 +62,8 @@ class Built:
     `models`: what DDP wraps; when the world is larger than 1 the engine replaces the entries by their wrapped
     form before the first step, so a recipe reads them from here at each step and uses `unwrap` for a forward
     whose parameters are frozen for the moment. `optimizers`: by name, the first is the main one (its learning
-    rate is reported). `staged`: buffers that change in forward (EMA codebooks, k-means, running statistics): the
+    rate is reported). `staged`: buffers that change in forward (EMA codebooks, k-means, running statistics),
+    the same on every rank: a recipe reduces its own statistics, rank 0's copy is what a checkpoint keeps. The
     engine keeps a copy from before the step and commits by `torch.where(gate, old, new)`. `ema`: shadow weights
     (name → tensor), committed the same way and moved by the recipe in `after_update`. Both are changed in place:
     the engine holds on to the tensors that `build` returned.

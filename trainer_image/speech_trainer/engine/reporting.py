@@ -113,8 +113,8 @@ class Reporting:
         self.event(
             Event.UPDATE_SKIPPED,
             step=flags.step,
-            component=flags.component,
-            module=flags.module,
+            bad_component=flags.component,
+            bad_module=flags.module,
             bad_rank=flags.rank,
             consecutive=in_a_row,
         )

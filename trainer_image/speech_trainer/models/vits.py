@@ -109,14 +109,19 @@ class VitsGenerator(nn.Module):
     def duration_loss(
         self, hidden: Tensor, token_mask: Tensor, voice: Tensor | None, alignment: Tensor
     ) -> Tensor:
-        """Mean over tokens of the negative log-likelihood of the durations the alignment gave."""
+        """Mean over tokens of how unlikely the durations are that the alignment gave; in float32.
+
+        In bfloat16 the splines of the stochastic predictor leave their domain.
+        """
         durations = alignment.sum(dim=1, keepdim=True)
         predictor = self.vits.duration_predictor
-        if self.vits.config.use_stochastic_duration_prediction:
+        with torch.autocast(hidden.device.type, enabled=False):
+            hidden = hidden.float()
+            if not self.vits.config.use_stochastic_duration_prediction:
+                log_duration = predictor(hidden, token_mask, voice)
+                return gamma_deviance(log_duration, durations, token_mask)
             loss: Tensor = predictor(hidden, token_mask, voice, durations=durations, reverse=False)
             return loss.sum() / token_mask.sum()
-        log_duration = predictor(hidden, token_mask, voice)
-        return gamma_deviance(log_duration, durations, token_mask)
 
     def voice(self, speakers: Tensor) -> Tensor | None:
         """Speaker embeddings [B, S, 1], or None for a model with one speaker."""
@@ -136,7 +141,8 @@ class VitsGenerator(nn.Module):
         voice = self.voice(speakers)
         hidden, mean, _ = self.encode_text(tokens, token_mask)
         log_duration = self._log_duration(hidden, token_mask, voice)
-        frames = torch.exp(log_duration).ceil().clamp(0, MAX_TOKEN_FRAMES).long().flatten()
+        durations = torch.exp(log_duration).ceil().clamp(0, MAX_TOKEN_FRAMES)
+        frames = durations.nan_to_num(1.0).long().flatten()
         if int(frames.sum()) == 0:
             frames[0] = 1
         prior = mean.repeat_interleave(frames, dim=2)
@@ -201,8 +207,9 @@ def align(
 
 
 def expand(per_token: Tensor, alignment: Tensor) -> Tensor:
-    """[B, D, L] along the alignment [B, F, L]: [B, D, F]."""
-    return per_token.float() @ alignment.transpose(1, 2)
+    """[B, D, L] along the alignment [B, F, L]: [B, D, F], in float32."""
+    with torch.autocast(per_token.device.type, enabled=False):
+        return per_token.float() @ alignment.transpose(1, 2)
 
 
 def gamma_deviance(log_duration: Tensor, durations: Tensor, token_mask: Tensor) -> Tensor:
@@ -247,22 +254,27 @@ def new_model(config: VitsConfig) -> VitsModel:
     return model
 
 
-def load_pretrained(directory: Path) -> VitsModel:
-    """Weights and sizes from a local directory, as float32 masters.
-
-    Raises: ConfigError when it is no directory of a VitsModel in safetensors form.
-    """
+def pretrained_config(directory: Path) -> VitsConfig:
+    """Sizes of a pretrained model. Raises: ConfigError when the directory holds none."""
     if not (directory / "config.json").is_file():
         remedy = "name a directory with config.json and model.safetensors of a VitsModel"
         raise ConfigError(
             f"recipe.vits.pretrained: {str(directory)!r} has no config.json; {remedy}"
         )
+    config = VitsConfig.from_pretrained(directory, local_files_only=True)
+    config.layerdrop = 0.0  # it would leave parameters without gradient
+    return config
+
+
+def load_pretrained(directory: Path) -> VitsModel:
+    """Weights and sizes from a local directory, as float32 masters.
+
+    Raises: ConfigError when it is no directory of a VitsModel in safetensors form.
+    """
     try:
-        config = VitsConfig.from_pretrained(directory, local_files_only=True)
-        config.layerdrop = 0.0  # it would leave parameters without gradient
         model = VitsModel.from_pretrained(
             directory,
-            config=config,
+            config=pretrained_config(directory),
             dtype=torch.float32,
             local_files_only=True,
             use_safetensors=True,

@@ -12,12 +12,19 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import VitsConfig, VitsModel
 
 from speech_contract.events import MESSAGES, Event
+from speech_trainer.audio.spectrograms import SpectrogramSettings
 from speech_trainer.data.errors import SampleError
 from speech_trainer.data.manifest import Manifest
 from speech_trainer.data.samples import Sample
 from speech_trainer.engine.recipe import Built, OptimizerPlan, RecipeContext
 from speech_trainer.errors import ConfigError
-from speech_trainer.models.vits import MODULES, VitsGenerator, load_pretrained, new_model
+from speech_trainer.models.vits import (
+    MODULES,
+    VitsGenerator,
+    load_pretrained,
+    new_model,
+    pretrained_config,
+)
 from speech_trainer.modules.discriminators import WaveformDiscriminator
 from speech_trainer.recipes.vits.presets import VitsSettings
 
@@ -53,6 +60,16 @@ def build_model(
                 f"{wanted} of the data; use another checkpoint or other data"
             )
     return model
+
+
+def pretrained_spectrogram(directory: Path) -> SpectrogramSettings:
+    """The time-frequency grid that a pretrained model was made for. Raises: ConfigError."""
+    config = pretrained_config(directory)
+    return SpectrogramSettings(
+        sample_rate=config.sampling_rate,
+        fft_size=2 * (config.spectrogram_bins - 1),
+        hop_length=math.prod(config.upsample_rates),
+    )
 
 
 def _config(settings: VitsSettings, vocabulary_size: int, speakers: int) -> VitsConfig:

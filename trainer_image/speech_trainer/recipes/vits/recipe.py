@@ -6,6 +6,7 @@ and, once the discriminators are in, convince them (adversarial, feature matchin
 torch's global generators.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,6 +56,9 @@ class Vits:
         self.spec = spec
         self.context = context
         self.settings = resolve(spec, context.config.training, context.world_size)
+        if spec.pretrained:
+            grid = parts.pretrained_spectrogram(Path(spec.pretrained))
+            self.settings = dataclasses.replace(self.settings, spectrogram=grid)
         self.manifest = self._read(self._data().train.manifest).first(self._data().max_samples)
         self.validation = self._read_validation()
         self.vocabulary = (

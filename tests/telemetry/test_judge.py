@@ -1,0 +1,113 @@
+"""The master's judgement: what it logs once, what it shows, and what a worker's summary adds."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from speech_contract.outcome import EXIT_NOT_LEARNING
+from speech_contract.phases import Phase
+from speech_contract.progress import Rule, Verdict
+from speech_contract.thresholds import Thresholds, ZeroLoss
+from speech_contract.wire import Datagram, RankSummary, Summary
+from speech_telemetry.board import Board
+from speech_telemetry.judge import Judge
+from speech_telemetry.logs import EventLog
+
+
+class Clock:
+    """A clock that moves when told."""
+
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def stream():
+    return io.StringIO()
+
+
+@pytest.fixture
+def judge(launcher, clock, stream):
+    config = launcher.config(nodes=2, health=Thresholds(zero_loss=ZeroLoss(for_steps=3)))
+    log = EventLog("supervisor", stream, clock)
+    opened = Judge(config, {0: 0, 1: 1}, Board(1, clock), log, clock, clock)
+    opened.start()
+    return opened
+
+
+def logged(stream):
+    return [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
+
+
+def take_steps(judge, clock, steps, loss, rank=0):
+    for step in steps:
+        clock.now += 1.0
+        judge.take_datagram(Datagram(rank, step, clock.now, losses={"loss": loss}), rank)
+
+
+def test_before_the_ranks_start_nothing_is_judged(launcher, clock, stream):
+    judge = Judge(
+        launcher.config(), {0: 0}, Board(1, clock), EventLog("s", stream, clock), clock, clock
+    )
+    judge.tick({}, 0)
+    assert (judge.decision, judge.verdict, judge.findings) == (None, Verdict.UNKNOWN, [])
+    assert judge.board.progress.phase is Phase.RENDEZVOUS
+    assert judge.finish(0) is None
+
+
+def test_a_finding_is_logged_once_and_shown(judge, clock, stream):
+    take_steps(judge, clock, range(1, 8), 0.0)
+    for _ in range(3):
+        judge.tick({}, 0)
+    assert logged(stream) == ["finding_raised"]
+    assert judge.decision.exit_code == EXIT_NOT_LEARNING
+    assert judge.board.progress.verdict is Verdict.CRITICAL
+
+
+def test_a_note_becomes_evidence_everywhere(judge, clock):
+    take_steps(judge, clock, range(1, 8), 0.0)
+    judge.note(Rule.ZERO_LOSS, "seen at train.py:3")
+    judge.publish()
+    assert judge.findings[0].evidence.endswith("; seen at train.py:3")
+    assert judge.board.progress.findings == judge.findings
+
+
+def test_a_workers_newest_report_is_judged_once(judge, clock):
+    take_steps(judge, clock, [1], 1.0)
+    report = Datagram(1, 6, clock.now, non_finite_steps=1, bad_step=5, losses={"loss": 1.0})
+    rank = RankSummary(1, 6, Phase.TRAINING, 0.5, True, newest=report)
+    summary = Summary(1, 1, "p", "n", [rank])
+    for _ in range(2):
+        judge.take_summary(summary)
+    judge.tick({}, 0)
+    progress = judge.board.progress
+    assert progress.running
+    assert [(row.rank, row.node_rank, row.step) for row in progress.ranks] == [(0, 0, 1), (1, 1, 6)]
+    assert [finding.rule for finding in progress.findings] == [Rule.NON_FINITE]
+
+
+def test_phase_records_set_the_phase_and_its_age(judge, clock):
+    judge.tick({0: (0, Phase.DATA, 0.2)}, 0)
+    since = clock.now
+    clock.now += 3.0
+    judge.tick({0: (0, Phase.DATA, 3.2)}, 0)
+    shown = judge.board.progress
+    assert (shown.phase, shown.phase_since) == (Phase.DATA, since)
+    judge.publish(done=True)
+    assert (judge.board.progress.phase, judge.board.progress.done) == (Phase.DONE, True)
+
+
+def test_metrics_follow(judge, clock):
+    take_steps(judge, clock, range(1, 3), 0.5)
+    judge.tick({}, 0)
+    assert b'speech_training_loss{name="loss"} 0.5' in judge.exporter.render()
