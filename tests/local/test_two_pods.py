@@ -192,6 +192,7 @@ def test_the_deadline_fails_the_job_and_ends_its_pods(desk: Desk) -> None:
     failure = desk.status("late")["failure"]
     assert failure["reason"] == "DeadlineExceeded"
     assert "activeDeadlineSeconds" in f"{failure['message']} {failure['remedy']}"
+    assert failure["message"] in said.text
     assert desk.pods("late") == {}
 
 
@@ -203,7 +204,7 @@ def test_a_spent_budget_fails_the_job_with_a_remedy(desk: Desk) -> None:
     status = desk.status("unlucky")
     assert (status["failure"]["reason"], status["attempt"]) == ("RestartBudgetSpent", 2)
     assert "runPolicy.restarts.max: 1" in status["failure"]["remedy"]
-    assert "1 restarts are spent" in said.text
+    assert "the budget of restarts (1) is spent" in said.text
 
 
 def test_the_same_cause_twice_fails_the_job_before_the_budget_does(desk: Desk) -> None:
