@@ -35,7 +35,7 @@ def test_a_longer_one_is_stopped_while_it_runs(desk: Desk) -> None:
 
 
 def test_the_three_line_api_gives_the_step(desk: Desk) -> None:
-    said = desk.call("run", desk.script("three-lines", "three_lines.py", 36_000))
+    said = desk.call("run", desk.script("three-lines", "three_lines.py", 200))
     assert said.code == 41, said.text
     finding = desk.findings("three-lines")["ZeroLoss"]
     assert finding["step"] == 1  # where it began
@@ -55,12 +55,12 @@ def test_a_script_that_says_nothing_is_no_healthy_script(desk: Desk) -> None:
 
 def test_a_hanging_script_is_named_with_its_python_line(desk: Desk) -> None:
     health = {"stall": {"floorSeconds": 3}}
-    said = desk.call("run", desk.script("hanging", "hangs.py", health=health))
+    said = desk.call("run", desk.script("hanging", "hang.py", health=health))
     assert said.code == 45, said.text
     status = desk.status("hanging")
     assert (status["failure"]["reason"], status["attempt"]) == ("SameCauseAgain", 2)
     evidence = desk.findings("hanging")["Stalled"]["evidence"]
-    assert "hangs.py" in evidence
+    assert "hang.py" in evidence
     assert "read_the_next_shard" in evidence
     assert "read_the_next_shard" in desk.call("why", "hanging").text
 

@@ -118,7 +118,8 @@ def test_nan_after_a_confirmed_checkpoint_rolls_back_and_completes(
     (skip,) = (shared_desk.root / "nan-window/skips").glob("*.json")
     (window,) = json.loads(skip.read_text())["windows"]
     assert window[0] == 19 * 4
-    assert shared_desk.findings("nan-window")["NonFinite"]["status"] == "Healed"
+    finding = shared_desk.findings("nan-window")["NonFinite"]
+    assert (finding["severity"], finding["action"]) == ("warning", "RolledBack")
     assert shared_desk.progress("nan-window", "step") == 40
 
 
