@@ -50,11 +50,16 @@ def main() -> int:
     parser.add_argument("--restarts", type=int, default=5)
     parser.add_argument("--steps", type=int, default=300, help="of the Debug run")
     options = parser.parse_args()
+    record.be_quiet()
     before = record.machine()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        zero = [seconds_to_finding(place, f"zero-{n}", "zero", "ZeroLoss") for n in range(options.runs)]
-        nan = [seconds_to_finding(place, f"nan-{n}", "nan", "NonFinite") for n in range(options.runs)]
+        zero = [
+            seconds_to_finding(place, f"zero-{n}", "zero", "ZeroLoss") for n in range(options.runs)
+        ]
+        nan = [
+            seconds_to_finding(place, f"nan-{n}", "nan", "NonFinite") for n in range(options.runs)
+        ]
         restarts = [seconds_to_restart(place, f"gang-{n}") for n in range(options.restarts)]
         cost = watching(place, options.steps)
     figures = {
@@ -112,9 +117,7 @@ def document(name: str, spec: dict[str, Any]) -> dict[str, Any]:
 
 def run(place: Path, job: dict[str, Any], on_update: OnUpdate | None = None) -> int:
     """Run a job to its end, in this process as the command line does."""
-    return asyncio.run(
-        run_local(job, place / "job.yaml", place / "state", on_update=on_update)
-    )
+    return asyncio.run(run_local(job, place / "job.yaml", place / "state", on_update=on_update))
 
 
 def seconds_to_finding(place: Path, name: str, deed: str, rule: str) -> float:
@@ -159,7 +162,9 @@ def watching(place: Path, steps: int) -> dict[str, float]:
     from speech_trainer.data.synthesize import SynthesisPlan, synthesize
 
     data = place / "voice"
-    synthesize(SynthesisPlan(languages=("te",), speakers=1, utterances=48, validation=4, seed=0), data)
+    synthesize(
+        SynthesisPlan(languages=("te",), speakers=1, utterances=48, validation=4, seed=0), data
+    )
     job = document("debug", {
         "recipe": {"vits": {"preset": "Debug"}},
         "data": {"train": {"manifest": str(data / "train.jsonl")}},
@@ -200,7 +205,9 @@ def cost(reporter: Reporter, server: socket.socket | None, number: int = 2000) -
         for step in range(number):
             began = time.process_time()
             reporter.stamp(step, Phase.TRAINING)
-            reporter.send(Datagram(0, step, time.time(), Phase.TRAINING, losses=losses, gradient_norm=1.0))
+            reporter.send(
+                Datagram(0, step, time.time(), Phase.TRAINING, losses=losses, gradient_norm=1.0)
+            )
             spent += time.process_time() - began
             if server is not None:
                 server.recv(65536)

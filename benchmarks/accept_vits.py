@@ -42,10 +42,13 @@ DISCRIMINATOR = "discriminator"
 def main() -> int:
     """Measure, print, write."""
     options = _parse()
+    record.be_quiet()
     before = record.machine()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        plan = SynthesisPlan(languages=("te",), speakers=1, utterances=SENTENCES, validation=HELD_OUT, seed=0)
+        plan = SynthesisPlan(
+            languages=("te",), speakers=1, utterances=SENTENCES, validation=HELD_OUT, seed=0
+        )
         synthesize(plan, place / "data")
         voices = [voice(place, seed, options.steps) for seed in options.seeds]
         quiet = [train(place, f"quiet-{seed}", seed, options.quiet_steps, held_out=False)
@@ -111,7 +114,9 @@ def movements(place: Path, name: str, seed: int) -> Iterator[tuple[str, float]]:
     config = codec.loads(RunConfig, text)
     (last,) = (place / name / paths.CHECKPOINTS).glob(f"step-{config.training.max_steps}.a*")
     tensors = load_file(last / "state.safetensors")
-    seed_all(seed)  # as the engine does before it builds: these are the weights that training began with
+    seed_all(
+        seed
+    )  # as the engine does before it builds: these are the weights that training began with
     context = RecipeContext(config, torch.device("cpu"), 0, 1, place / f"{name}-again")
     context.run_dir.mkdir()
     recipe = recipes.create(config.recipe.name, context)
@@ -144,7 +149,9 @@ def voice_rows(one: Mapping[str, Any]) -> list[Row]:
         rows.append(Row(f"{who}: {baseline}", f"{trivial:.3f}", "above the voice", score < trivial))
     for module, share in one["moved"].items():
         must = module != DISCRIMINATOR  # it may start later than the run ends
-        rows.append(Row(f"{who}: {module} moved", f"{share:.2%}", "> 0" * must, share > 0 if must else None))
+        rows.append(
+            Row(f"{who}: {module} moved", f"{share:.2%}", "> 0" * must, share > 0 if must else None)
+        )
     return [*rows, quiet_row(one)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import platform
 import statistics
@@ -44,6 +45,13 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "loadBefore": round(os.getloadavg()[0], 2),
     }
+
+
+def be_quiet() -> None:
+    """The controller's log events are not what this is about."""
+    logger = logging.getLogger("speech_operator")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
 
 
 def _cpu_model() -> str:

@@ -181,9 +181,7 @@ class Desk:
     def pods(self, name: str) -> dict[int, PodFile]:
         """Living pods by node rank."""
         found = self._folder(name).pods()
-        return {
-            p.node_rank: p for p in found if local_process.alive(p.pid, p.start_ticks)
-        }
+        return {p.node_rank: p for p in found if local_process.alive(p.pid, p.start_ticks)}
 
     def ranks(self, name: str, node: int) -> list[int]:
         """Process ids below a pod's supervisor."""

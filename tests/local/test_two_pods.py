@@ -198,7 +198,9 @@ def test_the_deadline_fails_the_job_and_ends_its_pods(desk: Desk) -> None:
 
 def test_a_spent_budget_fails_the_job_with_a_remedy(desk: Desk) -> None:
     restarts = {"max": 1, "sameCause": 9}
-    path = desk.script("unlucky", "idle.py", "--exit", 1, numNodes=2, runPolicy={"restarts": restarts})
+    path = desk.script(
+        "unlucky", "idle.py", "--exit", 1, numNodes=2, runPolicy={"restarts": restarts}
+    )
     said = desk.call("run", path)
     assert said.code == 1
     status = desk.status("unlucky")

@@ -25,7 +25,13 @@ WRAP = "SPEECHTRAIN_WRAP_RECIPE"
 
 def job(desk: Desk, name: str, data: Path, *, rate: str = "", wrap: str = "", **more: Any) -> Path:
     """A small VITS job on the voice in `data`, without held-out sentences: evaluation is tested elsewhere."""
-    training = {"maxSteps": 40, "seed": 7, "globalBatchSize": 4, "logEverySteps": 1, "device": "CPU"}
+    training = {
+        "maxSteps": 40,
+        "seed": 7,
+        "globalBatchSize": 4,
+        "logEverySteps": 1,
+        "device": "CPU",
+    }
     recipe = {"preset": "Debug"} | ({"learningRate": rate} if rate else {})
     trainer = {"env": [{"name": WRAP, "value": wrap}]} if wrap else {}
     return desk.manifest(
@@ -114,7 +120,10 @@ def test_nan_after_a_confirmed_checkpoint_rolls_back_and_completes(
     assert (status["state"], status["attempt"]) == ("Complete", 1)  # inside the process
     (back,) = shared_desk.events("nan-window", "rolled_back")
     assert back["step"] == 10
-    assert len(shared_desk.events("nan-window", "update_skipped")) in (4, 5)  # budget 3, one step late
+    assert len(shared_desk.events("nan-window", "update_skipped")) in (
+        4,
+        5,
+    )  # budget 3, one step late
     (skip,) = (shared_desk.root / "nan-window/skips").glob("*.json")
     (window,) = json.loads(skip.read_text())["windows"]
     assert window[0] == 19 * 4

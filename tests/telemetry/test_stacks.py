@@ -58,7 +58,9 @@ def test_the_sentence_names_rank_phase_and_line():
     [
         pytest.param([row(0), row(1, step=4)], {0: SLEEPS, 1: WAITS}, 1, id="the lowest step"),
         pytest.param([row(0), row(1)], {0: WAITS, 1: SLEEPS}, 1, id="the one that does not wait"),
-        pytest.param([row(0, age=9.0), row(1)], {0: BACKWARD, 1: HOOK_SLEEPS}, 1, id="a hook that hangs"),
+        pytest.param(
+            [row(0, age=9.0), row(1)], {0: BACKWARD, 1: HOOK_SLEEPS}, 1, id="a hook that hangs"
+        ),
         pytest.param([row(0), row(1, age=9.0)], {}, 1, id="the oldest stamp"),
         pytest.param([row(0), row(1, step=None)], {}, 1, id="the one without a step"),
         pytest.param([row(0, step=1, exit_code=0), row(1)], {}, 1, id="an ended one is none"),

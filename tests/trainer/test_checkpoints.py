@@ -254,7 +254,9 @@ def test_a_run_that_cannot_save_its_last_step_is_not_done(tmp_path: Path) -> Non
 
 def test_a_disk_that_other_files_fill_is_named_too() -> None:
     error = OSError(errno.ENOSPC, "No space left on device")
-    assert explain(error, Path("x"), 0, 0).startswith("checkpoint.uri: cannot write x: the disk is full; free")
+    assert explain(error, Path("x"), 0, 0).startswith(
+        "checkpoint.uri: cannot write x: the disk is full; free"
+    )
 
 
 def test_a_mark_is_made_once(tmp_path: Path) -> None:

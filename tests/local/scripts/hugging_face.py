@@ -26,9 +26,7 @@ class Model(nn.Module):
 
 
 generator = torch.Generator().manual_seed(0)
-data = [
-    {"x": torch.randn(4, generator=generator), "labels": torch.tensor(1.0)} for _ in range(240)
-]
+data = [{"x": torch.randn(4, generator=generator), "labels": torch.tensor(1.0)} for _ in range(240)]
 arguments = TrainingArguments(
     sys.argv[1], max_steps=60, per_device_train_batch_size=4, logging_steps=1, report_to=[],
     save_strategy="no", use_cpu=True, dataloader_pin_memory=False,
