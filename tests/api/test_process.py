@@ -220,7 +220,7 @@ async def test_a_standby_waits_its_turn_and_takes_over(operator: Process, kubeco
         started = await standby.said("operator_started")
         assert started["probes_port"]
         async with asyncio.timeout(30.0):
-            while (await standby.fetch("probes_port", "/readyz"))[1] != "ok: standing by":  # noqa: ASYNC110
+            while (await standby.fetch("probes_port", "/readyz"))[1] != "ok: standing by":
                 await asyncio.sleep(0.1)
         assert "speech_operator_leader 0.0" in (await standby.fetch("metrics_port", "/metrics"))[1]
         assert not standby.events("leadership_gained")
