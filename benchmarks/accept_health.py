@@ -1,6 +1,6 @@
 """The health rules on the zoo of curves with fresh seeds: misses, false alarms, delay, cost.
 
-    python benchmarks/accept_health.py [--curves 1080] [--seed N] [--output benchmarks/results/health.json]
+    python benchmarks/accept_health.py [--curves 1080] [--seed N]
 
 `make accept-health` runs it and generates docs/zoo.md from the result. Exits with 1 when a fault was missed or a
 healthy curve raised a warning. The seed is drawn anew each time and written down, so that a run can be repeated.
@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import argparse
 import collections
-import json
-import platform
 import secrets
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +20,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "zoo"))
 
+import record  # noqa: E402
 from curves import FAULTS, HEALTHY, WITHIN, draw  # noqa: E402
 from judging import Judged, judge  # noqa: E402
+from record import Row  # noqa: E402
 
 FEWEST = 500
 
@@ -102,20 +101,32 @@ def measure(number: int, seed: int) -> dict[str, Any]:
     }
 
 
-def surroundings() -> dict[str, str]:
-    """Commit and machine."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return {
-        "commit": commit.stdout.strip() or "unknown",
-        "machine": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-    }
+def table(result: dict[str, Any]) -> list[Row]:
+    """What had to hold."""
+    delays = [row["reports"]["worst"] for row in result["rows"] if row.get("reports")]
+    cost = result["microsecondsPerSample"]
+    return [
+        Row("curves", str(result["curves"]), f"≥ {FEWEST}", result["curves"] >= FEWEST),
+        Row(
+            "faults missed",
+            f"{result['missed']} of {result['faults']} (95 % bound {result['missBound']:.2%})",
+            "0",
+            result["missed"] == 0,
+        ),
+        Row(
+            "false alarms",
+            f"{result['falseAlarms']} of {result['curves']} (95 % bound {result['falseAlarmBound']:.2%})",
+            "0",
+            result["falseAlarms"] == 0,
+        ),
+        Row("reports to the alarm, worst", str(max(delays)), f"≤ {WITHIN}", max(delays) <= WITHIN),
+        Row(
+            "CPU time a sample, median and worst curve",
+            f"{cost['median']} and {cost['worstCurve']} µs",
+            "≤ 200 µs",
+            cost["worstCurve"] <= 200.0,
+        ),
+    ]
 
 
 def main() -> int:
@@ -123,21 +134,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The health rules on fresh curves.")
     parser.add_argument("--curves", type=int, default=1080)
     parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/results/health.json")
     chosen = parser.parse_args()
     if chosen.curves < FEWEST:
         parser.error(f"--curves {chosen.curves} is below {FEWEST}: the bound would say little")
     seed = secrets.randbelow(2**31) if chosen.seed is None else chosen.seed
-    command = f"python benchmarks/accept_health.py --curves {chosen.curves} --seed {seed}"
-    result = {"command": command, **surroundings(), **measure(chosen.curves, seed)}
-    chosen.output.parent.mkdir(parents=True, exist_ok=True)
-    chosen.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(
-        f"{result['curves']} curves, seed {seed}: {result['missed']} of {result['faults']} faults missed "
-        f"(95 % bound {result['missBound']:.2%}), {result['falseAlarms']} false alarms "
-        f"(95 % bound {result['falseAlarmBound']:.2%}), {result['microsecondsPerSample']} µs a sample"
-    )
-    return 1 if result["missed"] or result["falseAlarms"] else 0
+    before = record.machine()
+    result = measure(chosen.curves, seed)
+    rows = table(result)
+    record.show(rows)
+    return 0 if record.write("health", before, result, rows) else 1
 
 
 if __name__ == "__main__":

@@ -78,7 +78,8 @@ def open_attempt(status: JobStatus) -> Attempt | None:
 
 def gang_was_whole(status: JobStatus) -> bool:
     """Whether all pods of the open attempt were once seen together: a missing one was then taken away."""
-    return not has_reason(status, Type.RUNNING, Reason.ATTEMPT_STARTED, Reason.NAME_TAKEN)
+    incomplete = (Reason.ATTEMPT_STARTED, Reason.NAME_TAKEN, Reason.POD_REFUSED)
+    return not has_reason(status, Type.RUNNING, *incomplete)
 
 
 def begin_attempt(status: JobStatus, now: float) -> JobStatus:
@@ -106,6 +107,16 @@ def note_attempt(status: JobStatus, ending: Ending) -> JobStatus:
         exit_code=ending.exit_code,
         last_step=ending.step if ending.step is not None else status.attempts[-1].last_step,
         resumed_from_step=ending.resumed_from_step,
+    )
+
+
+def note_success(status: JobStatus, last_step: int | None, resumed_from: int | None) -> JobStatus:
+    """Write from where to where the open attempt went that ended well."""
+    last = status.attempts[-1]
+    return _change_last(
+        status,
+        last_step=last.last_step if last_step is None else last_step,
+        resumed_from_step=resumed_from,
     )
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from speech_contract.outcome import Outcome
 from speech_contract.progress import Verdict
 from speech_operator.apply import apply
-from speech_operator.cluster.base import ClusterError, Conflict
+from speech_operator.cluster.base import ClusterError, Conflict, JobKey
 from speech_operator.controller import LAST_BACKOFF_SECONDS, Controller, backoff
 from speech_operator.observe import PodPhase, observe
 from speech_operator.plan import Plan
@@ -32,6 +34,15 @@ SCRIPTS = {
     "not learning": {0: 41},
     "done": {0: 0, 1: 0},
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quiet() -> Iterator[None]:
+    """Thousands of decisions: their log lines would fill the report of a failure."""
+    logger = logging.getLogger("speech_operator")
+    logger.disabled = True
+    yield
+    logger.disabled = False
 
 
 class World:
@@ -88,22 +99,22 @@ def run_job(
 ) -> dict[str, Any]:
     """Pass, world, pass, world …; a crash is followed by a new operator that knows nothing."""
     quiet = 0
-    for _ in range(passes):
-        before = cluster.writes
-        try:
-            asyncio.run(one_pass(cluster, world.now))
-        except crash:
-            continue
-        quiet = quiet + 1 if cluster.writes == before else 0
-        if quiet == 3:
-            break
-        world.step()
-    else:
-        raise AssertionError("the job never comes to rest")
-    return without_times(cluster.status())
+    with asyncio.Runner() as runner:
+        for _ in range(passes):
+            before = cluster.writes
+            try:
+                runner.run(one_pass(cluster, world.now))
+            except crash:
+                continue
+            quiet = quiet + 1 if cluster.writes == before else 0
+            if quiet == 6:
+                return without_times(cluster.status())
+            world.step()
+    raise AssertionError("the job never comes to rest")
 
 
 async def one_pass(cluster: Any, now: float) -> None:
+    cluster.dead = False
     key = cluster_key(cluster)
     seen = await observe(cluster, key, None, None)
     if seen is not None:
@@ -111,8 +122,6 @@ async def one_pass(cluster: Any, now: float) -> None:
 
 
 def cluster_key(cluster: Any) -> Any:
-    from speech_operator.cluster.base import JobKey
-
     metadata = cluster.document["metadata"]
     return JobKey(metadata["namespace"], metadata["name"])
 
@@ -158,9 +167,7 @@ def test_conditions_after_each_step_of_a_life(build, make_cluster, crash):
     assert seen == ["Starting", "Restarting", "Failed"]
 
 
-@settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, deadline=None)
 @given(
     attempts=some.lists(some.sampled_from(sorted(SCRIPTS)), min_size=1, max_size=5),
     crashes=some.frozensets(some.integers(1, 60), max_size=25),
@@ -184,9 +191,7 @@ def pods_of(cluster: Any) -> dict[str, Any]:
     return {name: (pod.attempt, pod.phase, pod.deleting) for name, pod in cluster.pods.items()}
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30, deadline=None)
 @given(crashes=some.frozensets(some.integers(1, 30), max_size=15), asleep=some.integers(1, 6))
 def test_suspend_and_resume_survive_crashes(build, make_cluster, crash, crashes, asleep):
     cluster = make_cluster(crash_after=crashes)
