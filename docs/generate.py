@@ -1,8 +1,8 @@
 """Writes the pages that are tables of the contract or of figures: `python docs/generate.py [--check]`.
 
 `exit-codes.md` comes from speech_contract.outcome, `metrics.md` from speech_contract.metrics,
-`zoo.md` from what `make accept-health` measured. tests/cli/test_docs.py
-runs the check, so a changed table cannot leave its page behind.
+`zoo.md` from what `make accept-health` measured. tests/cli/test_docs.py runs the check, so a changed table cannot
+leave its page behind.
 """
 
 from __future__ import annotations
@@ -71,18 +71,20 @@ def zoo() -> str:
     return _page(
         "Zoo of curves",
         [
-            "Runs drawn at random by `tests/zoo/curves.py`, half of them with `total` and components as a GAN has, with a",
-            "fault planted at a random place, or healthy and ugly. Every rule judges each of them under default thresholds.",
-            "*Missed*: its rule did not warn within "
-            f"{figures['withinReports']} reports. *False alarm*: any rule warned on a healthy curve, or before the fault.",
+            "Runs drawn at random by `tests/zoo/curves.py`, half of them with `total` and components as a GAN has,",
+            "with a fault planted at a random place, or healthy and ugly. Every rule judges each of them under default",
+            f"thresholds. *Missed*: its rule did not warn within {figures['withinReports']} reports. *False alarm*: any",
+            "rule warned on a healthy curve, or before the fault.",
             "",
             f"{figures['curves']} curves, seed {figures['seed']}, commit `{document['commit']}`: "
-            f"{figures['missed']} of {figures['faults']} faults missed (95 % bound {figures['missBound']:.2%}), "
-            f"{figures['falseAlarms']} false alarms (95 % bound {figures['falseAlarmBound']:.2%}). All rules together cost "
-            f"{cost['median']} µs of CPU a sample ({cost['worstCurve']} µs on the dearest curve; {machine['cpu']}).",
+            f"{figures['missed']} of {figures['faults']} faults missed",
+            f"(95 % bound {figures['missBound']:.2%}), {figures['falseAlarms']} false alarms "
+            f"(95 % bound {figures['falseAlarmBound']:.2%}). All rules together cost {cost['median']} µs of",
+            f"CPU a sample, {cost['worstCurve']} µs on the dearest curve ({machine['cpu']}).",
             "",
-            "These are drawn curves: they show what the rules do on faults of these kinds, not how often your runs have them.",
-            "Bounds of single rows are wide, for n is small. `make accept-health` draws anew.",
+            "These are drawn curves: they show what the rules do on faults of these kinds, not how often your runs have",
+            "them; what counts as healthy was drawn by the same hand as the rules. Bounds of single rows are wide, for n is",
+            "small. `make accept-health` draws anew.",
         ],
         (
             "curve",
