@@ -73,8 +73,8 @@ def zoo() -> str:
         [
             "Runs drawn at random by `tests/zoo/curves.py`, half of them with `total` and components as a GAN has,",
             "with a fault planted at a random place, or healthy and ugly. Every rule judges each of them under default",
-            f"thresholds. *Missed*: its rule did not warn within {figures['withinReports']} reports. *False alarm*: any",
-            "rule warned on a healthy curve, or before the fault.",
+            f"thresholds. *Missed*: its rule did not warn within {figures['withinReports']} reports. *False alarm*:",
+            "any rule warned on a healthy curve, or before the fault.",
             "",
             f"{figures['curves']} curves, seed {figures['seed']}, commit `{document['commit']}`: "
             f"{figures['missed']} of {figures['faults']} faults missed",
@@ -82,9 +82,9 @@ def zoo() -> str:
             f"(95 % bound {figures['falseAlarmBound']:.2%}). All rules together cost {cost['median']} µs of",
             f"CPU a sample, {cost['worstCurve']} µs on the dearest curve ({machine['cpu']}).",
             "",
-            "These are drawn curves: they show what the rules do on faults of these kinds, not how often your runs have",
-            "them; what counts as healthy was drawn by the same hand as the rules. Bounds of single rows are wide, for n is",
-            "small. `make accept-health` draws anew.",
+            "These are drawn curves: they show what the rules do on faults of these kinds, not how often your runs",
+            "have them; what counts as healthy was drawn by the same hand as the rules. Bounds of single rows are",
+            "wide, for n is small. `make accept-health` draws anew.",
         ],
         (
             "curve",

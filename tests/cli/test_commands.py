@@ -255,7 +255,7 @@ def test_why_tells_a_nan_run_in_about_ten_lines(
     nan_run(runs, make, state)
     assert call("why", "voice").output.splitlines() == [
         "voice: Failed, health Critical, NonFiniteBudgetSpent (exit code 40: non-finite losses or "
-        "gradients beyond the budget)",
+        "gradients beyond the budget, or a spike that did not heal)",
         "attempts  1: AttemptFailed NonFiniteBudgetSpent, exit code 40, rank 0, last step 15, "
         "from scratch",
         "first bad step 11, rank 0, loss component generator/kl, module flow",

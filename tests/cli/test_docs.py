@@ -35,6 +35,7 @@ def test_a_stale_or_missing_page_is_found(generator: ModuleType, tmp_path: Path)
     assert set(generator.stale(tmp_path)) == set(generator.PAGES)
     (tmp_path / "metrics.md").write_text(generator.metric_table() + "x", encoding="utf-8")
     (tmp_path / "exit-codes.md").write_text(generator.exit_codes(), encoding="utf-8")
+    (tmp_path / "zoo.md").write_text(generator.zoo(), encoding="utf-8")
     assert generator.stale(tmp_path) == ["metrics.md"]
 
 

@@ -96,7 +96,7 @@ def test_a_failed_run_names_cause_place_evidence_and_remedy(make: Make) -> None:
     cause = cause_of(document, [told])
     assert list(verdict.failed_lines(view_of(document), cause, 40, {})) == [
         "voice: Failed, NonFiniteBudgetSpent (exit code 40: non-finite losses or gradients beyond "
-        "the budget)",
+        "the budget, or a spike that did not heal)",
         "what: loss is nan",
         "where: step 12, rank 0, loss component generator/mel, module decoder",
         "evidence: NonFinite: 4 steps in a row with loss nan, steps 12 to 15",
