@@ -71,7 +71,7 @@ def zoo() -> str:
     return _page(
         "Zoo of curves",
         [
-            "Runs drawn at random by `tests/zoo/curves.py`, half of them with `total` and components as a GAN has,",
+            "Runs drawn at random by `tests/zoo`, half of them with `total` and components as a GAN has,",
             "with a fault planted at a random place, or healthy and ugly. Every rule judges each of them under default",
             f"thresholds. *Missed*: its rule did not warn within {figures['withinReports']} reports. *False alarm*:",
             "any rule warned on a healthy curve, or before the fault.",

@@ -121,6 +121,14 @@ def test_modules_without_gradient_are_named_in_the_first_steps(tmp_path: Path) -
     assert training[0].gradient_norm == 0.0
 
 
+def test_reports_with_losses_announce_the_part_that_starts_late(tmp_path: Path) -> None:
+    run = toy.make(toy.make_config(tmp_path))
+    run.run()
+    logged = [d for d in run.said.datagrams if d.losses is not None]
+    assert logged
+    assert all(d.active_from == {"d": 3} for d in logged)
+
+
 def test_a_healthy_run_misses_no_gradient_and_the_late_part_is_looked_at(tmp_path: Path) -> None:
     run = toy.make(toy.make_config(tmp_path))
     run.run()
