@@ -102,6 +102,52 @@ TRAINING_METRICS: Final = (
     HEALTH_FINDING, INFO,
 )  # fmt: skip
 
+OPERATOR: Final = "speech_operator_"
+JOB: Final = ("namespace", "job_name")
+RECONCILE_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+# Of jobs, by the operator: they outlive the pods, so an alert on a dead job still fires. Gone with the job.
+JOB_STATE: Final = Metric(
+    OPERATOR + "job_state", Kind.GAUGE, "1 for the state that the job is in", (*JOB, "state")
+)
+JOB_HEALTHY: Final = Metric(
+    OPERATOR + "job_healthy",
+    Kind.GAUGE,
+    "1 Healthy or Warning, 0 Critical; absent while Unknown",
+    JOB,
+)
+JOB_HEALTH_FINDING: Final = Metric(
+    OPERATOR + "job_health_finding",
+    Kind.GAUGE,
+    "1 while a finding of this rule and severity is active in status",
+    (*JOB, "rule", "severity"),
+)
+JOB_RESTARTS: Final = Metric(
+    OPERATOR + "job_restarts_total",
+    Kind.COUNTER,
+    "Gang restarts over all jobs, by cause",
+    ("reason",),
+)
+# Of the operator itself.
+RECONCILES: Final = Metric(
+    OPERATOR + "reconcile_total", Kind.COUNTER, "Passes over jobs, by their end", ("result",)
+)
+RECONCILE_DURATION: Final = Metric(
+    OPERATOR + "reconcile_duration_seconds",
+    Kind.HISTOGRAM,
+    "Duration of a pass",
+    (),
+    RECONCILE_BUCKETS,
+)
+QUEUE_DEPTH: Final = Metric(
+    OPERATOR + "queue_depth", Kind.GAUGE, "Jobs whose pass is under way or waits to be taken up"
+)
+LEADER: Final = Metric(OPERATOR + "leader", Kind.GAUGE, "1 while this operator is the one at work")
+
+OPERATOR_METRICS: Final = (
+    JOB_STATE, JOB_HEALTHY, JOB_HEALTH_FINDING, JOB_RESTARTS, RECONCILES, RECONCILE_DURATION, QUEUE_DEPTH, LEADER,
+)  # fmt: skip
+
 SKIP_REASONS: Final = (
     "DecodeError",
     "MissingFile",

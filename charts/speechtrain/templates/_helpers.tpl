@@ -1,0 +1,64 @@
+{{/* One place for names, labels and the image. */}}
+{{- define "speechtrain.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "speechtrain.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else if contains (include "speechtrain.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "speechtrain.name" .) | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "speechtrain.selector" -}}
+app.kubernetes.io/name: {{ include "speechtrain.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
+{{- define "speechtrain.labels" -}}
+{{ include "speechtrain.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "speechtrain.serviceAccount" -}}
+{{- default (ternary (include "speechtrain.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
+{{- end -}}
+
+{{- define "speechtrain.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the operator does in the namespaces of jobs: exactly the calls it makes. */}}
+{{- define "speechtrain.jobRules" -}}
+- apiGroups: [speechtrain.dev]
+  resources: [speechtrainingjobs]
+  verbs: [get, list, watch]
+- apiGroups: [speechtrain.dev]
+  resources: [speechtrainingjobs/status]
+  verbs: [update]
+- apiGroups: [speechtrain.dev]
+  resources: [speechtrainingjobs/finalizers]
+  verbs: [update] # owner references with blockOwnerDeletion
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [create, delete, get, list, watch]
+- apiGroups: [""]
+  resources: [services, configmaps]
+  verbs: [create, delete, get, list]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create]
+{{- end -}}

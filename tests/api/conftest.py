@@ -1,0 +1,45 @@
+"""One API server for the tests of this folder, and the operator run inside the test process."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_HERE = Path(__file__).resolve().parent
+for _place in (_HERE, _HERE.parent / "cluster"):  # `apibed` and `bed` are no packages of the distribution
+    if str(_place) not in sys.path:
+        sys.path.insert(0, str(_place))
+
+from apibed.scene import Scene, install  # noqa: E402
+from bed.cluster import Bed  # noqa: E402
+from bed.requirement import require  # noqa: E402
+from bed.system import Tier  # noqa: E402
+
+from speech_operator import controller  # noqa: E402
+
+_COUNTER = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def bed() -> Iterator[Bed]:
+    """An API server with controllers, no node: pods end as the tests say. The CRD is installed."""
+    require(Tier.CONTROL_PLANE)
+    with Bed("api") as made:
+        install(made)
+        yield made
+
+
+@pytest.fixture
+def scene(bed: Bed) -> Scene:
+    """A namespace of one's own, and ways to act in it."""
+    return Scene.make(bed, f"scene-{next(_COUNTER)}")
+
+
+@pytest.fixture(autouse=True)
+def _short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controller, "FIRST_BACKOFF_SECONDS", 0.05)
+    monkeypatch.setattr(controller, "LAST_BACKOFF_SECONDS", 1.0)
