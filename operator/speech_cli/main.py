@@ -20,6 +20,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "suspend": "suspend",
     "resume": "resume",
     "data": "data",
+    "convert": "convert",
     "crd": "crd",
 }
 

@@ -188,6 +188,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that holds the state of local runs."""
     root = tmp_path / "state"
     monkeypatch.setenv("SPEECHTRAIN_STATE", str(root))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
     monkeypatch.delenv("NO_COLOR", raising=False)
     return root
 
