@@ -95,13 +95,15 @@ class ClusterClient:
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log?{urlencode(query)}"
         # A quiet run may say nothing for long: only the connection has a time limit.
         answer = self._send("GET", path, None, (CONNECT_SECONDS, None if follow else READ_SECONDS))
-        stream = answer.response
+        return self._chunks(answer.response, pod)
+
+    def _chunks(self, stream: Any, pod: str) -> Iterator[bytes]:
         try:
             yield from stream.stream(amt=None)  # chunk by chunk, as they come
         except (OSError, self._http_error) as error:
             raise ClusterProblem(f"the log of {pod} broke off: {error}; ask again") from error
         finally:
-            stream.release_conn()
+            stream.close()  # an unread rest must not go into the pool
 
     def _list(self, path: str, query: Mapping[str, Any] | None = None) -> list[Body]:
         found: list[Body] = []

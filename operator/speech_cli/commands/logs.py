@@ -34,11 +34,9 @@ def command(
     if rank is not None and node_rank is not None:
         raise click.UsageError("--rank and --node-rank are both given; give one of them")
     found, document = place.find(where, job)
-    out = click.get_binary_stream("stdout")
     try:
         for chunk in found.log(document, LogRequest(rank, node_rank, attempt, tail, follow)):
-            out.write(chunk)
-            out.flush()
+            click.echo(chunk, nl=False)
     except KeyboardInterrupt:
         if not follow:
             raise  # to stop is how one ends -f; anything else was cut short

@@ -61,7 +61,7 @@ def convert(document: Mapping[str, Any], checkpoint: str = "") -> Conversion:
 def _metadata(metadata: Reader) -> dict[str, Any]:
     made: dict[str, Any] = {}
     metadata.keep(made, "name", "namespace", "labels")
-    annotations = dict(metadata.take("annotations") or {})
+    annotations = metadata.take_map("annotations")
     annotations.pop(LAST_APPLIED, None)
     if annotations:
         made["annotations"] = annotations
@@ -191,9 +191,9 @@ def _checkpoint(template: Converted, name: str, wanted: str, notes: Notes) -> di
     if wanted:
         notes.added("spec.checkpoint.uri", f"{wanted}, as asked")
         return {"uri": wanted}
-    claims = {v["name"] for v in template.pod.get("volumes", ()) if "persistentVolumeClaim" in v}
+    claims = {str(v["name"]) for v in template.pod.get("volumes", ()) if "persistentVolumeClaim" in v}
     for mount in template.trainer.get("volumeMounts", ()):
-        if mount["name"] in claims and not mount.get("readOnly"):
+        if str(mount["name"]) in claims and not mount.get("readOnly"):
             uri = f"{str(mount['mountPath']).rstrip('/')}/{name}"
             notes.added(
                 "spec.checkpoint.uri",

@@ -98,12 +98,22 @@ class Reader:
 
     def items(self, name: str) -> Iterator[tuple[Any, str]]:
         """Each item of a list with its path."""
+        for index, item in enumerate(self.take_list(name)):
+            yield item, f"{self.at(name)}[{index}]"
+
+    def take_list(self, name: str) -> list[Any]:
+        """A list, empty when there is none. Anything else is refused."""
         value = self.take(name)
         if value is not None and not isinstance(value, list):
             self.notes.refused(self.at(name), value, "is no list", "write a list")
-            return
-        for index, item in enumerate(value or ()):
-            yield item, f"{self.at(name)}[{index}]"
+        return value if isinstance(value, list) else []
+
+    def take_map(self, name: str) -> dict[str, Any]:
+        """A map as a copy, empty when there is none. Anything else is refused."""
+        value = self.take(name)
+        if value is not None and not isinstance(value, Mapping):
+            self.notes.refused(self.at(name), value, "is no object", "write a mapping of fields")
+        return dict(value) if isinstance(value, Mapping) else {}
 
     def keep(self, into: dict[str, Any], *fields: str) -> None:
         """Copy fields that mean the same here under the same name."""

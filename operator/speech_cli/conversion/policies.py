@@ -55,7 +55,7 @@ def finish_policy(policy: Reader) -> str:
 
 def restart_policies(given: dict[str, Any], policy: dict[str, Any], notes: Notes) -> None:
     """`given`: path of a replica's restartPolicy → its value. Never stays never; the rest has one answer here."""
-    never = bool(given) and set(given.values()) == {NEVER}
+    never = bool(given) and all(value == NEVER for value in given.values())
     if never and "restarts" not in policy:
         policy["restarts"] = {"max": 0}
     for path, value in given.items():

@@ -24,7 +24,7 @@ def volumes(pod: Reader, unused: frozenset[str]) -> list[dict[str, Any]]:
     for item, path in pod.items("volumes"):
         reader = Reader(item, path, pod.notes)
         name = reader.take("name")
-        if name in unused:
+        if str(name) in unused:
             pod.notes.dropped(path, f"{SHM} is in memory in every pod")
             continue
         found.append({"name": name, **_source(reader)})

@@ -98,7 +98,11 @@ def _container(spec: Reader) -> Reader:
 
 def _trainer(container: Reader) -> tuple[dict[str, Any], frozenset[str]]:
     trainer: dict[str, Any] = {}
-    container.keep(trainer, "image", "command", "args")
+    container.keep(trainer, "image")
+    for name in ("command", "args"):
+        if words := container.take_list(name):
+            trainer[name] = words
+            container.notes.kept(container.at(name))
     if "image" not in trainer:
         container.notes.refused(container.at("image"), None, "is missing", "name the image")
     _working_directory(container, trainer)
@@ -174,7 +178,7 @@ def _group_of_files(pod: Reader, made: dict[str, Any]) -> None:
 
 def _capabilities(container: Reader, made: dict[str, Any]) -> None:
     capabilities = container.inner("capabilities")
-    for name in capabilities.take("add") or ():
+    for name in capabilities.take_list("add"):
         if name == "IPC_LOCK":
             made["capabilities"] = {"add": [name]}
             capabilities.notes.kept(capabilities.at("add"))
@@ -196,7 +200,7 @@ def _scheduling(spec: Reader, made: Converted) -> None:
     if (scheduler := spec.take("schedulerName")) not in (None, "", "default-scheduler"):
         made.pod["schedulerName"] = scheduler
         spec.notes.kept(spec.at("schedulerName"))
-    selector = dict(spec.take("nodeSelector") or {})
+    selector = spec.take_map("nodeSelector")
     if product := selector.pop(PRODUCT, None):
         made.accelerator = str(product)
         spec.notes.renamed(f"{spec.at('nodeSelector')}[{PRODUCT}]", f"spec.accelerator: {product}")
