@@ -126,9 +126,7 @@ class ClusterClient:
             raise ClusterProblem(_not_an_api(self._host))
         return document
 
-    def _send(
-        self, method: str, path: str, body: Any, seconds: tuple[float, float | None]
-    ) -> Any:
+    def _send(self, method: str, path: str, body: Any, seconds: tuple[float, float | None]) -> Any:
         headers = {"Accept": "application/json, */*", "User-Agent": "speechtrain"}
         if body is not None:
             headers["Content-Type"] = MERGE
@@ -205,13 +203,17 @@ def problem_of(status: int, data: bytes, path: str, context: str) -> ClusterProb
 
 def _is_missing_kind(path: str, document: Mapping[str, Any]) -> bool:
     """A path that nobody serves has no object's name in its answer."""
-    return path.startswith(f"/apis/{names.GROUP}/") and not (document.get("details") or {}).get("name")
+    return path.startswith(f"/apis/{names.GROUP}/") and not (document.get("details") or {}).get(
+        "name"
+    )
 
 
 def _context(every: list[Body], active: Body | None, access: Access) -> Body:
     if not access.context:
         if active is None:
-            raise ClusterProblem(f"the kubeconfig {access.config} has no current context; give --context")
+            raise ClusterProblem(
+                f"the kubeconfig {access.config} has no current context; give --context"
+            )
         return active
     for one in every:
         if one["name"] == access.context:

@@ -69,7 +69,9 @@ class ClusterPlace:
         except NotFound as error:
             known = [str(mapping(job, "metadata").get("name")) for job in self.jobs()]
             guess = nearest(name, known)
-            have = f"did you mean {guess}?" if guess else f"jobs there: {', '.join(known) or 'none'}"
+            have = (
+                f"did you mean {guess}?" if guess else f"jobs there: {', '.join(known) or 'none'}"
+            )
             raise NotFound(
                 f"job: {name!r} is not in namespace {self.namespace!r} {self.title}; {have}"
             ) from error
@@ -93,9 +95,7 @@ class ClusterPlace:
         """Why it failed or waits, and where the run directory is."""
         if view.state == State.FAILED.value:
             cause = cause_of(document, self.outcomes(document))
-            yield from list(
-                verdict.failed_lines(view, cause, cause.exit_code, {}, self.flags)
-            )[1:]
+            yield from list(verdict.failed_lines(view, cause, cause.exit_code, {}, self.flags))[1:]
         elif view.state in WAITING:
             yield from _waiting(document, view)
         yield f"{'run directory':<17}{mapping(document, 'spec', 'checkpoint').get('uri', '')}"
@@ -104,19 +104,22 @@ class ClusterPlace:
     def log(self, document: Document, wanted: LogRequest) -> Iterator[bytes]:
         """The log of one pod of the current attempt. Raises UserError when it is not there."""
         view = view_of(document)
-        node = wanted.node(ranks_per_node(document))
+        per_node = ranks_per_node(document)
+        rank = wanted.first_rank(per_node)
         if wanted.attempt not in (None, view.attempt):
-            place = self._on_volume(document, wanted.attempt or 1, wanted.rank or 0)
+            place = self._on_volume(document, wanted.attempt or 1, rank)
             raise UserError(
                 f"--attempt: the pods of attempt {wanted.attempt} are gone (now: {view.attempt}); "
                 f"its log is {place}"
             )
-        pod = names.pod_name(view.name, node)
+        pod = names.pod_name(view.name, wanted.node(per_node))
         try:
             return self._client.log(self.namespace, pod, wanted.tail, follow=wanted.follow)
         except ClusterProblem as error:
-            place = self._on_volume(document, view.attempt or 1, wanted.rank or 0)
-            raise type(error)(f"{error.message}; what an attempt printed is kept in {place}") from error
+            place = self._on_volume(document, view.attempt or 1, rank)
+            raise type(error)(
+                f"{error.message}; what an attempt printed is kept in {place}"
+            ) from error
 
     def suspend(self, document: Document) -> list[str]:
         """Ask for it; the operator saves and frees the pods."""
@@ -139,7 +142,9 @@ class ClusterPlace:
     def _set(self, document: Document, *, suspend: bool) -> str:
         view = view_of(document)
         if view.finished:
-            raise UserError(f"{view.name}: is {view.state} already; there is nothing to stop or continue")
+            raise UserError(
+                f"{view.name}: is {view.state} already; there is nothing to stop or continue"
+            )
         if mapping(document, "spec", "runPolicy").get("suspend", False) is not suspend:
             self._client.suspend(self.namespace, view.name, suspend=suspend)
         return view.name

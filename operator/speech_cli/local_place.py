@@ -27,9 +27,7 @@ GOES_ON: Final = (State.STARTING.value, State.RUNNING.value, State.SUSPENDING.va
 class LocalPlace:
     """One namespace of the local state."""
 
-    def __init__(
-        self, namespace: str | None, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
+    def __init__(self, namespace: str | None, sleep: Callable[[float], None] = time.sleep) -> None:
         self.namespace = namespace or local.DEFAULT_NAMESPACE
         self._sleep = sleep
 

@@ -39,4 +39,6 @@ def ranks_per_node(document: Document) -> int:
     if given is not None:
         return max(1, given)
     limits = mapping(spec, "trainer", "resourcesPerNode", "limits")
-    return max(1, sum(whole(n) or 0 for name, n in limits.items() if str(name).endswith(_GPU_SUFFIX)))
+    return max(
+        1, sum(whole(n) or 0 for name, n in limits.items() if str(name).endswith(_GPU_SUFFIX))
+    )

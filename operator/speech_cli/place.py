@@ -123,7 +123,5 @@ def _in_cluster(where: Where, name: str, missing: NoSuchJob) -> tuple[Place, Doc
 def hides_a_cluster(where: Where, found: Place) -> bool:
     """Whether jobs of this machine are shown although there may be others in a cluster."""
     return (
-        where.force is Force.NEITHER
-        and isinstance(found, LocalPlace)
-        and where.access.configured
+        where.force is Force.NEITHER and isinstance(found, LocalPlace) and where.access.configured
     )

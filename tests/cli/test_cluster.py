@@ -274,10 +274,14 @@ def test_logs_of_a_pod_that_is_gone_are_on_the_volume(
     call: Call, make: Make, cluster: ApiDouble
 ) -> None:
     cluster.jobs(make["job"](attempt=2))
-    cluster.answers[f"{CORE}/pods/voice-master-0/log"] = status(404, "no pod", name="voice-master-0")
+    cluster.answers[f"{CORE}/pods/voice-master-0/log"] = status(
+        404, "no pod", name="voice-master-0"
+    )
     answer = call("logs", "voice")
     assert answer.exit_code != 0
-    assert "no pod; what an attempt printed is kept in run/logs/attempt-2/rank-0.log" in answer.output
+    assert (
+        "no pod; what an attempt printed is kept in run/logs/attempt-2/rank-0.log" in answer.output
+    )
     answer = call("logs", "voice", "--attempt", "1")
     assert answer.exit_code == outcome.EXIT_BAD_CONFIG
     assert "the pods of attempt 1 are gone (now: 2)" in answer.output

@@ -130,12 +130,12 @@ def test_a_broken_kubeconfig_is_named(tmp_path: Path, text: str, sentence: str) 
 
 
 def test_no_kubeconfig_says_where_it_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(ClusterProblem, match="no kubeconfig at .*none; set KUBECONFIG"):
+    with pytest.raises(ClusterProblem, match=r"no kubeconfig at .*none; set KUBECONFIG"):
         cluster_client.connect(Access(kubeconfig=str(tmp_path / "none")))
 
 
 def test_an_unknown_context_names_those_that_are_there(cluster: ApiDouble) -> None:
-    with pytest.raises(ClusterProblem, match="'prod' is not in .*; there: here, other"):
+    with pytest.raises(ClusterProblem, match=r"'prod' is not in .*; there: here, other"):
         cluster_client.connect(Access(context="prod"))
 
 

@@ -34,9 +34,13 @@ def command(
     if rank is not None and node_rank is not None:
         raise click.UsageError("--rank and --node-rank are both given; give one of them")
     found, document = place.find(where, job)
+    silent = True
     try:
         for chunk in found.log(document, LogRequest(rank, node_rank, attempt, tail, follow)):
             click.echo(chunk, nl=False)
+            silent = silent and not chunk
     except KeyboardInterrupt:
         if not follow:
             raise  # to stop is how one ends -f; anything else was cut short
+    if silent:  # an API server says as much of a pod that has no node yet
+        click.echo(f"nothing is printed yet; see: speechtrain why {job}{found.flags}", err=True)

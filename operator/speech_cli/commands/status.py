@@ -47,7 +47,10 @@ def _all(where: Where, output: str | None, plain: bool) -> None:
         return
     console.print(table([view_of(document) for document in documents], time.time()))
     if place.hides_a_cluster(where, found):
-        say(make_console(plain=plain, stderr=True), ["these run here; --cluster shows the cluster's"])
+        say(
+            make_console(plain=plain, stderr=True),
+            ["these run here; --cluster shows the cluster's"],
+        )
 
 
 def _one(found: Place, document: Document, plain: bool) -> None:

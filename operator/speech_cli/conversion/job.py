@@ -127,7 +127,9 @@ def _replicas(replicas: Reader) -> tuple[int, Converted, dict[str, Any]]:
         nodes += _count(replica, kind)
         if (policy := replica.take("restartPolicy")) is not None:
             restarts[replica.at("restartPolicy")] = policy
-        own = Notes() if found else notes  # the second template must say the same: one table is enough
+        own = (
+            Notes() if found else notes
+        )  # the second template must say the same: one table is enough
         found[kind] = (convert_template(_template(replica, own)), replica.at("template"))
         notes.refusals += own.refusals if own is not notes else []
         replica.finish()
@@ -166,12 +168,15 @@ def _name_nodes(found: Mapping[str, tuple[Converted, str]], nodes: int, replicas
                 place, field, "differs between Master and Worker",
                 "make them equal: all pods of a job have one template",
             )  # fmt: skip
-        notes.renamed(f"{path}.Master, Worker", f"spec.numNodes: {nodes}, 1 master and {nodes - 1} workers")
+        notes.renamed(
+            f"{path}.Master, Worker", f"spec.numNodes: {nodes}, 1 master and {nodes - 1} workers"
+        )
     elif MASTER in found:
         notes.renamed(f"{path}.Master", "spec.numNodes: 1")
     else:
         notes.changed(
-            f"{path}.Worker", f"→ spec.numNodes: {nodes}; worker-0 is master-0, worker-i is worker-(i-1)"
+            f"{path}.Worker",
+            f"→ spec.numNodes: {nodes}; worker-0 is master-0, worker-i is worker-(i-1)",
         )
 
 
@@ -191,7 +196,9 @@ def _checkpoint(template: Converted, name: str, wanted: str, notes: Notes) -> di
     if wanted:
         notes.added("spec.checkpoint.uri", f"{wanted}, as asked")
         return {"uri": wanted}
-    claims = {str(v["name"]) for v in template.pod.get("volumes", ()) if "persistentVolumeClaim" in v}
+    claims = {
+        str(v["name"]) for v in template.pod.get("volumes", ()) if "persistentVolumeClaim" in v
+    }
     for mount in template.trainer.get("volumeMounts", ()):
         if str(mount["name"]) in claims and not mount.get("readOnly"):
             uri = f"{str(mount['mountPath']).rstrip('/')}/{name}"

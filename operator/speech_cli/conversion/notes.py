@@ -12,7 +12,7 @@ from speech_contract.errors import ContractError
 NO_COUNTERPART: Final = "has no counterpart here"
 
 
-class Fate(str, enum.Enum):
+class Fate(enum.StrEnum):
     """What became of a field."""
 
     KEPT = "kept"
@@ -73,7 +73,9 @@ class Reader:
 
     def __init__(self, document: Any, path: str, notes: Notes) -> None:
         if document is not None and not isinstance(document, Mapping):
-            notes.refused(path or "the manifest", document, "is no object", "write a mapping of fields")
+            notes.refused(
+                path or "the manifest", document, "is no object", "write a mapping of fields"
+            )
         given = document if isinstance(document, Mapping) else {}
         self._left = {str(key): value for key, value in given.items() if value is not None}
         self.path = path

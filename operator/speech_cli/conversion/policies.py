@@ -7,7 +7,9 @@ from typing import Any, Final
 from speech_cli.conversion.notes import Notes, Reader
 
 SAME: Final = ("suspend", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "cleanPodPolicy")
-MEMBERSHIP: Final = "the operator owns membership: the gang has the fixed size numNodes and restarts whole"
+MEMBERSHIP: Final = (
+    "the operator owns membership: the gang has the fixed size numNodes and restarts whole"
+)
 ELASTIC: Final = {
     "minReplicas": MEMBERSHIP,
     "maxReplicas": MEMBERSHIP,
@@ -29,7 +31,8 @@ def run_policy(policy: Reader) -> dict[str, Any]:
     clean = policy.take("cleanPodPolicy")
     if clean is None:
         policy.notes.changed(
-            policy.at("cleanPodPolicy"), "unset meant None; here pods that still run are deleted at the end"
+            policy.at("cleanPodPolicy"),
+            "unset meant None; here pods that still run are deleted at the end",
         )
     else:
         made["cleanPodPolicy"] = clean
@@ -46,7 +49,9 @@ def finish_policy(policy: Reader) -> str:
     scheduling = policy.inner("schedulingPolicy")
     priority = scheduling.take("priorityClass")
     scheduling.finish(SCHEDULING)
-    policy.finish({"managedBy": "the operator that runs the job is another one; its default is right"})
+    policy.finish(
+        {"managedBy": "the operator that runs the job is another one; its default is right"}
+    )
     if priority:
         new = f"spec.pod.priorityClassName: {priority}"
         policy.notes.renamed(scheduling.at("priorityClass"), new)

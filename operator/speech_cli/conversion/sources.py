@@ -44,7 +44,9 @@ def _source(volume: Reader) -> dict[str, Any]:
         inner.finish(MODES)
     if source:
         volume.notes.kept(volume.path)
-    volume.refuse("hostPath", rule="is a folder of the node, which a job cannot have", remedy=AS_CLAIM)
+    volume.refuse(
+        "hostPath", rule="is a folder of the node, which a job cannot have", remedy=AS_CLAIM
+    )
     for kind in volume.fields:
         volume.refuse(kind, rule="is a kind of volume that a job cannot have", remedy=AS_CLAIM)
     return source

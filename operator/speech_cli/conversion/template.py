@@ -146,7 +146,10 @@ def _security(container: Reader, pod: Reader, trainer: dict[str, Any]) -> None:
         at = pod.at(name) if inner is None else container.at(name)
         if value == 0:
             container.notes.refused(
-                at, 0, "is root, which no pod of a job is", "choose an id above 0 that may read the data"
+                at,
+                0,
+                "is root, which no pod of a job is",
+                "choose an id above 0 that may read the data",
             )
         elif value is not None:
             made[name] = value
@@ -171,7 +174,9 @@ def _group_of_files(pod: Reader, made: dict[str, Any]) -> None:
     if group is None:
         return
     if group != 0 and made.setdefault("runAsGroup", group) == group:
-        pod.notes.renamed(pod.at("fsGroup"), "spec.trainer.securityContext.runAsGroup, which is both")
+        pod.notes.renamed(
+            pod.at("fsGroup"), "spec.trainer.securityContext.runAsGroup, which is both"
+        )
     else:
         pod.notes.dropped(pod.at("fsGroup"), "runAsGroup is the group of files too")
 
@@ -191,7 +196,9 @@ def _capabilities(container: Reader, made: dict[str, Any]) -> None:
 
 def _scheduling(spec: Reader, made: Converted) -> None:
     spec.refuse(
-        *OF_THE_NODE, rule="is not possible: pods are restricted", remedy="remove it; RDMA is a resource"
+        *OF_THE_NODE,
+        rule="is not possible: pods are restricted",
+        remedy="remove it; RDMA is a resource",
     )
     account = spec.take("serviceAccount")
     spec.keep(made.pod, *POD_SAME)
