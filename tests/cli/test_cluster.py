@@ -319,3 +319,11 @@ def test_a_finished_job_is_left_alone(
     assert answer.exit_code == outcome.EXIT_BAD_CONFIG
     assert "voice: is Failed already" in answer.output
     assert writes(cluster) == []
+
+
+def test_an_empty_log_says_where_to_look(call: Call, make: Make, cluster: ApiDouble) -> None:
+    cluster.jobs(make["job"]())
+    cluster.answers[f"{CORE}/pods/voice-master-0/log"] = b""
+    answer = call("logs", "voice")
+    assert (answer.exit_code, answer.stdout) == (0, "")
+    assert "nothing is printed yet; see: speechtrain why voice --cluster" in answer.stderr
