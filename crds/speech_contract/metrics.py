@@ -44,6 +44,9 @@ LEARNING_RATE: Final = Metric(P + "learning_rate", Kind.GAUGE, "Learning rate of
 STEP: Final = Metric(
     P + "step", Kind.GAUGE, "Current step: batches taken; goes back at a roll-back"
 )
+PLANNED_STEPS: Final = Metric(
+    P + "planned_steps", Kind.GAUGE, "Steps the run is to take; absent where nobody said"
+)
 STEPS: Final = Metric(P + "steps_total", Kind.COUNTER, "Steps taken, never going back")
 UPDATES: Final = Metric(P + "updates_total", Kind.COUNTER, "Optimizer updates committed")
 ROLLBACKS: Final = Metric(
@@ -97,9 +100,9 @@ INFO: Final = Metric(
 )
 
 TRAINING_METRICS: Final = (
-    LOSS, LOSS_FINITE, GRADIENT_NORM, LEARNING_RATE, STEP, STEPS, UPDATES, ROLLBACKS, NON_FINITE, ZERO_LOSS,
-    SKIPPED, SAMPLES, AUDIO_SECONDS, STEP_DURATION, DATA_WAIT, LAST_STEP, LAST_CHECKPOINT, EVALUATION,
-    HEALTH_FINDING, INFO,
+    LOSS, LOSS_FINITE, GRADIENT_NORM, LEARNING_RATE, STEP, PLANNED_STEPS, STEPS, UPDATES, ROLLBACKS,
+    NON_FINITE, ZERO_LOSS, SKIPPED, SAMPLES, AUDIO_SECONDS, STEP_DURATION, DATA_WAIT, LAST_STEP, LAST_CHECKPOINT,
+    EVALUATION, HEALTH_FINDING, INFO,
 )  # fmt: skip
 
 OPERATOR: Final = "speech_operator_"

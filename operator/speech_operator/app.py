@@ -99,7 +99,12 @@ class Operator:
     async def run(self, stop: asyncio.Event) -> int:
         """Work until `stop` is set (0) or something ends that must not (1)."""
         async with self._servers():
-            log(Event.OPERATOR_STARTED, namespaces=list(self.settings.watch_namespaces))
+            log(
+                Event.OPERATOR_STARTED,
+                namespaces=list(self.settings.watch_namespaces),
+                metrics_port=self.metrics_port,
+                probes_port=self.probes_port,
+            )
             parts: set[asyncio.Task[Any]] = {
                 asyncio.create_task(self._informer.run(), name="informer"),
                 asyncio.create_task(self._lead(), name="leading"),

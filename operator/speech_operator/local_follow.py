@@ -39,6 +39,15 @@ class LocalRunError(ValueError):
     """Something a person can mend: the sentence says what and how. The CLI exits with 64."""
 
 
+@contextlib.contextmanager
+def in_sentences() -> Iterator[None]:
+    """Turn what the state folder has to say (a broken file, a lost race) into a LocalRunError."""
+    try:
+        yield
+    except ClusterError as error:
+        raise LocalRunError(str(error)) from error
+
+
 class Follower:
     """Holds the controller's lock of one job while it is used as a context."""
 

@@ -25,11 +25,13 @@ from speech_operator.cluster.local_pod import Machine
 from speech_operator.cluster.local_state import VOLUMES, JobFolder, job_folders
 from speech_operator.local_follow import (
     AT_REST,
+    LOOK_SECONDS,
     Follower,
     LocalRunError,
     OnNotice,
     OnUpdate,
     exit_code,
+    in_sentences,
     state_of,
 )
 from speech_operator.timestamps import to_text
@@ -72,10 +74,10 @@ async def run_local(
         say(f"on one machine these fields mean nothing: {', '.join(ignored)}")
     wanted = _job_document(document, job.spec, manifest_path, namespace, volumes or {})
     folder = JobFolder(state_root, namespace, job.metadata.name)
-    if new and folder.read_job() is not None:
+    if new and folder.exists():
         wanted, folder = _beside(wanted, state_root, namespace, say)
     key = JobKey(namespace, folder.path.name)
-    with Follower(folder, key, on_update, say) as follower:
+    with in_sentences(), Follower(folder, key, on_update, say) as follower:
         code = _prepare(folder, wanted, follower, say)
         return await follower.follow() if code is None else code
 
@@ -86,12 +88,17 @@ async def suspend(state_root: Path, namespace: str, name: str) -> None:
     Raises LocalRunError when there is no such job or it has ended.
     """
     folder = JobFolder(state_root, namespace, name)
-    _set_suspend(folder, True)
-    key = JobKey(namespace, name)
+    with in_sentences():
+        _set_suspend(folder, True)
+        await _until_at_rest(folder, JobKey(namespace, name))
+
+
+async def _until_at_rest(folder: JobFolder, key: JobKey) -> None:
+    """Wait for whoever drives the job; drive it ourselves when nobody does."""
     while not is_at_rest(folder.read_job()):
         lock = folder.try_control()
-        if lock is None:  # whoever runs it does the work
-            await asyncio.sleep(0.2)
+        if lock is None:
+            await asyncio.sleep(LOOK_SECONDS)
             continue
         lock.close()
         with Follower(folder, key, None, lambda sentence: None) as follower:
@@ -108,20 +115,22 @@ async def resume(
     """Set `suspend: false` and follow the job as `run_local` does. Raises LocalRunError."""
     folder = JobFolder(state_root, namespace, name)
     say = on_notice or (lambda sentence: None)
-    with Follower(folder, JobKey(namespace, name), on_update, say) as follower:
+    with in_sentences(), Follower(folder, JobKey(namespace, name), on_update, say) as follower:
         _set_suspend(folder, False)
         return await follower.follow()
 
 
 def load_job(state_root: Path, namespace: str, name: str) -> Document | None:
     """The job's document (apiVersion, kind, metadata, spec, status); None when there is none."""
-    return JobFolder(state_root, namespace, name).read_job()
+    with in_sentences():
+        return JobFolder(state_root, namespace, name).read_job()
 
 
 def list_jobs(state_root: Path, namespace: str | None = None) -> list[Document]:
     """Every local job, by namespace and name."""
     found = [pair for pair in job_folders(state_root) if namespace in (None, pair[0])]
-    jobs = (JobFolder(state_root, *pair).read_job() for pair in found)
+    with in_sentences():
+        jobs = [JobFolder(state_root, *pair).read_job() for pair in found]
     return [job for job in jobs if job is not None]
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 _HERE = Path(__file__).resolve().parent
-for _place in (_HERE, _HERE.parent / "cluster"):  # `apibed` and `bed` are no packages of the distribution
+for _place in (
+    _HERE,
+    _HERE.parent / "cluster",
+):  # `apibed` and `bed` are no packages of the distribution
     if str(_place) not in sys.path:
         sys.path.insert(0, str(_place))
 
+from apibed.admin import Admin  # noqa: E402
 from apibed.scene import Scene, install  # noqa: E402
 from bed.cluster import Bed  # noqa: E402
 from bed.requirement import require  # noqa: E402
@@ -34,9 +38,17 @@ def bed() -> Iterator[Bed]:
 
 
 @pytest.fixture
-def scene(bed: Bed) -> Scene:
+async def admin(bed: Bed) -> AsyncIterator[Admin]:
+    """The administrator, on the event loop of this test."""
+    made = await Admin.login(bed.kubeconfig)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def scene(admin: Admin) -> Scene:
     """A namespace of one's own, and ways to act in it."""
-    return Scene.make(bed, f"scene-{next(_COUNTER)}")
+    return await Scene.make(admin, f"scene-{next(_COUNTER)}")
 
 
 @pytest.fixture(autouse=True)

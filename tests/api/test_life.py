@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from apibed.admin import Admin
 from apibed.life import Life, alive
 from apibed.scene import Scene, condition, reason_of
 from apibed.transports import Recording
@@ -13,19 +13,11 @@ from bed.cluster import Bed
 
 from speech_contract import env, names
 from speech_contract.outcome import Outcome
-from speech_operator.cluster.transport import KubernetesTransport, connect
 
 
 @pytest.fixture
-async def transport(bed: Bed) -> AsyncIterator[KubernetesTransport]:
-    made = await connect(str(bed.kubeconfig))
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-async def life(transport: KubernetesTransport, scene: Scene) -> AsyncIterator[Life]:
-    async with alive(transport, transport, scene.namespace) as made:
+async def life(admin: Admin, scene: Scene) -> AsyncIterator[Life]:
+    async with alive(admin.transport, admin.transport, scene.namespace) as made:
         yield made
 
 
@@ -117,7 +109,7 @@ async def test_a_pod_of_somebody_else_is_never_adopted(life: Life, scene: Scene)
     container = {"name": "main", "image": "none"}
     pod = {"metadata": {"name": "asr-worker-0"}, "spec": {"containers": [container]}}
     path = f"/api/v1/namespaces/{scene.namespace}/pods"
-    await asyncio.to_thread(scene.bed.api.post, path, pod)
+    await scene.admin.post(path, pod)
     await scene.create()
 
     async def told() -> bool:
@@ -125,28 +117,19 @@ async def test_a_pod_of_somebody_else_is_never_adopted(life: Life, scene: Scene)
 
     await scene.until("NameTaken", told)
     assert "asr-worker-0" in condition(await scene.job(), "Running")["message"]
-    left = await asyncio.to_thread(scene.bed.api.get, f"{path}/asr-worker-0")
+    left = await scene.admin.get(f"{path}/asr-worker-0")
     assert "ownerReferences" not in left["metadata"]
 
 
-async def test_a_quiet_job_costs_no_write(
-    transport: KubernetesTransport, scene: Scene
-) -> None:
-    recording = Recording(transport)
-    async with alive(recording, transport, scene.namespace) as life:
+async def test_a_quiet_job_costs_no_write(admin: Admin, scene: Scene) -> None:
+    recording = Recording(admin.transport)
+    async with alive(recording, admin.transport, scene.namespace) as life:
         await scene.create()
         await scene.gang(1)
-        for _ in range(5):
-            before = len(recording.requests)
-            life.mark(scene.key)
-
-            async def looked(before: int = before) -> bool:
-                return len(recording.requests) > before
-
-            await scene.until("a pass", looked)
+        await life.controller.reconcile_once(scene.key)
         count = len(recording.writes)
-        life.mark(scene.key)
-        await asyncio.sleep(0.3)
+        for _ in range(5):
+            await life.controller.reconcile_once(scene.key)
         assert len(recording.writes) == count
 
 
@@ -156,7 +139,9 @@ async def test_a_deleted_job_leaves_nothing(life: Life, scene: Scene) -> None:
     await scene.delete()
 
     async def nothing() -> bool:
-        return not [c for kind in ("pods", "services", "configmaps") for c in await scene.list(kind)]
+        return not [
+            c for kind in ("pods", "services", "configmaps") for c in await scene.list(kind)
+        ]
 
     # The collector looks for new kinds every 30 s; it may not know ours yet.
     await scene.until("garbage collection", nothing, seconds=90.0)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
+
 from speech_contract import codec, names
 from speech_contract.api import JobSpec, JobStatus, parse
 from speech_contract.api.status import Attempt
@@ -65,7 +66,9 @@ class Build:
         fields.setdefault("node", f"node-{rank}")
         return PodRecord(name=name, node_rank=rank, attempt=attempt, **fields)
 
-    def failed(self, rank: int = 0, code: int | None = 1, attempt: int = 1, **fields: Any) -> PodRecord:
+    def failed(
+        self, rank: int = 0, code: int | None = 1, attempt: int = 1, **fields: Any
+    ) -> PodRecord:
         fields.setdefault("finished_at", NOW)
         return self.pod(rank, attempt, phase=PodPhase.FAILED, exit_code=code, **fields)
 
@@ -128,7 +131,6 @@ class Build:
         fields.setdefault("platform", Platform(local=True, cores=8))
         return Observed(job=job, pods=pods, **fields)
 
-
     def solo(self, *pods: PodRecord, policy: Any = None, **fields: Any) -> Observed:
         """A job of one node."""
         return self.seen(*pods, spec=self.spec(nodes=1, **(policy or {})), **fields)
@@ -155,11 +157,17 @@ class FakeCluster:
     progress: bytes = b""
     calls: list[str] = dataclasses.field(default_factory=list)
     uids: Any = dataclasses.field(default_factory=itertools.count)
+    dead: bool = False  # the operator, after a crash: none of its other writes arrives
+
+    def check_alive(self) -> None:
+        if self.dead:
+            raise Crash("dead already")
 
     def _wrote(self, what: str) -> None:
         self.writes += 1
         self.calls.append(what)
         if self.writes in self.crash_after:
+            self.dead = True
             raise Crash(what)
 
     async def watch(self) -> AsyncIterator[JobKey]:
@@ -185,6 +193,7 @@ class FakeCluster:
         return True
 
     async def put_status(self, key: JobKey, document: dict[str, Any], version: str) -> None:
+        self.check_alive()
         metadata = self.document["metadata"]
         if metadata["resourceVersion"] != version:
             raise Conflict(version)
@@ -193,6 +202,7 @@ class FakeCluster:
         self._wrote("status")
 
     async def create_pod(self, key: JobKey, manifest: Mapping[str, Any]) -> None:
+        self.check_alive()
         metadata = manifest["metadata"]
         name, attempt = metadata["name"], int(metadata["labels"][names.LABEL_ATTEMPT])
         if name in self.pods:
@@ -205,6 +215,7 @@ class FakeCluster:
         self._wrote(f"create {name}")
 
     async def delete_pod(self, key: JobKey, name: str, uid: str, grace_seconds: int) -> None:
+        self.check_alive()
         pod = self.pods.get(name)
         if pod is None:
             return
@@ -216,10 +227,12 @@ class FakeCluster:
     async def create_run_config(
         self, key: JobKey, uid: str, config: RunConfig, accepted: JobSpec
     ) -> None:
+        self.check_alive()
         self.configs.setdefault(config.attempt, (config, accepted))
         self._wrote(f"config {config.attempt}")
 
     async def delete_run_config(self, key: JobKey, attempt: int) -> None:
+        self.check_alive()
         self.configs.pop(attempt, None)
         self._wrote(f"delete config {attempt}")
 
@@ -227,6 +240,7 @@ class FakeCluster:
         self._wrote("service")
 
     async def delete_job(self, key: JobKey, uid: str) -> None:
+        self.check_alive()
         self.gone = True
         self._wrote("delete job")
 
@@ -253,12 +267,12 @@ class FakeCluster:
         self.progress = codec.dumps(progress).encode()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build() -> Build:
     return Build()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_cluster(build: Build) -> Callable[..., FakeCluster]:
     def make(nodes: int = 2, policy: Any = None, **fields: Any) -> FakeCluster:
         document = build.document(nodes, policy=policy)
@@ -267,6 +281,6 @@ def make_cluster(build: Build) -> Callable[..., FakeCluster]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def crash() -> type[Crash]:
     return Crash

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as some
+
 from speech_contract.outcome import Outcome
 from speech_contract.progress import Verdict
 from speech_operator.apply import apply
-from speech_operator.cluster.base import ClusterError, Conflict
+from speech_operator.cluster.base import ClusterError, Conflict, JobKey
 from speech_operator.controller import LAST_BACKOFF_SECONDS, Controller, backoff
 from speech_operator.observe import PodPhase, observe
 from speech_operator.plan import Plan
@@ -31,6 +34,15 @@ SCRIPTS = {
     "not learning": {0: 41},
     "done": {0: 0, 1: 0},
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quiet() -> Iterator[None]:
+    """Thousands of decisions: their log lines would fill the report of a failure."""
+    logger = logging.getLogger("speech_operator")
+    logger.disabled = True
+    yield
+    logger.disabled = False
 
 
 class World:
@@ -82,25 +94,27 @@ class World:
         )
 
 
-def run_job(cluster: Any, world: World, crash: type[BaseException], passes: int = 300) -> dict[str, Any]:
+def run_job(
+    cluster: Any, world: World, crash: type[BaseException], passes: int = 300
+) -> dict[str, Any]:
     """Pass, world, pass, world …; a crash is followed by a new operator that knows nothing."""
     quiet = 0
-    for _ in range(passes):
-        before = cluster.writes
-        try:
-            asyncio.run(one_pass(cluster, world.now))
-        except crash:
-            continue
-        quiet = quiet + 1 if cluster.writes == before else 0
-        if quiet == 3:
-            break
-        world.step()
-    else:
-        raise AssertionError("the job never comes to rest")
-    return without_times(cluster.status())
+    with asyncio.Runner() as runner:
+        for _ in range(passes):
+            before = cluster.writes
+            try:
+                runner.run(one_pass(cluster, world.now))
+            except crash:
+                continue
+            quiet = quiet + 1 if cluster.writes == before else 0
+            if quiet == 6:
+                return without_times(cluster.status())
+            world.step()
+    raise AssertionError("the job never comes to rest")
 
 
 async def one_pass(cluster: Any, now: float) -> None:
+    cluster.dead = False
     key = cluster_key(cluster)
     seen = await observe(cluster, key, None, None)
     if seen is not None:
@@ -108,8 +122,6 @@ async def one_pass(cluster: Any, now: float) -> None:
 
 
 def cluster_key(cluster: Any) -> Any:
-    from speech_operator.cluster.base import JobKey
-
     metadata = cluster.document["metadata"]
     return JobKey(metadata["namespace"], metadata["name"])
 
@@ -155,7 +167,7 @@ def test_conditions_after_each_step_of_a_life(build, make_cluster, crash):
     assert seen == ["Starting", "Restarting", "Failed"]
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None)
 @given(
     attempts=some.lists(some.sampled_from(sorted(SCRIPTS)), min_size=1, max_size=5),
     crashes=some.frozensets(some.integers(1, 60), max_size=25),
@@ -179,7 +191,7 @@ def pods_of(cluster: Any) -> dict[str, Any]:
     return {name: (pod.attempt, pod.phase, pod.deleting) for name, pod in cluster.pods.items()}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None)
 @given(crashes=some.frozensets(some.integers(1, 30), max_size=15), asleep=some.integers(1, 6))
 def test_suspend_and_resume_survive_crashes(build, make_cluster, crash, crashes, asleep):
     cluster = make_cluster(crash_after=crashes)
@@ -280,7 +292,9 @@ class TestController:
         assert [backoff(n) for n in (1, 2, 3)] == [0.5, 1.0, 2.0]
         assert backoff(10_000) == LAST_BACKOFF_SECONDS
 
-    def test_a_conflict_is_observed_again_and_a_fault_is_told_and_retried(self, build, make_cluster):
+    def test_a_conflict_is_observed_again_and_a_fault_is_told_and_retried(
+        self, build, make_cluster
+    ):
         cluster = make_cluster()
         errors: list[Exception] = []
         faults = [Conflict("a"), ClusterError("b"), ValueError("c")]
@@ -319,7 +333,9 @@ class TestController:
         assert asyncio.run(run())
 
 
-async def until_pass(cluster: Any, errors: list[Exception], done: Any = lambda d: True) -> list[Any]:
+async def until_pass(
+    cluster: Any, errors: list[Exception], done: Any = lambda d: True
+) -> list[Any]:
     """Run a real controller until a pass left the job as wanted."""
     documents: list[Any] = []
     reached = asyncio.Event()
@@ -334,8 +350,6 @@ async def until_pass(cluster: Any, errors: list[Exception], done: Any = lambda d
         await reached.wait()
 
     cluster.watch = forever
-    controller = Controller(
-        cluster, cluster.clock, passed, lambda key, error: errors.append(error)
-    )
+    controller = Controller(cluster, cluster.clock, passed, lambda key, error: errors.append(error))
     await asyncio.wait_for(controller.run(), 30)
     return documents

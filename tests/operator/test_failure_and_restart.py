@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+
 from speech_contract.api.status import CauseCount, Restarts
 from speech_contract.outcome import EXIT_CODES, Next, fingerprint
 from speech_contract.progress import Rule
@@ -52,7 +53,9 @@ def test_an_unlisted_code_reads_as_its_neighbour(build, code, like):
 @pytest.mark.parametrize("pod", FREE)
 def test_interruptions_are_free(build, pod):
     status = build.status(restarts=Restarts(counted=20))
-    plan = reconcile(build.seen(build.failed(1, **pod), build.pod(0), status=status), build.now + 60)
+    plan = reconcile(
+        build.seen(build.failed(1, **pod), build.pod(0), status=status), build.now + 60
+    )
     assert plan.status.state is State.RESTARTING
     assert plan.status.restarts == Restarts(counted=20)
     assert plan.status.attempts[-1].reason == Reason.ATTEMPT_INTERRUPTED.value
@@ -110,7 +113,9 @@ class TestCause:
 
     def test_a_health_rule_is_a_cause_even_when_a_pod_is_taken(self, build):
         judged = build.outcome(41, rule=Rule.ZERO_LOSS.value, message="loss is 0")
-        ending = ending_of([build.failed(0, 41, outcome=judged), build.failed(1, 137, reason="Evicted")])
+        ending = ending_of(
+            [build.failed(0, 41, outcome=judged), build.failed(1, 137, reason="Evicted")]
+        )
         assert (ending.cause, ending.next) == ("NotLearning", Next.FAIL)
 
     def test_component_and_module_are_in_the_sentence(self, build):

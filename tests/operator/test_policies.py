@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+
 from speech_contract.api.status import Attempt, JobHealth
 from speech_contract.progress import (
     Action,
@@ -29,7 +30,9 @@ def reason_of(status, kind):
 
 
 class TestHandsOff:
-    @pytest.mark.parametrize("change", [{"deleting": True}, {"managed_by": "kueue.x-k8s.io/multikueue"}])
+    @pytest.mark.parametrize(
+        "change", [{"deleting": True}, {"managed_by": "kueue.x-k8s.io/multikueue"}]
+    )
     def test_neither_status_nor_pods_are_touched(self, build, change):
         seen = build.seen(build.failed(0))
         seen = dataclasses.replace(seen, job=dataclasses.replace(seen.job, generation=9, **change))
@@ -50,7 +53,9 @@ class TestValidation:
     def test_it_is_said_once(self, build):
         job = build.job(None, st.JobStatus(), problems=("spec.x: is wrong",))
         first = reconcile(build.seen(job=job), build.now)
-        again = reconcile(build.seen(job=dataclasses.replace(job, status=first.status)), build.now + 9)
+        again = reconcile(
+            build.seen(job=dataclasses.replace(job, status=first.status)), build.now + 9
+        )
         assert again.status == first.status
         assert again.events == ()
 
@@ -108,7 +113,9 @@ class TestCleanup:
     def test_a_deadline_stops_pods_even_under_none_and_lets_them_save(self, build):
         status = ended(build, Condition.FAILED, Reason.DEADLINE_EXCEEDED)
         spec = build.spec(cleanPodPolicy="None", terminationGracePeriodSeconds=77)
-        plan = reconcile(build.seen(build.pod(0), build.done(1), spec=spec, status=status), build.now)
+        plan = reconcile(
+            build.seen(build.pod(0), build.done(1), spec=spec, status=status), build.now
+        )
         assert plan.deletes == (DeletePod("asr-master-0", "asr-master-0-1", 77),)
 
     def test_an_ended_job_never_starts_again(self, build):
@@ -117,7 +124,9 @@ class TestCleanup:
 
 
 class TestTtl:
-    @pytest.mark.parametrize(("after", "deleted", "requeue"), [(0, False, 60), (59, False, 1), (60, True, None)])
+    @pytest.mark.parametrize(
+        ("after", "deleted", "requeue"), [(0, False, 60), (59, False, 1), (60, True, None)]
+    )
     def test_counts_from_completion_time(self, build, after, deleted, requeue):
         spec = build.spec(ttlSecondsAfterFinished=60)
         seen = build.seen(spec=spec, status=ended(build, Condition.COMPLETE))
@@ -160,7 +169,9 @@ class TestSuspend:
         assert plan.status.state is State.SUSPENDED
         assert plan.status.attempts[-1].reason == Reason.SUSPENDED.value
         assert plan.status.restarts.counted == 0
-        again = reconcile(build.seen(spec=build.spec(suspend=True), status=plan.status), build.now + 9)
+        again = reconcile(
+            build.seen(spec=build.spec(suspend=True), status=plan.status), build.now + 9
+        )
         assert again.status == plan.status
         assert again.requeue_after is None
 
@@ -170,7 +181,9 @@ class TestSuspend:
 
     def test_resume_moves_the_start_and_opens_the_next_attempt(self, build):
         status = suspending(build)
-        suspended = reconcile(build.seen(spec=build.spec(suspend=True), status=status), build.now).status
+        suspended = reconcile(
+            build.seen(spec=build.spec(suspend=True), status=status), build.now
+        ).status
         plan = reconcile(build.seen(status=suspended), build.now + 1000)
         assert to_epoch(plan.status.start_time) == to_epoch(status.start_time) + 1000
         assert plan.status.attempt == 2
@@ -184,7 +197,9 @@ class TestSuspend:
         asleep = build.spec(activeDeadlineSeconds=150, suspend=True)
         status = reconcile(build.seen(spec=asleep, status=suspending(build)), build.now).status
         late = build.now + 1e6
-        assert reconcile(build.seen(spec=asleep, status=status), late).status.state is State.SUSPENDED
+        assert (
+            reconcile(build.seen(spec=asleep, status=status), late).status.state is State.SUSPENDED
+        )
         plan = reconcile(build.seen(spec=spec, status=status), late)
         assert plan.status.state is not State.FAILED
         assert plan.requeue_after == pytest.approx(50)
@@ -236,7 +251,9 @@ class TestSuccess:
 
 
 class TestDeadline:
-    @pytest.mark.parametrize(("limit", "state", "requeue"), [(101, State.STARTING, 1), (100, State.FAILED, 0)])
+    @pytest.mark.parametrize(
+        ("limit", "state", "requeue"), [(101, State.STARTING, 1), (100, State.FAILED, 0)]
+    )
     def test_fires_without_any_other_event(self, build, limit, state, requeue):
         spec = build.spec(activeDeadlineSeconds=limit)
         plan = reconcile(build.seen(build.pod(0), build.pod(1), spec=spec), build.now)
@@ -295,13 +312,17 @@ class TestHealth:
     def test_off_says_nothing(self, build):
         spec = build.spec(health={"mode": "Off"})
         told = build.progress(verdict=Verdict.CRITICAL, findings=[build.finding()])
-        plan = reconcile(build.seen(build.pod(0), build.pod(1), spec=spec, progress=told), build.now)
+        plan = reconcile(
+            build.seen(build.pod(0), build.pod(1), spec=spec, progress=told), build.now
+        )
         assert reason_of(plan.status, Condition.HEALTHY) == Reason.HEALTH_OFF.value
         assert plan.status.health == JobHealth()
 
     def test_silence_is_a_finding_and_no_healthy(self, build):
         told = build.progress()
-        seen = build.seen(build.pod(0), build.pod(1), progress=told, silent_seconds=UNREACHABLE_SECONDS)
+        seen = build.seen(
+            build.pod(0), build.pod(1), progress=told, silent_seconds=UNREACHABLE_SECONDS
+        )
         plan = reconcile(seen, build.now)
         assert plan.status.health.verdict is Verdict.UNKNOWN
         assert reason_of(plan.status, Condition.HEALTHY) == Rule.TELEMETRY_UNREACHABLE.value
@@ -400,7 +421,9 @@ class TestGang:
     def test_only_the_newest_ten_attempts_are_kept(self, build):
         status = st.JobStatus()
         for _ in range(15):
-            status = st.end_attempt(st.begin_attempt(status, build.now), Reason.ATTEMPT_FAILED, build.now)
+            status = st.end_attempt(
+                st.begin_attempt(status, build.now), Reason.ATTEMPT_FAILED, build.now
+            )
         assert [attempt.number for attempt in status.attempts] == list(range(6, 16))
 
 
@@ -441,11 +464,15 @@ class TestNumbers:
         same = st.with_condition(status, Condition.HEALTHY, True, "B", "new", build.now + 9)
         assert st.condition(same, Condition.HEALTHY).last_transition_time == to_text(build.now)
         flipped = st.with_condition(same, Condition.HEALTHY, None, "C", "", build.now + 20)
-        assert st.condition(flipped, Condition.HEALTHY).last_transition_time == to_text(build.now + 20)
+        assert st.condition(flipped, Condition.HEALTHY).last_transition_time == to_text(
+            build.now + 20
+        )
 
     def test_a_pass_over_an_unchanged_job_changes_nothing(self, build):
         pods = (build.pod(0), build.pod(1))
-        told = build.progress(step=1, running=True, findings=[build.finding()], verdict=Verdict.CRITICAL)
+        told = build.progress(
+            step=1, running=True, findings=[build.finding()], verdict=Verdict.CRITICAL
+        )
         status = build.status()
         for _ in range(2):
             status = reconcile(build.seen(*pods, progress=told, status=status), build.now).status

@@ -30,7 +30,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- end -}}
 
 {{- define "speechtrain.serviceAccount" -}}
-{{- default (ternary (include "speechtrain.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
+{{- default (include "speechtrain.fullname" .) .Values.serviceAccount.name -}}
 {{- end -}}
 
 {{- define "speechtrain.image" -}}
@@ -45,19 +45,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- define "speechtrain.jobRules" -}}
 - apiGroups: [speechtrain.dev]
   resources: [speechtrainingjobs]
-  verbs: [get, list, watch]
+  verbs: [delete, get, list, watch] # delete: ttlSecondsAfterFinished
 - apiGroups: [speechtrain.dev]
   resources: [speechtrainingjobs/status]
   verbs: [update]
 - apiGroups: [speechtrain.dev]
   resources: [speechtrainingjobs/finalizers]
-  verbs: [update] # owner references with blockOwnerDeletion
+  verbs: [update] # no call of ours: some clusters ask for it before they take our owner references
 - apiGroups: [""]
   resources: [pods]
   verbs: [create, delete, get, list, watch]
 - apiGroups: [""]
-  resources: [services, configmaps]
-  verbs: [create, delete, get, list]
+  resources: [services]
+  verbs: [create, get]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [create, delete, list]
 - apiGroups: [""]
   resources: [events]
   verbs: [create]

@@ -36,7 +36,7 @@ async def _exchange(host: str, port: int, path: str, limit: int) -> bytes:
             raise ClusterError(f"GET {path} of {host}:{port}: answer {head[0][:80]!r}")
         return await _body(reader, limit)
     finally:
-        writer.close()
+        writer.transport.abort()  # all was read or is not wanted: nothing to wait for
 
 
 async def _head(reader: asyncio.StreamReader) -> list[str]:

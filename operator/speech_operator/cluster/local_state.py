@@ -66,6 +66,10 @@ class JobFolder:
         self.root = root
         self.path = root / namespace / name
 
+    def exists(self) -> bool:
+        """Whether there is a job, readable or not."""
+        return (self.path / JOB).exists()
+
     def read_job(self) -> Document | None:
         """The job document; None when there is none. Raises ClusterError when it is unreadable."""
         text = _read(self.path / JOB)

@@ -40,7 +40,7 @@ def build_run_config(seen: Observed, status: JobStatus) -> RunConfig:
         strategic_logging=spec.strategic_logging,
         grace_seconds=spec.run_policy.termination_grace_period_seconds,
         omp_threads=omp_threads(spec, per_node, seen.platform),
-        accelerator="" if seen.platform.local else spec.accelerator,
+        accelerator="" if seen.platform.local else asked_accelerator(spec),
     )
 
 
@@ -68,6 +68,11 @@ def gpus_per_node(spec: JobSpec) -> int:
     """GPUs that a node's pod asks for."""
     limits = spec.trainer.resources_per_node.limits
     return sum(int(value) for name, value in limits.items() if _GPU.search(name))
+
+
+def asked_accelerator(spec: JobSpec) -> str:
+    """What the trainer must find, for its message when torch sees none: CPU is never silent."""
+    return spec.accelerator or ("nvidia.com/gpu" if gpus_per_node(spec) else "")
 
 
 def omp_threads(spec: JobSpec, per_node: int, platform: Platform) -> int:

@@ -32,9 +32,7 @@ class Life:
         timings: Timings = QUICK,
     ) -> None:
         rest = Rest(transport, time.monotonic, pace=PACE)
-        self.informer = PodInformer(
-            rest, namespaces, self.mark, random.random, timings=timings
-        )
+        self.informer = PodInformer(rest, namespaces, self.mark, random.random, timings=timings)
         self.cluster = KubernetesCluster(
             rest,
             self.informer,

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import yaml
+from apibed.admin import Admin
 from bed.api import ApiError, wait_for
 from bed.cluster import Bed
 
 from speech_contract import codec, crd, names
 from speech_contract.outcome import Outcome
-from speech_operator.cluster.base import JobKey
+from speech_operator.cluster.base import ClusterError, JobKey
 
 T = TypeVar("T")
 Body = dict[str, Any]
@@ -53,21 +54,21 @@ def install(bed: Bed) -> None:
 
 
 class Scene:
-    """Everything blocking runs in a thread: the operator lives in the test's event loop."""
+    """Acts as the cluster's administrator, in the event loop that the operator under test lives in."""
 
-    def __init__(self, bed: Bed, namespace: str) -> None:
-        self.bed = bed
+    def __init__(self, admin: Admin, namespace: str) -> None:
+        self.admin = admin
         self.namespace = namespace
         self.key = JobKey(namespace, "asr")
 
     @classmethod
-    def make(cls, bed: Bed, namespace: str, labels: dict[str, str] | None = None) -> Scene:
+    async def make(cls, admin: Admin, name: str, labels: dict[str, str] | None = None) -> Scene:
         """A new namespace, once its default service account is there."""
-        metadata = {"name": namespace, "labels": labels or {}}
-        bed.api.post("/api/v1/namespaces", {"metadata": metadata})
-        account = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
-        wait_for("the service account", lambda: bed.api.find(account))
-        return cls(bed, namespace)
+        await admin.post("/api/v1/namespaces", {"metadata": {"name": name, "labels": labels or {}}})
+        scene = cls(admin, name)
+        account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+        await scene.until("the service account", lambda: admin.find(account))
+        return scene
 
     # ------------------------------------------------------------------ the job
 
@@ -87,16 +88,16 @@ class Scene:
 
     async def create(self, **spec: Any) -> Body:
         manifest = self.manifest(**spec)
-        return await asyncio.to_thread(self.bed.api.post, self.jobs_path, manifest)
+        return await self.admin.post(self.jobs_path, manifest)
 
     async def job(self) -> Body | None:
-        return await asyncio.to_thread(self.bed.api.find, self.job_path)
+        return await self.admin.find(self.job_path)
 
     async def patch(self, body: Body) -> Body:
-        return await asyncio.to_thread(self.bed.api.patch, self.job_path, body)
+        return await self.admin.patch(self.job_path, body)
 
     async def delete(self) -> None:
-        await asyncio.to_thread(self.bed.api.delete, self.job_path)
+        await self.admin.delete(self.job_path)
 
     # ------------------------------------------------------------------ its children
 
@@ -104,7 +105,7 @@ class Scene:
         path = f"/api/v1/namespaces/{self.namespace}/{plural}"
         if plural not in ("events",):
             path += f"?labelSelector={names.LABEL_JOB_NAME}"
-        items: list[Body] = (await asyncio.to_thread(self.bed.api.get, path))["items"]
+        items: list[Body] = (await self.admin.get(path))["items"]
         return items
 
     async def pods(self, attempt: int) -> list[Body]:
@@ -114,7 +115,7 @@ class Scene:
     async def set_pod(self, name: str, status: Body) -> None:
         """What a kubelet would report."""
         path = f"/api/v1/namespaces/{self.namespace}/pods/{name}/status"
-        await asyncio.to_thread(self.bed.api.patch, path, {"status": status})
+        await self.admin.patch(path, {"status": status})
 
     async def runs(self, name: str) -> None:
         await self.set_pod(name, {"phase": "Running"})
@@ -142,7 +143,7 @@ class Scene:
             try:
                 if found := await look():
                     return found
-            except (OSError, ApiError) as error:
+            except (ClusterError, ApiError) as error:
                 last = error
             await asyncio.sleep(0.03)
         job = json.dumps((await self.job() or {}).get("status"), indent=1)

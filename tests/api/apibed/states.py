@@ -11,7 +11,14 @@ from apibed.scene import Scene
 
 # Identity, time and bookkeeping of the API server. Nothing that we write is in here but times and the token,
 # which is a hash of the job's uid.
-DROPPED = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generateName", "selfLink")
+DROPPED = (
+    "uid",
+    "resourceVersion",
+    "creationTimestamp",
+    "managedFields",
+    "generateName",
+    "selfLink",
+)
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 TOKEN = re.compile(r"\b[0-9a-f]{32}\b")
 KINDS = ("pods", "services", "configmaps")

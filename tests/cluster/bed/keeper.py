@@ -78,6 +78,7 @@ class Keeper:
     def start(self) -> None:
         since = time.monotonic()
         self.layout.check()
+        self.layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.layout.logs.mkdir(parents=True)
         pki.write_all(self.layout)
         _write_configs(self.request, self.layout)

@@ -1,7 +1,7 @@
 """Where one test cluster lives: its directory, its addresses, its names.
 
 Everything that must differ between two clusters on one machine follows from the slot, a small
-number that a cluster holds by a file lock. Pure, except for `cache_dir` and `state_dir`, which
+number that no other cluster of the machine has. Pure, except for `cache_dir` and `state_dir`, which
 read the environment.
 """
 
@@ -25,7 +25,7 @@ def cache_dir() -> Path:
 
 def state_dir() -> Path:
     """The parent of the directories of all clusters of this user, below TMPDIR."""
-    return Path(tempfile.gettempdir()) / f"speechtrain-bed-{os.getuid()}"
+    return Path(tempfile.gettempdir()) / f"speechtrain-beds-{os.getuid()}"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Layout:
 
     @property
     def cgroup(self) -> str:
-        return f"speechtrain-bed-{self.slot}"
+        return f"speechtrain-bed{self.slot}"
 
     @property
     def bridge(self) -> str:
@@ -63,42 +63,42 @@ class Layout:
 
     @property
     def host_link(self) -> str:
-        return f"stbed{self.slot}h"
+        return f"stb{self.slot}h"
 
     @property
     def inner_link(self) -> str:
-        return f"stbed{self.slot}n"
+        return f"stb{self.slot}n"
 
     @property
     def pod_network(self) -> str:
-        return f"10.89.{self.slot}.0/24"
+        return f"10.87.{self.slot}.0/24"
 
     @property
     def service_network(self) -> str:
-        return f"10.96.{self.slot}.0/24"
+        return f"10.97.{self.slot}.0/24"
 
     @property
     def api_service(self) -> str:
         """The first address of the service network: the Service `kubernetes`."""
-        return f"10.96.{self.slot}.1"
+        return f"10.97.{self.slot}.1"
 
     @property
     def node_ip(self) -> str:
-        return f"10.89.{self.slot}.1" if self.private else "127.0.0.1"
+        return f"10.87.{self.slot}.1" if self.private else "127.0.0.1"
 
     @property
     def host_ip(self) -> str:
         """The address under which pods reach servers of the test process."""
-        return f"10.89.{128 + self.slot}.1" if self.private else "127.0.0.1"
+        return f"10.87.{128 + self.slot}.1" if self.private else "127.0.0.1"
 
     @property
     def inner_ip(self) -> str:
         """The address under which the test process reaches the cluster."""
-        return f"10.89.{128 + self.slot}.2" if self.private else "127.0.0.1"
+        return f"10.87.{128 + self.slot}.2" if self.private else "127.0.0.1"
 
     def port(self, usual: int) -> int:
         """The usual port in a private network; one out of a block for the slot elsewhere."""
-        return usual if self.private else 20000 + 100 * self.slot + _OFFSETS[usual]
+        return usual if self.private else 21000 + 100 * self.slot + _OFFSETS[usual]
 
     @property
     def api_url(self) -> str:

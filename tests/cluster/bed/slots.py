@@ -1,13 +1,12 @@
 """Which slots of this machine are taken, and cleaning up after a keeper that was killed.
 
-A keeper holds the lock of its slot for as long as it lives; the kernel gives the lock back when
-it dies, however it dies. So a slot with a directory and without a holder is a leftover.
+A keeper holds its slot by the name of an abstract Unix socket. That name is one for the whole
+machine, whatever TMPDIR and user say, and the kernel gives it back when the keeper dies, however
+it dies. So a slot with a directory and without a holder is a leftover.
 """
 
 import contextlib
-import fcntl
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -17,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from bed import cgroups, system
-from bed import layout as ports
 from bed.layout import SLOTS, Layout
+
+_NAME = "speechtrain-bed"
 
 
 @dataclass
@@ -26,22 +26,18 @@ class Claim:
     """A slot that this process holds until `release` or its death."""
 
     layout: Layout
-    descriptor: int
+    holder: socket.socket
 
     def release(self) -> None:
-        os.close(self.descriptor)
+        self.holder.close()
 
 
 def claim(root: Path, *, private: bool) -> Claim:
     """Take the first free slot. Raises RuntimeError when there is none."""
     for slot in range(SLOTS):
-        layout = Layout(slot, private, root)
-        if descriptor := _lock(layout):
-            if _is_free(layout):
-                return Claim(layout, descriptor)
-            _forget(layout)
-            os.close(descriptor)
-    raise RuntimeError(f"all {SLOTS} slots in {root} are taken: take a cluster down first")
+        if holder := _hold(slot):
+            return Claim(Layout(slot, private, root), holder)
+    raise RuntimeError(f"all {SLOTS} slots of this machine are taken: take a cluster down first")
 
 
 def states(root: Path) -> Iterator[dict[str, Any]]:
@@ -55,14 +51,17 @@ def sweep(root: Path) -> list[str]:
     left: list[str] = []
     for slot in range(SLOTS):
         layout = Layout(slot, system.has_namespaces(), root)
-        if layout.run.exists() and (descriptor := _lock(layout)):
-            left += clean(layout)
-            os.close(descriptor)
+        if layout.run.exists() and (holder := _hold(slot)):
+            with holder:
+                left += clean(layout)
     return left
 
 
 def clean(layout: Layout) -> list[str]:
-    """Remove what outlives the processes of a cluster; return what is left."""
+    """Remove what outlives the processes of a cluster; return what is left.
+
+    The caller holds the slot: link and control group belong to nobody else.
+    """
     left: list[str] = []
     if layout.private:
         delete = ["ip", "link", "delete", layout.host_link]
@@ -72,39 +71,17 @@ def clean(layout: Layout) -> list[str]:
             left.append(layout.host_link)
     if layout.run.exists():
         shutil.rmtree(layout.run)
-    _forget(layout)
+    with contextlib.suppress(OSError):
+        layout.root.rmdir()  # when this was the last cluster
     return left
 
 
-def _lock(layout: Layout) -> int | None:
-    """The descriptor of the slot's lock, or None when another process holds it."""
-    path = layout.root / f"{layout.slot}.lock"
+def _hold(slot: int) -> socket.socket | None:
+    """The socket whose name stands for the slot, or None when another process has it."""
+    holder = socket.socket(socket.AF_UNIX)
     try:
-        layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except FileNotFoundError:  # the last holder has removed the folder between our two calls
-        return _lock(layout)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
+        holder.bind(f"\0{_NAME}-{slot}")
+    except OSError:
+        holder.close()
         return None
-    if path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino:
-        return descriptor
-    os.close(descriptor)  # its last holder has removed the file between our two calls
-    return None
-
-
-def _forget(layout: Layout) -> None:
-    """Remove the lock, which the caller holds, and the folder when this was the last in it."""
-    (layout.root / f"{layout.slot}.lock").unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        layout.root.rmdir()
-
-
-def _is_free(layout: Layout) -> bool:
-    """Whether no cluster with another TMPDIR, or of another user, has the addresses."""
-    if layout.private:
-        return not Path("/sys/class/net", layout.host_link).exists()
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", layout.port(ports.API))) != 0
+    return holder

@@ -84,7 +84,7 @@ _DEBUG: Final = VitsSettings(
         weight_norm=False,
     ),
     batch_size=8,
-    learning_rate=1e-3,
+    learning_rate=2e-3,
     discriminator_learning_rate=2e-4,
     adversarial_start_share=0.7,
     log_every_steps=1,
