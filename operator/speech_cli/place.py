@@ -13,7 +13,7 @@ from typing import Protocol
 
 from speech_cli.cluster_client import Access, NotFound
 from speech_cli.cluster_place import ClusterPlace
-from speech_cli.errors import NoSuchJob, UserError
+from speech_cli.errors import ClusterProblem, MissingExtra, NoSuchJob
 from speech_cli.local_place import LocalPlace
 from speech_cli.log_request import LogRequest
 from speech_cli.rendering.cause import Cause
@@ -106,8 +106,12 @@ def list_place(where: Where) -> tuple[Place, Sequence[Document]]:
     jobs = here.jobs()
     if jobs or where.force is Force.LOCAL or not where.access.configured:
         return here, jobs
-    cluster = ClusterPlace.connect(where.access, where.namespace)
-    return cluster, cluster.jobs()
+    try:
+        cluster = ClusterPlace.connect(where.access, where.namespace)
+        return cluster, cluster.jobs()
+    except ClusterProblem as error:
+        none = f"no jobs in namespace {here.namespace!r} {here.title}"
+        raise ClusterProblem(f"{none}\n{error.message}") from error
 
 
 def _in_cluster(where: Where, name: str, missing: NoSuchJob) -> tuple[Place, Document]:
@@ -115,9 +119,9 @@ def _in_cluster(where: Where, name: str, missing: NoSuchJob) -> tuple[Place, Doc
         cluster = ClusterPlace.connect(where.access, where.namespace)
         return cluster, cluster.find(name)
     except NotFound as error:
-        raise UserError(f"{missing.message}\n{error.message}") from error
-    except UserError as error:
-        raise type(error)(f"{missing.message}\n{error.message}") from error
+        raise NoSuchJob(f"{missing.message}\n{error.message}") from error
+    except (ClusterProblem, MissingExtra) as error:
+        raise ClusterProblem(f"{missing.message}\n{error.message}") from error
 
 
 def hides_a_cluster(where: Where, found: Place) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,24 @@ def test_a_cluster_that_refuses_does_not_hide_that_the_job_is_not_here(
     assert answer.exit_code == outcome.EXIT_ERROR
     assert "below" in answer.output
     assert "log in again" in answer.output
+
+
+def test_without_the_package_a_mistyped_local_job_is_still_told(
+    call: Call, runs: Any, make: Make, cluster: ApiDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "kubernetes.config", None)
+    runs.jobs = {"voice": make["job"]()}
+    answer = call("why", "vioce")
+    assert "did you mean voice?" in answer.output
+    assert "install speechtrain[cli]" in answer.output
+
+
+def test_a_list_of_nothing_here_and_a_cluster_that_refuses(call: Call, cluster: ApiDouble) -> None:
+    cluster.answers[JOBS] = status(403, "jobs is forbidden")
+    answer = call("status")
+    assert answer.exit_code == outcome.EXIT_ERROR
+    assert "no jobs in namespace 'default' below" in answer.output
+    assert "jobs is forbidden (403)" in answer.output
 
 
 def test_context_and_kubeconfig_mean_the_cluster(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
 
@@ -147,6 +148,6 @@ def test_the_context_brings_its_namespace(cluster: ApiDouble) -> None:
 def test_without_the_package_the_extra_is_named(
     cluster: ApiDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "kubernetes.config", None)
+    monkeypatch.setitem(sys.modules, "kubernetes.config", None)
     with pytest.raises(MissingExtra, match=r"kubernetes.*install speechtrain\[cli\]"):
         cluster_client.connect(Access())
