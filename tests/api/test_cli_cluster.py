@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -60,13 +59,8 @@ def call(bed: Bed, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
-def failed(bed: Bed, scene: Scene) -> Scene:
+async def failed(bed: Bed, scene: Scene) -> Scene:
     """A job that went NaN on its worker in the second attempt."""
-    asyncio.run(_script(bed, scene))
-    return scene
-
-
-async def _script(bed: Bed, scene: Scene) -> None:
     job = await scene.create()
     bed.api.patch(f"{scene.job_path}/status", {"status": STATUS})
     for name in ("asr-master-0", "asr-worker-0"):
@@ -84,6 +78,7 @@ async def _script(bed: Bed, scene: Scene) -> None:
                            "uid": job["metadata"]["uid"]},
     }  # fmt: skip
     bed.api.post(f"/api/v1/namespaces/{scene.namespace}/events", event)
+    return scene
 
 
 def test_status_shows_the_columns_of_kubectl(call: Call, bed: Bed, failed: Scene) -> None:
