@@ -22,7 +22,7 @@ export UV_PYTHON_DOWNLOADS := never
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install quickstart test check crd dashboards wheels trainer-wheels \
-	accept-images lock clean
+	accept-images accept-vits accept-local lock clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,12 @@ install: $(VENV)/.run ## Install speechtrain and what it runs on into .venv
 quickstart: $(VENV)/.run ## Train a small voice on this machine, and compare it with trivial baselines
 	$(BIN)/speechtrain data synthesize --language te --sentences 144 --out out/quickstart/data
 	$(BIN)/speechtrain run examples/quickstart.yaml
+
+accept-vits: $(VENV)/.run ## Train to the published figures, several seeds: about fifteen minutes
+	$(BIN)/python benchmarks/accept_vits.py
+
+accept-local: $(VENV)/.run ## Measure what watching costs and how soon faults are named: about five minutes
+	$(BIN)/python benchmarks/accept_local.py
 
 test: check ## Run every check and every test: what CI runs
 	$(BIN)/pytest

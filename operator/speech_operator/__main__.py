@@ -43,6 +43,9 @@ def log_to(stream: TextIO, level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger(OURS).setLevel(level)
+    logging.getLogger("kopf").setLevel(
+        logging.ERROR
+    )  # it warns of the signals that we leave it no part in
 
 
 async def operate(settings: Settings) -> int:

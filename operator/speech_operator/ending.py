@@ -167,6 +167,19 @@ def _with_facts(ending: Ending, pod: PodRecord, code: int | None) -> Ending:
     )
 
 
+def with_master_facts(ending: Ending, master: PodRecord | None) -> Ending:
+    """What a worker does not know of the attempt; the master's record holds it also while it runs."""
+    told = master.outcome if master is not None else None
+    if told is None:
+        return ending
+    missing = {
+        name: getattr(told, name)
+        for name in ("step", "resumed_from_step", "last_confirmed_step")
+        if getattr(ending, name) is None
+    }
+    return dataclasses.replace(ending, **missing)
+
+
 def _first_line(pod: PodRecord) -> str:
     """The first error line; the output of a pod without an outcome is no stable cause."""
     lines = pod.outcome.message.strip().splitlines() if pod.outcome else []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
@@ -64,7 +65,7 @@ class Pulse:
 
 
 @contextlib.asynccontextmanager
-async def serve(port: int, pages: Pages, host: str = "") -> AsyncIterator[int]:
+async def serve(port: int, pages: Pages) -> AsyncIterator[int]:
     """Serve the pages while the block lasts; gives the port that was taken."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -75,11 +76,20 @@ async def serve(port: int, pages: Pages, host: str = "") -> AsyncIterator[int]:
                 await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(answer, host or None, port, limit=REQUEST_LIMIT)
+    listening = _listen(port)
+    server = await asyncio.start_server(answer, sock=listening, limit=REQUEST_LIMIT)
     try:
-        yield int(server.sockets[0].getsockname()[1])
+        yield int(listening.getsockname()[1])
     finally:
         server.close()
+
+
+def _listen(port: int) -> socket.socket:
+    """Both families on one port: a kubelet probes by whichever address the pod has."""
+    everywhere = ("", port)
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(everywhere, family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(everywhere)
 
 
 def _response(head: bytes, pages: Pages) -> bytes:

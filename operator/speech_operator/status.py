@@ -110,6 +110,16 @@ def note_attempt(status: JobStatus, ending: Ending) -> JobStatus:
     )
 
 
+def note_success(status: JobStatus, last_step: int | None, resumed_from: int | None) -> JobStatus:
+    """Write from where to where the open attempt went that ended well."""
+    last = status.attempts[-1]
+    return _change_last(
+        status,
+        last_step=last.last_step if last_step is None else last_step,
+        resumed_from_step=resumed_from,
+    )
+
+
 def end_attempt(status: JobStatus, reason: Reason, now: float) -> JobStatus:
     """Close the open attempt, if there is one."""
     if open_attempt(status) is None:

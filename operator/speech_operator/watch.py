@@ -190,7 +190,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.process.ultimate_exiting_timeout = None  # else it kills the process it is a guest of
     settings.watching.chunk_size = PAGE
     settings.watching.connect_timeout = 10.0
-    settings.watching.server_timeout = 270.0
+    settings.watching.server_timeout = 270  # no float: the API server parses a whole number
     return settings
 
 

@@ -101,6 +101,7 @@ class Process:
     async def _read(self) -> None:
         assert self.process.stdout is not None
         async for line in self.process.stdout:
+            print(line.decode(), end="")  # pytest shows it when the test fails
             self.lines.append(json.loads(line))
 
     def events(self, name: str) -> list[Body]:
@@ -166,7 +167,7 @@ async def test_the_process_runs_jobs_and_calls_exactly_what_the_chart_grants(
 
     await scene.until("ttl", gone)
     await scene.until("the series gone", lambda: series_gone(operator, scene.namespace))
-    await foreign_name(scene)
+    await foreign_name(await Scene.make(scene.admin, f"{scene.namespace}-taken"))
     assert await operator.stop() == 0
     assert called(bed) == granted(chart) - UNCALLED
 
@@ -179,26 +180,15 @@ async def series_gone(operator: Process, namespace: str) -> bool:
 async def foreign_name(scene: Scene) -> None:
     """The one call that only a taken name provokes: looking at that pod."""
     pods = f"/api/v1/namespaces/{scene.namespace}/pods"
-    other = {
-        "metadata": {"name": "asr-master-0"},
-        "spec": {"containers": [{"name": "a", "image": "b"}]},
-    }
-    await scene.until("the old pods gone", lambda: _none(scene))
-    await scene.admin.post(pods, other)
+    container = {"name": "main", "image": "none"}
+    pod = {"metadata": {"name": "asr-master-0"}, "spec": {"containers": [container]}}
+    await scene.admin.post(pods, pod)
     await scene.create()
 
     async def told() -> bool:
         return reason_of(await scene.job(), "Running") == "NameTaken"
 
     await scene.until("NameTaken", told)
-
-
-async def _none(scene: Scene) -> bool:
-    # The collector may not know our kind yet: what it would delete is deleted here.
-    for pod in await scene.list("pods"):
-        path = f"/api/v1/namespaces/{scene.namespace}/pods/{pod['metadata']['name']}"
-        await scene.admin.delete(path)
-    return not await scene.list("pods")
 
 
 def called(bed: Bed) -> set[tuple[str, str]]:
@@ -230,12 +220,13 @@ async def test_a_standby_waits_its_turn_and_takes_over(operator: Process, kubeco
         started = await standby.said("operator_started")
         assert started["probes_port"]
         async with asyncio.timeout(30.0):
-            while (await standby.fetch("probes_port", "/readyz"))[1] != "ok: standing by":  # noqa: ASYNC110
+            while (await standby.fetch("probes_port", "/readyz"))[1] != "ok: standing by":
                 await asyncio.sleep(0.1)
         assert "speech_operator_leader 0.0" in (await standby.fetch("metrics_port", "/metrics"))[1]
         assert not standby.events("leadership_gained")
         assert await operator.stop() == 0
         await standby.said("leadership_gained")
+        assert await standby.stop() == 0
 
 
 async def test_a_lost_lease_ends_the_process(operator: Process, admin: Admin) -> None:

@@ -158,3 +158,15 @@ def test_a_refused_spec_is_code_64_whatever_an_older_attempt_said(make: Make) ->
     ]
     cause = cause_of(make["job"]("Failed", conditions=refused), [])
     assert (cause.exit_code, cause.message) == (64, "x: bad")
+
+
+@pytest.mark.parametrize("reason", ["RestartBudgetSpent", "SameCauseAgain", "DeadlineExceeded"])
+def test_why_the_job_ended_beats_what_its_last_attempt_said(make: Make, reason: str) -> None:
+    failure = {"reason": reason, "message": "the budget is spent; last: rank 0 ended with 1"}
+    document = make["job"]("Failed", failure=failure)
+    told = Outcome(
+        attempt=2, node_rank=0, phase="Training", exit_code=1, message="rank 0 ended with 1"
+    )
+    assert cause_of(document, [told]).message == failure["message"]
+    failure["reason"] = "Error"
+    assert cause_of(make["job"]("Failed", failure=failure), [told]).message == told.message

@@ -94,6 +94,14 @@ class TestCause:
         ending = ending_of([build.failed(1, 139, finished_at=1.0), master])
         assert (ending.pod, ending.rank) == ("asr-master-0", 9)
 
+    def test_what_a_worker_does_not_know_the_master_s_record_does(self, build):
+        running = build.outcome(None, step=16, resumed_from_step=10, last_confirmed_step=10)
+        worker = build.failed(1, 137, finished_at=build.now - 60)
+        plan = reconcile(build.seen(build.pod(0, outcome=running), worker), build.now)
+        attempt = plan.status.attempts[-1]
+        assert (attempt.pod, attempt.exit_code) == ("asr-worker-0", 137)
+        assert (attempt.last_step, attempt.resumed_from_step) == (16, 10)
+
     def test_else_the_pod_with_a_code_other_than_one(self, build):
         pods = [build.failed(0, 1, finished_at=1.0), build.failed(1, 134, finished_at=2.0)]
         assert ending_of(pods).pod == "asr-worker-0"

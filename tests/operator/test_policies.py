@@ -175,6 +175,13 @@ class TestSuspend:
         assert again.status == plan.status
         assert again.requeue_after is None
 
+    def test_an_attempt_that_ended_well_says_from_where_to_where_it_went(self, build):
+        told = build.outcome(0, step=40, resumed_from_step=15)
+        plan = reconcile(build.seen(build.done(0, outcome=told), build.pod(1)), build.now)
+        assert plan.status.state is State.COMPLETE
+        assert plan.status.attempts[-1].resumed_from_step == 15
+        assert plan.status.attempts[-1].last_step == 40
+
     def test_a_job_that_was_done_first_completes(self, build):
         seen = build.seen(build.done(0), build.pod(1), spec=build.spec(suspend=True))
         assert reconcile(seen, build.now).status.state is State.COMPLETE

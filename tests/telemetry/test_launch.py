@@ -33,6 +33,14 @@ def test_the_seeds_loop_is_named_at_exit(launcher):
     assert "Epoch 5/5: loss=0.0" in run.stdout
 
 
+def test_the_last_event_says_what_ranks_and_supervisor_cost(launcher):
+    run = launcher.start(launcher.config(), "seed_loop.py", "5", "0")
+    run.wait()
+    (stopped,) = run.events("supervisor_stopped")
+    assert stopped["cpu_seconds"] > 0
+    assert stopped["ranks_cpu_seconds"] > 0
+
+
 def test_a_longer_seed_loop_is_stopped_right_after_the_threshold(launcher):
     health = Thresholds(zero_loss=ZeroLoss(for_steps=6))
     run = launcher.start(launcher.config(health=health), "seed_loop.py", "10000", "0.1")

@@ -22,6 +22,13 @@ SLEEPS = """Current thread 0x2 (most recent call first):
   File "/app/train.py", line 17 in load
   File "/app/train.py", line 50 in <module>
 """
+BACKWARD = """Current thread 0x2 (most recent call first):
+  File "/venv/lib/python3.11/site-packages/torch/autograd/graph.py", line 865 in _engine_run_backward
+  File "/venv/lib/python3.11/site-packages/torch/_tensor.py", line 626 in backward
+  File "/app/train.py", line 44 in step
+  File "/app/train.py", line 50 in <module>
+"""
+HOOK_SLEEPS = BACKWARD.replace("first):\n", 'first):\n  File "/app/train.py", line 9 in hook\n')
 
 
 def row(rank, step=5, age=1.0, exit_code=None):
@@ -51,6 +58,9 @@ def test_the_sentence_names_rank_phase_and_line():
     [
         pytest.param([row(0), row(1, step=4)], {0: SLEEPS, 1: WAITS}, 1, id="the lowest step"),
         pytest.param([row(0), row(1)], {0: WAITS, 1: SLEEPS}, 1, id="the one that does not wait"),
+        pytest.param(
+            [row(0, age=9.0), row(1)], {0: BACKWARD, 1: HOOK_SLEEPS}, 1, id="a hook that hangs"
+        ),
         pytest.param([row(0), row(1, age=9.0)], {}, 1, id="the oldest stamp"),
         pytest.param([row(0), row(1, step=None)], {}, 1, id="the one without a step"),
         pytest.param([row(0, step=1, exit_code=0), row(1)], {}, 1, id="an ended one is none"),

@@ -225,13 +225,38 @@ def test_the_first_save_must_work(tmp_path: Path) -> None:
     assert full.value.exit_code == outcome.EXIT_ERROR
 
 
+class FullForAWhile(FullDisk):
+    """Somebody frees space after the first failure."""
+
+    def write_tensors(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
+        try:
+            super().write_tensors(path, tensors)
+        except OSError:
+            self.room = 9
+            raise
+
+
 def test_a_later_full_disk_is_shown_and_training_goes_on(tmp_path: Path) -> None:
-    run = toy.make(toy.make_config(tmp_path), files=FullDisk(1))
+    run = toy.make(toy.make_config(tmp_path), files=FullForAWhile(1))
     assert run.run() == 0
-    assert run.said.steps_of(Event.CHECKPOINT_FAILED) == [10, 12]
+    assert run.said.steps_of(Event.CHECKPOINT_FAILED) == [10]
     assert any("checkpoint at step 10 failed" in d.message for d in run.said.datagrams)
+    assert sorted(p.name for p in (tmp_path / paths.CHECKPOINTS).iterdir()) == ["step-12.a1", "step-5.a1"]  # fmt: skip
+
+
+def test_a_run_that_cannot_save_its_last_step_is_not_done(tmp_path: Path) -> None:
+    run = toy.make(toy.make_config(tmp_path), files=FullDisk(1))
+    with pytest.raises(CheckpointError, match="the disk is full"):
+        run.run()
     assert run.said.last.last_checkpoint_step == 5
     assert [p.name for p in (tmp_path / paths.CHECKPOINTS).iterdir()] == ["step-5.a1"]
+
+
+def test_a_disk_that_other_files_fill_is_named_too() -> None:
+    error = OSError(errno.ENOSPC, "No space left on device")
+    assert explain(error, Path("x"), 0, 0).startswith(
+        "checkpoint.uri: cannot write x: the disk is full; free"
+    )
 
 
 def test_a_mark_is_made_once(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def laggard(rows: Sequence[RankRow], stacks: Mapping[int, str]) -> RankRow | Non
 
 
 def _order(row: RankRow, text: str) -> tuple[int, int, float, int]:
-    files = "\n".join(f"{frame.file} in {frame.name}" for frame in training_thread(text))
-    waits = 2 if _COLLECTIVE.search(files) else 1 if _WAITING.search(files) else 0
+    # Only the innermost frame tells: a hook of the user's that hangs has backward() below it, too.
+    inmost = "".join(f"{frame.file} in {frame.name}" for frame in training_thread(text)[:1])
+    waits = 2 if _COLLECTIVE.search(inmost) else 1 if _WAITING.search(inmost) else 0
     return (-1 if row.step is None else row.step, waits, -row.phase_age, row.rank)

@@ -6,6 +6,7 @@ messages. `MasterSupervisor` judges the job, `WorkerSupervisor` reports to it; t
 
 from __future__ import annotations
 
+import resource
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -249,6 +250,7 @@ class Supervisor:
         self.log.emit(
             Event.SUPERVISOR_STOPPED, INFO if end.exit_code in ENDS_WELL else ERROR,
             exit_code=end.exit_code, rule=end.rule or None, rank=end.rank, error=end.message or None,
+            cpu_seconds=round(time.process_time(), 3), ranks_cpu_seconds=round(_cpu_of_ended_ranks(), 3),
         )  # fmt: skip
 
     def _in_a_hurry(self, asked: int) -> bool:
@@ -269,6 +271,12 @@ class Supervisor:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.stop_requested += 1
+
+
+def _cpu_of_ended_ranks() -> float:
+    """CPU seconds of the children that were waited for: the local ranks and what they started."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def phase_of_local(ranks: LocalRanks) -> Phase:

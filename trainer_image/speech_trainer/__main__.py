@@ -29,9 +29,10 @@ from speech_telemetry.logs import EventLog
 from speech_telemetry.reporter import Reporter
 from speech_trainer import recipes
 from speech_trainer.engine.distributed import World, choose_device, read_ranks
+from speech_trainer.engine.files import explain, is_full
 from speech_trainer.engine.loop import Engine, Outside
 from speech_trainer.engine.recipe import Recipe, RecipeContext
-from speech_trainer.errors import ConfigError, TrainerError
+from speech_trainer.errors import CheckpointError, ConfigError, TrainerError
 from speech_trainer.strategic.log import StrategicLog
 
 Create = Callable[[str, RecipeContext], Recipe]
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str] | None = None, create: Create = recipes.create
         return code
     except Exception as error:
         traceback.print_exc()
-        _tell(f"{type(error).__name__}: {error}")
+        _tell(_explained(error))
         return outcome.EXIT_ERROR
 
 
@@ -116,6 +117,14 @@ def run(config: RunConfig, environment: Mapping[str, str], create: Create) -> in
         code = Engine(config, recipe, world, Outside(reporter, log, strategic)).run()
     world.close()
     return code
+
+
+def _explained(error: Exception) -> str:
+    """Scores, samples and exports fill disks too, and say nothing of the field that names the disk."""
+    if is_full(error):
+        place = Path(str(getattr(error, "filename", None) or "the run directory"))
+        return f"{CheckpointError.__name__}: {explain(error, place, 0, 0)}"
+    return f"{type(error).__name__}: {error}"
 
 
 def wrap_recipe(recipe: Recipe, hook: str) -> Recipe:

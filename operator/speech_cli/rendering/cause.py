@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from speech_cli.rendering.view import (
     Document,
@@ -21,6 +21,17 @@ from speech_cli.rendering.view import (
 from speech_contract import outcome
 from speech_contract.outcome import Outcome
 from speech_contract.reasons import Reason
+
+# Why a *job* ends whatever its last attempt says of itself.
+JOB_REASONS: Final = frozenset(
+    reason.value
+    for reason in (
+        Reason.DEADLINE_EXCEEDED,
+        Reason.RESTART_BUDGET_SPENT,
+        Reason.SAME_CAUSE,
+        Reason.NO_CONFIRMED_CHECKPOINT,
+    )
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +73,7 @@ def cause_of(document: Document, outcomes: Sequence[Outcome]) -> Cause:
     return Cause(
         exit_code=code,
         reason=view.reason or str(failure.get("reason", "")),
-        message=_first(told and told.message, failure.get("message"), view.message),
+        message=_message(failure, told, view),
         rule=_first(told and told.rule, finding and finding.rule),
         evidence=finding.evidence if finding else "",
         action=finding.action if finding else "",
@@ -99,6 +110,14 @@ def _finding(view: JobView, told: Outcome | None) -> FindingView | None:
     if told and told.rule:
         return next((f for f in known if f.rule == told.rule), None)
     return next((f for f in known if f.active), None)
+
+
+def _message(failure: Mapping[str, Any], told: Outcome | None, view: JobView) -> str:
+    """The pod's own words, unless the controller ended the job for a reason of its own: it quotes them."""
+    last_attempt, job = told and told.message, failure.get("message")
+    if failure.get("reason") in JOB_REASONS:
+        return _first(job, last_attempt, view.message)
+    return _first(last_attempt, job, view.message)
 
 
 def _exit_code(

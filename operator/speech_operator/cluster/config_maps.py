@@ -17,7 +17,7 @@ from speech_contract import codec, names, paths
 from speech_contract.api import JobSpec, spec_document
 from speech_contract.errors import ContractError
 from speech_contract.run_config import RunConfig
-from speech_operator.cluster.base import AlreadyExists, ClusterError, JobKey, RunConfigs
+from speech_operator.cluster.base import ClusterError, JobKey, RunConfigs, Unsatisfiable
 from speech_operator.cluster.pod_record import owner_uid
 from speech_operator.cluster.rest import ApiError, Rest
 from speech_operator.observe import read_job
@@ -62,7 +62,7 @@ class RunConfigMaps:
         return RunConfigs(tuple(sorted(stored)), config, _accepted(stored[max(stored)].accepted))
 
     async def create(self, key: JobKey, uid: str, config: RunConfig, accepted: JobSpec) -> None:
-        """POST; one of ours stays as it is. Raises AlreadyExists when the name is somebody else's."""
+        """POST; one of ours stays as it is. Raises Unsatisfiable when the name is somebody else's."""
         manifest = _manifest(key, uid, config, accepted)
         known = self._known.pop(key, None)
         try:
@@ -71,7 +71,7 @@ class RunConfigMaps:
             if error.reason != "AlreadyExists":
                 raise
             if config.attempt not in await self._list(key, uid):
-                raise AlreadyExists(manifest["metadata"]["name"], ours=False) from error
+                raise somebody_elses("config map", manifest["metadata"]["name"]) from error
             return
         if known is not None and known.owner == uid:
             self._known[key] = known
@@ -96,6 +96,14 @@ class RunConfigMaps:
             if attempt is not None and owner_uid(document) == uid:
                 found[attempt] = _stored(document)
         return found
+
+
+def somebody_elses(kind: str, name: str) -> Unsatisfiable:
+    """The sentence for a name that is taken; what a deleted namesake left goes by itself in a moment."""
+    remedy = (
+        "wait for garbage collection if it is of a deleted job, else delete it or rename this job"
+    )
+    return Unsatisfiable(f"{kind} {name} belongs to somebody else; {remedy}")
 
 
 def _path(key: JobKey) -> str:

@@ -22,7 +22,7 @@ from speech_operator.cluster.base import (
     RunConfigs,
     Unsatisfiable,
 )
-from speech_operator.cluster.config_maps import RunConfigMaps
+from speech_operator.cluster.config_maps import RunConfigMaps, somebody_elses
 from speech_operator.cluster.informer import PodInformer
 from speech_operator.cluster.pod_record import owner_uid, record
 from speech_operator.cluster.rest import ApiError, Body, Clock, Rest, TokenBucket
@@ -252,7 +252,7 @@ class KubernetesCluster:
             if error.reason != "AlreadyExists":
                 raise (_refusal(error) or error) from error
             if not await self.has_service(key, owner_uid(manifest)):
-                raise AlreadyExists(manifest["metadata"]["name"], ours=False) from error
+                raise somebody_elses("service", manifest["metadata"]["name"]) from error
 
     async def delete_job(self, key: JobKey, uid: str) -> None:
         """Delete the job; garbage collection takes its children."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from speech_contract import names
 from speech_operator import status as st
-from speech_operator.ending import ending_of, gone_pod
+from speech_operator.ending import ending_of, gone_pod, with_master_facts
 from speech_operator.observe import Observed, PodPhase, PodRecord
 from speech_operator.plan import Draft
 
@@ -27,7 +27,7 @@ def failure(seen: Observed, draft: Draft, now: float) -> Draft:
     waiting = _wait_for_master(ended, seen, now)
     if waiting > 0:
         return draft.requeued(waiting)
-    ending = ending_of(ended)
+    ending = with_master_facts(ending_of(ended), seen.master)
     return draft.to(status=st.note_attempt(draft.status, ending), ending=ending)
 
 

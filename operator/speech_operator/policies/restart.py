@@ -64,7 +64,7 @@ def _refusal_by_budget(
         message = f"{ending.cause} for the {_ordinal(times)} time: {ending.message}"
         return Reason.SAME_CAUSE, message, ""
     if status.restarts.counted >= budget.max:
-        message = f"{budget.max} restarts are spent; last: {ending.message}"
+        message = f"the budget of restarts ({budget.max}) is spent; last: {ending.message}"
         remedy = f"{ending.remedy}; runPolicy.restarts.max: {budget.max} is the budget"
         return Reason.RESTART_BUDGET_SPENT, message, remedy
     return None

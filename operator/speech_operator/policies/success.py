@@ -21,9 +21,11 @@ def success(seen: Observed, draft: Draft, now: float) -> Draft:
     draft = draft.to(decided=True).requeued(0.0)  # the next pass cleans up
     if finding is not None:
         return _fail(draft, master, finding, now)
-    step = master.outcome.step if master.outcome else None
+    told = master.outcome
+    step = told.step if told else None
     message = "training is done" if step is None else f"training is done at step {step}"
-    status = st.end_attempt(draft.status, Reason.TRAINING_SUCCEEDED, now)
+    status = st.note_success(draft.status, step, told.resumed_from_step if told else None)
+    status = st.end_attempt(status, Reason.TRAINING_SUCCEEDED, now)
     status = st.with_success(status, message, now)
     return draft.to(status=status).told(Reason.TRAINING_SUCCEEDED, message)
 

@@ -79,13 +79,19 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def explain(error: Exception, path: Path, needed: int, free: int) -> str:
-    """What a user reads when a checkpoint could not be written. safetensors wraps the system's error as text."""
+def is_full(error: Exception) -> bool:
+    """Whether there is no room left. safetensors wraps the system's error as text."""
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    if full or "No space left" in str(error):
+    return full or "No space left" in str(error)
+
+
+def explain(error: Exception, path: Path, needed: int, free: int) -> str:
+    """What a user reads when the run directory could not be written. `needed`, `free`: bytes, 0 = unknown."""
+    if is_full(error):
+        sizes = f" (needs {_size(needed)}, {_size(free)} free)" if needed else ""
         return (
-            f"checkpoint.uri: cannot write {path}: the disk is full (needs {_size(needed)}, "
-            f"{_size(free)} free); free space there, enlarge the volume or lower checkpoint.keepLast"
+            f"checkpoint.uri: cannot write {path}: the disk is full{sizes}; free space there, enlarge "
+            "the volume or lower checkpoint.keepLast"
         )
     return (
         f"checkpoint.uri: cannot write {path}: {error}; make the directory writable for this user"

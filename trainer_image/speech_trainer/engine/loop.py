@@ -140,7 +140,7 @@ class Engine:
 
     def _finish(self) -> None:
         if self.saver.saved_step != self.counters.step:
-            self._save()
+            self._save(must=True)  # a run that lost its last steps is not complete
         self._evaluate()
         self._phase(Phase.FINISHING)
         self.world.lead(self._export)

@@ -1,0 +1,75 @@
+"""Scripts that know nothing of us, run as `custom`: named, explained, acted upon, down to the exit code."""
+
+from __future__ import annotations
+
+import pytest
+from desk import Desk
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+def test_the_seed_s_loop_fails_although_it_exits_with_0(desk: Desk) -> None:
+    """Five epochs of `loss=0.0`, no call into us: judged at its end."""
+    said = desk.call("run", desk.script("seed", "seed_loop.py", 5, 0))
+    assert said.code == 41, said.text
+    status = desk.status("seed")
+    assert status["state"] == "Failed"
+    assert (status["failure"]["reason"], status["failure"]["exitCode"]) == ("NotLearning", 41)
+    assert status["attempt"] == 1  # the same again would learn nothing either
+    finding = desk.findings("seed")["ZeroLoss"]
+    assert (finding["severity"], finding["action"]) == ("critical", "Stopped")
+    assert "swallowed exception" in finding["remedy"]
+    (healthy,) = [c for c in status["conditions"] if c["type"] == "Healthy"]
+    assert (healthy["status"], healthy["reason"]) == ("False", "ZeroLoss")
+    why = desk.call("why", "seed", "-o", "json")
+    assert why.document["rule"] == "ZeroLoss"
+    assert "ZeroLoss" in desk.call("why", "seed").text
+
+
+def test_a_longer_one_is_stopped_while_it_runs(desk: Desk) -> None:
+    said = desk.call("run", desk.script("longer", "seed_loop.py", 36_000, 0.1))
+    assert said.code == 41, said.text
+    finding = desk.findings("longer")["ZeroLoss"]
+    assert finding["action"] == "Stopped"
+    assert "loss exactly 0 in 20 report(s) in a row" in finding["evidence"]
+
+
+def test_the_three_line_api_gives_the_step(desk: Desk) -> None:
+    said = desk.call("run", desk.script("three-lines", "three_lines.py", 200))
+    assert said.code == 41, said.text
+    finding = desk.findings("three-lines")["ZeroLoss"]
+    assert finding["step"] == 1  # where it began
+    assert "steps 1 to 20, threshold 20" in finding["evidence"]
+    assert "step 1" in desk.call("why", "three-lines").text
+
+
+def test_a_script_that_says_nothing_is_no_healthy_script(desk: Desk) -> None:
+    health = {"telemetry": {"missingSeconds": 2}}
+    said = desk.call("run", desk.script("silent", "silent.py", 6, health=health))
+    assert said.code == 0, said.text  # a warning by default: it may train all the same
+    status = desk.status("silent")
+    assert "TelemetryMissing" in desk.findings("silent")
+    assert status["health"]["verdict"] == "Unknown"
+    assert "TelemetryMissing" in said.text
+
+
+def test_a_hanging_script_is_named_with_its_python_line(desk: Desk) -> None:
+    health = {"stall": {"floorSeconds": 3}}
+    said = desk.call("run", desk.script("hanging", "hang.py", health=health))
+    assert said.code == 45, said.text
+    status = desk.status("hanging")
+    assert (status["failure"]["reason"], status["attempt"]) == ("SameCauseAgain", 2)
+    evidence = desk.findings("hanging")["Stalled"]["evidence"]
+    assert "hang.py" in evidence
+    assert "read_the_next_shard" in evidence
+    assert "read_the_next_shard" in desk.call("why", "hanging").text
+
+
+def test_a_stock_hugging_face_trainer_is_non_finite_not_zero(desk: Desk) -> None:
+    said = desk.call("run", desk.script("stock", "hugging_face.py", desk.root / "hf"))
+    assert said.code == 40, said.text
+    assert "'loss': '0'" in desk.rank_log("stock", 1, 0)  # what it prints is no help
+    findings = desk.findings("stock")
+    assert findings["NonFinite"]["severity"] == "critical"
+    assert "ZeroLoss" not in findings
+    assert desk.status("stock")["failure"]["exitCode"] == 40
