@@ -6,6 +6,11 @@ VENV := .venv
 UV := $(BOOTSTRAP)/bin/uv
 BIN := $(VENV)/bin
 CRD := crds/speechtrain.dev_speechtrainingjobs.yaml
+CHART := charts/speechtrain
+# Of the base image; pip reads the mirror that was set for it.
+IMAGE_PYTHON ?= 3.11
+DOWNLOAD = $(BOOTSTRAP)/bin/python -m pip download --quiet --require-hashes --only-binary :all: \
+	--python-version $(IMAGE_PYTHON) --dest wheels
 INSTALL := $(UV) pip install --python $(BIN)/python
 
 # uv reads its own variables only; a mirror that was set for pip serves it as well.
@@ -16,10 +21,11 @@ export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install quickstart accept-vits accept-local test check crd lock clean
+.PHONY: help install quickstart test check crd dashboards wheels trainer-wheels \
+	accept-images accept-vits accept-local lock clean
 
 help: ## Say what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(VENV)/.run ## Install speechtrain and what it runs on into .venv
 
@@ -42,10 +48,27 @@ check: $(VENV)/.dev ## Format, lint, types, import contracts and generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/speechtrain crd --check
+	$(BIN)/python charts/dashboards.py --check
 
-crd: $(VENV)/.run ## Generate the CRD from the models
+crd: $(VENV)/.run ## Generate the CRD from the models, and the chart's copy of it
 	$(BIN)/speechtrain crd > $(CRD).new
 	mv $(CRD).new $(CRD)
+	cp $(CRD) $(CHART)/files/
+
+dashboards: $(VENV)/.run ## Generate the chart's dashboards from the metric catalogue
+	$(BIN)/python charts/dashboards.py
+
+wheels: $(UV) ## Download what the operator's image installs into wheels/
+	$(DOWNLOAD) -r locks/bootstrap.txt
+	$(DOWNLOAD) -r locks/operator.txt
+
+trainer-wheels: wheels ## Download what the trainer's image installs as well: torch, gigabytes
+	$(DOWNLOAD) -r locks/trainer.txt
+
+accept-images: $(VENV)/.dev ## Build both images whole, with torch, on this machine
+	$(BIN)/python tests/cluster/product
+
+include tests/cluster/cluster.mk
 
 lock: $(UV) ## Resolve the dependencies anew and pin them with hashes in locks/
 	sh locks/lock.sh $(UV)

@@ -1,8 +1,8 @@
 """The CustomResourceDefinition, generated from the models. Called by `speechtrain crd` and by tests.
 
 An API server takes structural schemas only: no references, no null, no closed objects, every node typed.
-`structural` rewrites what pydantic emits; the rest of this module says what pydantic cannot know. Parts
-of the spec preserve unknown fields, so that a client that does not check cannot have a mistyped field
+`structural` rewrites what pydantic emits; the rest of this module says what pydantic cannot know. The
+whole spec preserves unknown fields, so that a client that does not check cannot have a mistyped field
 dropped in silence: the operator sees it and refuses the job by name.
 """
 
@@ -22,6 +22,9 @@ from speech_contract.api.status import MAX_ATTEMPTS, MAX_FINDINGS, STATUS
 Schema = dict[str, Any]
 
 FILE: Final = f"crds/{names.GROUP}_{names.PLURAL}.yaml"
+# Helm reads no file outside its chart, so the chart holds a copy, written and checked with the first.
+CHART_COPY: Final = f"charts/speechtrain/files/{names.GROUP}_{names.PLURAL}.yaml"
+FILES: Final = (FILE, CHART_COPY)
 HEADER: Final = "# Generated from crds/speech_contract/api by `make crd`; do not edit.\n"
 PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
 INT_OR_STRING: Final = "x-kubernetes-int-or-string"
@@ -35,7 +38,6 @@ KEPT: Final = (
     "maximum",
     PRESERVE,
 )
-PRESERVED: Final = ("recipe", "data", "training", "trainer", "pod", "health")
 # Lists that Kubernetes merges by key, by their path in the schema.
 LIST_MAPS: Final = {
     "spec.trainer.env": "name",
@@ -227,20 +229,17 @@ def _default_to_empty(node: Schema) -> None:
 
 
 def _preserved(path: str) -> bool:
-    """The members of recipe, and data, training, trainer, pod, health, each with all that is below."""
-    parts = path.replace("[]", "").split(".")
-    if parts[0] != "spec" or len(parts) < 2 or parts[1] not in PRESERVED:
-        return False
-    return parts[1] != "recipe" or len(parts) > 2
+    """All of the spec: wherever a field could be dropped, a job would run on without it."""
+    return path.partition(".")[0] == "spec"
 
 
 def render() -> str:
-    """The text of the committed file."""
+    """The text of the committed files."""
     text = yaml.safe_dump(definition(), sort_keys=False, width=110, allow_unicode=True)
     return HEADER + str(text)
 
 
-def drift(committed: str) -> str:
-    """What regenerating would change, as a unified diff; empty when the file is up to date."""
+def drift(committed: str, file: str = FILE) -> str:
+    """What regenerating would change in one of FILES, as a unified diff; empty when it is up to date."""
     old, new = committed.splitlines(keepends=True), render().splitlines(keepends=True)
-    return "".join(difflib.unified_diff(old, new, FILE, f"{FILE} (generated)"))
+    return "".join(difflib.unified_diff(old, new, file, f"{file} (generated)"))

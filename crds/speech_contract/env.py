@@ -45,3 +45,8 @@ WRAP_RECIPE: Final = (
 
 # User → CLI.
 LOCAL_STATE: Final = "SPEECHTRAIN_STATE"  # default .speechtrain below the working directory
+
+# Chart → operator. The rest of each name is a field of speech_operator.settings.Settings in capitals.
+OPERATOR_PREFIX: Final = "SPEECHTRAIN_OPERATOR_"
+OPERATOR_POD_NAME: Final = "POD_NAME"
+OPERATOR_POD_NAMESPACE: Final = "POD_NAMESPACE"

@@ -24,6 +24,13 @@ class Event(str, enum.Enum):
     OUTCOME_READ = "outcome_read"
     CLUSTER_CALL_FAILED = "cluster_call_failed"
     RECONCILE_FAILED = "reconcile_failed"
+    OPERATOR_STARTED = "operator_started"
+    OPERATOR_STOPPED = "operator_stopped"
+    LEADERSHIP_GAINED = "leadership_gained"
+    LEADERSHIP_LOST = "leadership_lost"
+    WATCH_INTERRUPTED = "watch_interrupted"
+    POD_REFUSED = "pod_refused"
+    LIBRARY_MESSAGE = "library_message"
     # supervisor
     SUPERVISOR_STARTED = "supervisor_started"
     RANKS_STARTED = "ranks_started"
@@ -68,6 +75,13 @@ MESSAGES: dict[Event, str] = {
     Event.OUTCOME_READ: "An outcome was read",
     Event.CLUSTER_CALL_FAILED: "A call to the cluster failed",
     Event.RECONCILE_FAILED: "A reconcile pass failed and will be retried",
+    Event.OPERATOR_STARTED: "The operator started",
+    Event.OPERATOR_STOPPED: "The operator stops",
+    Event.LEADERSHIP_GAINED: "This operator is at work",
+    Event.LEADERSHIP_LOST: "This operator is no longer at work",
+    Event.WATCH_INTERRUPTED: "A watch was interrupted and is taken up again",
+    Event.POD_REFUSED: "The cluster refused a pod",
+    Event.LIBRARY_MESSAGE: "A library said something",
     Event.SUPERVISOR_STARTED: "The supervisor started",
     Event.RANKS_STARTED: "All supervisors met; the ranks start",
     Event.RANK_ENDED: "A rank ended",

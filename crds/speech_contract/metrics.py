@@ -44,6 +44,9 @@ LEARNING_RATE: Final = Metric(P + "learning_rate", Kind.GAUGE, "Learning rate of
 STEP: Final = Metric(
     P + "step", Kind.GAUGE, "Current step: batches taken; goes back at a roll-back"
 )
+PLANNED_STEPS: Final = Metric(
+    P + "planned_steps", Kind.GAUGE, "Steps the run is to take; absent where nobody said"
+)
 STEPS: Final = Metric(P + "steps_total", Kind.COUNTER, "Steps taken, never going back")
 UPDATES: Final = Metric(P + "updates_total", Kind.COUNTER, "Optimizer updates committed")
 ROLLBACKS: Final = Metric(
@@ -97,9 +100,55 @@ INFO: Final = Metric(
 )
 
 TRAINING_METRICS: Final = (
-    LOSS, LOSS_FINITE, GRADIENT_NORM, LEARNING_RATE, STEP, STEPS, UPDATES, ROLLBACKS, NON_FINITE, ZERO_LOSS,
-    SKIPPED, SAMPLES, AUDIO_SECONDS, STEP_DURATION, DATA_WAIT, LAST_STEP, LAST_CHECKPOINT, EVALUATION,
-    HEALTH_FINDING, INFO,
+    LOSS, LOSS_FINITE, GRADIENT_NORM, LEARNING_RATE, STEP, PLANNED_STEPS, STEPS, UPDATES, ROLLBACKS,
+    NON_FINITE, ZERO_LOSS, SKIPPED, SAMPLES, AUDIO_SECONDS, STEP_DURATION, DATA_WAIT, LAST_STEP,
+    LAST_CHECKPOINT, EVALUATION, HEALTH_FINDING, INFO,
+)  # fmt: skip
+
+OPERATOR: Final = "speech_operator_"
+JOB: Final = ("namespace", "job_name")
+RECONCILE_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+# Of jobs, by the operator: they outlive the pods, so an alert on a dead job still fires. Gone with the job.
+JOB_STATE: Final = Metric(
+    OPERATOR + "job_state", Kind.GAUGE, "1 for the state that the job is in", (*JOB, "state")
+)
+JOB_HEALTHY: Final = Metric(
+    OPERATOR + "job_healthy",
+    Kind.GAUGE,
+    "1 Healthy or Warning, 0 Critical; absent while Unknown",
+    JOB,
+)
+JOB_HEALTH_FINDING: Final = Metric(
+    OPERATOR + "job_health_finding",
+    Kind.GAUGE,
+    "1 while a finding of this rule and severity is active in status",
+    (*JOB, "rule", "severity"),
+)
+JOB_RESTARTS: Final = Metric(
+    OPERATOR + "job_restarts_total",
+    Kind.COUNTER,
+    "Gang restarts over all jobs, by cause",
+    ("reason",),
+)
+# Of the operator itself.
+RECONCILES: Final = Metric(
+    OPERATOR + "reconcile_total", Kind.COUNTER, "Passes over jobs, by their end", ("result",)
+)
+RECONCILE_DURATION: Final = Metric(
+    OPERATOR + "reconcile_duration_seconds",
+    Kind.HISTOGRAM,
+    "Duration of a pass",
+    (),
+    RECONCILE_BUCKETS,
+)
+QUEUE_DEPTH: Final = Metric(
+    OPERATOR + "queue_depth", Kind.GAUGE, "Jobs whose pass is under way or waits to be taken up"
+)
+LEADER: Final = Metric(OPERATOR + "leader", Kind.GAUGE, "1 while this operator is the one at work")
+
+OPERATOR_METRICS: Final = (
+    JOB_STATE, JOB_HEALTHY, JOB_HEALTH_FINDING, JOB_RESTARTS, RECONCILES, RECONCILE_DURATION, QUEUE_DEPTH, LEADER,
 )  # fmt: skip
 
 SKIP_REASONS: Final = (

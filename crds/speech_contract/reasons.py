@@ -57,4 +57,5 @@ class Reason(str, enum.Enum):
     HEALTH_OFF = "HealthOff"
     POD_CREATED = "PodCreated"
     POD_DELETED = "PodDeleted"
+    POD_REFUSED = "PodRefused"
     NAME_TAKEN = "NameTaken"

@@ -59,6 +59,21 @@ class Controller:
         self._on_pass = on_pass
         self._on_error = on_error
         self._workers: dict[JobKey, _Worker] = {}
+        self._closing = False
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that are marked and not yet looked at."""
+        return sum(worker.dirty.is_set() for worker in self._workers.values())
+
+    async def drain(self, seconds: float) -> None:
+        """Let passes that are under way end, for so long; begin no other. Before `run` is cancelled."""
+        self._closing = True
+        tasks = [worker.task for worker in self._workers.values() if worker.task is not None]
+        for worker in self._workers.values():
+            worker.dirty.set()
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
 
     async def run(self) -> None:
         """Work until cancelled. Raises what the cluster's watch raises."""
@@ -113,6 +128,8 @@ class Controller:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await worker.dirty.wait()
+            if self._closing:
+                return
             worker.dirty.clear()
             try:
                 requeue = await self.reconcile_once(key)

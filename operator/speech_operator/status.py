@@ -78,7 +78,8 @@ def open_attempt(status: JobStatus) -> Attempt | None:
 
 def gang_was_whole(status: JobStatus) -> bool:
     """Whether all pods of the open attempt were once seen together: a missing one was then taken away."""
-    return not has_reason(status, Type.RUNNING, Reason.ATTEMPT_STARTED, Reason.NAME_TAKEN)
+    incomplete = (Reason.ATTEMPT_STARTED, Reason.NAME_TAKEN, Reason.POD_REFUSED)
+    return not has_reason(status, Type.RUNNING, *incomplete)
 
 
 def begin_attempt(status: JobStatus, now: float) -> JobStatus:

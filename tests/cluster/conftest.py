@@ -16,6 +16,7 @@ from bed.dockerfile import Builder  # noqa: E402
 from bed.layout import cache_dir  # noqa: E402
 from bed.requirement import require  # noqa: E402
 from bed.system import Tier  # noqa: E402
+from product import images  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +49,24 @@ def builder(python_image: Path) -> Builder:
     made = Builder(cache_dir() / "buildah")
     made.load(python_image)
     return made
+
+
+@pytest.fixture(scope="session")
+def operator_image(builder: Builder) -> Path:
+    """The archive of `product.images.OPERATOR_IMAGE`, built from our Dockerfile."""
+    return images.operator_image(builder, cache_dir(), log_to_stderr)
+
+
+@pytest.fixture(scope="session")
+def bare_trainer_image(builder: Builder) -> Path:
+    """The trainer's image from our Dockerfile, without torch and the like."""
+    return images.trainer_without_packages(builder, cache_dir(), log_to_stderr)
+
+
+@pytest.fixture(scope="session")
+def product_node(node: Bed, builder: Builder, operator_image: Path, python_image: Path) -> Bed:
+    """The node, with the images of operator and trainer, and a foreign one with Python alone."""
+    node.load_image(operator_image)
+    node.load_image(python_image)
+    images.load_trainer(node, builder, cache_dir(), log_to_stderr)
+    return node

@@ -25,7 +25,9 @@ def test_a_metric_keeps_the_rules_of_its_kind(metric: metrics.Metric) -> None:
 
 def test_every_metric_of_the_module_is_in_the_catalogue_once() -> None:
     declared = [value for value in vars(metrics).values() if isinstance(value, metrics.Metric)]
-    assert sorted(m.name for m in declared) == sorted(m.name for m in metrics.TRAINING_METRICS)
+    assert sorted(m.name for m in declared) == sorted(
+        m.name for m in (*metrics.TRAINING_METRICS, *metrics.OPERATOR_METRICS)
+    )
     assert len({m.name for m in declared}) == len(declared)
 
 

@@ -35,6 +35,7 @@ def full_progress() -> Progress:
         EMPTY,
         source="Reporter",
         step=7,
+        total_steps=60,
         losses={"total": 1.5, "mel": 1.0},
         gradient_norm=2.0,
         learning_rate=1e-4,

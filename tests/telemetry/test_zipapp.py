@@ -13,6 +13,7 @@ import pytest
 import speech_contract
 import speech_health
 import speech_telemetry
+from speech_contract import env, outcome
 from speech_telemetry import zipapp
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -56,6 +57,40 @@ def test_the_library_is_the_reporter_alone(packed):
 @pytest.mark.parametrize("path", CARRIED, ids=lambda path: f"{path.parent.name}.{path.stem}")
 def test_what_is_carried_keeps_to_python_3_10(path):
     ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))
+
+
+def test_ranks_find_the_reporter_and_keep_their_own_path(packed, tmp_path):
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": "theirs"}
+    code = "import os; print('path', os.environ['PYTHONPATH'])"
+    command = [
+        sys.executable,
+        "-S",
+        str(packed / zipapp.LAUNCHER),
+        "--",
+        sys.executable,
+        "-c",
+        code,
+    ]
+    ended = subprocess.run(
+        command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert f"path {packed / zipapp.LIBRARY}{os.pathsep}theirs\n" in ended.stdout
+
+
+def test_an_older_python_is_told_so(tmp_path):
+    (tmp_path / "main.py").write_text(zipapp.main_source())
+    ast.parse(zipapp.main_source(), feature_version=(3, 7))
+    pretend = "import runpy, sys; sys.version_info = (3, 9, 1); runpy.run_path(sys.argv[1])"
+    log = tmp_path / "termination.json"
+    for place in (log, tmp_path):  # a folder can't be written: the code and the line are left
+        ended = subprocess.run(
+            [sys.executable, "-c", pretend, str(tmp_path / "main.py")],
+            env={env.TERMINATION_LOG: str(place)}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert ended.returncode == outcome.EXIT_BAD_CONFIG
+        assert ended.stderr == zipapp.TOO_OLD + "\n"
+    told = outcome.decode(log.read_text())
+    assert (told.exit_code, told.message) == (outcome.EXIT_BAD_CONFIG, zipapp.TOO_OLD)
 
 
 def test_usage():

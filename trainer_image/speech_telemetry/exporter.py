@@ -149,6 +149,7 @@ class Exporter:
         self._set(catalogue.GRADIENT_NORM, progress.gradient_norm)
         self._set(catalogue.LEARNING_RATE, progress.learning_rate)
         self._set(catalogue.STEP, progress.step)
+        self._set(catalogue.PLANNED_STEPS, progress.total_steps)
         if progress.step is not None and progress.updated_at > 0:
             self._set(catalogue.LAST_STEP, progress.updated_at)
         for name, value in progress.evaluation.items():

@@ -1,12 +1,13 @@
 """Pack the launcher for foreign images: `python -m speech_telemetry.zipapp DIRECTORY` writes launch.pyz and lib/.
 
 `launch.pyz` holds supervisor, detectors, contract (without the pydantic half) and prometheus_client; `lib/` holds
-the reporter alone, for PYTHONPATH, so that nothing of ours shadows a package of the user's image.
+the reporter alone: the launcher puts it on the ranks' PYTHONPATH, so that nothing of ours shadows a package of theirs.
 """
 
 from __future__ import annotations
 
 import shutil
+import string
 import sys
 import tempfile
 import zipapp
@@ -18,24 +19,56 @@ import prometheus_client
 import speech_contract
 import speech_health
 import speech_telemetry
-from speech_contract.outcome import EXIT_BAD_CONFIG
+from speech_contract import env, paths
+from speech_contract.outcome import EXIT_BAD_CONFIG, Outcome, encode
+from speech_contract.phases import Phase
 
 LAUNCHER = "launch.pyz"
 LIBRARY = "lib"
+TOO_OLD = (
+    "speechtrain-launch needs Python 3.10 or newer as python3 in the image; use a newer image or set "
+    "recipe.custom.launcher: None"
+)
 _PYDANTIC_HALF = ("api", "crd*")
 _REPORTER_NEEDS = ("__init__.py", "codec.py", "env.py", "errors.py", "phases.py", "wire.py")
 
-# Kept to syntax that any Python 3 (and 2) can read, so that an old one can say what it lacks.
-_MAIN = f"""import sys
+# Runs on any Python, the oldest too, so that it can say what it lacks.
+_MAIN = string.Template("""\
+import os
+import sys
+
 if sys.version_info < (3, 10):
-    sys.stderr.write(
-        "speechtrain-launch needs Python 3.10 or newer in the image, found %d.%d; "
-        "use a newer image or set recipe.custom.launcher: None\\n" % sys.version_info[:2]
-    )
-    sys.exit({EXIT_BAD_CONFIG})
+    sentence = $sentence
+    sys.stderr.write(sentence + "\\n")
+    try:
+        with open(os.environ.get($variable, $termination_log), "w") as log:
+            log.write($outcome)
+    except (IOError, OSError):
+        pass  # no termination log: the line above and the exit code are left
+    sys.exit($code)
+
+library = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), $library)
+others = os.environ.get("PYTHONPATH", "")
+if library not in others.split(os.pathsep):
+    os.environ["PYTHONPATH"] = os.pathsep.join([library, others] if others else [library])
+
 from speech_telemetry.launch import main
+
 sys.exit(main())
-"""
+""")
+
+
+def main_source() -> str:
+    """The text of the archive's `__main__`: refuse an old Python aloud, show the ranks `lib/`, launch."""
+    outcome = Outcome(0, 0, Phase.STARTING.value, EXIT_BAD_CONFIG, TOO_OLD)
+    return _MAIN.substitute(
+        sentence=repr(TOO_OLD),
+        variable=repr(env.TERMINATION_LOG),
+        termination_log=repr(paths.TERMINATION_LOG),
+        outcome=repr(encode(outcome)),
+        code=EXIT_BAD_CONFIG,
+        library=repr(LIBRARY),
+    )
 
 
 def build(directory: Path) -> None:
@@ -46,7 +79,7 @@ def build(directory: Path) -> None:
         for package in (speech_health, speech_telemetry, prometheus_client):
             _copy(package.__path__[0], root / package.__name__)
         _copy(speech_contract.__path__[0], root / speech_contract.__name__, *_PYDANTIC_HALF)
-        (root / "__main__.py").write_text(_MAIN, encoding="utf-8")
+        (root / "__main__.py").write_text(main_source(), encoding="utf-8")
         zipapp.create_archive(root, directory / LAUNCHER, compressed=True)
     _build_library(directory / LIBRARY)
 

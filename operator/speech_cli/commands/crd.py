@@ -1,7 +1,8 @@
-"""`speechtrain crd`: print the CRD as the models generate it, or compare it with the committed file."""
+"""`speechtrain crd`: print the CRD as the models generate it, or compare it with the committed files."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -12,7 +13,7 @@ from speech_cli.extras import lazily
 
 @click.command()
 @click.option(
-    "--check", is_flag=True, help="Compare with the committed file; exit with 1 if it differs."
+    "--check", is_flag=True, help="Compare with the committed files; exit with 1 if it differs."
 )
 def command(check: bool) -> None:
     """Print the CustomResourceDefinition of SpeechTrainingJob."""
@@ -20,11 +21,17 @@ def command(check: bool) -> None:
     if not check:
         click.echo(module.render(), nl=False)
         return
-    path = Path(str(module.__file__)).resolve().parents[2] / module.FILE
+    root = Path(str(module.__file__)).resolve().parents[2]
+    for file in module.FILES:
+        _compare(root / file, file, module.drift)
+        click.echo(f"{file} is what the models say")
+
+
+def _compare(path: Path, file: str, drift: Callable[[str, str], str]) -> None:
+    """Raises Stale with the difference, or when there is no such file."""
     try:
         committed = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise Stale(f"{path}: is not there; run `make crd` in a clone of the project") from error
-    if drift := module.drift(committed):
-        raise Stale(f"{module.FILE}: differs from the models; run `make crd`\n{drift}")
-    click.echo(f"{module.FILE} is what the models say")
+    if difference := drift(committed, file):
+        raise Stale(f"{file}: differs from the models; run `make crd`\n{difference}")

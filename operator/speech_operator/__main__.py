@@ -1,0 +1,80 @@
+"""`python -m speech_operator`: settings, log, login, then `app`. What the operator's image runs.
+
+Exit codes: 0 stopped by a signal, 1 the Lease or a part was lost (the Deployment starts it again), 64 settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from typing import Any, TextIO
+
+from speech_contract.events import MESSAGES, Event
+from speech_contract.outcome import EXIT_BAD_CONFIG
+from speech_operator.app import EXIT_LOST, Operator
+from speech_operator.cluster.transport import LoginError, connect
+from speech_operator.events import JsonFormatter, log
+from speech_operator.settings import Settings, SettingsError, read_settings
+
+OURS = "speech_operator"
+
+
+class _Strangers(logging.Filter):
+    """Lines of libraries become the one event that the catalogue has for them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite in place; nothing is dropped."""
+        if not hasattr(record, "event"):
+            fields: dict[str, Any] = {"logger": record.name, "text": record.getMessage()}
+            record.event, record.fields = Event.LIBRARY_MESSAGE.value, fields
+            record.msg, record.args = MESSAGES[Event.LIBRARY_MESSAGE], ()
+        return True
+
+
+def log_to(stream: TextIO, level: str) -> None:
+    """JSON lines: ours from `level` on, those of libraries from WARNING on."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter())
+    handler.addFilter(_Strangers())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger(OURS).setLevel(level)
+    logging.getLogger("kopf").setLevel(
+        logging.ERROR
+    )  # it warns of the signals that we leave it no part in
+
+
+async def operate(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    transport = await connect(settings.kubeconfig, settings.in_flight)
+    try:
+        return await Operator(settings, transport, transport.credentials).run(stop)
+    finally:
+        await transport.close()
+
+
+def main() -> int:
+    """The process."""
+    try:
+        settings = read_settings(os.environ)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_BAD_CONFIG
+    log_to(sys.stdout, settings.log_level)
+    try:
+        return asyncio.run(operate(settings))
+    except LoginError as error:
+        log(Event.OPERATOR_STOPPED, logging.ERROR, error=str(error))
+        return EXIT_LOST
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""A pod as the API server shows it → the small record that reconcile needs. Called by `informer` for every change.
+
+Kubernetes names who took a pod in three places: `status.reason`, the condition DisruptionTarget, and the
+container's own reason. The first two win: what a container dies of after an eviction is no news.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from speech_contract import names
+from speech_contract.outcome import decode
+from speech_operator.cluster.base import JobKey
+from speech_operator.observe import PodPhase, PodRecord
+from speech_operator.timestamps import to_epoch
+
+Document = Mapping[str, Any]
+DISRUPTION: Final = "DisruptionTarget"
+_PHASES: Final = {phase.value: phase for phase in PodPhase if phase is not PodPhase.GONE}
+
+
+class Tracked(NamedTuple):
+    """A pod as the informer keeps it."""
+
+    key: JobKey
+    record: PodRecord
+    address: str  # IP; empty until it has one
+
+
+def tracked(pod: Document) -> Tracked:
+    """The pod of a job: it carries the label of the job's name."""
+    metadata = pod["metadata"]
+    labels = metadata.get("labels") or {}
+    key = JobKey(metadata["namespace"], labels.get(names.LABEL_JOB_NAME, ""))
+    address = (pod.get("status") or {}).get("podIP") or ""
+    return Tracked(key, record(pod, key.name), address)
+
+
+def record(pod: Document, job: str) -> PodRecord:
+    """What reconcile needs to know."""
+    metadata, status = pod["metadata"], pod.get("status") or {}
+    labels = metadata.get("labels") or {}
+    ended = _terminated(status)
+    told = str(ended.get("message") or "")
+    outcome = decode(told) if told else None
+    return PodRecord(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        node_rank=node_rank(metadata["name"], job),
+        attempt=_whole(labels.get(names.LABEL_ATTEMPT)),
+        owner_uid=owner_uid(pod),
+        phase=_phase(status, ended),
+        ready=_condition(status, "Ready").get("status") == "True",
+        deleting="deletionTimestamp" in metadata,
+        exit_code=ended.get("exitCode"),
+        reason=_reason(status, ended),
+        finished_at=_time(ended.get("finishedAt")),
+        outcome=outcome,
+        message="" if outcome else told,
+        node=(pod.get("spec") or {}).get("nodeName") or "",
+        created_at=_time(metadata.get("creationTimestamp")) or 0.0,
+    )
+
+
+def node_rank(pod_name: str, job: str) -> int:
+    """The rank that a pod's name stands for; -1 for a name that is none of the job's."""
+    if pod_name == names.pod_name(job, 0):
+        return 0
+    found = re.fullmatch(rf"{re.escape(job)}-{names.REPLICA_WORKER}-(0|[1-9]\d*)", pod_name)
+    return int(found[1]) + 1 if found else -1
+
+
+def owner_uid(child: Document) -> str:
+    """The uid of the object that controls it; empty without one."""
+    owners = child["metadata"].get("ownerReferences") or ()
+    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
+
+
+def _terminated(status: Document) -> Document:
+    """The end of the container that trains; of an init container when that one failed."""
+    for container in status.get("containerStatuses") or ():
+        if container.get("name") == names.CONTAINER:
+            ended = (container.get("state") or {}).get("terminated")
+            if ended:
+                return dict(ended)
+    for container in status.get("initContainerStatuses") or ():
+        ended = (container.get("state") or {}).get("terminated") or {}
+        if ended.get("exitCode"):
+            return dict(ended)
+    return {}
+
+
+def _phase(status: Document, ended: Document) -> PodPhase:
+    """The pod's phase; once the container that trains has ended, a side-car beside it does not count."""
+    phase = _PHASES.get(status.get("phase", ""), PodPhase.PENDING)
+    if status.get("phase") == "Unknown":  # the node does not answer: nothing has ended
+        return PodPhase.RUNNING
+    if phase is PodPhase.RUNNING and ended:
+        return PodPhase.SUCCEEDED if ended.get("exitCode") == 0 else PodPhase.FAILED
+    return phase
+
+
+def _reason(status: Document, ended: Document) -> str:
+    disruption = _condition(status, DISRUPTION)
+    taken = disruption.get("reason", "") if disruption.get("status") == "True" else ""
+    return str(status.get("reason") or taken or ended.get("reason") or "")
+
+
+def _condition(status: Document, kind: str) -> Document:
+    found = (c for c in status.get("conditions") or () if c.get("type") == kind)
+    return next(found, {})
+
+
+def _whole(text: object) -> int:
+    """A label that anybody may have written; 0 is no attempt."""
+    return int(text) if isinstance(text, str) and text.isdecimal() else 0
+
+
+def _time(text: object) -> float | None:
+    try:
+        return to_epoch(text) if isinstance(text, str) else None
+    except ValueError:
+        return None

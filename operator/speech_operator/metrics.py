@@ -1,0 +1,139 @@
+"""What Prometheus reads of the operator: jobs as their status has them, and the operator's own pulse.
+
+Series of jobs are made anew for every scrape from what was last read, so they go with the job. Names and
+labels are the contract's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from speech_contract import metrics as catalogue
+from speech_contract.outcome import Cause
+from speech_contract.progress import FindingStatus, Verdict
+from speech_operator.cluster.base import JobKey
+from speech_operator.ending import TAKEN
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+RESULTS: Final = ("done", "conflict", "refused", "failed")
+OTHER: Final = "Other"
+_CAUSES: Final = frozenset({cause.value for cause in Cause} | TAKEN)
+_HEALTHY: Final = {
+    Verdict.HEALTHY.value: 1.0,
+    Verdict.WARNING.value: 1.0,
+    Verdict.CRITICAL.value: 0.0,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    state: str
+    attempt: int
+    verdict: str
+    findings: tuple[tuple[str, str], ...]  # rule, severity; active ones
+
+
+class OperatorMetrics:
+    """A `Watcher` of the cluster, and the place where the process counts."""
+
+    def __init__(self, queue_depth: Callable[[], float]) -> None:
+        self.registry = CollectorRegistry()
+        self._jobs: dict[JobKey, _Job] = {}
+        self._restarts = self._counter(catalogue.JOB_RESTARTS)
+        self._reconciles = self._counter(catalogue.RECONCILES)
+        duration = catalogue.RECONCILE_DURATION
+        self._duration = Histogram(
+            duration.name, duration.help, registry=self.registry, buckets=duration.buckets
+        )
+        depth, leader = catalogue.QUEUE_DEPTH, catalogue.LEADER
+        Gauge(depth.name, depth.help, registry=self.registry).set_function(queue_depth)
+        self.leader = Gauge(leader.name, leader.help, registry=self.registry)
+        for cause in sorted(_CAUSES | {OTHER}):
+            self._restarts.labels(cause)
+        for result in RESULTS:
+            self._reconciles.labels(result)
+        self.registry.register(_JobCollector(self._jobs))
+
+    def _counter(self, metric: catalogue.Metric) -> Counter:
+        name = metric.name.removesuffix("_total")  # the library adds it again
+        return Counter(name, metric.help, metric.labels, registry=self.registry)
+
+    def render(self) -> bytes:
+        """The exposition."""
+        return generate_latest(self.registry)
+
+    def passed(self, result: str, seconds: float) -> None:
+        """One pass over a job ended."""
+        self._reconciles.labels(result).inc()
+        self._duration.observe(seconds)
+
+    def read(self, key: JobKey, status: Mapping[str, Any] | None) -> None:
+        """See `cluster.kubernetes.Watcher`."""
+        if status is None:
+            self._jobs.pop(key, None)
+        else:
+            self._jobs[key] = _job(status)
+
+    def wrote(self, key: JobKey, status: Mapping[str, Any]) -> None:
+        """Count a restart when the write opened an attempt after the first."""
+        before, after = self._jobs.get(key), _job(status)
+        if before is not None and 1 <= before.attempt < after.attempt:
+            self._restarts.labels(_cause(status, before.attempt)).inc()
+        self._jobs[key] = after
+
+
+def _job(status: Mapping[str, Any]) -> _Job:
+    health = status.get("health") or {}
+    active = FindingStatus.ACTIVE.value
+    findings = {
+        (str(f.get("rule")), str(f.get("severity")))
+        for f in health.get("findings") or ()
+        if f.get("status") == active
+    }
+    attempt = status.get("attempt")
+    return _Job(
+        state=str(status.get("state") or ""),
+        attempt=attempt if isinstance(attempt, int) else 0,
+        verdict=str(health.get("verdict") or ""),
+        findings=tuple(sorted(findings)),
+    )
+
+
+def _cause(status: Mapping[str, Any], attempt: int) -> str:
+    ended = (a for a in status.get("attempts") or () if a.get("number") == attempt)
+    found: Mapping[str, Any] = next(ended, {})
+    cause = str(found.get("cause") or found.get("reason") or "")
+    return cause if cause in _CAUSES else OTHER
+
+
+class _JobCollector(Collector):
+    """Gauges of jobs, out of what was last read."""
+
+    def __init__(self, jobs: Mapping[JobKey, _Job]) -> None:
+        self._jobs = jobs
+
+    def collect(self) -> Iterable[Metric]:
+        """Three families."""
+        jobs = list(self._jobs.items())
+        yield _family(
+            catalogue.JOB_STATE, ((key, (job.state,), 1.0) for key, job in jobs if job.state)
+        )
+        healthy = ((key, (), _HEALTHY[j.verdict]) for key, j in jobs if j.verdict in _HEALTHY)
+        yield _family(catalogue.JOB_HEALTHY, healthy)
+        found = ((key, finding, 1.0) for key, job in jobs for finding in job.findings)
+        yield _family(catalogue.JOB_HEALTH_FINDING, found)
+
+
+def _family(
+    metric: catalogue.Metric, rows: Iterable[tuple[JobKey, tuple[str, ...], float]] | Iterator[Any]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for key, labels, value in rows:
+        family.add_metric([key.namespace, key.name, *labels], value)
+    return family

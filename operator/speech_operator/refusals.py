@@ -1,0 +1,36 @@
+"""Tells people that the cluster will not take a job's pods: one condition, one Event, and no storm. Called by `app`.
+
+The controller tries again with backoff; nothing is written while the API server says the same.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from speech_contract import codec
+from speech_contract.events import Event
+from speech_contract.reasons import Condition, Reason
+from speech_operator import status as st
+from speech_operator.cluster.base import Cluster, JobKey
+from speech_operator.events import log
+from speech_operator.observe import read_job
+from speech_operator.plan import JobEvent
+
+
+async def tell_refusal(cluster: Cluster, key: JobKey, sentence: str, now: float) -> None:
+    """Write it into the condition Running of a job whose gang is not whole. Raises ClusterError."""
+    document = await cluster.get_job(key)
+    if document is None:
+        return
+    job = read_job(document, local=cluster.platform.local)
+    if st.open_attempt(job.status) is None or st.gang_was_whole(job.status):
+        return
+    status = st.with_condition(
+        job.status, Condition.RUNNING, False, Reason.POD_REFUSED, sentence, now
+    )
+    if status == job.status:
+        return
+    log(Event.POD_REFUSED, logging.WARNING, namespace=key.namespace, job=key.name, text=sentence)
+    await cluster.put_status(key, codec.to_document(status), job.resource_version)
+    event = JobEvent(Reason.POD_REFUSED.value, sentence, warning=True)
+    await cluster.post_event(key, job.uid, event)

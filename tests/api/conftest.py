@@ -1,0 +1,57 @@
+"""One API server for the tests of this folder, and the operator run inside the test process."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+_HERE = Path(__file__).resolve().parent
+for _place in (
+    _HERE,
+    _HERE.parent / "cluster",
+):  # `apibed` and `bed` are no packages of the distribution
+    if str(_place) not in sys.path:
+        sys.path.insert(0, str(_place))
+
+from apibed.admin import Admin  # noqa: E402
+from apibed.scene import Scene, install  # noqa: E402
+from bed.cluster import Bed  # noqa: E402
+from bed.requirement import require  # noqa: E402
+from bed.system import Tier  # noqa: E402
+
+from speech_operator import controller  # noqa: E402
+
+_COUNTER = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def bed() -> Iterator[Bed]:
+    """An API server with controllers, no node: pods end as the tests say. The CRD is installed."""
+    require(Tier.CONTROL_PLANE)
+    with Bed("api") as made:
+        install(made)
+        yield made
+
+
+@pytest.fixture
+async def admin(bed: Bed) -> AsyncIterator[Admin]:
+    """The administrator, on the event loop of this test."""
+    made = await Admin.login(bed.kubeconfig)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def scene(admin: Admin) -> Scene:
+    """A namespace of one's own, and ways to act in it."""
+    return await Scene.make(admin, f"scene-{next(_COUNTER)}")
+
+
+@pytest.fixture(autouse=True)
+def _short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controller, "FIRST_BACKOFF_SECONDS", 0.05)
+    monkeypatch.setattr(controller, "LAST_BACKOFF_SECONDS", 1.0)

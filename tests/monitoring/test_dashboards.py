@@ -1,0 +1,164 @@
+"""The committed dashboards: what Grafana needs, what its linter asks for, and queries that are PromQL."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from product.chart import CHART, ROOT
+
+Object = dict[str, Any]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+SCRIPT = ROOT / "charts" / "dashboards.py"
+PATHS = sorted((CHART / "files" / "dashboards").glob("*.json"))
+UNITS = {"none", "s", "sci", "short", "cps", "percentunit", "suffix: s/s"}
+
+
+@pytest.fixture(params=PATHS, ids=lambda path: path.stem)
+def dashboard(request: pytest.FixtureRequest) -> Object:
+    document: Object = json.loads(request.param.read_text("utf-8"))
+    return document
+
+
+def queries(dashboard: Object) -> Iterator[str]:
+    for panel in dashboard["panels"]:
+        yield from (target["expr"] for target in panel["targets"])
+
+
+def filled(query: str) -> str:
+    """A query as Grafana would send it."""
+    values = {"$__rate_interval": "1m", "$namespace": "speech", "$job_name": "a"}
+    for name, value in values.items():
+        query = query.replace(name, value)
+    return query
+
+
+def test_they_are_what_the_script_builds(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert PATHS
+
+
+def test_there_is_one_of_each_uid() -> None:
+    uids = [json.loads(path.read_text("utf-8"))["uid"] for path in PATHS]
+    assert len(uids) == len(set(uids))
+    assert all(re.fullmatch(r"[a-z-]{1,40}", uid) for uid in uids)
+
+
+def test_it_can_be_imported_anywhere(dashboard: Object) -> None:
+    assert "id" not in dashboard, "an id belongs to one Grafana"
+    for place in (*dashboard["panels"], *dashboard["templating"]["list"][1:]):
+        assert place["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        for target in place.get("targets", []):
+            assert target["datasource"] == place["datasource"]
+    names = [variable["name"] for variable in dashboard["templating"]["list"]]
+    assert names == ["datasource", "namespace", "job_name"]
+    assert len(json.dumps(dashboard)) < 500_000
+
+
+def test_every_variable_that_is_used_is_there(dashboard: Object) -> None:
+    names = {variable["name"] for variable in dashboard["templating"]["list"]}
+    used = set(re.findall(r"\$\{?(\w+)", json.dumps(dashboard)))
+    assert used - {"__rate_interval"} == names
+
+
+def test_panels_are_told_apart_and_do_not_overlap(dashboard: Object) -> None:
+    panels = dashboard["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    assert len({panel["title"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+def test_panels_have_a_unit_and_say_what_they_show(dashboard: Object) -> None:
+    for panel in dashboard["panels"]:
+        assert panel["fieldConfig"]["defaults"]["unit"] in UNITS, panel["title"]
+        assert panel["description"].endswith((".", "steps."))
+        assert panel["targets"]
+        assert [t["refId"] for t in panel["targets"]] == list("ABCDEF"[: len(panel["targets"])])
+        if panel["type"] == "timeseries":
+            assert all(target["legendFormat"] for target in panel["targets"])
+
+
+def test_queries_are_promql(dashboard: Object, promtool: Run, tmp_path: Path) -> None:
+    rules = [{"record": f"q:{n}", "expr": filled(q)} for n, q in enumerate(queries(dashboard))]
+    path = tmp_path / "queries.yaml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
+    done = promtool("check", "rules", str(path))
+    assert done.returncode == 0, done.stderr
+    path.write_text(path.read_text().replace("by (le)", "by le"))
+    assert promtool("check", "rules", str(path)).returncode, "a wrong query is found"
+
+
+def test_queries_ask_for_the_job_alone(dashboard: Object) -> None:
+    for query in queries(dashboard):
+        metrics = re.findall(r"speech_\w+", query)
+        assert query.count('{namespace="$namespace", job_name="$job_name"}') == len(metrics), query
+
+
+SERIES = """
+rule_files: []
+evaluation_interval: 15s
+tests:
+  - interval: 15s
+    input_series:
+      - {{series: 'speech_training_step{job}', values: "0+30x40"}}
+      - {{series: 'speech_training_planned_steps{job}', values: "1500x40"}}
+      - {{series: 'speech_training_steps_total{job}', values: "0+30x40"}}
+      - {{series: 'speech_training_data_wait_seconds_total{job}', values: "0+3x40"}}
+      - {{series: 'speech_training_audio_seconds_total{job}', values: "0+450x40"}}
+      - {{series: 'speech_training_step_duration_seconds_bucket{job_le}"0.5"}}', values: "0+30x40"}}
+      - {{series: 'speech_training_step_duration_seconds_bucket{job_le}"+Inf"}}', values: "0+30x40"}}
+      - {{series: 'speech_operator_job_health_finding{rule}', values: "1x40"}}
+      - {{series: 'speech_training_health_finding{rule}', values: "1x40"}}
+    promql_expr_test: {expected}
+"""
+LABELS = 'namespace="speech", job_name="a"'
+EXPECTED = {
+    "Step": ("{}", 1200),
+    "Time to the end": ("{}", 150),  # 300 steps are left, at 2 a second
+    "Data wait": ("{}", 0.2),
+    "Audio": ("{}", 30),
+    "Step time": ("{}", 0.25),
+    "Findings": ('{rule="ZeroLoss", severity="critical"}', 1),
+}
+
+
+def test_the_numbers_are_what_the_title_says(promtool: Run, tmp_path: Path) -> None:
+    panels = json.loads((CHART / "files" / "dashboards" / "job.json").read_text("utf-8"))["panels"]
+    first = {panel["title"]: filled(panel["targets"][0]["expr"]) for panel in panels}
+    expected = [
+        {
+            "expr": f"round({first[title]}, 0.01)",
+            "eval_time": "10m",
+            "exp_samples": [{"labels": labels, "value": value}],
+        }
+        for title, (labels, value) in EXPECTED.items()
+    ]
+    path = tmp_path / "numbers.yaml"
+    rule = f'{{{LABELS}, rule="ZeroLoss", severity="critical"}}'
+    path.write_text(
+        SERIES.format(
+            job=f"{{{LABELS}}}", job_le=f"{{{LABELS}, le=", rule=rule, expected=json.dumps(expected)
+        )
+    )
+    done = promtool("test", "rules", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr

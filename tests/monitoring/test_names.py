@@ -1,0 +1,67 @@
+"""Rules and dashboards name what the catalogue has: metrics, labels, rules, states."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from product.chart import CHART
+
+from speech_contract import metrics as catalogue
+from speech_contract.metrics import Kind, Metric
+from speech_contract.progress import Rule, Severity
+from speech_contract.reasons import State
+
+RULES = CHART / "files" / "speechtrain.rules.yaml"
+FOLDER = CHART / "files" / "dashboards"
+ALL: tuple[Metric, ...] = (*catalogue.TRAINING_METRICS, *catalogue.OPERATOR_METRICS)
+TARGET_LABELS = {"namespace", "job_name"}  # of the scrape, on every series
+WORDS = {"rule": Rule, "severity": Severity, "state": State}
+
+
+def series(metric: Metric) -> list[str]:
+    if metric.kind is Kind.HISTOGRAM:
+        return [f"{metric.name}{end}" for end in ("_bucket", "_count", "_sum")]
+    return [metric.name]
+
+
+LABELS = {
+    name: {*metric.labels, *TARGET_LABELS, *({"le"} if metric.kind is Kind.HISTOGRAM else ())}
+    for metric in ALL
+    for name in series(metric)
+}
+
+
+def queries() -> Iterator[str]:
+    for group in yaml.safe_load(RULES.read_text("utf-8"))["groups"]:
+        yield from (rule["expr"] for rule in group["rules"])
+    for path in FOLDER.glob("*.json"):
+        dashboard = json.loads(path.read_text("utf-8"))
+        yield from (t["expr"] for panel in dashboard["panels"] for t in panel["targets"])
+        yield from (v["query"]["query"] for v in dashboard["templating"]["list"][1:])
+
+
+@pytest.mark.parametrize("query", list(queries()))
+def test_metrics_and_labels_are_of_the_catalogue(query: str) -> None:
+    names = re.findall(r"speech_(?:training|operator)_\w+", query)
+    assert names
+    assert set(names) <= LABELS.keys()
+    for name, matchers in re.findall(r"(speech_\w+)\{([^}]*)\}", query):
+        assert set(re.findall(r"(\w+)=~?\"", matchers)) <= LABELS[name], name
+    known = set().union(*LABELS.values())
+    for grouping in re.findall(r"\b(?:by|on) \(([^)]*)\)", query):
+        assert set(grouping.split(", ")) <= known
+
+
+@pytest.mark.parametrize("query", list(queries()))
+def test_values_of_labels_are_words_of_the_contract(query: str) -> None:
+    for label, values in re.findall(r"\b(rule|severity|state)=~?\"([^\"]*)\"", query):
+        assert set(values.split("|")) <= {word.value for word in WORDS[label]}
+
+
+def test_every_counter_ends_as_counters_do() -> None:
+    for metric in ALL:
+        assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER), metric.name

@@ -1,0 +1,190 @@
+"""The pod informer against a scripted API server: pages, 410, bookmarks, drops, silence, synthetic deletes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import urllib.parse
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+
+from speech_contract import names
+from speech_operator.cluster.base import ClusterError, JobKey
+from speech_operator.cluster.informer import PAGE, PodInformer, Timings
+from speech_operator.cluster.rest import Answer, Rest
+
+KEY = JobKey("speech", "asr")
+HANG: Any = object()
+
+
+def pod(name: str, version: int = 1, phase: str = "Pending", job: str = "asr") -> dict[str, Any]:
+    labels = {names.LABEL_JOB_NAME: job, names.LABEL_ATTEMPT: "1"}
+    metadata = {"name": name, "namespace": "speech", "uid": f"{name}-uid", "labels": labels}
+    metadata["resourceVersion"] = str(version)
+    return {"metadata": metadata, "status": {"phase": phase}}
+
+
+def event(kind: str, body: Mapping[str, Any]) -> bytes:
+    return json.dumps({"type": kind, "object": body}).encode()
+
+
+def bookmark(version: int) -> bytes:
+    return event("BOOKMARK", {"metadata": {"resourceVersion": str(version)}})
+
+
+def gone() -> bytes:
+    return event("ERROR", {"kind": "Status", "code": 410, "reason": "Expired"})
+
+
+class Script:
+    """Lists and watches in the order in which they will be asked for; the last watch hangs."""
+
+    def __init__(self, lists: list[Any], watches: list[list[Any]]) -> None:
+        self._lists = lists
+        self._watches = watches
+        self.asked: list[dict[str, str]] = []
+        self.idle = asyncio.Event()
+
+    def _note(self, path: str) -> None:
+        query = urllib.parse.parse_qs(urllib.parse.urlsplit(path).query)
+        self.asked.append({name: values[0] for name, values in query.items()})
+
+    async def send(self, method: str, path: str, body: Any, timeout_seconds: float) -> Answer:
+        self._note(path)
+        found = self._lists.pop(0)
+        if isinstance(found, int):
+            return Answer(found, json.dumps({"kind": "Status", "code": found}).encode())
+        items, version, more = found
+        page = {"items": items, "metadata": {"resourceVersion": str(version), "continue": more}}
+        return Answer(200, json.dumps(page).encode())
+
+    async def stream(self, path: str, timeout_seconds: float) -> AsyncGenerator[bytes, None]:
+        self._note(path)
+        for line in self._watches.pop(0) if self._watches else [HANG]:
+            if line is HANG:
+                self.idle.set()
+                await asyncio.Event().wait()
+            if isinstance(line, Exception):
+                raise line
+            yield line
+
+
+class Watched:
+    """A running informer and what it told."""
+
+    def __init__(self, script: Script, inactivity: float) -> None:
+        self.script = script
+        self.marked: list[JobKey] = []
+        self.naps: list[float] = []
+        rest = Rest(script, lambda: 0.0)
+        timings = Timings(inactivity=inactivity)
+        self.informer = PodInformer(rest, (), self.marked.append, lambda: 1.0, self._sleep, timings)
+
+    async def _sleep(self, seconds: float) -> None:
+        self.naps.append(seconds)
+        await asyncio.sleep(0)
+
+    @property
+    def names(self) -> list[str]:
+        return [tracked.record.name for tracked in self.informer.pods(KEY)]
+
+
+@contextlib.asynccontextmanager
+async def watching(
+    lists: list[Any], watches: list[list[Any]], inactivity: float = 60.0
+) -> AsyncIterator[Watched]:
+    watched = Watched(Script(lists, watches), inactivity)
+    task = asyncio.create_task(watched.informer.run())
+    try:
+        async with asyncio.timeout(10.0):
+            await watched.script.idle.wait()
+        yield watched
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_pages_make_one_list_and_the_watch_goes_on_from_it() -> None:
+    pages = [([pod("asr-master-0")], 7, "more"), ([pod("asr-worker-0")], 7, "")]
+    async with watching(pages, [[HANG]]) as watched:
+        assert watched.names == ["asr-master-0", "asr-worker-0"]
+    first, second, watch = watched.script.asked
+    assert (first["limit"], second["continue"]) == (str(PAGE), "more")
+    assert watch["resourceVersion"] == "7"
+    assert watch["allowWatchBookmarks"] == "true"
+    assert all(asked["labelSelector"] == names.LABEL_JOB_NAME for asked in watched.script.asked)
+
+
+def test_before_the_first_list_no_pod_means_nothing() -> None:
+    watched = Watched(Script([], []), 1.0)
+    with pytest.raises(ClusterError, match="not listed yet"):
+        _ = watched.names
+
+
+async def test_changes_mark_the_job_and_what_changes_nothing_does_not() -> None:
+    lines = [
+        event("ADDED", pod("asr-worker-0", 2)),
+        event("MODIFIED", pod("asr-worker-0", 3)),  # a heartbeat: the same record
+        event("MODIFIED", pod("asr-worker-0", 4, "Running")),
+        event("DELETED", pod("asr-worker-0", 5, "Running")),
+        HANG,
+    ]
+    async with watching([([], 1, "")], [lines]) as watched:
+        assert watched.marked == [KEY] * 3
+        assert watched.names == []
+
+
+async def test_a_pod_that_went_unseen_is_found_missing_by_the_next_list() -> None:
+    lists = [([pod("asr-master-0"), pod("asr-worker-0")], 1, ""), ([pod("asr-master-0")], 9, "")]
+    async with watching(lists, [[gone()], [HANG]]) as watched:
+        assert watched.names == ["asr-master-0"]
+        assert watched.marked[-1] == KEY
+        assert watched.script.asked[-1]["resourceVersion"] == "9"
+
+
+async def test_410_in_the_middle_of_a_list_begins_it_anew() -> None:
+    lists = [([pod("asr-master-0")], 1, "more"), 410, ([pod("asr-worker-0")], 2, "")]
+    async with watching(lists, [[HANG]]) as watched:
+        assert watched.names == ["asr-worker-0"]
+
+
+async def test_a_dropped_watch_goes_on_from_the_newest_bookmark() -> None:
+    watches = [[bookmark(5), ClusterError("reset")], [bookmark(6)], [HANG]]
+    async with watching([([], 1, "")], watches) as watched:
+        assert [a["resourceVersion"] for a in watched.script.asked[1:]] == ["1", "5", "6"]
+
+
+async def test_a_silent_watch_is_given_up() -> None:
+    async with watching([([], 1, "")], [[HANG], [HANG]], inactivity=0.01) as watched:
+        async with asyncio.timeout(10.0):
+            while len(watched.script.asked) < 3:  # noqa: ASYNC110 - turns of the loop, not time
+                await asyncio.sleep(0)
+        assert {a["resourceVersion"] for a in watched.script.asked[1:]} == {"1"}
+
+
+async def test_failures_back_off_with_a_limit_and_end_in_a_new_list() -> None:
+    failing: list[list[Any]] = [[ClusterError("down")] for _ in range(10)]
+    lists = [([], 1, "")] * 12
+    async with watching(lists, [*failing, [HANG]]) as watched:
+        assert watched.naps == sorted(watched.naps)
+        assert watched.naps[0] < 1.0
+        assert watched.naps[-1] <= Timings().last_backoff
+        relists = [asked for asked in watched.script.asked if "limit" in asked]
+        assert len(relists) > 1
+
+
+async def test_a_watch_that_is_refused_with_a_status_is_no_pod() -> None:
+    status = json.dumps({"kind": "Status", "code": 500, "message": "etcd"}).encode()
+    async with watching([([], 1, "")], [[status], [b"<html>"], [HANG]]) as watched:
+        assert watched.names == []
+        assert len(watched.naps) == 2
+
+
+async def test_a_pod_whose_label_changes_leaves_its_job() -> None:
+    lines = [event("MODIFIED", pod("asr-worker-0", 2, job="tts")), HANG]
+    async with watching([([pod("asr-worker-0")], 1, "")], [lines]) as watched:
+        assert watched.names == []
+        assert watched.marked[-2:] == [KEY, JobKey("speech", "tts")]
