@@ -93,6 +93,9 @@ class KubernetesTransport:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _failure("GET", path, error) from error
         finally:
+            connection = response.response.connection
+            if connection is not None and connection.transport is not None:
+                connection.transport.abort()  # no farewell of TLS, which could outlive the loop
             response.response.close()
 
     async def _request(

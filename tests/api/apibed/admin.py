@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ class Admin:
 
     async def close(self) -> None:
         await self.transport.close()
+        await asyncio.sleep(
+            0.2
+        )  # TLS says farewell in later turns of the loop; then nothing is left open
 
     async def call(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json"

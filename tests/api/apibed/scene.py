@@ -163,7 +163,8 @@ class Scene:
         async def look() -> list[Body] | None:
             job, pods = await self.job(), await self.pods(attempt)
             whole = reason_of(job, "Running") not in ("", "AttemptStarted", "PodRefused")
-            there = len(pods) == size and job and job["status"]["attempt"] == attempt
+            current = ((job or {}).get("status") or {}).get("attempt") == attempt
+            there = len(pods) == size and current
             return pods if there and whole else None
 
         found: list[Body] = await self.until(f"{size} pods of attempt {attempt}", look)
