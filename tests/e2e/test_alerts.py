@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 
 import pytest
 from bed.api import wait_for
@@ -28,7 +28,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def watched(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prometheus, Receiver]]:
+def watched(
+    bed: Bed, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Prometheus, Receiver]]:
     require(Tier.ALERTS)
     with alerting(bed, tmp_path_factory.mktemp("alerting")) as servers:
         yield servers
@@ -61,7 +63,7 @@ def test_only_the_jobs_that_learn_nothing_page(
         status = speech.until_state(name, State.FAILED)
         assert rule.value in rules_of(status), speech.words(name)
         assert status["failure"]["exitCode"] == code, speech.words(name)
-        wait_for(f"{alert} of {name}", lambda n=name, a=alert: receiver.first(n, a), 120.0)
+        wait_for(f"{alert} of {name}", partial(receiver.first, name, alert), 120.0)
     scraped = f'speech_training_step{{job_name="{HEALTHY}"}} > 0'
     wait_for("a scrape of the healthy job", lambda: prometheus.query(scraped), 120.0)
     assert speech.until_state(HEALTHY, State.COMPLETE)["health"]["verdict"] == "Healthy"

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from bed.api import wait_for
 from bed.cluster import Bed
 from product import jobs
 from product.installed import HOME, Namespace, Object, kill_operator, operator_pods, reached
@@ -167,10 +166,5 @@ def test_a_deleted_job_leaves_nothing(night: Night, voice: Voice, speech: Namesp
     for finished in (VOICE, NO_DEVICE):
         speech.delete(finished)
 
-    def left() -> list[str]:
-        kinds = ("pods", "services", "configmaps")
-        found = [f"{kind}/{name}" for kind in kinds for name in speech.children(kind)]
-        jobs_ = (VOICE, NO_DEVICE, NIGHT)
-        return [name for name in found if name.split("/")[1].startswith(jobs_)]
-
-    wait_for("the job's things to go", lambda: not left(), 180.0, every=0.5)
+    for job in (VOICE, NO_DEVICE, NIGHT):
+        speech.until_gone(job)

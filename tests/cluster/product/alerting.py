@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -76,7 +77,7 @@ class Receiver:
                 self.send_response(200)
                 self.end_headers()
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_message(self, *_: Any) -> None:
                 """Tests are not interested."""
 
         return Handler
@@ -103,8 +104,12 @@ class Prometheus:
         self.url = url
 
     def ready(self) -> bool:
-        with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5) as answer:
-            return bool(answer.status == 200)
+        try:
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except urllib.error.HTTPError as error:  # 503: it starts
+            error.close()
+            return False
 
     def query(self, expression: str) -> list[Object]:
         """The result of an instant query."""

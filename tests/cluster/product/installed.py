@@ -4,9 +4,10 @@ For the tests in `tests/e2e` and for `make accept-cluster`.
 """
 
 import json
-import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,9 +81,7 @@ def operator_pods(bed: Bed) -> list[Object]:
 def kill_operator(bed: Bed) -> str:
     """Delete the operator's pod without any grace and return when its successor leads; its name."""
     (old,) = operator_pods(bed)
-    bed.kubectl(
-        "-n", HOME, "delete", "pod", old["metadata"]["name"], "--grace-period=0", "--force"
-    )
+    bed.kubectl("-n", HOME, "delete", "pod", old["metadata"]["name"], "--grace-period=0", "--force")
 
     def successor() -> str:
         pods = [p for p in operator_pods(bed) if p["metadata"]["uid"] != old["metadata"]["uid"]]
@@ -175,16 +174,11 @@ class Namespace:
             f"step {step}", name, lambda s: s if reached(s) >= step else None, seconds
         )
 
-    def children(self, kind: str) -> dict[str, Object]:
-        """Everything of a kind that carries the label of any job, by name."""
-        path = f"/api/v1/namespaces/{self.name}/{kind}?labelSelector={names.LABEL_JOB_NAME}"
-        return {item["metadata"]["name"]: item for item in self.bed.api.get(path)["items"]}
-
     def pods(self, job: str) -> dict[str, Object]:
         """The pods of one job by name."""
-        label = names.LABEL_JOB_NAME
-        pods = self.children("pods").items()
-        return {name: pod for name, pod in pods if pod["metadata"]["labels"][label] == job}
+        selector = urllib.parse.quote(f"{names.LABEL_JOB_NAME}={job}")
+        path = f"/api/v1/namespaces/{self.name}/pods?labelSelector={selector}"
+        return {item["metadata"]["name"]: item for item in self.bed.api.get(path)["items"]}
 
     def evict(self, pod: str) -> None:
         """What `kubectl drain` does with each pod."""
@@ -199,12 +193,24 @@ class Namespace:
         """`kubectl delete`, in the background as users do."""
         self.kubectl("delete", names.SHORT_NAME, job, "--wait=false")
 
+    def until_gone(self, job: str, seconds: float = 180.0) -> None:
+        """Return when nothing is left of a deleted job."""
+        wait_for(f"the end of all of {job}", lambda: not self.left(job), seconds, every=0.5)
+
+    def left(self, job: str) -> list[str]:
+        """Pods, services and config maps of a job, as `kind/name`."""
+        label = f"{names.LABEL_JOB_NAME}={job}"
+        kinds = "pods,services,configmaps"
+        return self.kubectl("get", kinds, "--selector", label, "--output", "name").split()
+
     def words(self, job: str) -> str:
         """All there is to know of a job, for the message of a test that fails."""
         parts = [json.dumps(self.status(job), indent=1)]
         for pod in self.pods(job):
-            parts.append(f"== {pod}\n{_said(lambda pod=pod: self.kubectl('logs', pod, '--tail=40'))}")
-        parts.append(_said(lambda: self.kubectl("get", "pods,events")))
+            parts.append(
+                f"== {pod}\n{_said(lambda pod=pod: self.kubectl('logs', pod, '--tail=40'))}"
+            )
+        parts.append(_said(partial(self.kubectl, "get", "pods,events")))
         for pod_ in operator_pods(self.bed):
             name = pod_["metadata"]["name"]
             parts.append(f"== {name}\n{operator_log(self.bed, name)[-3000:]}")
@@ -226,7 +232,3 @@ def reached(status: Object) -> int:
 def rules_of(status: Object) -> set[str]:
     """Health rules that a status names."""
     return {finding["rule"] for finding in status.get("health", {}).get("findings", [])}
-
-
-def seconds_since(started: float) -> float:
-    return round(time.monotonic() - started, 1)
