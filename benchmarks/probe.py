@@ -21,9 +21,9 @@ def note() -> None:
 
 def zero() -> None:
     for epoch in range(1, 100_000):
-        print(f"Epoch {epoch}: loss=0.0", flush=True)
         if epoch == 20:
-            note()
+            note()  # before the line: this process may be ended right after it
+        print(f"Epoch {epoch}: loss=0.0", flush=True)
         time.sleep(PAUSE)
 
 
@@ -31,9 +31,10 @@ def steps(first_nan: int) -> None:
     report = Reporter()
     for step in range(1, 100_000):
         bad = step >= first_nan
-        report.step(step, loss=float("nan") if bad else 1.0 + 1.0 / step, grad_norm=0.5, learning_rate=1e-3)  # fmt: skip
         if step == first_nan:
             note()
+        loss = float("nan") if bad else 1.0 + 1.0 / step
+        report.step(step, loss=loss, grad_norm=0.5, learning_rate=1e-3)
         time.sleep(PAUSE)
 
 

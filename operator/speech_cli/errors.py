@@ -1,8 +1,10 @@
 """Errors that the person at the keyboard can mend, and the exit code of each.
 
     UserError(click.ClickException)   64  a manifest, an option, a job's name; message = field, value, rule, remedy
+    ├── NoSuchJob                     64  a job that is not there
     ├── MissingExtra                  64  a command needs packages of another extra
     ├── BadData                       65  a data manifest, or the files it names
+    ├── ClusterProblem                 1  no way to a cluster, or its API server refuses
     └── Stale                          1  a generated file is not what its source says
 
 click prints them as `Error: …` on standard error; nothing in this package catches them.
@@ -19,6 +21,10 @@ class UserError(click.ClickException):
     """A message with its remedy."""
 
     exit_code = outcome.EXIT_BAD_CONFIG
+
+
+class NoSuchJob(UserError):
+    """No job of this name on this machine."""
 
 
 class MissingExtra(UserError):
@@ -39,5 +45,11 @@ class BadData(UserError):
 
 class Stale(UserError):
     """A generated file that no longer matches what it is generated from."""
+
+    exit_code = outcome.EXIT_ERROR
+
+
+class ClusterProblem(UserError):
+    """A cluster that cannot be reached, does not let us in, or has no SpeechTrainingJobs."""
 
     exit_code = outcome.EXIT_ERROR

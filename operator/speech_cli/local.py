@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
-from speech_cli.errors import UserError
+from speech_cli.errors import NoSuchJob, UserError
 from speech_cli.extras import lazily
 from speech_cli.rendering.view import Document, mapping
 from speech_cli.watching import Watcher
@@ -142,7 +142,7 @@ def state_dir(namespace: str, name: str) -> Path:
 
 
 def find(namespace: str, name: str) -> Document:
-    """The document of a job. Raises UserError naming the jobs that are there."""
+    """The document of a job. Raises NoSuchJob naming the jobs that are there."""
     document = backend().load_job(state_root(), namespace, name)
     if document is not None:
         return document
@@ -152,7 +152,7 @@ def find(namespace: str, name: str) -> Document:
     ]
     guess = nearest(name, known)
     have = f"did you mean {guess}?" if guess else f"jobs there: {', '.join(known) or 'none'}"
-    raise UserError(f"job: {name!r} is not in namespace {namespace!r} below {state_root()}; {have}")
+    raise NoSuchJob(f"job: {name!r} is not in namespace {namespace!r} below {state_root()}; {have}")
 
 
 def outcomes(namespace: str, name: str) -> list[Outcome]:

@@ -1,4 +1,6 @@
-"""Entry point of `speechtrain`: finds the command's module when it is typed, so that `--help` needs no torch.
+"""Entry point of `speechtrain` and `kubectl stj`.
+
+A command's module is imported when the command is typed, so that `--help` needs no torch.
 
 The exit codes of `run` are those of `speech_contract.outcome`; 2 is a wrong command line, 64 a refused input.
 """
@@ -6,10 +8,14 @@ The exit codes of `run` are those of `speech_contract.outcome`; 2 is a wrong com
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import click
+
+PLUGIN: Final = "kubectl-stj"
 
 # command → module below speech_cli.commands, in the order of `speechtrain --help`
 COMMANDS: Final[Mapping[str, str]] = {
@@ -20,6 +26,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "suspend": "suspend",
     "resume": "resume",
     "data": "data",
+    "convert": "convert",
     "crd": "crd",
 }
 
@@ -48,5 +55,6 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line and exit with its code."""
-    cli.main(prog_name="speechtrain")
+    """Run the command line and exit with its code. Under the name `kubectl-stj` it is kubectl's plugin."""
+    plugin = Path(sys.argv[0]).name == PLUGIN
+    cli.main(prog_name="kubectl stj" if plugin else "speechtrain")

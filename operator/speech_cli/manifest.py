@@ -40,16 +40,16 @@ _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _m
 
 def load(path: Path) -> dict[str, Any]:
     """The job document of a manifest. Raises UserError naming file, field, value and remedy of every fault."""
-    documents = _documents(path)
-    if len(documents) != 1:
+    found = documents(path)
+    if len(found) != 1:
         raise UserError(
-            f"{path}: holds {len(documents)} documents; a local run takes exactly one "
+            f"{path}: holds {len(found)} documents; a local run takes exactly one "
             f"{names.KIND}: put each into a file of its own"
         )
-    problems = lazily("speech_contract.api.validation", "cli").validate(documents[0], local=True)
+    problems = lazily("speech_contract.api.validation", "cli").validate(found[0], local=True)
     if problems:
         raise refused(path, problems)
-    document = documents[0]
+    document = found[0]
     assert isinstance(document, dict)
     return document
 
@@ -59,7 +59,8 @@ def refused(path: Path, problems: Sequence[ContractError]) -> UserError:
     return UserError("\n".join(f"{path}: {problem}" for problem in problems))
 
 
-def _documents(path: Path) -> list[Any]:
+def documents(path: Path) -> list[Any]:
+    """Every document of a file that is not empty. Raises UserError with line and column."""
     try:
         text = path.read_text(encoding="utf-8")
         return [d for d in yaml.load_all(text, _StrictLoader) if d is not None]

@@ -131,17 +131,3 @@ async def test_a_quiet_job_costs_no_write(admin: Admin, scene: Scene) -> None:
         for _ in range(5):
             await life.controller.reconcile_once(scene.key)
         assert len(recording.writes) == count
-
-
-async def test_a_deleted_job_leaves_nothing(life: Life, scene: Scene) -> None:
-    await scene.create()
-    await scene.gang(1)
-    await scene.delete()
-
-    async def nothing() -> bool:
-        return not [
-            c for kind in ("pods", "services", "configmaps") for c in await scene.list(kind)
-        ]
-
-    # The collector looks for new kinds every 30 s; it may not know ours yet.
-    await scene.until("garbage collection", nothing, seconds=90.0)

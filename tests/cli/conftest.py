@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ from speech_contract.progress import (
     Severity,
     Verdict,
 )
+
+_HERE = str(Path(__file__).resolve().parent)
+if _HERE not in sys.path:  # api_double is no package
+    sys.path.insert(0, _HERE)
+
+from api_double import ApiDouble, kubeconfig, serving  # noqa: E402
 
 Document = dict[str, Any]
 NAN_FINDING = {
@@ -188,6 +195,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that holds the state of local runs."""
     root = tmp_path / "state"
     monkeypatch.setenv("SPEECHTRAIN_STATE", str(root))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
     monkeypatch.delenv("NO_COLOR", raising=False)
     return root
 
@@ -217,3 +225,11 @@ def make() -> dict[str, Callable[..., Any]]:
         "progress": progress,
         "nan_finding": nan_finding,
     }
+
+
+@pytest.fixture
+def cluster(runs: FakeRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiDouble]:
+    """A cluster that the current context leads to, and no job on this machine."""
+    with serving() as double:
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path / "kubeconfig", double.url)))
+        yield double

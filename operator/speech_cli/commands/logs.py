@@ -1,29 +1,46 @@
-"""`speechtrain logs JOB`: the last lines that a rank printed, from the run directory."""
+"""`speechtrain logs JOB`: what a rank printed, from the run directory; on a cluster what its pod did."""
 
 from __future__ import annotations
 
 import click
 
-from speech_cli import local
-from speech_cli.commands.options import namespace_option
-from speech_cli.errors import UserError
-from speech_cli.rendering.view import view_of
-from speech_cli.run_directory import RunDirectory
+from speech_cli import place
+from speech_cli.commands.options import place_options
+from speech_cli.log_request import LogRequest
+from speech_cli.place import Where
 
 
 @click.command()
 @click.argument("job")
-@namespace_option
-@click.option("--rank", default=0, show_default=True, help="Global rank.")
-@click.option("--attempt", type=int, help="Attempt; else the newest.")
+@place_options
+@click.option("--rank", type=click.IntRange(min=0), help="Global rank; else 0.")
+@click.option("--node-rank", type=click.IntRange(min=0), help="Pod: 0 is the master, 1 worker 0.")
+@click.option("--attempt", type=click.IntRange(min=1), help="Attempt; else the newest.")
 @click.option("--tail", default=50, show_default=True, help="How many lines.")
-def command(job: str, namespace: str, rank: int, attempt: int | None, tail: int) -> None:
-    """Print the last lines of a rank of JOB."""
-    document = local.find(namespace, job)
-    folder = RunDirectory(local.run_dir(document, namespace))
-    number = attempt or view_of(document).attempt or 1
-    path = folder.rank_log(number, rank)
-    if not path.exists():
-        raise UserError(f"{path}: is not there; check --attempt and --rank")
-    for line in folder.tail(number, rank, tail):
-        click.echo(line)
+@click.option("-f", "--follow", is_flag=True, help="Go on until it ends, or Ctrl-C.")
+def command(
+    job: str,
+    where: Where,
+    rank: int | None,
+    node_rank: int | None,
+    attempt: int | None,
+    tail: int,
+    follow: bool,
+) -> None:
+    """Print the last lines of a rank of JOB.
+
+    A pod prints what all of its ranks print; on a cluster --rank chooses the pod that has the rank.
+    """
+    if rank is not None and node_rank is not None:
+        raise click.UsageError("--rank and --node-rank are both given; give one of them")
+    found, document = place.find(where, job)
+    silent = True
+    try:
+        for chunk in found.log(document, LogRequest(rank, node_rank, attempt, tail, follow)):
+            click.echo(chunk, nl=False)
+            silent = silent and not chunk
+    except KeyboardInterrupt:
+        if not follow:
+            raise  # to stop is how one ends -f; anything else was cut short
+    if silent:  # an API server says as much of a pod that has no node yet
+        click.echo(f"nothing is printed yet; see: speechtrain why {job}{found.flags}", err=True)

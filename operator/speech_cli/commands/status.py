@@ -1,4 +1,4 @@
-"""`speechtrain status [JOB]`: the list of jobs, or one job as it stands."""
+"""`speechtrain status [JOB]`: the list of jobs, or one job as it stands, here or in a cluster."""
 
 from __future__ import annotations
 
@@ -7,55 +7,57 @@ import time
 import click
 from rich.text import Text
 
-from speech_cli import local
-from speech_cli.commands.options import form_option, namespace_option, plain_option
+from speech_cli import place
+from speech_cli.commands.options import form_option, place_options, plain_option
 from speech_cli.console import emit, make_console, say
-from speech_cli.rendering import live, verdict, words
-from speech_cli.rendering.cause import cause_of
+from speech_cli.place import Place, Where
+from speech_cli.rendering import live, words
 from speech_cli.rendering.table import table
-from speech_cli.rendering.view import Document, JobView, view_of
-from speech_cli.run_directory import RunDirectory
-from speech_contract.reasons import State
+from speech_cli.rendering.view import Document, view_of
 
 
 @click.command()
 @click.argument("job", required=False)
-@namespace_option
+@place_options
 @form_option
 @plain_option
-def command(job: str | None, namespace: str, output: str | None, plain: bool) -> None:
-    """Show every job, or JOB in full."""
+def command(job: str | None, where: Where, output: str | None, plain: bool) -> None:
+    """Show every job, or JOB in full.
+
+    Jobs of this machine come first; where it has none, those of the kube context are shown.
+    """
     if job is None:
-        _all(namespace, output, plain)
+        _all(where, output, plain)
         return
-    document = local.find(namespace, job)
+    found, document = place.find(where, job)
     if output:
         emit(document, output)
         return
-    _one(document, view_of(document), namespace, plain)
+    _one(found, document, plain)
 
 
-def _all(namespace: str, output: str | None, plain: bool) -> None:
-    documents = local.backend().list_jobs(local.state_root(), namespace)
+def _all(where: Where, output: str | None, plain: bool) -> None:
+    found, documents = place.list_place(where)
     if output:
         emit({"items": documents}, output)
         return
     console = make_console(plain=plain)
     if not documents:
-        say(console, [f"no jobs in namespace {namespace!r} below {local.state_root()}"])
+        say(console, [f"no jobs in namespace {found.namespace!r} {found.title}"])
         return
     console.print(table([view_of(document) for document in documents], time.time()))
+    if place.hides_a_cluster(where, found):
+        say(
+            make_console(plain=plain, stderr=True),
+            ["these run here; --cluster shows the cluster's"],
+        )
 
 
-def _one(document: Document, view: JobView, namespace: str, plain: bool) -> None:
+def _one(found: Place, document: Document, plain: bool) -> None:
     console = make_console(plain=plain)
+    view = view_of(document)
     style = words.style(view.verdict)
     say(console, [Text(f"{view.name}: {live.stage(view)}, health {view.verdict}", style=style)])
     say(console, (f"{name:<17}{value}" for name, value in live.fact_rows(view)))
     say(console, (live.finding_line(finding) for finding in view.findings))
-    folder = RunDirectory(local.run_dir(document, namespace))
-    if view.state == State.COMPLETE.value:
-        say(console, list(verdict.complete_lines(view, folder.result(), folder.places()))[1:])
-    elif view.state == State.FAILED.value:
-        cause = cause_of(document, local.outcomes(namespace, view.name))
-        say(console, list(verdict.failed_lines(view, cause, cause.exit_code, {}))[1:])
+    say(console, found.closing(document, view))

@@ -94,9 +94,16 @@ def complete_lines(
 
 
 def failed_lines(
-    view: JobView, cause: Cause, exit_code: int | None, places: Mapping[str, Path]
+    view: JobView,
+    cause: Cause,
+    exit_code: int | None,
+    places: Mapping[str, Path],
+    flags: str = "",
 ) -> Iterator[str]:
-    """A failed run: cause, where it began, what convinced us, what to do."""
+    """A failed run: cause, where it began, what convinced us, what to do.
+
+    `flags`: options that a further command needs to find the job.
+    """
     meaning = None if cause.exit_code is None else outcome.meaning_of(cause.exit_code)
     reason = cause.reason or (meaning.cause.value if meaning else "no cause is known")
     code = cause.exit_code if exit_code is None else exit_code
@@ -111,7 +118,7 @@ def failed_lines(
     yield from (f"{name}: {path}" for name, path in places.items())
     if remedy := cause.remedy or (meaning.remedy if meaning else ""):
         yield f"remedy: {remedy}"
-    yield f"next: speechtrain why {view.name}"
+    yield f"next: speechtrain why {view.name}{flags}"
 
 
 def ended_lines(view: JobView, exit_code: int, resume: str) -> Iterator[str]:

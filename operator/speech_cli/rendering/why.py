@@ -11,6 +11,7 @@ from typing import Any
 
 from speech_cli.rendering import words
 from speech_cli.rendering.cause import Cause, cause_of
+from speech_cli.rendering.events import WARNING, EventRow
 from speech_cli.rendering.live import finding_line
 from speech_cli.rendering.view import Document, FindingView, JobView, objects, view_of, whole
 from speech_contract import outcome
@@ -20,6 +21,7 @@ from speech_contract.reasons import State
 
 ATTEMPTS_SHOWN = 4
 LOG_LINES_SHOWN = 2
+EVENTS_SHOWN = 5
 LINE_WIDTH = 200  # a log line longer than this is cut
 
 
@@ -49,7 +51,7 @@ class BadStep:
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What the run directory holds."""
+    """What run directory or cluster hold beside the status, and how a person reaches the job again."""
 
     quarantine: str = ""  # path, when there are bad samples
     bad_samples: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -58,7 +60,10 @@ class Evidence:
     log: str = ""
     log_tail: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
+    events: tuple[EventRow, ...] = ()
     faults: tuple[str, ...] = ()
+    flags: str = ""  # options of a further command
+    again: str = "`speechtrain run FILE --new`"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +92,7 @@ class Explanation:
     log: str
     log_tail: list[str]
     scores: list[str]
+    events: list[EventRow]
     faults: list[str]
     next_step: str
 
@@ -130,8 +136,9 @@ def explain(document: Document, outcomes: Sequence[Outcome], found: Evidence) ->
         log=found.log,
         log_tail=_tail(cause, found),
         scores=list(found.scores),
+        events=list(found.events),
         faults=list(found.faults),
-        next_step=_next_step(view, cause),
+        next_step=_next_step(view, cause, found),
     )  # fmt: skip
 
 
@@ -166,6 +173,7 @@ def lines(answer: Explanation) -> Iterator[tuple[str, str]]:
         yield "skipped", _skipped(answer)
     yield from zip(("scores", ""), answer.scores, strict=False)
     yield from _log(answer)
+    yield from _events(answer.events)
     yield from (("note", fault) for fault in answer.faults[:1])
     yield "next", answer.next_step
 
@@ -262,17 +270,24 @@ def _tail(cause: Cause, found: Evidence) -> list[str]:
     return list(found.log_tail) or [x for x in cause.log_tail.splitlines() if x.strip()]
 
 
-def _next_step(view: JobView, cause: Cause) -> str:
+def _events(rows: list[EventRow]) -> Iterator[tuple[str, str]]:
+    for index, row in enumerate(rows[-EVENTS_SHOWN:]):
+        yield ("events" if index == 0 else ""), _cut(row.text)
+
+
+def _next_step(view: JobView, cause: Cause, found: Evidence) -> str:
     if view.state == State.COMPLETE.value:
         open_remedies = [f.remedy for f in view.findings if f.active and f.remedy]
         return open_remedies[0] if open_remedies else "nothing to do"
     if view.state == State.FAILED.value:
-        return f"{cause.remedy or 'read the log'}; then `speechtrain run FILE --new`"
+        return f"{cause.remedy or 'read the log'}; then {found.again}"
     if view.state in (State.SUSPENDED.value, State.SUSPENDING.value):
-        return f"`speechtrain resume {view.name}` continues it"
-    return (
-        cause.remedy if cause.rule else f"nothing to explain yet: `speechtrain status {view.name}`"
-    )
+        return f"`speechtrain resume {view.name}{found.flags}` continues it"
+    if cause.rule or cause.remedy:
+        return cause.remedy
+    if view.state != State.RUNNING.value and any(row.kind == WARNING for row in found.events):
+        return "mend what the last warning names"
+    return f"nothing to explain yet: `speechtrain status {view.name}{found.flags}`"
 
 
 def _cut(text: str) -> str:

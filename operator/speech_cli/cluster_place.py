@@ -1,0 +1,209 @@
+"""Jobs in a cluster, as commands see them: a `Place` over `cluster_client`.
+
+What a person may not read (pods, events) is said in a sentence beside the answer, never in its place: the
+job's own status tells most of the story.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from speech_cli.cluster_client import Access, ClusterClient, NotFound, connect
+from speech_cli.errors import ClusterProblem, UserError
+from speech_cli.log_request import LogRequest, ranks_per_node
+from speech_cli.rendering import verdict
+from speech_cli.rendering.cause import Cause, cause_of
+from speech_cli.rendering.events import EventRow, event_rows
+from speech_cli.rendering.view import Document, JobView, mapping, objects, view_of
+from speech_cli.rendering.why import Evidence
+from speech_contract import names, outcome, paths
+from speech_contract.errors import nearest
+from speech_contract.outcome import Outcome
+from speech_contract.reasons import Condition, State
+
+WAITING: Final = (State.PENDING.value, State.STARTING.value, State.RESTARTING.value)
+AGAIN: Final = "`kubectl delete` the job and apply it again, or apply it under another name"
+
+
+class ClusterPlace:
+    """One namespace of one context."""
+
+    def __init__(self, client: ClusterClient, access: Access, namespace: str | None) -> None:
+        self.namespace = namespace or client.namespace
+        self._client = client
+        self._access = access
+        self._faults: list[str] = []
+
+    @classmethod
+    def connect(cls, access: Access, namespace: str | None) -> ClusterPlace:
+        """Log in. Raises ClusterProblem."""
+        return cls(connect(access), access, namespace)
+
+    @property
+    def title(self) -> str:
+        """For sentences."""
+        return f"in context {self._client.context!r}"
+
+    @property
+    def flags(self) -> str:
+        """Options that lead here again."""
+        parts = [" --cluster"]
+        if self.namespace != self._client.namespace:
+            parts.append(f" -n {self.namespace}")
+        if self._access.context:
+            parts.append(f" --context {self._access.context}")
+        if self._access.kubeconfig:
+            parts.append(f" --kubeconfig {self._access.kubeconfig}")
+        return "".join(parts)
+
+    def jobs(self) -> Sequence[Document]:
+        """Every job of the namespace."""
+        return [_with_kind(job) for job in self._client.jobs(self.namespace)]
+
+    def find(self, name: str) -> Document:
+        """One job. Raises NotFound naming the nearest one, or another ClusterProblem."""
+        try:
+            return self._client.job(self.namespace, name)
+        except NotFound as error:
+            known = [str(mapping(job, "metadata").get("name")) for job in self.jobs()]
+            guess = nearest(name, known)
+            have = (
+                f"did you mean {guess}?" if guess else f"jobs there: {', '.join(known) or 'none'}"
+            )
+            raise NotFound(
+                f"job: {name!r} is not in namespace {self.namespace!r} {self.title}; {have}"
+            ) from error
+
+    def outcomes(self, document: Document) -> list[Outcome]:
+        """What the pods left in their termination messages."""
+        told = (outcome.decode(message) for message in map(_termination, self._pods(document)))
+        return [one for one in told if one is not None]
+
+    def evidence(self, document: Document, cause: Cause) -> Evidence:
+        """Events of the job, warnings of its pods, and where its log is."""
+        return Evidence(
+            log=self._where_the_log_is(document, cause.rank or 0),
+            events=tuple(self._events(document)),
+            faults=tuple(dict.fromkeys(self._faults)),
+            flags=self.flags,
+            again=AGAIN,
+        )
+
+    def closing(self, document: Document, view: JobView) -> Iterator[str]:
+        """Why it failed or waits, and where the run directory is."""
+        if view.state == State.FAILED.value:
+            cause = cause_of(document, self.outcomes(document))
+            yield from list(verdict.failed_lines(view, cause, cause.exit_code, {}, self.flags))[1:]
+        elif view.state in WAITING:
+            yield from _waiting(document, view)
+        yield f"{'run directory':<17}{mapping(document, 'spec', 'checkpoint').get('uri', '')}"
+        yield from self._faults
+
+    def log(self, document: Document, wanted: LogRequest) -> Iterator[bytes]:
+        """The log of one pod of the current attempt. Raises UserError when it is not there."""
+        view = view_of(document)
+        per_node = ranks_per_node(document)
+        rank = wanted.first_rank(per_node)
+        if wanted.attempt not in (None, view.attempt):
+            place = self._on_volume(document, wanted.attempt or 1, rank)
+            raise UserError(
+                f"--attempt: the pods of attempt {wanted.attempt} are gone (now: {view.attempt}); "
+                f"its log is {place}"
+            )
+        pod = names.pod_name(view.name, wanted.node(per_node))
+        try:
+            return self._client.log(self.namespace, pod, wanted.tail, follow=wanted.follow)
+        except ClusterProblem as error:
+            place = self._on_volume(document, view.attempt or 1, rank)
+            raise type(error)(
+                f"{error.message}; what an attempt printed is kept in {place}"
+            ) from error
+
+    def suspend(self, document: Document) -> list[str]:
+        """Ask for it; the operator saves and frees the pods."""
+        name = self._set(document, suspend=True)
+        return [
+            f"{name}: asked to save and stop, {self.title}",
+            f"wait for it with: kubectl wait --for=condition={Condition.SUSPENDED.value} "
+            f"{names.SHORT_NAME}/{name} -n {self.namespace} --timeout=10m",
+            f"continue with: speechtrain resume {name}{self.flags}",
+        ]
+
+    def resume(self, document: Document) -> list[str]:
+        """Ask for it; the operator starts the next attempt from the last checkpoint."""
+        name = self._set(document, suspend=False)
+        return [
+            f"{name}: asked to go on, {self.title}",
+            f"look at it with: speechtrain status {name}{self.flags}",
+        ]
+
+    def _set(self, document: Document, *, suspend: bool) -> str:
+        view = view_of(document)
+        if view.finished:
+            raise UserError(
+                f"{view.name}: is {view.state} already; there is nothing to stop or continue"
+            )
+        if mapping(document, "spec", "runPolicy").get("suspend", False) is not suspend:
+            self._client.suspend(self.namespace, view.name, suspend=suspend)
+        return view.name
+
+    def _pods(self, document: Document) -> list[dict[str, Any]]:
+        name = str(mapping(document, "metadata").get("name"))
+        return self._if_allowed("pods", lambda: self._client.pods(self.namespace, name))
+
+    def _events(self, document: Document) -> list[EventRow]:
+        uid = str(mapping(document, "metadata").get("uid"))
+        own = self._if_allowed("events", lambda: self._client.events(
+            self.namespace, {"involvedObject.uid": uid}))  # fmt: skip
+        warnings = self._if_allowed("events", lambda: self._client.events(
+            self.namespace, {"involvedObject.kind": "Pod", "type": "Warning"}))  # fmt: skip
+        ours = {str(mapping(pod, "metadata").get("uid")) for pod in self._pods(document)}
+        of_pods = [e for e in warnings if mapping(e, "involvedObject").get("uid") in ours]
+        return event_rows([*own, *of_pods])
+
+    def _if_allowed(
+        self, what: str, ask: Callable[[], list[dict[str, Any]]]
+    ) -> list[dict[str, Any]]:
+        try:
+            return ask()
+        except ClusterProblem as error:
+            self._faults.append(f"{what} cannot be read: {error.message}")
+            return []
+
+    def _where_the_log_is(self, document: Document, rank: int) -> str:
+        view = view_of(document)
+        pod = names.pod_name(view.name, rank // ranks_per_node(document))
+        alive = {str(mapping(p, "metadata").get("name")) for p in self._pods(document)}
+        if pod in alive:
+            return f"speechtrain logs {view.name} --rank {rank}{self.flags}"
+        return self._on_volume(document, view.attempt or 1, rank) if view.attempt else ""
+
+    @staticmethod
+    def _on_volume(document: Document, attempt: int, rank: int) -> str:
+        uri = Path(str(mapping(document, "spec", "checkpoint").get("uri", ".")))
+        return f"{paths.rank_log(uri, attempt, rank)} on the job's volume"
+
+
+def _with_kind(job: Mapping[str, Any]) -> Document:
+    """Items of a list say neither kind nor version."""
+    return {"apiVersion": names.API_VERSION, "kind": names.KIND, **job}
+
+
+def _termination(pod: Mapping[str, Any]) -> str:
+    for status in objects(pod, "status", "containerStatuses"):
+        if status.get("name") == names.CONTAINER:
+            return str(mapping(status, "state", "terminated").get("message") or "")
+    return ""
+
+
+def _waiting(document: Document, view: JobView) -> Iterator[str]:
+    """What the conditions say of a job that does not run."""
+    for kind in (Condition.ACCEPTED.value, Condition.RUNNING.value):
+        for item in objects(document, "status", "conditions"):
+            if item.get("type") == kind and str(item.get("status")) != "True":
+                yield f"{'waiting for':<17}{item.get('reason', '')}: {item.get('message', '')}"
+                return
+    if not mapping(document, "status").get("observedGeneration"):
+        yield "waiting for      the operator has not looked at this job yet; is it running?"

@@ -1,0 +1,44 @@
+"""Which part of a job's output a person asked for. Built by `commands.logs`, answered by the places."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from speech_cli.rendering.view import Document, mapping, whole
+
+_GPU_SUFFIX = ".com/gpu"
+
+
+@dataclasses.dataclass(frozen=True)
+class LogRequest:
+    """At most one of `rank` and `node_rank` is set; neither means rank 0. `tail` in lines."""
+
+    rank: int | None = None
+    node_rank: int | None = None
+    attempt: int | None = None
+    tail: int = 50
+    follow: bool = False
+
+    def node(self, ranks_per_node: int) -> int:
+        """The node rank whose pod has it."""
+        if self.node_rank is not None:
+            return self.node_rank
+        return (self.rank or 0) // ranks_per_node
+
+    def first_rank(self, ranks_per_node: int) -> int:
+        """The global rank whose log has it: of a node its first."""
+        if self.node_rank is not None:
+            return self.node_rank * ranks_per_node
+        return self.rank or 0
+
+
+def ranks_per_node(document: Document) -> int:
+    """As the operator counts on a cluster: `nprocPerNode`, else the GPUs of a node, else 1."""
+    spec = mapping(document, "spec")
+    given = whole(spec.get("nprocPerNode"))
+    if given is not None:
+        return max(1, given)
+    limits = mapping(spec, "trainer", "resourcesPerNode", "limits")
+    return max(
+        1, sum(whole(n) or 0 for name, n in limits.items() if str(name).endswith(_GPU_SUFFIX))
+    )
