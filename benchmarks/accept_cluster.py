@@ -33,7 +33,7 @@ from bed.cluster import Bed, log_to_stderr
 from bed.system import Tier
 from product import jobs
 from product.alerting import CHART_PACE, Pace, Receiver, alerting
-from product.installed import Namespace, product, rules_of
+from product.installed import Namespace, product, reached, rules_of
 
 from speech_contract import names
 from speech_contract.progress import Rule
@@ -152,6 +152,7 @@ def faults_told(bed: Bed, space: Namespace, folder: Path, runs: int) -> dict[str
             moments[job], seen = nan_in_a_pod(space, job, folder / jobs.CHECKPOINTS / job)
             told["nanToStatusSeconds"].append(seen - moments[job])
             told["nanToWebhookSeconds"].append(_heard(fast, job) - moments[job])
+            log_to_stderr(f"{job}: { ({name: round(t[-1], 1) for name, t in told.items()}) }")
         by_default = [_heard(slow, job) - moment for job, moment in moments.items()]
     for job in moments:
         space.delete(job)
@@ -200,16 +201,30 @@ def restarts(space: Namespace, wanted: int) -> tuple[list[float], list[float]]:
         name = f"gang-{number}"
         policy = {"restarts": {"max": 100, "sameCause": 100}}
         began = time.time()
-        space.apply(jobs.vits(name, steps=100_000, runPolicy=policy))
+        saving = {"uri": f"/{jobs.CHECKPOINTS}/{name}", "everySteps": 5}
+        space.apply(jobs.vits(name, steps=100_000, checkpoint=saving, runPolicy=policy))
         first = stepped(space, name, 1) - began
+        step = 0
         for kill in range(min(KILLS_PER_JOB, wanted - len(back))):
-            space.until_step(name, 1, PATIENCE)
+            step = step_to_lose(space, name, step)
             killed = kill_rank(space, f"{name}-worker-0" if kill % 2 else f"{name}-master-0")
             back.append(stepped(space, name, kill + 2) - killed)
             cold.append(first)
+            log_to_stderr(f"{name}: cold {first:.1f} s, rank killed → step {back[-1]:.1f} s")
         space.delete(name)
         space.until_gone(name, PATIENCE)
     return cold, back
+
+
+def step_to_lose(space: Namespace, job: str, lost: int) -> int:
+    """The step once a checkpoint lies behind it and the step that was lost before."""
+
+    def saved(status: Mapping[str, Any]) -> int:
+        saved_at = status.get("progress", {}).get("lastCheckpointStep")
+        step = reached(status)
+        return step if saved_at and step > lost else 0
+
+    return space.until("a checkpoint", job, saved, PATIENCE)
 
 
 def kill_rank(space: Namespace, pod: str) -> float:

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 import pytest
 from bed.cluster import Bed
 from product import jobs
-from product.installed import HOME, Namespace, Object, kill_operator, operator_pods, reached
+from product.installed import (
+    HOME,
+    RELEASE,
+    Namespace,
+    Object,
+    kill_operator,
+    operator_pods,
+    reached,
+)
 
 from speech_contract import names, outcome
 from speech_contract.reasons import State
@@ -95,9 +103,7 @@ def test_an_operator_that_is_killed_harms_no_job(voice: Voice) -> None:
 
 def test_cpu_is_never_silent(voice: Voice, speech: Namespace) -> None:
     """The job that asked for an H200 and said nothing of the CPU."""
-    status = speech.until(
-        "its failure", NO_DEVICE, lambda s: s if s.get("state") == State.FAILED.value else None
-    )
+    status = speech.until_state(NO_DEVICE, State.FAILED)
     assert status["failure"]["exitCode"] == outcome.EXIT_OTHER_HARDWARE
     assert "asked for NVIDIA-H200, torch sees 0 devices" in status["failure"]["message"]
     assert reached(status) == 0
@@ -112,6 +118,7 @@ class Night:
     pods_suspended: dict[str, Object]
     resumed: Object
     after_eviction: Object
+    things: list[str]  # just before it was deleted
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +132,9 @@ def night(speech: Namespace) -> Night:
     resumed = stepped_again(speech, 2)
     speech.evict(f"{NIGHT}-worker-0")
     evicted = stepped_again(speech, 3)
+    things = speech.left(NIGHT)
     speech.delete(NIGHT)
-    return Night(running, suspended, pods, resumed, evicted)
+    return Night(running, suspended, pods, resumed, evicted, things)
 
 
 def stepped_again(speech: Namespace, attempt: int) -> Object:
@@ -163,8 +171,18 @@ def test_an_eviction_costs_no_restart(night: Night) -> None:
 
 
 def test_a_deleted_job_leaves_nothing(night: Night, voice: Voice, speech: Namespace) -> None:
+    assert set(night.things) == {
+        f"pod/{NIGHT}-master-0", f"pod/{NIGHT}-worker-0", f"service/{NIGHT}-master-0",
+        f"configmap/{NIGHT}-attempt-3",
+    }  # fmt: skip
     for finished in (VOICE, NO_DEVICE):
         speech.delete(finished)
-
     for job in (VOICE, NO_DEVICE, NIGHT):
         speech.until_gone(job)
+
+
+def test_the_chart_grants_all_that_the_operator_asks_for(night: Night, bed: Bed) -> None:
+    asked = list(bed.audit(f"system:serviceaccount:{HOME}:{RELEASE}"))
+    assert asked
+    refused = [event for event in asked if event["responseStatus"]["code"] in (401, 403)]
+    assert refused == []

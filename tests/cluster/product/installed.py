@@ -5,7 +5,7 @@ For the tests in `tests/e2e` and for `make accept-cluster`.
 
 import json
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -164,15 +164,19 @@ class Namespace:
 
     def until_state(self, name: str, state: State, seconds: float = 300.0) -> Object:
         """The status once the job is in this state."""
-        return self.until(
-            state.value, name, lambda s: s if s.get("state") == state.value else None, seconds
-        )
+
+        def there(status: Object) -> Object | None:
+            return status if status.get("state") == state.value else None
+
+        return self.until(state.value, name, there, seconds)
 
     def until_step(self, name: str, step: int, seconds: float = 300.0) -> Object:
         """The status once it names this step, or a later one."""
-        return self.until(
-            f"step {step}", name, lambda s: s if reached(s) >= step else None, seconds
-        )
+
+        def there(status: Object) -> Object | None:
+            return status if reached(status) >= step else None
+
+        return self.until(f"step {step}", name, there, seconds)
 
     def pods(self, job: str) -> dict[str, Object]:
         """The pods of one job by name."""
@@ -195,7 +199,11 @@ class Namespace:
 
     def until_gone(self, job: str, seconds: float = 180.0) -> None:
         """Return when nothing is left of a deleted job."""
-        wait_for(f"the end of all of {job}", lambda: not self.left(job), seconds, every=0.5)
+
+        def gone() -> bool:
+            return not self.left(job)
+
+        wait_for(f"the end of all of {job}", gone, seconds, every=0.5)
 
     def left(self, job: str) -> list[str]:
         """Pods, services and config maps of a job, as `kind/name`."""
@@ -207,9 +215,7 @@ class Namespace:
         """All there is to know of a job, for the message of a test that fails."""
         parts = [json.dumps(self.status(job), indent=1)]
         for pod in self.pods(job):
-            parts.append(
-                f"== {pod}\n{_said(lambda pod=pod: self.kubectl('logs', pod, '--tail=40'))}"
-            )
+            parts.append(f"== {pod}\n{_said(partial(self.kubectl, 'logs', pod, '--tail=40'))}")
         parts.append(_said(partial(self.kubectl, "get", "pods,events")))
         for pod_ in operator_pods(self.bed):
             name = pod_["metadata"]["name"]
@@ -224,11 +230,11 @@ def _said(call: Callable[[], str]) -> str:
         return str(error)
 
 
-def reached(status: Object) -> int:
+def reached(status: Mapping[str, Any]) -> int:
     """The step that a status names."""
     return int(status.get("progress", {}).get("step") or 0)
 
 
-def rules_of(status: Object) -> set[str]:
+def rules_of(status: Mapping[str, Any]) -> set[str]:
     """Health rules that a status names."""
     return {finding["rule"] for finding in status.get("health", {}).get("findings", [])}
