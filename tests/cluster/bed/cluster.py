@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -251,8 +251,14 @@ class Bed:
         such as `system:serviceaccount:speechtrain:`.
         """
         with (self.layout.run / "audit.log").open() as log:
-            for line in log:
-                if line.endswith("\n"):  # else it is still being written
-                    event: dict[str, Any] = json.loads(line)
-                    if event["user"]["username"].startswith(user):
-                        yield event
+            yield from requests_of(log, user)
+
+
+def requests_of(log: Iterable[str], user: str) -> Iterator[dict[str, Any]]:
+    """The events of an audit log whose user's name starts so."""
+    for line in log:
+        if not line.endswith("\n"):  # it is still being written
+            return
+        event: dict[str, Any] = json.loads(line)
+        if event["user"].get("username", "").startswith(user):  # a refused stranger has no name
+            yield event
