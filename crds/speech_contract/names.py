@@ -48,7 +48,7 @@ def pod_name(job: str, node_rank: int) -> str:
 
 
 def service_name(job: str) -> str:
-    """The job's one headless Service; also MASTER_ADDR on a cluster."""
+    """The job's one headless Service. Its name alone resolves to every pod; MASTER_ADDR puts the master's before it."""
     return pod_name(job, 0)
 
 
