@@ -136,7 +136,7 @@ def _first_bad_step(events: list[Mapping[str, Any]], attempt: int) -> why.BadSte
             return why.BadStep(
                 step,
                 whole(event.get("bad_rank")),
-                str(event.get("component") or ""),
-                str(event.get("module") or ""),
+                str(event.get("bad_component") or ""),
+                str(event.get("bad_module") or ""),
             )
     return None

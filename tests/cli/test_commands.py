@@ -243,8 +243,9 @@ def nan_run(runs: Any, make: Make, state: Path) -> None:
     (runs.run_dir / paths.EVENTS).write_text(
         '{"event": "update_skipped", "attempt": 7, "step": 3}\n'
         '{"event": "checkpoint_saved", "step": 4}\n'
-        '{"event": "update_skipped", "step": 11, "bad_rank": 0, "component": "generator/kl", '
-        '"module": "flow"}\n{"event": "update_skipped", "step": 12, "module": "decoder"}\n',
+        '{"event": "update_skipped", "component": "trainer", "step": 11, "bad_rank": 0, '
+        '"bad_component": "generator/kl", "bad_module": "flow"}\n'
+        '{"event": "update_skipped", "component": "trainer", "step": 12, "bad_module": "decoder"}\n',
         encoding="utf-8",
     )
 
