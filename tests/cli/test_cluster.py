@@ -221,7 +221,7 @@ def test_why_tells_attempts_pod_events_and_the_next_step(
     cluster.answers[f"{CORE}/events"] = events
     assert call("why", "voice").output.splitlines() == [
         "voice: Failed, health Critical, NonFiniteBudgetSpent (exit code 40: non-finite losses or "
-        "gradients beyond the budget)",
+        "gradients beyond the budget, or a spike that did not heal)",
         "attempts  1: AttemptFailed NonFiniteBudgetSpent, exit code 40, rank 0, last step 15, "
         "from scratch",
         "first bad step 12, rank 0, loss component generator/mel, module decoder",
