@@ -86,24 +86,35 @@ def _startup_phase(status: JobStatus, seen: Observed) -> Phase:
     return told if told in STARTUP - {Phase.STARTING} else Phase.RENDEZVOUS
 
 
-def with_progress(status: JobStatus, seen: Observed) -> JobStatus:
+def with_progress(status: JobStatus, seen: Observed, now: float) -> JobStatus:
     """Take over the numbers: at most every EVERY_SECONDS, at once when the attempt or verdict changed."""
     if not st.open_attempt(seen.job.status):
         return status
     numbers, progress = status.progress, seen.current_progress
-    if progress is not None and _due(status, seen, progress):
+    if progress is not None and _due(status, seen, progress, now):
         numbers = _numbers(progress, numbers)
     numbers = _last_words(numbers, seen.master)
     return dataclasses.replace(status, progress=numbers)
 
 
-def _due(status: JobStatus, seen: Observed, progress: Progress) -> bool:
+def seconds_until_due(seen: Observed, now: float) -> float | None:
+    """How long numbers that are known already have to wait; None when status holds them all.
+
+    Without another look then, the last ones before a silence would never be written.
+    """
+    written, progress = seen.job.status.progress, seen.current_progress
+    if progress is None or written.updated_at is None:
+        return None
+    if (progress.step, _moment(progress.updated_at)) == (written.step, written.updated_at):
+        return None
+    return max(0.0, to_epoch(written.updated_at) + EVERY_SECONDS - now)
+
+
+def _due(status: JobStatus, seen: Observed, progress: Progress, now: float) -> bool:
     old = seen.job.status
     if progress.done or old.health != status.health or old.conditions != status.conditions:
         return True
-    if old.progress.updated_at is None:
-        return True
-    return progress.updated_at - to_epoch(old.progress.updated_at) >= EVERY_SECONDS
+    return old.progress.updated_at is None or seconds_until_due(seen, now) == 0.0
 
 
 def _numbers(progress: Progress, old: JobProgress) -> JobProgress:

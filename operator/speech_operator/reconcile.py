@@ -53,6 +53,8 @@ def reconcile(observed: Observed, now: float) -> Plan:
     runnable = observed.job.spec is not None or observed.accepted is not None
     if runnable and not st.finished(observed.job.status):
         draft = health(observed, draft, now)
+        waiting = numbers.seconds_until_due(observed, now)
+        draft = draft.requeued(waiting) if waiting else draft
     draft = _run(AFTER_HEALTH, observed, draft, now)
     return draft.to(status=_settled(observed, draft, now, runnable)).plan()
 
@@ -71,7 +73,7 @@ def _settled(observed: Observed, draft: Draft, now: float, runnable: bool) -> Jo
     if runnable and not st.finished(observed.job.status):
         if status.attempt != observed.job.status.attempt:
             status = new_attempt(status, now)
-        status = numbers.with_progress(status, observed)
+        status = numbers.with_progress(status, observed, now)
         status = numbers.with_running(status, observed, now)
         status = numbers.with_replicas(status, observed)
     return dataclasses.replace(status, state=st.derive_state(status))

@@ -459,6 +459,22 @@ class TestNumbers:
             assert plan.status.progress.step == step
             assert (plan.status == status) is (seconds == 9)
 
+    def test_the_last_numbers_before_a_silence_are_written_too(self, build):
+        pods = (build.pod(0), build.pod(1))
+        told = build.progress(step=26, running=True)
+        status = reconcile(build.seen(*pods, progress=told), build.now).status
+        status = reconcile(build.seen(*pods, progress=told, status=status), build.now).status
+        held = dataclasses.replace(told, step=31, updated_at=build.now + 4)
+        seen = build.seen(*pods, progress=held, status=status)
+        early = reconcile(seen, build.now + 4)
+        assert early.status == status
+        assert early.requeue_after is not None
+        assert early.requeue_after <= 6.0
+        written = reconcile(seen, build.now + 10).status
+        assert written.progress.step == 31
+        seen = build.seen(*pods, progress=held, status=written)
+        assert reconcile(seen, build.now + 500).status == written
+
     def test_the_last_words_are_newer_than_any_answer(self, build):
         told = build.outcome(0, step=100, last_checkpoint_step=100, last_confirmed_step=90)
         progress = build.progress(step=97, total_steps=100)
