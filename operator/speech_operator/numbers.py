@@ -107,7 +107,8 @@ def seconds_until_due(seen: Observed, now: float) -> float | None:
         return None
     if (progress.step, _moment(progress.updated_at)) == (written.step, written.updated_at):
         return None
-    return max(0.0, to_epoch(written.updated_at) + EVERY_SECONDS - now)
+    newest = max(now, progress.updated_at)  # a pod's clock may be ahead of ours
+    return max(0.0, to_epoch(written.updated_at) + EVERY_SECONDS - newest)
 
 
 def _due(status: JobStatus, seen: Observed, progress: Progress, now: float) -> bool:

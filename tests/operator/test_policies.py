@@ -475,6 +475,15 @@ class TestNumbers:
         seen = build.seen(*pods, progress=held, status=written)
         assert reconcile(seen, build.now + 500).status == written
 
+    def test_numbers_of_a_pod_whose_clock_is_ahead_are_written_as_often(self, build):
+        pods = (build.pod(0), build.pod(1))
+        told = build.progress(step=1, running=True, updated_at=build.now + 300)
+        status = reconcile(build.seen(*pods, progress=told), build.now).status
+        status = reconcile(build.seen(*pods, progress=told, status=status), build.now).status
+        later = dataclasses.replace(told, step=2, updated_at=build.now + 310)
+        seen = build.seen(*pods, progress=later, status=status)
+        assert reconcile(seen, build.now + 10).status.progress.step == 2
+
     def test_the_last_words_are_newer_than_any_answer(self, build):
         told = build.outcome(0, step=100, last_checkpoint_step=100, last_confirmed_step=90)
         progress = build.progress(step=97, total_steps=100)
