@@ -270,6 +270,10 @@ class Outcome:
     last_confirmed_step: int | None = None
     component: str = ""  # loss component of the first bad step
     module: str = ""  # module whose gradient was bad
+    loss: float | None = None  # the last numbers of the attempt: nobody can ask for them any more
+    gradient_norm: float | None = None
+    samples_skipped: int | None = None
+    non_finite_steps: int | None = None
     verdict: str = ""
     findings: list[Finding] = dataclasses.field(default_factory=list)
     log_tail: str = ""
