@@ -113,7 +113,7 @@ def readme() -> str:
     text = _read(HERE / README)
     before, begin, rest = text.partition(FIGURES_BEGIN)
     _, end, after = rest.partition(FIGURES_END)
-    assert begin and end, "the README holds the two marks of its table"
+    assert end, "the README holds both marks of its table"
     rows = [row for row in _all_figures() if not row[0].endswith(DETAILS)]
     return f"{before}{begin}\n\n{_table(FIGURES, rows)}\n\n{end}{after}"
 
