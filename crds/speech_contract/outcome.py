@@ -89,7 +89,7 @@ _ROWS: Final = (
         "the training script raised an exception",
         Next.RESTART,
         True,
-        "read the last log lines; the same cause twice ends the job",
+        "read the last log lines; the same cause `runPolicy.restarts.sameCause` times ends the job",
     ),
     ExitMeaning(
         2,
@@ -206,7 +206,7 @@ _ROWS: Final = (
         "aborted (often NCCL or a C++ assertion)",
         Next.RESTART,
         True,
-        "read the last log lines; the same cause twice ends the job",
+        "read the last log lines; the same cause `runPolicy.restarts.sameCause` times ends the job",
     ),
     ExitMeaning(
         135,
@@ -230,7 +230,7 @@ _ROWS: Final = (
         "segmentation fault",
         Next.RESTART,
         True,
-        "read the last log lines; the same cause twice ends the job",
+        "read the last log lines; the same cause `runPolicy.restarts.sameCause` times ends the job",
     ),
     ExitMeaning(
         143, Cause.KILLED, "ended by SIGTERM", Next.RESTART, True, "see who sent the signal"
