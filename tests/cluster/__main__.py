@@ -68,11 +68,11 @@ def _up(arguments: argparse.Namespace) -> int:
     bed.start()
     if node:
         bed.advertise("nvidia.com/gpu", 8, {"nvidia.com/gpu.product": "NVIDIA-H200"})
+    for what, seconds in bed.timeline:
+        log_to_stderr(f"{seconds:6.2f} s  {what}")
     if arguments.product:
         _furnish(bed)
     bed.release()
-    for what, seconds in bed.timeline:
-        log_to_stderr(f"{seconds:6.2f} s  {what}")
     programs = [binaries.folder(family, cache_dir()) for family in wanted]
     _print(f"export KUBECONFIG={bed.kubeconfig}")
     _print(f"export PATH={':'.join(map(str, programs))}:$PATH")
