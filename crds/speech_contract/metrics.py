@@ -85,6 +85,18 @@ LAST_CHECKPOINT: Final = Metric(
     Kind.GAUGE,
     "Unix time of the last committed checkpoint",
 )
+WEIGHTS_UNCHANGED: Final = Metric(
+    P + "weights_unchanged_ratio",
+    Kind.GAUGE,
+    "Share of a module's weights that are bit-identical in the two newest checkpoints",
+    ("module",),
+)
+WEIGHTS_MOVEMENT: Final = Metric(
+    P + "weights_movement_ratio",
+    Kind.GAUGE,
+    "Norm of a module's change between the two newest checkpoints over its norm",
+    ("module",),
+)
 EVALUATION: Final = Metric(P + "evaluation", Kind.GAUGE, "Last evaluation by name", ("name",))
 HEALTH_FINDING: Final = Metric(
     P + "health_finding",
@@ -102,7 +114,7 @@ INFO: Final = Metric(
 TRAINING_METRICS: Final = (
     LOSS, LOSS_FINITE, GRADIENT_NORM, LEARNING_RATE, STEP, PLANNED_STEPS, STEPS, UPDATES, ROLLBACKS,
     NON_FINITE, ZERO_LOSS, SKIPPED, SAMPLES, AUDIO_SECONDS, STEP_DURATION, DATA_WAIT, LAST_STEP,
-    LAST_CHECKPOINT, EVALUATION, HEALTH_FINDING, INFO,
+    LAST_CHECKPOINT, EVALUATION, HEALTH_FINDING, INFO, WEIGHTS_UNCHANGED, WEIGHTS_MOVEMENT,
 )  # fmt: skip
 
 OPERATOR: Final = "speech_operator_"

@@ -230,6 +230,22 @@ class ConstantComponent:
 
 
 @dataclasses.dataclass(frozen=True)
+class NotUpdating:
+    """Weights bit-identical in two checkpoints with at least `min_updates` updates between; or, as a warning, planned
+    learning rates that add up to less than `min_rate_sum` (a hundredth of it when a pretrained model is adapted)."""
+
+    __pydantic_config__ = _FORBID
+    min_updates: int = 10
+    min_rate_sum: str = "0.02"
+    on_exceeded: OnExceeded = OnExceeded.STOP
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "min_updates")
+        check_number("minRateSum", self.min_rate_sum, above=0.0)
+        _only(self, OnExceeded.WARN, OnExceeded.STOP)
+
+
+@dataclasses.dataclass(frozen=True)
 class Thresholds:
     """`spec.health`."""
 
@@ -244,3 +260,4 @@ class Thresholds:
     gradient_spike: GradientSpike = dataclasses.field(default_factory=GradientSpike)
     stall: Stall = dataclasses.field(default_factory=Stall)
     telemetry: Telemetry = dataclasses.field(default_factory=Telemetry)
+    not_updating: NotUpdating = dataclasses.field(default_factory=NotUpdating)

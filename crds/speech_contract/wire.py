@@ -28,6 +28,27 @@ PATH_SUMMARY: Final = "/summary"
 
 
 @dataclasses.dataclass(frozen=True)
+class Weights:
+    """Two checkpoints compared, by module: only what is trained and had a learning rate above 0 between them."""
+
+    step: int  # of the newer one
+    since: int  # step of the older one
+    updates: int  # committed between them
+    unchanged: dict[str, float]  # share of the module's weights that are bit-identical
+    movement: dict[str, float]  # norm of the difference over the norm before
+    rate_sum: float | None = None  # learning rates between them, added up
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a run intends, told once at its start. None: not known."""
+
+    total_steps: int | None = None
+    rate_sum: float | None = None  # planned learning rates of Adam, added up over the whole run
+    fresh: bool | None = None  # from random weights; False: a pretrained model is adapted
+
+
+@dataclasses.dataclass(frozen=True)
 class Datagram:
     """One report of one rank. Counters are cumulative, so a dropped datagram loses no NaN.
 
@@ -69,6 +90,8 @@ class Datagram:
     message: str = ""  # one line worth keeping: a roll-back, a save
     device: str = ""
     dropped: int = 0  # datagrams this reporter could not send
+    weights: Weights | None = None  # with the first report after a checkpoint
+    plan: Plan | None = None
 
 
 @dataclasses.dataclass(frozen=True)

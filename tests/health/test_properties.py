@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from speech_contract.phases import PAUSES, Phase
 from speech_contract.progress import Rule, Severity
 from speech_contract.thresholds import LossSpike, OnExceeded, Stall, ZeroLoss
+from speech_contract.wire import Plan, Weights
 from speech_health.samples import Source
 
 quick = settings(
@@ -222,6 +223,23 @@ def test_skips_above_the_limit_stop_within_one_window(
             samples_total=st.none() | st.integers(0, 2000),
             missing_gradients=st.none() | st.lists(st.text(max_size=3), max_size=3),
             rollbacks=st.none() | st.integers(0, 3),
+            weights=st.none()
+            | st.builds(
+                Weights,
+                step=st.integers(-5, 200),
+                since=st.integers(-5, 200),
+                updates=st.integers(-1, 50),
+                unchanged=st.dictionaries(st.text(max_size=3), st.floats(), max_size=2),
+                movement=st.dictionaries(st.text(max_size=3), st.floats(), max_size=2),
+                rate_sum=st.none() | st.floats(),
+            ),
+            plan=st.none()
+            | st.builds(
+                Plan,
+                total_steps=st.none() | st.integers(-1, 10**9),
+                rate_sum=st.none() | st.floats(),
+                fresh=st.none() | st.booleans(),
+            ),
             gated=st.booleans(),
             source=sources,
             phase=st.sampled_from(Phase),

@@ -62,6 +62,13 @@ def test_our_own_events_tell_of_gated_steps_and_roll_backs() -> None:
     assert result.reports == 6
 
 
+def test_our_own_events_tell_of_compared_checkpoints() -> None:
+    row = {"event": "checkpoints_compared", "step": 20, "since": 10, "updates": 10, "movement": {}}
+    result = replay(Rows().read([row, {**row, "unchanged": {"flow": 1.0}, "rate_sum": 0.1}]))
+    (fired,) = result.findings
+    assert (fired.rule, fired.step, fired.action) == (Rule.NOT_UPDATING, 10, Action.WOULD_STOP)
+
+
 def test_every_episode_is_an_entry_and_nothing_ends_the_judging() -> None:
     losses = [0.0] * 25 + [1.0] * 5 + [0.0] * 30 + [1.0, 1.1]
     result = replay(Rows().read({"loss": loss} for loss in losses))

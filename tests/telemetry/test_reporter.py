@@ -12,7 +12,7 @@ import pytest
 
 from speech_contract import codec, env
 from speech_contract.phases import PHASES, Phase
-from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Datagram
+from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Datagram, Weights
 from speech_telemetry.reporter import Reporter, stack_file
 
 
@@ -62,6 +62,24 @@ def test_a_step_carries_what_was_given(reporter, inbox):
     assert sent["losses"] == {"loss": 1.5}
     assert sent["gradientNorm"] == "nan"
     assert sent["skipped"] == {"Other": 2}
+
+
+def test_a_plan_and_a_comparison_are_reports_of_their_own(reporter, inbox):
+    reporter.plan(total_steps=100, fresh=True)
+    reporter.step(20)
+    reporter.weights(10, 10, {"flow": Tensor()}, movement={"flow": 1e-3})
+    assert received(inbox)["plan"] == {"totalSteps": 100, "fresh": True}
+    assert received(inbox)["step"] == 20
+    sent = codec.loads(Datagram, inbox.recv(DATAGRAM_LIMIT))
+    assert sent.weights == Weights(20, 10, 10, {"flow": 1.5}, {"flow": 1e-3})
+    assert sent.step == 20
+
+
+def test_a_mistaken_plan_is_counted_and_training_goes_on(reporter, inbox):
+    reporter.plan(stepss=100)
+    reporter.weights(10, 10, {"flow": Broken()})
+    reporter.step(1)
+    assert received(inbox)["dropped"] == 2
 
 
 def test_skipped_samples_add_up(reporter, inbox):

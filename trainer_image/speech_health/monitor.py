@@ -23,6 +23,7 @@ from speech_health.constant_component import ConstantComponent
 from speech_health.detector import Decision, Detector
 from speech_health.no_gradient import NoGradient
 from speech_health.non_finite import NonFinite
+from speech_health.not_updating import NotUpdating
 from speech_health.pace import Pace
 from speech_health.samples import Source, StepSample
 from speech_health.skipped_samples import SkippedSamples
@@ -43,6 +44,8 @@ BEATS = {
     ),
     Rule.LOSS_SPIKE: (Rule.GRADIENT_SPIKE,),
     Rule.STALLED: (Rule.TELEMETRY_STALE, Rule.TELEMETRY_MISSING),
+    Rule.ZERO_LOSS: (Rule.NOT_UPDATING,),
+    Rule.NO_GRADIENT: (Rule.NOT_UPDATING,),
 }
 
 
@@ -65,6 +68,7 @@ class Monitor:
             ConstantComponent(thresholds.constant_component, mode, wall),
             LossSpike(thresholds.loss_spike, mode, wall),
             GradientSpike(thresholds.gradient_spike, mode, wall),
+            NotUpdating(thresholds.not_updating, mode, wall),
         )
         self._time_rules: tuple[Detector[Any], ...] = (
             Stalled(thresholds.stall, mode, wall, pace),

@@ -12,7 +12,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from speech_contract.codec import camel, from_document
+from speech_contract.errors import ContractError
 from speech_contract.events import Event
+from speech_contract.wire import Weights
 from speech_health.samples import StepSample
 
 STEPS: Final = ("step", "global_step", "globalstep", "iteration", "iter", "update")
@@ -79,6 +82,8 @@ class Rows:
         if row["event"] == Event.ROLLED_BACK.value:
             self.rollbacks += 1
             return self._sample(row)
+        if row["event"] == Event.CHECKPOINTS_COMPARED.value:
+            return self._sample(row, weights=_weights(row))
         return self._sample(row) if row["event"] == Event.CHECKPOINT_SAVED.value else None
 
     def _sample(self, row: Mapping[str, Any], **fields: Any) -> StepSample:
@@ -103,6 +108,17 @@ def number(value: Any) -> float | None:
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _weights(row: Mapping[str, Any]) -> Weights | None:
+    """A comparison of checkpoints as the engine logged it; None when the line was cut or changed."""
+    known = {
+        field.name: row[field.name] for field in dataclasses.fields(Weights) if field.name in row
+    }
+    try:
+        return from_document(Weights, {camel(name): value for name, value in known.items()})
+    except ContractError:
         return None
 
 

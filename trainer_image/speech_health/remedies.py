@@ -27,4 +27,6 @@ REMEDIES: Final[dict[Rule, str]] = {
     Rule.TELEMETRY_STALE: "the rank lives but no longer reports: look for an exception around the report, "
     "or a full socket (dropped datagrams)",
     Rule.TELEMETRY_UNREACHABLE: "look at the master pod's network and whether its supervisor still runs",
+    Rule.NOT_UPDATING: "look for parameters that the optimizer does not hold, weights kept in bf16, or a learning "
+    "rate too small to move them; train longer or raise the rate",
 }

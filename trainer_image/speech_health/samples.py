@@ -12,7 +12,7 @@ import math
 from typing import Final
 
 from speech_contract.phases import Phase
-from speech_contract.wire import Datagram
+from speech_contract.wire import Datagram, Plan, Weights
 
 HEADLINES: Final = ("total", "loss")
 
@@ -49,6 +49,8 @@ class StepSample:
     phase: Phase = Phase.TRAINING
     rollbacks: int | None = None
     active_from: dict[str, int] | None = None  # part → its first step
+    weights: Weights | None = None
+    plan: Plan | None = None
 
     @property
     def headline(self) -> float | None:
@@ -123,4 +125,6 @@ def from_datagram(datagram: Datagram, now: float) -> StepSample:
         phase=datagram.phase,
         rollbacks=datagram.rollbacks,
         active_from=datagram.active_from,
+        weights=datagram.weights,
+        plan=datagram.plan,
     )

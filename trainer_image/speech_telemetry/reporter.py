@@ -27,7 +27,7 @@ from typing import Any, TextIO
 
 from speech_contract import codec, env
 from speech_contract.phases import PHASES, Phase
-from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Datagram
+from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Datagram, Plan, Weights
 
 RANK_PLACEHOLDER = "{rank}"  # in SPEECHTRAIN_PHASE_FILE when one command starts several ranks
 STACK_SUFFIX = ".stack"
@@ -101,6 +101,33 @@ class Reporter:
         self.stamp(self._step, known)
         self.send(Datagram(self.rank, self._step, self._clock(), known, skipped=self._counts()))
 
+    def plan(self, **facts: Any) -> None:
+        """Say once what the run intends: the fields of `speech_contract.wire.Plan`, all optional."""
+        self._tell(lambda: {"plan": Plan(**facts)})
+
+    def weights(
+        self,
+        since: int,
+        updates: int,
+        unchanged: Mapping[str, float],
+        movement: Mapping[str, float] | None = None,
+    ) -> None:
+        """Report how the weights differ from those of step `since`, `updates` updates ago, by module.
+
+        `unchanged`: share of bit-identical weights; `movement`: norm of the difference over the norm before.
+        """
+        self._tell(
+            lambda: {
+                "weights": Weights(
+                    self._step,
+                    int(since),
+                    int(updates),
+                    {str(name): float(share) for name, share in unchanged.items()},
+                    {str(name): float(share) for name, share in (movement or {}).items()},
+                )
+            }
+        )
+
     def stamp(self, step: int, phase: Phase) -> None:
         """Write (step, phase, now) into the rank's phase record; about a microsecond, no system call."""
         self._step, self._phase = step, phase
@@ -157,6 +184,15 @@ class Reporter:
             )
         )
 
+    def _tell(self, facts: Callable[[], dict[str, Any]]) -> None:
+        """A report of its own between steps; a script's mistake is counted, never raised."""
+        if self._socket is None:
+            return
+        try:
+            self.send(Datagram(self.rank, self._step, self._clock(), self._phase, **facts()))
+        except Exception:
+            self.dropped += 1
+
     def _counts(self) -> dict[str, int] | None:
         return dict(self._skipped) if self._skipped else None
 
@@ -208,7 +244,7 @@ def _encode(datagram: Datagram, dropped: int) -> bytes:
     document["dropped"] = dropped
     try:
         return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
-    except ValueError:  # NaN and Inf travel as strings
+    except (ValueError, TypeError):  # NaN and Inf travel as strings; nested documents are rare
         return codec.dumps(dataclasses.replace(datagram, dropped=dropped)).encode()
 
 

@@ -20,7 +20,7 @@ _KEPT = (
     "updates", "steps_total", "total_steps", "non_finite_steps", "bad_step", "rollbacks", "discarded_steps",
     "samples_total", "audio_seconds_total", "step_seconds", "data_wait_seconds", "losses", "gradient_norm",
     "learning_rate", "evaluation", "last_checkpoint_step", "last_confirmed_step", "resumed_from_step",
-    "bad_component", "bad_module", "device",
+    "bad_component", "bad_module", "device", "weights",
 )  # fmt: skip
 
 
@@ -162,6 +162,7 @@ class JobState:
             findings=findings,
             ranks=self.rows(now),
             updated_at=self.updated_at,
+            weights=self.get("weights"),
         )  # fmt: skip
 
     def _entry(self, rank: int, node_rank: int) -> _Rank:

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from speech_contract.wire import Plan
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.gate import Judgement
 from speech_trainer.engine.recipe import Batch, Built, OptimizerPlan
@@ -60,6 +61,11 @@ class Measures:
             "parameters": sum(p.numel() for p in parameters),
             "trainable": sum(p.numel() for p in parameters if p.requires_grad),
         }
+
+    def plan(self, total_steps: int, *, fresh: bool) -> Plan:
+        """What this run intends, before its first step."""
+        rates = self._schedules.planned_sum(self._main, total_steps) if self._main else None
+        return Plan(total_steps, rates, fresh)
 
     # -- time --------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,102 @@
+"""Checkpoints compared: what moved, what did not, and what is not asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import toy
+
+from speech_contract.events import Event
+from speech_trainer.engine.probe import WeightProbe
+
+
+def compared(run: Any) -> list[Any]:
+    return [d.weights for d in run.said.datagrams if d.weights is not None]
+
+
+def test_each_save_but_the_first_is_compared_with_the_one_before(tmp_path: Path) -> None:
+    run = toy.make(toy.make_config(tmp_path))
+    run.run()
+    assert [(w.since, w.step, w.updates) for w in compared(run)] == [(5, 10, 5), (10, 12, 2)]
+    for weights in compared(run):
+        assert weights.unchanged.keys() == weights.movement.keys()
+        assert all(share < 0.5 for share in weights.unchanged.values())
+        assert all(0.0 < moved < 1.0 for moved in weights.movement.values())
+    assert compared(run)[0].rate_sum == pytest.approx(
+        sum(1e-3 / (1 + k / 10) for k in range(5, 10))
+    )
+    assert run.said.steps_of(Event.CHECKPOINTS_COMPARED) == [10, 12]
+
+
+def test_a_resumed_run_is_compared_with_what_it_resumed_from(tmp_path: Path) -> None:
+    toy.make(toy.make_config(tmp_path, training={"max_steps": 5})).run()
+    run = toy.make(toy.make_config(tmp_path, attempt=2, training={"max_steps": 8}))
+    run.run()
+    assert [(w.since, w.step, w.updates) for w in compared(run)] == [(5, 8, 3)]
+
+
+def test_the_comparison_outlives_a_store_that_keeps_one(tmp_path: Path) -> None:
+    run = toy.make(toy.make_config(tmp_path, checkpoint={"keep_last": 1}))
+    run.run()
+    assert len(compared(run)) == 2
+
+
+def test_gated_steps_are_no_updates(tmp_path: Path) -> None:
+    faults = toy.Faults(positions=((6 * toy.BATCH, 8 * toy.BATCH),))
+    run = toy.make(toy.make_config(tmp_path), faults)
+    run.run()
+    assert [(w.since, w.step, w.updates) for w in compared(run)] == [(5, 10, 3), (10, 12, 2)]
+
+
+def test_a_rate_of_zero_compares_nothing(tmp_path: Path) -> None:
+    run = toy.make(toy.make_config(tmp_path), toy.Faults(learning_rate=0.0))
+    run.run()
+    assert compared(run) == []
+
+
+def test_an_optimizer_that_holds_a_copy_is_caught(tmp_path: Path) -> None:
+    class Copied(toy.ToyRecipe):
+        """Trains, and puts back what it had: the saved weights never change."""
+
+        def after_update(self, built: Any, step: int, gate: Any) -> None:
+            if not hasattr(self, "first"):
+                self.first = {
+                    name: [p.detach().clone() for p in model.parameters()]
+                    for name, model in built.models.items()
+                }
+            with torch.no_grad():
+                for name, model in built.models.items():
+                    for parameter, old in zip(model.parameters(), self.first[name], strict=True):
+                        parameter.copy_(old)
+
+    run = toy.make(toy.make_config(tmp_path), recipe=Copied)
+    run.run()
+    assert set(compared(run)[0].unchanged.values()) == {1.0}
+    assert set(compared(run)[0].movement.values()) == {0.0}
+
+
+def test_a_base_that_is_gone_costs_the_comparison_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rebase = WeightProbe.rebase
+    monkeypatch.setattr(
+        WeightProbe, "rebase", lambda self, step, file: rebase(self, step, file / "gone")
+    )
+    run = toy.make(toy.make_config(tmp_path))
+    assert run.run() == 0
+    assert compared(run) == []
+    assert run.said.steps_of(Event.REPORT_FAILED) == [10, 12]
+
+
+def test_the_plan_is_told_once_with_the_first_report(tmp_path: Path) -> None:
+    run = toy.make(toy.make_config(tmp_path))
+    run.run()
+    plans = [(d.step, d.plan) for d in run.said.datagrams if d.plan is not None]
+    assert [step for step, _ in plans] == [1]
+    plan = plans[0][1]
+    assert plan is not None
+    assert (plan.total_steps, plan.fresh) == (12, True)
+    assert plan.rate_sum == pytest.approx(sum(1e-3 / (1 + k / 10) for k in range(12)))

@@ -1,0 +1,68 @@
+"""Curves with a plan, with checkpoints compared: faults that the loss does not show, and sound runs. Used by curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from runs import Run
+
+from speech_contract.progress import Rule
+from speech_contract.wire import Plan, Weights
+
+MODULES = ("text_encoder", "flow", "decoder", "discriminator")
+Spoil = Callable[[Run], tuple[Rule, int]]
+
+
+def saves(run: Run, still_from: int) -> Iterator[int]:
+    """Every few reports a checkpoint, compared with the one before; from a report on nothing moves."""
+    every = run.dice.randint(2, 5)
+    for index in range(every, len(run), every):
+        step = index * run.every
+        since = step - every * run.every
+        still = since >= still_from * run.every
+        shares = {name: 1.0 if still else run.dice.uniform(0.0, 0.9) for name in MODULES}
+        moved = {name: 0.0 if still else run.dice.scale(1e-6, 1e-2) for name in MODULES}
+        run.fields[index]["weights"] = Weights(step, since, step - since, shares, moved, 1e-3)
+        if still:
+            yield index
+
+
+def weights_that_stay(run: Run) -> tuple[Rule, int]:
+    """What is saved is not what is trained: from a step on checkpoints are bit-identical."""
+    at = run.dice.choice([0, run.dice.randint(1, len(run) - 45)])
+    first, *_ = saves(run, at)
+    return Rule.NOT_UPDATING, first
+
+
+def plan_that_moves_nothing(run: Run) -> tuple[Rule, int]:
+    """Hundreds of steps at a rate so small that no weight can get anywhere."""
+    steps, fresh = run.dice.randint(200, 2000), run.dice.random() < 0.5
+    run.fields[0]["plan"] = Plan(steps, run.dice.scale(1e-9, 0.0199 if fresh else 1.9e-4), fresh)
+    return Rule.NOT_UPDATING, 0
+
+
+def checkpoints_compared(run: Run) -> None:
+    """Saves at any distance; most of an embedding, or of a module that is warming up, stays as it was."""
+    list(saves(run, len(run)))
+    for fields in run.fields:
+        weights = fields.get("weights")
+        if weights is not None:
+            weights.unchanged["text_encoder"] = run.dice.uniform(0.9, 0.9999)
+    run.fields[0]["plan"] = Plan(len(run) * run.every, run.dice.scale(0.02, 10.0), fresh=True)
+
+
+def short_trial(run: Run) -> None:
+    """A few steps to see whether it runs, or a pretrained model that is adapted gently."""
+    trial = run.dice.random() < 0.5
+    steps = run.dice.randint(2, 199) if trial else run.dice.randint(200, 3000)
+    rates = run.dice.scale(1e-6, 1e-2) if trial else run.dice.scale(2.1e-4, 1e-2)
+    run.fields[0]["plan"] = Plan(steps, rates, fresh=trial)
+
+
+OUTCOME_FAULTS: dict[str, Spoil] = {
+    spoil.__name__.replace("_", " "): spoil
+    for spoil in (weights_that_stay, plan_that_moves_nothing)
+}
+OUTCOME_HEALTHY: dict[str, Callable[[Run], None]] = {
+    sound.__name__.replace("_", " "): sound for sound in (checkpoints_compared, short_trial)
+}
