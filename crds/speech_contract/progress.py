@@ -65,6 +65,7 @@ class Rule(str, enum.Enum):
     TELEMETRY_STALE = "TelemetryStale"
     TELEMETRY_UNREACHABLE = "TelemetryUnreachable"  # the operator's own: no answer from /progress
     NOT_UPDATING = "NotUpdating"
+    SCHEDULE_MISMATCH = "ScheduleMismatch"
 
 
 @dataclasses.dataclass(frozen=True)

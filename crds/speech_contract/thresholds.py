@@ -246,6 +246,21 @@ class NotUpdating:
 
 
 @dataclasses.dataclass(frozen=True)
+class ScheduleMismatch:
+    """The learning rate off by more than `tolerance` of the planned one in `for_reports` reports in a row."""
+
+    __pydantic_config__ = _FORBID
+    tolerance: str = "0.01"
+    for_reports: int = 5
+    on_exceeded: OnExceeded = OnExceeded.WARN
+
+    def __post_init__(self) -> None:
+        check_number("tolerance", self.tolerance, above=0.0)
+        check_at_least(self, 1, "for_reports")
+        _only(self, OnExceeded.WARN, OnExceeded.STOP)
+
+
+@dataclasses.dataclass(frozen=True)
 class Thresholds:
     """`spec.health`."""
 
@@ -261,3 +276,4 @@ class Thresholds:
     stall: Stall = dataclasses.field(default_factory=Stall)
     telemetry: Telemetry = dataclasses.field(default_factory=Telemetry)
     not_updating: NotUpdating = dataclasses.field(default_factory=NotUpdating)
+    schedule_mismatch: ScheduleMismatch = dataclasses.field(default_factory=ScheduleMismatch)

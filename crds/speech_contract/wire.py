@@ -92,6 +92,7 @@ class Datagram:
     dropped: int = 0  # datagrams this reporter could not send
     weights: Weights | None = None  # with the first report after a checkpoint
     plan: Plan | None = None
+    planned_rate: float | None = None  # what the schedule gives for this update
 
 
 @dataclasses.dataclass(frozen=True)

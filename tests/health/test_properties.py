@@ -233,6 +233,7 @@ def test_skips_above_the_limit_stop_within_one_window(
                 movement=st.dictionaries(st.text(max_size=3), st.floats(), max_size=2),
                 rate_sum=st.none() | st.floats(),
             ),
+            planned_rate=st.none() | st.floats(),
             plan=st.none()
             | st.builds(
                 Plan,

@@ -56,11 +56,19 @@ def received(inbox):
 
 
 def test_a_step_carries_what_was_given(reporter, inbox):
-    reporter.step(4, loss=Tensor(), grad_norm=math.nan, learning_rate=1e-4, skipped={"Other": 2})
+    reporter.step(
+        4,
+        loss=Tensor(),
+        grad_norm=math.nan,
+        learning_rate=1e-4,
+        skipped={"Other": 2},
+        planned_learning_rate=2e-4,
+    )
     sent = received(inbox)
     assert (sent["rank"], sent["step"], sent["time"]) == (3, 4, 1000.0)
     assert sent["losses"] == {"loss": 1.5}
     assert sent["gradientNorm"] == "nan"
+    assert (sent["learningRate"], sent["plannedRate"]) == (1e-4, 2e-4)
     assert sent["skipped"] == {"Other": 2}
 
 

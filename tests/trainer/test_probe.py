@@ -100,3 +100,34 @@ def test_the_plan_is_told_once_with_the_first_report(tmp_path: Path) -> None:
     assert plan is not None
     assert (plan.total_steps, plan.fresh) == (12, True)
     assert plan.rate_sum == pytest.approx(sum(1e-3 / (1 + k / 10) for k in range(12)))
+
+
+def test_the_rate_in_the_optimizer_is_reported_beside_its_plan(tmp_path: Path) -> None:
+    faults = toy.Faults(positions=((3 * toy.BATCH, 5 * toy.BATCH),))
+    run = toy.make(toy.make_config(tmp_path), faults)
+    run.run()
+    logged = [d for d in run.said.datagrams if d.learning_rate is not None]
+    assert len(logged) == 12
+    for report in logged:
+        assert report.learning_rate == pytest.approx(report.planned_rate, rel=1e-6)
+
+
+def test_a_resumed_run_follows_the_plan(tmp_path: Path) -> None:
+    toy.make(toy.make_config(tmp_path, training={"max_steps": 5})).run()
+    run = toy.make(toy.make_config(tmp_path, attempt=2))
+    run.run()
+    logged = [(d.learning_rate, d.planned_rate) for d in run.said.datagrams if d.losses]
+    assert logged[0][1] == pytest.approx(1e-3 / 1.5)
+    assert all(rate == pytest.approx(plan, rel=1e-6) for rate, plan in logged)
+
+
+def test_a_rate_that_a_recipe_rewrites_is_off_its_plan(tmp_path: Path) -> None:
+    class Meddler(toy.ToyRecipe):
+        def train_step(self, built: Any, batch: Any, step: int) -> Any:
+            built.optimizers["g"].optimizer.param_groups[0]["lr"] = torch.tensor(5e-5)
+            return super().train_step(built, batch, step)
+
+    run = toy.make(toy.make_config(tmp_path), recipe=Meddler)
+    run.run()
+    rates = {d.learning_rate for d in run.said.datagrams if d.losses}
+    assert rates == {pytest.approx(5e-5)}

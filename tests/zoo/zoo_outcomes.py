@@ -41,6 +41,44 @@ def plan_that_moves_nothing(run: Run) -> tuple[Rule, int]:
     return Rule.NOT_UPDATING, 0
 
 
+def planned(run: Run) -> None:
+    """Every report states its plan."""
+    for fields in run.fields:
+        fields["planned_rate"] = fields["learning_rate"]
+
+
+def rate_off_its_plan(run: Run) -> tuple[Rule, int]:
+    """Somebody rewrites the rate, or the schedule is no longer stepped."""
+    planned(run)
+    at, kind = run.dice.randint(1, len(run) - 45), run.dice.randrange(3)
+    factor = run.dice.choice([run.dice.scale(0.01, 0.9), run.dice.scale(1.1, 100.0)])
+    # Frozen where it is no twin of the plan: the rate moves by less than 1 % in some reports.
+    frozen = run.fields[at - 1]["learning_rate"] * factor
+    for fields in run.fields[at:]:
+        fields["learning_rate"] = frozen if kind == 0 else fields["learning_rate"] * factor
+    if kind == 0:
+        for fields in run.fields[at:]:
+            fields["planned_rate"] = run.fields[at]["planned_rate"]
+    return Rule.SCHEDULE_MISMATCH, at
+
+
+def schedule_as_planned(run: Run) -> None:
+    """Warm-up, decay to 0, float32, gated updates; asked before or after the schedule is stepped; a resume."""
+    planned(run)
+    kind, rate = run.dice.randrange(4), run.dice.scale(1e-6, 1e-2)
+    if kind == 0:  # linear to 0
+        for index, fields in enumerate(run.fields):
+            fields["learning_rate"] = fields["planned_rate"] = rate * (1 - index / (len(run) - 1))
+    if kind == 1:  # the rate of the next update beside the plan of this one, in a steep warm-up
+        for index, fields in enumerate(run.fields):
+            fields["planned_rate"] = rate * (index + 1) / 100
+            fields["learning_rate"] = rate * (index + 2) / 100
+    for fields in run.fields:
+        fields["learning_rate"] *= 1.0 + run.dice.uniform(-1e-6, 1e-6)
+    if kind == 2:  # a restored checkpoint's rate holds for one update
+        run.fields[run.dice.randint(1, len(run) - 1)]["learning_rate"] *= 3.0
+
+
 def checkpoints_compared(run: Run) -> None:
     """Saves at any distance; most of an embedding, or of a module that is warming up, stays as it was."""
     list(saves(run, len(run)))
@@ -61,8 +99,9 @@ def short_trial(run: Run) -> None:
 
 OUTCOME_FAULTS: dict[str, Spoil] = {
     spoil.__name__.replace("_", " "): spoil
-    for spoil in (weights_that_stay, plan_that_moves_nothing)
+    for spoil in (weights_that_stay, plan_that_moves_nothing, rate_off_its_plan)
 }
 OUTCOME_HEALTHY: dict[str, Callable[[Run], None]] = {
-    sound.__name__.replace("_", " "): sound for sound in (checkpoints_compared, short_trial)
+    sound.__name__.replace("_", " "): sound
+    for sound in (checkpoints_compared, short_trial, schedule_as_planned)
 }

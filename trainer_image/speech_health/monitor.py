@@ -26,6 +26,7 @@ from speech_health.non_finite import NonFinite
 from speech_health.not_updating import NotUpdating
 from speech_health.pace import Pace
 from speech_health.samples import Source, StepSample
+from speech_health.schedule_mismatch import ScheduleMismatch
 from speech_health.skipped_samples import SkippedSamples
 from speech_health.spike import GradientSpike, LossSpike
 from speech_health.stalled import Stalled
@@ -69,6 +70,7 @@ class Monitor:
             LossSpike(thresholds.loss_spike, mode, wall),
             GradientSpike(thresholds.gradient_spike, mode, wall),
             NotUpdating(thresholds.not_updating, mode, wall),
+            ScheduleMismatch(thresholds.schedule_mismatch, mode, wall),
         )
         self._time_rules: tuple[Detector[Any], ...] = (
             Stalled(thresholds.stall, mode, wall, pace),

@@ -21,6 +21,7 @@ from speech_health.samples import StepSample
 STEPS: Final = ("step", "global_step", "globalstep", "iteration", "iter", "update")
 NORMS: Final = ("grad_norm", "gradient_norm", "gradnorm", "gradientnorm", "train/grad_norm")
 RATES: Final = ("learning_rate", "learningrate", "lr", "train/learning_rate", "lr-adamw", "lr-adam")
+PLANNED: Final = ("planned_learning_rate", "planned_rate", "planned_lr")
 TIMES: Final = ("time", "timestamp", "ts", "wall_time", "updated_at")
 WHOLE: Final = (
     "loss",
@@ -69,7 +70,13 @@ class Rows:
             return None
         step = _first(folded, STEPS)
         self.step = int(step) if step is not None and math.isfinite(step) else self.step + 1
-        return self._sample(folded, losses=losses or None, gradient_norm=norm, learning_rate=rate)
+        return self._sample(
+            folded,
+            losses=losses or None,
+            gradient_norm=norm,
+            learning_rate=rate,
+            planned_rate=_first(folded, PLANNED),
+        )
 
     def _event(self, row: Mapping[str, Any]) -> StepSample | None:
         """Of our own log: the steps whose update was gated off, and roll-backs."""

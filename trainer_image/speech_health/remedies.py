@@ -29,4 +29,6 @@ REMEDIES: Final[dict[Rule, str]] = {
     Rule.TELEMETRY_UNREACHABLE: "look at the master pod's network and whether its supervisor still runs",
     Rule.NOT_UPDATING: "look for parameters that the optimizer does not hold, weights kept in bf16, or a learning "
     "rate too small to move them; train longer or raise the rate",
+    Rule.SCHEDULE_MISMATCH: "look for code that sets the optimizer's lr, a schedule stepped twice or never, or a "
+    "checkpoint that restored another one; if the rate adapts on purpose, report no plan",
 }

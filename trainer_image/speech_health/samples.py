@@ -51,6 +51,7 @@ class StepSample:
     active_from: dict[str, int] | None = None  # part → its first step
     weights: Weights | None = None
     plan: Plan | None = None
+    planned_rate: float | None = None
 
     @property
     def headline(self) -> float | None:
@@ -127,4 +128,5 @@ def from_datagram(datagram: Datagram, now: float) -> StepSample:
         active_from=datagram.active_from,
         weights=datagram.weights,
         plan=datagram.plan,
+        planned_rate=datagram.planned_rate,
     )

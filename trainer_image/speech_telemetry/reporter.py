@@ -77,6 +77,7 @@ class Reporter:
         grad_norm: Any = None,
         learning_rate: Any = None,
         skipped: Mapping[str, int] | None = None,
+        planned_learning_rate: Any = None,
     ) -> None:
         """Report one step. Numbers may be anything `float()` takes, tensors too.
 
@@ -85,7 +86,7 @@ class Reporter:
         if self._socket is None:
             return
         try:
-            self._report(step, loss, grad_norm, learning_rate, skipped)
+            self._report(step, loss, grad_norm, learning_rate, skipped, planned_learning_rate)
         except (
             Exception
         ):  # a foreign object's float() may raise anything; training goes on, counted
@@ -168,6 +169,7 @@ class Reporter:
         grad_norm: Any,
         learning_rate: Any,
         skipped: Mapping[str, int] | None,
+        planned_rate: Any,
     ) -> None:
         for reason, count in (skipped or {}).items():
             self._skipped[str(reason)] = self._skipped.get(str(reason), 0) + int(count)
@@ -178,9 +180,10 @@ class Reporter:
                 step=int(step),
                 time=self._clock(),
                 losses=None if loss is None else {"loss": float(loss)},
-                gradient_norm=None if grad_norm is None else float(grad_norm),
-                learning_rate=None if learning_rate is None else float(learning_rate),
+                gradient_norm=_real(grad_norm),
+                learning_rate=_real(learning_rate),
                 skipped=self._counts(),
+                planned_rate=_real(planned_rate),
             )
         )
 
@@ -246,6 +249,10 @@ def _encode(datagram: Datagram, dropped: int) -> bytes:
         return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
     except (ValueError, TypeError):  # NaN and Inf travel as strings; nested documents are rare
         return codec.dumps(dataclasses.replace(datagram, dropped=dropped)).encode()
+
+
+def _real(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _whole(text: str | None, default: int) -> int:

@@ -64,7 +64,7 @@ class Measures:
 
     def plan(self, total_steps: int, *, fresh: bool) -> Plan:
         """What this run intends, before its first step."""
-        rates = self._schedules.planned_sum(self._main, total_steps) if self._main else None
+        rates = self._schedules.run_ahead(self._main, total_steps) if self._main else None
         return Plan(total_steps, rates, fresh)
 
     # -- time --------------------------------------------------------------------------------------------------
@@ -96,6 +96,7 @@ class Measures:
             "losses": dict(zip(judgement.loss_names, values, strict=True)),
             "gradient_norm": norm,
             "learning_rate": rate,
+            "planned_rate": self._schedules.planned(self._main) if self._main else None,
             "active_from": self._late_parts(),
         }
 
@@ -105,7 +106,11 @@ class Measures:
         return late or None
 
     def _rate_now(self) -> torch.Tensor:
-        return self._schedules.rate(self._main) if self._main else self._rate
+        """What lies in the optimizer, whoever put it there."""
+        if not self._main:
+            return self._rate
+        rate = self._plans[self._main].optimizer.param_groups[0]["lr"]
+        return torch.as_tensor(rate, dtype=torch.float32, device=self._world.device)
 
     def missing_gradients(self, judgement: Judgement, batch: Batch, step: int) -> list[str] | None:
         """Trainable, active modules that got no gradient at this step; None when not looked for.

@@ -42,6 +42,7 @@ class _Rates:
     undo: tuple[dict[str, Any], list[float]] | None = None
     taken: float | None = None  # rate of the update whose flags have not arrived
     travel: Travel = Travel()
+    curve: list[float] = dataclasses.field(default_factory=list)  # planned, by update
 
 
 class LateSchedules:
@@ -95,9 +96,23 @@ class LateSchedules:
         """The rate of the next step's first group, on the device."""
         return self._rates[name].device[0]
 
-    def planned_sum(self, name: str, updates: int) -> float:
-        """Rates of the first group over the first `updates` updates (at most LONGEST of them), added up."""
-        return sum(self._curve(self._rates[name], min(updates, LONGEST)))
+    def run_ahead(self, name: str, updates: int) -> float:
+        """Learn what is planned for the first `updates` updates (at most LONGEST); their rates added up.
+
+        Call it before a checkpoint is restored: the plan is the job's, not the checkpoint's.
+        """
+        rates = self._rates[name]
+        rates.curve = self._curve(rates, min(updates, LONGEST))
+        return sum(rates.curve)
+
+    def planned(self, name: str) -> float | None:
+        """The planned rate of the first group at the next update; None beyond what was run ahead.
+
+        Call only when the step before is settled.
+        """
+        rates = self._rates[name]
+        update = 0 if rates.plan.schedule is None else rates.plan.schedule.last_epoch
+        return rates.curve[update] if 0 <= update < len(rates.curve) else None
 
     def _curve(self, rates: _Rates, updates: int) -> list[float]:
         """Run the schedule ahead from where it is, then put it back."""
