@@ -97,6 +97,18 @@ WEIGHTS_MOVEMENT: Final = Metric(
     "Norm of a module's change between the two newest checkpoints over its norm",
     ("module",),
 )
+HOST_MEMORY: Final = Metric(
+    P + "host_memory_bytes",
+    Kind.GAUGE,
+    "Anonymous memory of the ranks and their children on a host, by node rank",
+    ("node",),
+)
+HOST_MEMORY_ROOM: Final = Metric(
+    P + "host_memory_room_bytes",
+    Kind.GAUGE,
+    "Memory left on a host below its closest limit, by node rank",
+    ("node",),
+)
 EVALUATION: Final = Metric(P + "evaluation", Kind.GAUGE, "Last evaluation by name", ("name",))
 HEALTH_FINDING: Final = Metric(
     P + "health_finding",
@@ -115,6 +127,7 @@ TRAINING_METRICS: Final = (
     LOSS, LOSS_FINITE, GRADIENT_NORM, LEARNING_RATE, STEP, PLANNED_STEPS, STEPS, UPDATES, ROLLBACKS,
     NON_FINITE, ZERO_LOSS, SKIPPED, SAMPLES, AUDIO_SECONDS, STEP_DURATION, DATA_WAIT, LAST_STEP,
     LAST_CHECKPOINT, EVALUATION, HEALTH_FINDING, INFO, WEIGHTS_UNCHANGED, WEIGHTS_MOVEMENT,
+    HOST_MEMORY, HOST_MEMORY_ROOM,
 )  # fmt: skip
 
 OPERATOR: Final = "speech_operator_"

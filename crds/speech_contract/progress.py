@@ -9,7 +9,7 @@ import dataclasses
 import enum
 
 from speech_contract.phases import Phase
-from speech_contract.wire import Weights
+from speech_contract.wire import Memory, Weights
 
 
 class Verdict(str, enum.Enum):
@@ -66,6 +66,7 @@ class Rule(str, enum.Enum):
     TELEMETRY_UNREACHABLE = "TelemetryUnreachable"  # the operator's own: no answer from /progress
     NOT_UPDATING = "NotUpdating"
     SCHEDULE_MISMATCH = "ScheduleMismatch"
+    MEMORY_GROWTH = "MemoryGrowth"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +136,7 @@ class Progress:
     ranks: list[RankRow] = dataclasses.field(default_factory=list)
     updated_at: float = 0.0  # epoch seconds of the newest sample
     weights: Weights | None = None  # the newest two checkpoints, compared
+    memory: dict[str, Memory] = dataclasses.field(default_factory=dict)  # by node rank
 
 
 SEVERITY_ORDER = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}

@@ -261,6 +261,21 @@ class ScheduleMismatch:
 
 
 @dataclasses.dataclass(frozen=True)
+class MemoryGrowth:
+    """The ranks' memory on a host rising steadily over a window, by `share` of the room that is left."""
+
+    __pydantic_config__ = _FORBID
+    share: str = "0.2"
+    window_seconds: int = 60
+    on_exceeded: OnExceeded = OnExceeded.WARN
+
+    def __post_init__(self) -> None:
+        check_number("share", self.share, above=0.0)
+        check_at_least(self, 30, "window_seconds")
+        _only(self, OnExceeded.WARN)
+
+
+@dataclasses.dataclass(frozen=True)
 class Thresholds:
     """`spec.health`."""
 
@@ -277,3 +292,4 @@ class Thresholds:
     telemetry: Telemetry = dataclasses.field(default_factory=Telemetry)
     not_updating: NotUpdating = dataclasses.field(default_factory=NotUpdating)
     schedule_mismatch: ScheduleMismatch = dataclasses.field(default_factory=ScheduleMismatch)
+    memory_growth: MemoryGrowth = dataclasses.field(default_factory=MemoryGrowth)

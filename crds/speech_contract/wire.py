@@ -49,6 +49,14 @@ class Plan:
 
 
 @dataclasses.dataclass(frozen=True)
+class Memory:
+    """A host's memory in bytes, read by its supervisor."""
+
+    used: int  # anonymous memory of its ranks and their children
+    room: int  # left below the closest limit
+
+
+@dataclasses.dataclass(frozen=True)
 class Datagram:
     """One report of one rank. Counters are cumulative, so a dropped datagram loses no NaN.
 
@@ -121,6 +129,7 @@ class Summary:
     log_tail: str = ""
     stacks: dict[str, str] = dataclasses.field(default_factory=dict)  # rank → Python stack
     final: bool = False
+    memory: Memory | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,8 +19,10 @@ from speech_contract.progress import (
     verdict_of,
 )
 from speech_contract.thresholds import HealthMode, Thresholds
+from speech_contract.wire import Memory
 from speech_health.constant_component import ConstantComponent
 from speech_health.detector import Decision, Detector
+from speech_health.memory_growth import MemoryGrowth
 from speech_health.no_gradient import NoGradient
 from speech_health.non_finite import NonFinite
 from speech_health.not_updating import NotUpdating
@@ -77,6 +79,7 @@ class Monitor:
             TelemetryMissing(thresholds.telemetry, mode, wall, pace),
             TelemetryStale(thresholds.telemetry, mode, wall, pace),
         )
+        self._memory = MemoryGrowth(thresholds.memory_growth, mode, wall, pace)
         self._reporter_speaks = False
         self._decision: Decision | None = None
 
@@ -113,6 +116,11 @@ class Monitor:
             detector.feed(sample)
         self._decide()
 
+    def observe_memory(self, now: float, host: int, memory: Memory) -> None:
+        """Take a reading of a host's memory. `now` monotonic, `host` its node rank; every few seconds."""
+        if not self._off and self._decision is None:
+            self._memory.observe(now, host, memory)
+
     def tick(self, now: float, ranks: Sequence[RankRow]) -> None:
         """Judge what only time can tell. `now` monotonic; call it about once a second."""
         self._pace.tick(now, ranks)
@@ -131,7 +139,7 @@ class Monitor:
         self._decide()
 
     def _detectors(self) -> tuple[Detector[Any], ...]:
-        return self._value_rules + self._time_rules
+        return (*self._value_rules, *self._time_rules, self._memory)
 
     def _superseded(self, sample: StepSample) -> bool:
         """Stdout repeats, rounded, what a reporter that carries losses says exactly."""

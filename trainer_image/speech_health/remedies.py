@@ -31,4 +31,6 @@ REMEDIES: Final[dict[Rule, str]] = {
     "rate too small to move them; train longer or raise the rate",
     Rule.SCHEDULE_MISMATCH: "look for code that sets the optimizer's lr, a schedule stepped twice or never, or a "
     "checkpoint that restored another one; if the rate adapts on purpose, report no plan",
+    Rule.MEMORY_GROWTH: "look for losses that are kept with their graph (use .detach() or .item()), lists that grow "
+    "with every batch, and caches without a bound; or raise the memory limit",
 }

@@ -161,6 +161,9 @@ class Exporter:
             catalogue.ROLLBACKS.name, self._counters[catalogue.ROLLBACKS.name], progress.rollbacks
         )
         self._take_weights(progress.weights)
+        for node, memory in progress.memory.items():
+            self._set(catalogue.HOST_MEMORY, memory.used, node)
+            self._set(catalogue.HOST_MEMORY_ROOM, memory.room, node)
         self._take_skips(progress.samples_skipped)
         self._take_checkpoint(progress)
         world = str(max(1, len(progress.ranks)))

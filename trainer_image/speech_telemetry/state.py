@@ -12,7 +12,7 @@ from typing import Any
 
 from speech_contract.phases import STARTUP, Phase
 from speech_contract.progress import Finding, Progress, RankRow, Verdict
-from speech_contract.wire import Datagram
+from speech_contract.wire import Datagram, Memory
 from speech_health.samples import Source, StepSample
 
 SPEED_WINDOW = 60.0  # seconds over which speeds are taken
@@ -45,6 +45,7 @@ class JobState:
         self.updated_at = 0.0
         self.stdout_non_finite = 0
         self.newest: dict[int, Datagram] = {}
+        self.memory: dict[str, Memory] = {}
 
     def take_datagram(self, datagram: Datagram, node_rank: int, now: float) -> None:
         """A rank's report, local or out of a worker's summary."""
@@ -163,6 +164,7 @@ class JobState:
             ranks=self.rows(now),
             updated_at=self.updated_at,
             weights=self.get("weights"),
+            memory=dict(self.memory),
         )  # fmt: skip
 
     def _entry(self, rank: int, node_rank: int) -> _Rank:
