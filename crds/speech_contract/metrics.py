@@ -109,6 +109,12 @@ HOST_MEMORY_ROOM: Final = Metric(
     "Memory left on a host below its closest limit, by node rank",
     ("node",),
 )
+CODEBOOK_PERPLEXITY: Final = Metric(
+    P + "codebook_perplexity", Kind.GAUGE, "Perplexity of the codes in use", ("codebook",)
+)
+CODEBOOK_DEAD: Final = Metric(
+    P + "codebook_dead_ratio", Kind.GAUGE, "Share of a codebook's codes without use", ("codebook",)
+)
 EVALUATION: Final = Metric(P + "evaluation", Kind.GAUGE, "Last evaluation by name", ("name",))
 HEALTH_FINDING: Final = Metric(
     P + "health_finding",
@@ -127,7 +133,7 @@ TRAINING_METRICS: Final = (
     LOSS, LOSS_FINITE, GRADIENT_NORM, LEARNING_RATE, STEP, PLANNED_STEPS, STEPS, UPDATES, ROLLBACKS,
     NON_FINITE, ZERO_LOSS, SKIPPED, SAMPLES, AUDIO_SECONDS, STEP_DURATION, DATA_WAIT, LAST_STEP,
     LAST_CHECKPOINT, EVALUATION, HEALTH_FINDING, INFO, WEIGHTS_UNCHANGED, WEIGHTS_MOVEMENT,
-    HOST_MEMORY, HOST_MEMORY_ROOM,
+    HOST_MEMORY, HOST_MEMORY_ROOM, CODEBOOK_PERPLEXITY, CODEBOOK_DEAD,
 )  # fmt: skip
 
 OPERATOR: Final = "speech_operator_"

@@ -9,7 +9,7 @@ import dataclasses
 import enum
 
 from speech_contract.phases import Phase
-from speech_contract.wire import Memory, Weights
+from speech_contract.wire import Codebook, Memory, Weights
 
 
 class Verdict(str, enum.Enum):
@@ -67,6 +67,7 @@ class Rule(str, enum.Enum):
     NOT_UPDATING = "NotUpdating"
     SCHEDULE_MISMATCH = "ScheduleMismatch"
     MEMORY_GROWTH = "MemoryGrowth"
+    CODEBOOK_COLLAPSE = "CodebookCollapse"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +137,7 @@ class Progress:
     ranks: list[RankRow] = dataclasses.field(default_factory=list)
     updated_at: float = 0.0  # epoch seconds of the newest sample
     weights: Weights | None = None  # the newest two checkpoints, compared
+    codebooks: dict[str, Codebook] = dataclasses.field(default_factory=dict)
     memory: dict[str, Memory] = dataclasses.field(default_factory=dict)  # by node rank
 
 

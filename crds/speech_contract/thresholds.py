@@ -276,6 +276,34 @@ class MemoryGrowth:
 
 
 @dataclasses.dataclass(frozen=True)
+class CodebookCollapse:
+    """Signs of a dying quantiser that last `for_steps` steps; `stop_levels` codebooks with a perplexity below
+    `stop_perplexity` end the run. Steps count from a codebook's first report."""
+
+    __pydantic_config__ = _FORBID
+    min_perplexity_share: str = "0.1"
+    max_dead_share: str = "0.8"
+    min_movement: str = "0.001"
+    max_residual_ratio: str = "1"
+    grace_steps: int = 200
+    after_steps: int = 1000
+    for_steps: int = 20
+    stop_perplexity: str = "2"
+    stop_levels: int = 3
+    on_exceeded: OnExceeded = OnExceeded.STOP
+
+    def __post_init__(self) -> None:
+        check_number("minPerplexityShare", self.min_perplexity_share, above=0.0, most=1.0)
+        check_number("maxDeadShare", self.max_dead_share, above=0.0, most=1.0)
+        check_number("minMovement", self.min_movement, above=0.0)
+        check_number("maxResidualRatio", self.max_residual_ratio, above=0.0)
+        check_number("stopPerplexity", self.stop_perplexity, above=1.0)
+        check_at_least(self, 0, "grace_steps", "after_steps")
+        check_at_least(self, 1, "for_steps", "stop_levels")
+        _only(self, OnExceeded.WARN, OnExceeded.STOP)
+
+
+@dataclasses.dataclass(frozen=True)
 class Thresholds:
     """`spec.health`."""
 
@@ -293,3 +321,4 @@ class Thresholds:
     not_updating: NotUpdating = dataclasses.field(default_factory=NotUpdating)
     schedule_mismatch: ScheduleMismatch = dataclasses.field(default_factory=ScheduleMismatch)
     memory_growth: MemoryGrowth = dataclasses.field(default_factory=MemoryGrowth)
+    codebook_collapse: CodebookCollapse = dataclasses.field(default_factory=CodebookCollapse)

@@ -49,6 +49,17 @@ class Plan:
 
 
 @dataclasses.dataclass(frozen=True)
+class Codebook:
+    """One level of a codec's quantiser. None: not measured."""
+
+    perplexity: float | None = None  # of the codes used
+    size: int | None = None  # codes, or vectors of the measurement if those are fewer
+    dead: float | None = None  # share of codes without use
+    movement: float | None = None  # change over the last 100 steps over the norm
+    residual: float | None = None  # variance left after this level over the variance it was given
+
+
+@dataclasses.dataclass(frozen=True)
 class Memory:
     """A host's memory in bytes, read by its supervisor."""
 
@@ -101,6 +112,7 @@ class Datagram:
     weights: Weights | None = None  # with the first report after a checkpoint
     plan: Plan | None = None
     planned_rate: float | None = None  # what the schedule gives for this update
+    codebooks: dict[str, Codebook] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from speech_contract.phases import PAUSES, Phase
 from speech_contract.progress import Rule, Severity
 from speech_contract.thresholds import LossSpike, OnExceeded, Stall, ZeroLoss
-from speech_contract.wire import Plan, Weights
+from speech_contract.wire import Codebook, Plan, Weights
 from speech_health.samples import Source
 
 quick = settings(
@@ -234,6 +234,19 @@ def test_skips_above_the_limit_stop_within_one_window(
                 rate_sum=st.none() | st.floats(),
             ),
             planned_rate=st.none() | st.floats(),
+            codebooks=st.none()
+            | st.dictionaries(
+                st.text(max_size=2),
+                st.builds(
+                    Codebook,
+                    perplexity=st.none() | st.floats(),
+                    size=st.none() | st.integers(-1, 2000),
+                    dead=st.none() | st.floats(),
+                    movement=st.none() | st.floats(),
+                    residual=st.none() | st.floats(),
+                ),
+                max_size=2,
+            ),
             plan=st.none()
             | st.builds(
                 Plan,

@@ -12,7 +12,7 @@ import pytest
 
 from speech_contract import codec, env
 from speech_contract.phases import PHASES, Phase
-from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Datagram, Weights
+from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Codebook, Datagram, Weights
 from speech_telemetry.reporter import Reporter, stack_file
 
 
@@ -81,6 +81,14 @@ def test_a_plan_and_a_comparison_are_reports_of_their_own(reporter, inbox):
     sent = codec.loads(Datagram, inbox.recv(DATAGRAM_LIMIT))
     assert sent.weights == Weights(20, 10, 10, {"flow": 1.5}, {"flow": 1e-3})
     assert sent.step == 20
+
+
+def test_codebooks_travel_with_the_step(reporter, inbox):
+    reporter.step(4, loss=1.0, codebooks={"0": {"perplexity": Tensor(), "size": 8.0}, "1": {}})
+    sent = codec.loads(Datagram, inbox.recv(DATAGRAM_LIMIT))
+    assert sent.codebooks == {"0": Codebook(perplexity=1.5, size=8), "1": Codebook()}
+    reporter.step(5, codebooks={"0": {"perplexities": 1.0}})
+    assert reporter.dropped == 1
 
 
 def test_a_mistaken_plan_is_counted_and_training_goes_on(reporter, inbox):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable, Iterator
 
 from runs import Run
 
 from speech_contract.progress import Rule
-from speech_contract.wire import Plan, Weights
+from speech_contract.wire import Codebook, Plan, Weights
 
 MODULES = ("text_encoder", "flow", "decoder", "discriminator")
 Spoil = Callable[[Run], tuple[Rule, int]]
@@ -79,6 +81,66 @@ def schedule_as_planned(run: Run) -> None:
         run.fields[run.dice.randint(1, len(run) - 1)]["learning_rate"] *= 3.0
 
 
+def codebooks(run: Run, start: int = 0) -> list[dict[str, Codebook]]:
+    """Eight levels that come into use, from report `start` on, as often as a codec logs; noisy."""
+    run.every = 10
+    size, levels = run.dice.choice([256, 1024]), run.dice.choice([4, 8])
+    top, spread = run.dice.uniform(0.3, 0.9), run.dice.uniform(0.02, 0.25)
+    speed = run.dice.uniform(5.0, 25.0)
+    for index, fields in enumerate(run.fields[start:]):
+        fields["codebooks"] = {
+            str(level): Codebook(
+                perplexity=max(
+                    1.0, size * top * (1 - math.exp(-(index + 1) / speed)) * run.dice.noise(spread)
+                ),
+                size=size,
+                dead=max(0.0, min(1.0, 0.9 * math.exp(-index / speed) * run.dice.noise(spread))),
+                movement=max(2e-3, 0.5 * math.exp(-index / speed)) * run.dice.noise(spread),
+                residual=run.dice.uniform(0.3, 0.9),
+            )
+            for level in range(levels)
+        }
+    return [fields["codebooks"] for fields in run.fields[start:]]
+
+
+def _spoil(books: list[dict[str, Codebook]], levels: int, **change: float) -> None:
+    for report in books:
+        for name in list(report)[:levels]:
+            report[name] = dataclasses.replace(report[name], **change)
+
+
+def codebooks_that_collapse(run: Run) -> tuple[Rule, int]:
+    """Some or all levels fall to a code or two."""
+    books, at = codebooks(run), run.dice.randint(25, len(run) - 45)
+    _spoil(books[at:], run.dice.randint(1, 8), perplexity=run.dice.uniform(1.0, 1.9))
+    return Rule.CODEBOOK_COLLAPSE, at
+
+
+def codebooks_that_stand_still(run: Run) -> tuple[Rule, int]:
+    """Moving averages of the quantised tensor: their fixed point is where they are."""
+    _spoil(codebooks(run), 8, movement=run.dice.scale(1e-7, 5e-4))
+    return Rule.CODEBOOK_COLLAPSE, 0
+
+
+def levels_that_add(run: Run) -> tuple[Rule, int]:
+    """Codebooks drawn too large: each level adds to what it should take away."""
+    at = run.dice.randint(20, len(run) - 45)
+    _spoil(codebooks(run)[at:], 8, residual=run.dice.uniform(1.05, 5.0))
+    return Rule.CODEBOOK_COLLAPSE, at
+
+
+def codebooks_in_use(run: Run) -> None:
+    """A codec that learns: k-means late, silent batches, levels that are used little at first, a late resume."""
+    books = codebooks(run, run.dice.choice([0, 6, 30]))
+    for report in books:
+        if run.dice.random() < 0.05:  # a batch of silence
+            _spoil([report], 8, perplexity=1.0)
+    if run.dice.random() < 0.3:  # resumed when nothing moves any more
+        for index, fields in enumerate(run.fields):
+            fields["step"] = 50_000 + index * 10
+        _spoil(books, 8, movement=1e-6)
+
+
 def checkpoints_compared(run: Run) -> None:
     """Saves at any distance; most of an embedding, or of a module that is warming up, stays as it was."""
     list(saves(run, len(run)))
@@ -99,9 +161,16 @@ def short_trial(run: Run) -> None:
 
 OUTCOME_FAULTS: dict[str, Spoil] = {
     spoil.__name__.replace("_", " "): spoil
-    for spoil in (weights_that_stay, plan_that_moves_nothing, rate_off_its_plan)
+    for spoil in (
+        weights_that_stay,
+        plan_that_moves_nothing,
+        rate_off_its_plan,
+        codebooks_that_collapse,
+        codebooks_that_stand_still,
+        levels_that_add,
+    )
 }
 OUTCOME_HEALTHY: dict[str, Callable[[Run], None]] = {
     sound.__name__.replace("_", " "): sound
-    for sound in (checkpoints_compared, short_trial, schedule_as_planned)
+    for sound in (checkpoints_compared, short_trial, schedule_as_planned, codebooks_in_use)
 }

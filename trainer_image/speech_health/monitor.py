@@ -20,6 +20,7 @@ from speech_contract.progress import (
 )
 from speech_contract.thresholds import HealthMode, Thresholds
 from speech_contract.wire import Memory
+from speech_health.codebook_collapse import CodebookCollapse
 from speech_health.constant_component import ConstantComponent
 from speech_health.detector import Decision, Detector
 from speech_health.memory_growth import MemoryGrowth
@@ -73,6 +74,7 @@ class Monitor:
             GradientSpike(thresholds.gradient_spike, mode, wall),
             NotUpdating(thresholds.not_updating, mode, wall),
             ScheduleMismatch(thresholds.schedule_mismatch, mode, wall),
+            CodebookCollapse(thresholds.codebook_collapse, mode, wall),
         )
         self._time_rules: tuple[Detector[Any], ...] = (
             Stalled(thresholds.stall, mode, wall, pace),

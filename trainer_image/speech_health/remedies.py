@@ -33,4 +33,6 @@ REMEDIES: Final[dict[Rule, str]] = {
     "checkpoint that restored another one; if the rate adapts on purpose, report no plan",
     Rule.MEMORY_GROWTH: "look for losses that are kept with their graph (use .detach() or .item()), lists that grow "
     "with every batch, and caches without a bound; or raise the memory limit",
+    Rule.CODEBOOK_COLLAPSE: "start the codebooks by k-means on real latents, revive dead codes, take the moving "
+    "averages of the residual, and let the commitment loss reach the encoder; lower the learning rate",
 }

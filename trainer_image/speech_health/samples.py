@@ -12,7 +12,7 @@ import math
 from typing import Final
 
 from speech_contract.phases import Phase
-from speech_contract.wire import Datagram, Plan, Weights
+from speech_contract.wire import Codebook, Datagram, Plan, Weights
 
 HEADLINES: Final = ("total", "loss")
 
@@ -52,6 +52,7 @@ class StepSample:
     weights: Weights | None = None
     plan: Plan | None = None
     planned_rate: float | None = None
+    codebooks: dict[str, Codebook] | None = None
 
     @property
     def headline(self) -> float | None:
@@ -129,4 +130,5 @@ def from_datagram(datagram: Datagram, now: float) -> StepSample:
         weights=datagram.weights,
         plan=datagram.plan,
         planned_rate=datagram.planned_rate,
+        codebooks=datagram.codebooks,
     )

@@ -161,6 +161,9 @@ class Exporter:
             catalogue.ROLLBACKS.name, self._counters[catalogue.ROLLBACKS.name], progress.rollbacks
         )
         self._take_weights(progress.weights)
+        for name, book in progress.codebooks.items():
+            self._set(catalogue.CODEBOOK_PERPLEXITY, book.perplexity, name)
+            self._set(catalogue.CODEBOOK_DEAD, book.dead, name)
         for node, memory in progress.memory.items():
             self._set(catalogue.HOST_MEMORY, memory.used, node)
             self._set(catalogue.HOST_MEMORY_ROOM, memory.room, node)

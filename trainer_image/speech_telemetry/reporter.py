@@ -27,7 +27,7 @@ from typing import Any, TextIO
 
 from speech_contract import codec, env
 from speech_contract.phases import PHASES, Phase
-from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Datagram, Plan, Weights
+from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Codebook, Datagram, Plan, Weights
 
 RANK_PLACEHOLDER = "{rank}"  # in SPEECHTRAIN_PHASE_FILE when one command starts several ranks
 STACK_SUFFIX = ".stack"
@@ -78,15 +78,22 @@ class Reporter:
         learning_rate: Any = None,
         skipped: Mapping[str, int] | None = None,
         planned_learning_rate: Any = None,
+        codebooks: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """Report one step. Numbers may be anything `float()` takes, tensors too.
 
         `skipped` holds the samples left out *since the last call*, by reason; the reporter adds them up.
+        `codebooks`: name → any of the fields of `speech_contract.wire.Codebook`.
         """
         if self._socket is None:
             return
         try:
-            self._report(step, loss, grad_norm, learning_rate, skipped, planned_learning_rate)
+            numbers = {
+                "gradient_norm": _real(grad_norm),
+                "learning_rate": _real(learning_rate),
+                "planned_rate": _real(planned_learning_rate),
+            }
+            self._report(step, loss, skipped, numbers, _books(codebooks))
         except (
             Exception
         ):  # a foreign object's float() may raise anything; training goes on, counted
@@ -166,10 +173,9 @@ class Reporter:
         self,
         step: Any,
         loss: Any,
-        grad_norm: Any,
-        learning_rate: Any,
         skipped: Mapping[str, int] | None,
-        planned_rate: Any,
+        numbers: dict[str, float | None],
+        codebooks: dict[str, Codebook] | None,
     ) -> None:
         for reason, count in (skipped or {}).items():
             self._skipped[str(reason)] = self._skipped.get(str(reason), 0) + int(count)
@@ -180,10 +186,9 @@ class Reporter:
                 step=int(step),
                 time=self._clock(),
                 losses=None if loss is None else {"loss": float(loss)},
-                gradient_norm=_real(grad_norm),
-                learning_rate=_real(learning_rate),
                 skipped=self._counts(),
-                planned_rate=_real(planned_rate),
+                codebooks=codebooks,
+                **numbers,  # type: ignore[arg-type]
             )
         )
 
@@ -253,6 +258,18 @@ def _encode(datagram: Datagram, dropped: int) -> bytes:
 
 def _real(value: Any) -> float | None:
     return None if value is None else float(value)
+
+
+def _books(books: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Codebook] | None:
+    """Raises what a script's values raise; the caller counts it."""
+    if books is None:
+        return None
+    return {
+        str(name): Codebook(
+            **{key: int(value) if key == "size" else _real(value) for key, value in values.items()}  # type: ignore[arg-type]
+        )
+        for name, values in books.items()
+    }
 
 
 def _whole(text: str | None, default: int) -> int:

@@ -21,6 +21,7 @@ _KEPT = (
     "samples_total", "audio_seconds_total", "step_seconds", "data_wait_seconds", "losses", "gradient_norm",
     "learning_rate", "evaluation", "last_checkpoint_step", "last_confirmed_step", "resumed_from_step",
     "bad_component", "bad_module", "device", "weights",
+    "codebooks",
 )  # fmt: skip
 
 
@@ -164,6 +165,7 @@ class JobState:
             ranks=self.rows(now),
             updated_at=self.updated_at,
             weights=self.get("weights"),
+            codebooks=self.get("codebooks") or {},
             memory=dict(self.memory),
         )  # fmt: skip
 
