@@ -69,6 +69,13 @@ def test_our_own_events_tell_of_compared_checkpoints() -> None:
     assert (fired.rule, fired.step, fired.action) == (Rule.NOT_UPDATING, 10, Action.WOULD_STOP)
 
 
+def test_codebooks_of_a_log_are_judged() -> None:
+    low = {"q0": {"perplexity": 1, "size": 512}, "q1": {"unheard": 1}, "q2": 7}
+    rows = [{"step": step, "loss": 1.0 / step, "codebooks": low} for step in range(1, 300)]
+    (fired,) = replay(Rows().read(rows)).findings
+    assert (fired.rule, fired.step) == (Rule.CODEBOOK_COLLAPSE, 201)
+
+
 def test_every_episode_is_an_entry_and_nothing_ends_the_judging() -> None:
     losses = [0.0] * 25 + [1.0] * 5 + [0.0] * 30 + [1.0, 1.1]
     result = replay(Rows().read({"loss": loss} for loss in losses))

@@ -15,7 +15,7 @@ from typing import Any, Final
 from speech_contract.codec import camel, from_document
 from speech_contract.errors import ContractError
 from speech_contract.events import Event
-from speech_contract.wire import Weights
+from speech_contract.wire import Codebook, Weights
 from speech_health.samples import StepSample
 
 STEPS: Final = ("step", "global_step", "globalstep", "iteration", "iter", "update")
@@ -76,6 +76,7 @@ class Rows:
             gradient_norm=norm,
             learning_rate=rate,
             planned_rate=_first(folded, PLANNED),
+            codebooks=_codebooks(folded.get("codebooks")),
         )
 
     def _event(self, row: Mapping[str, Any]) -> StepSample | None:
@@ -127,6 +128,17 @@ def _weights(row: Mapping[str, Any]) -> Weights | None:
         return from_document(Weights, {camel(name): value for name, value in known.items()})
     except ContractError:
         return None
+
+
+def _codebooks(value: Any) -> dict[str, Codebook] | None:
+    """`codebooks: {…}` as our reporter takes it; a book that can't be read is left out."""
+    books = {}
+    for name, fields in value.items() if isinstance(value, Mapping) else ():
+        try:
+            books[str(name)] = from_document(Codebook, fields)
+        except ContractError:
+            continue
+    return books or None
 
 
 def _losses(flat: Mapping[str, Any]) -> dict[str, float]:
