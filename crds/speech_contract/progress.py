@@ -68,6 +68,7 @@ class Rule(str, enum.Enum):
     SCHEDULE_MISMATCH = "ScheduleMismatch"
     MEMORY_GROWTH = "MemoryGrowth"
     CODEBOOK_COLLAPSE = "CodebookCollapse"
+    IMPLAUSIBLE = "Implausible"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -304,6 +304,21 @@ class CodebookCollapse:
 
 
 @dataclasses.dataclass(frozen=True)
+class Implausible:
+    """More seconds of audio a second and rank than any machine trains on, in two windows in a row."""
+
+    __pydantic_config__ = _FORBID
+    max_real_time_factor: str = "20000"
+    window_seconds: int = 10
+    on_exceeded: OnExceeded = OnExceeded.STOP
+
+    def __post_init__(self) -> None:
+        check_number("maxRealTimeFactor", self.max_real_time_factor, above=0.0)
+        check_at_least(self, 1, "window_seconds")
+        _only(self, OnExceeded.WARN, OnExceeded.STOP)
+
+
+@dataclasses.dataclass(frozen=True)
 class Thresholds:
     """`spec.health`."""
 
@@ -322,3 +337,4 @@ class Thresholds:
     schedule_mismatch: ScheduleMismatch = dataclasses.field(default_factory=ScheduleMismatch)
     memory_growth: MemoryGrowth = dataclasses.field(default_factory=MemoryGrowth)
     codebook_collapse: CodebookCollapse = dataclasses.field(default_factory=CodebookCollapse)
+    implausible: Implausible = dataclasses.field(default_factory=Implausible)

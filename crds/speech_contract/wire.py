@@ -46,6 +46,9 @@ class Plan:
     total_steps: int | None = None
     rate_sum: float | None = None  # planned learning rates of Adam, added up over the whole run
     fresh: bool | None = None  # from random weights; False: a pretrained model is adapted
+    parameters: int | None = None  # trainable
+    samples: int | None = None  # of the training data
+    audio_seconds: float | None = None  # of the training data
 
 
 @dataclasses.dataclass(frozen=True)

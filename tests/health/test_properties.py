@@ -234,6 +234,8 @@ def test_skips_above_the_limit_stop_within_one_window(
                 rate_sum=st.none() | st.floats(),
             ),
             planned_rate=st.none() | st.floats(),
+            audio_seconds_total=st.none() | st.floats(),
+            device=st.sampled_from(["", "cpu", "cuda"]),
             codebooks=st.none()
             | st.dictionaries(
                 st.text(max_size=2),
@@ -253,6 +255,9 @@ def test_skips_above_the_limit_stop_within_one_window(
                 total_steps=st.none() | st.integers(-1, 10**9),
                 rate_sum=st.none() | st.floats(),
                 fresh=st.none() | st.booleans(),
+                parameters=st.none() | st.integers(-1, 10**12),
+                samples=st.none() | st.integers(-1, 10**9),
+                audio_seconds=st.none() | st.floats(),
             ),
             gated=st.booleans(),
             source=sources,

@@ -91,6 +91,17 @@ def test_codebooks_travel_with_the_step(reporter, inbox):
     assert reporter.dropped == 1
 
 
+def test_samples_and_audio_add_up(reporter, inbox):
+    reporter.step(1, samples=8, audio_seconds=16.5)
+    reporter.step(2, samples=8, audio_seconds=16.5)
+    received(inbox)
+    sent = received(inbox)
+    assert (sent["samplesTotal"], sent["audioSecondsTotal"]) == (16, 33.0)
+    reporter.step(3, samples="many")
+    reporter.step(4)
+    assert received(inbox)["samplesTotal"] == 16
+
+
 def test_a_mistaken_plan_is_counted_and_training_goes_on(reporter, inbox):
     reporter.plan(stepss=100)
     reporter.weights(10, 10, {"flow": Broken()})

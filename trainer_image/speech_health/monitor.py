@@ -23,6 +23,7 @@ from speech_contract.wire import Memory
 from speech_health.codebook_collapse import CodebookCollapse
 from speech_health.constant_component import ConstantComponent
 from speech_health.detector import Decision, Detector
+from speech_health.implausible import Implausible
 from speech_health.memory_growth import MemoryGrowth
 from speech_health.no_gradient import NoGradient
 from speech_health.non_finite import NonFinite
@@ -75,6 +76,7 @@ class Monitor:
             NotUpdating(thresholds.not_updating, mode, wall),
             ScheduleMismatch(thresholds.schedule_mismatch, mode, wall),
             CodebookCollapse(thresholds.codebook_collapse, mode, wall),
+            Implausible(thresholds.implausible, mode, wall),
         )
         self._time_rules: tuple[Detector[Any], ...] = (
             Stalled(thresholds.stall, mode, wall, pace),

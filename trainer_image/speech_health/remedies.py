@@ -35,4 +35,6 @@ REMEDIES: Final[dict[Rule, str]] = {
     "with every batch, and caches without a bound; or raise the memory limit",
     Rule.CODEBOOK_COLLAPSE: "start the codebooks by k-means on real latents, revive dead codes, take the moving "
     "averages of the residual, and let the commitment loss reach the encoder; lower the learning rate",
+    Rule.IMPLAUSIBLE: "look for batches that are dropped in silence (except: continue), an empty loop over the "
+    "data, or counters that count too much; or raise health.implausible.maxRealTimeFactor",
 }

@@ -53,6 +53,8 @@ class StepSample:
     plan: Plan | None = None
     planned_rate: float | None = None
     codebooks: dict[str, Codebook] | None = None
+    audio_seconds_total: float | None = None
+    device: str = ""  # "cpu", "cuda (…)"; empty: not known
 
     @property
     def headline(self) -> float | None:
@@ -131,4 +133,6 @@ def from_datagram(datagram: Datagram, now: float) -> StepSample:
         plan=datagram.plan,
         planned_rate=datagram.planned_rate,
         codebooks=datagram.codebooks,
+        audio_seconds_total=datagram.audio_seconds_total,
+        device=datagram.device,
     )

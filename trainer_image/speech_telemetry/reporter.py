@@ -57,6 +57,8 @@ class Reporter:
         self._monotonic = monotonic
         self._address = environ.get(env.SOCKET, "")
         self._skipped: dict[str, int] = {}
+        self._samples = 0
+        self._audio_seconds = 0.0
         self._step = 0
         self._phase = Phase.STARTING
         self._socket = self._open_socket()
@@ -79,15 +81,20 @@ class Reporter:
         skipped: Mapping[str, int] | None = None,
         planned_learning_rate: Any = None,
         codebooks: Mapping[str, Mapping[str, Any]] | None = None,
+        samples: int = 0,
+        audio_seconds: float = 0.0,
     ) -> None:
         """Report one step. Numbers may be anything `float()` takes, tensors too.
 
-        `skipped` holds the samples left out *since the last call*, by reason; the reporter adds them up.
+        `skipped` holds the samples left out *since the last call*, by reason; `samples` and `audio_seconds` what
+        was trained on since then. The reporter adds them up.
         `codebooks`: name → any of the fields of `speech_contract.wire.Codebook`.
         """
         if self._socket is None:
             return
         try:
+            self._samples += int(samples)
+            self._audio_seconds += float(audio_seconds)
             numbers = {
                 "gradient_norm": _real(grad_norm),
                 "learning_rate": _real(learning_rate),
@@ -188,6 +195,8 @@ class Reporter:
                 losses=None if loss is None else {"loss": float(loss)},
                 skipped=self._counts(),
                 codebooks=codebooks,
+                samples_total=self._samples or None,
+                audio_seconds_total=self._audio_seconds or None,
                 **numbers,  # type: ignore[arg-type]
             )
         )

@@ -119,7 +119,7 @@ class Engine:
         self.gate = Gate(self.built, world.device, world.rank, world.size)
         self.schedules = LateSchedules(self.built.optimizers, world.device)
         self.measures = Measures(self.built, world, self.schedules)
-        self._plan = self.measures.plan(self.max_steps, fresh=not effective.get("pretrained"))
+        self._plan = self.measures.plan(self.max_steps, effective)
         self.saver.probe = WeightProbe(self.built, self.schedules) if world.leads else None
         for name, model in self.built.models.items():
             self.built.models[name] = world.wrap(model)

@@ -6,7 +6,7 @@ Everything but log steps and the first few steps leaves the device alone. Used b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -62,10 +62,16 @@ class Measures:
             "trainable": sum(p.numel() for p in parameters if p.requires_grad),
         }
 
-    def plan(self, total_steps: int, *, fresh: bool) -> Plan:
-        """What this run intends, before its first step."""
-        rates = self._schedules.run_ahead(self._main, total_steps) if self._main else None
-        return Plan(total_steps, rates, fresh)
+    def plan(self, total_steps: int, effective: Mapping[str, Any]) -> Plan:
+        """What this run intends, before its first step. `effective`: the recipe's effective configuration."""
+        return Plan(
+            total_steps=total_steps,
+            rate_sum=self._schedules.run_ahead(self._main, total_steps) if self._main else None,
+            fresh=not effective.get("pretrained"),
+            parameters=self.sizes()["trainable"],
+            samples=effective.get("samples"),
+            audio_seconds=effective.get("audioSeconds"),
+        )
 
     # -- time --------------------------------------------------------------------------------------------------
 
