@@ -69,6 +69,7 @@ class Rule(str, enum.Enum):
     MEMORY_GROWTH = "MemoryGrowth"
     CODEBOOK_COLLAPSE = "CodebookCollapse"
     IMPLAUSIBLE = "Implausible"
+    GOAL_UNREACHABLE = "GoalUnreachable"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -319,6 +319,24 @@ class Implausible:
 
 
 @dataclasses.dataclass(frozen=True)
+class GoalUnreachable:
+    """Too many weights for the audio; or a held-out score that gets worse in `worsening_evaluations` evaluations in a
+    row, by `worsening_ratio` of its best, while the loss falls."""
+
+    __pydantic_config__ = _FORBID
+    max_parameters_per_second: str = "100000"
+    worsening_evaluations: int = 3
+    worsening_ratio: str = "0.2"
+    on_exceeded: OnExceeded = OnExceeded.WARN
+
+    def __post_init__(self) -> None:
+        check_number("maxParametersPerSecond", self.max_parameters_per_second, above=0.0)
+        check_number("worseningRatio", self.worsening_ratio, above=0.0)
+        check_at_least(self, 1, "worsening_evaluations")
+        _only(self, OnExceeded.WARN)
+
+
+@dataclasses.dataclass(frozen=True)
 class Thresholds:
     """`spec.health`."""
 
@@ -338,3 +356,4 @@ class Thresholds:
     memory_growth: MemoryGrowth = dataclasses.field(default_factory=MemoryGrowth)
     codebook_collapse: CodebookCollapse = dataclasses.field(default_factory=CodebookCollapse)
     implausible: Implausible = dataclasses.field(default_factory=Implausible)
+    goal_unreachable: GoalUnreachable = dataclasses.field(default_factory=GoalUnreachable)

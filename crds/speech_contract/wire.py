@@ -49,6 +49,8 @@ class Plan:
     parameters: int | None = None  # trainable
     samples: int | None = None  # of the training data
     audio_seconds: float | None = None  # of the training data
+    goal_snr: float | None = None  # dB: what a codec is meant to reach
+    bits_per_second: float | None = None  # of a codec
 
 
 @dataclasses.dataclass(frozen=True)

@@ -258,7 +258,11 @@ def test_skips_above_the_limit_stop_within_one_window(
                 parameters=st.none() | st.integers(-1, 10**12),
                 samples=st.none() | st.integers(-1, 10**9),
                 audio_seconds=st.none() | st.floats(),
+                goal_snr=st.none() | st.floats(),
+                bits_per_second=st.none() | st.floats(),
             ),
+            evaluation=st.none()
+            | st.dictionaries(st.sampled_from(["dtw_mel", "snr", "x"]), st.floats(), max_size=2),
             gated=st.booleans(),
             source=sources,
             phase=st.sampled_from(Phase),

@@ -23,6 +23,7 @@ from speech_contract.wire import Memory
 from speech_health.codebook_collapse import CodebookCollapse
 from speech_health.constant_component import ConstantComponent
 from speech_health.detector import Decision, Detector
+from speech_health.goal_unreachable import GoalUnreachable
 from speech_health.implausible import Implausible
 from speech_health.memory_growth import MemoryGrowth
 from speech_health.no_gradient import NoGradient
@@ -77,6 +78,7 @@ class Monitor:
             ScheduleMismatch(thresholds.schedule_mismatch, mode, wall),
             CodebookCollapse(thresholds.codebook_collapse, mode, wall),
             Implausible(thresholds.implausible, mode, wall),
+            GoalUnreachable(thresholds.goal_unreachable, mode, wall),
         )
         self._time_rules: tuple[Detector[Any], ...] = (
             Stalled(thresholds.stall, mode, wall, pace),

@@ -1,7 +1,7 @@
 """Reading a finished run: columns of a CSV, mappings of a JSON log, our events → step samples.
 
 Pure: the caller (`speechtrain replay`) brings rows that it read from a file. What can't be told apart from
-another number is left out; held-out scores are none of our business.
+another number is left out; held-out scores go with the training rows from theirs on, never into the losses.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ _HELD_OUT: Final = re.compile(
     r"(^|[_/.\- ])(val|valid|validation|eval|evaluation|test|dev|best|epoch)([_/.\- ]|$)",
     re.IGNORECASE,
 )
+_SCORE: Final = re.compile(
+    r"(eval|evaluation|val|valid|validation|test|dev)[_/.\- ]", re.IGNORECASE
+)
 _PART: Final = re.compile(r"loss", re.IGNORECASE)
 
 
@@ -50,6 +53,7 @@ class Rows:
     non_finite: int = 0
     rollbacks: int = 0
     seen: int = 0
+    scores: dict[str, float] | None = None  # the newest held-out ones
 
     def read(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[StepSample]:
         """One sample for each row that says something of training."""
@@ -64,6 +68,7 @@ class Rows:
             return None
         flat = {str(key).strip(): value for key, value in row.items()}
         folded = {key.lower(): value for key, value in flat.items()}
+        self.scores = _scores(flat) or self.scores
         losses = _losses(flat)
         norm, rate = _first(folded, NORMS), _first(folded, RATES)
         if not losses and norm is None:
@@ -77,6 +82,7 @@ class Rows:
             learning_rate=rate,
             planned_rate=_first(folded, PLANNED),
             codebooks=_codebooks(folded.get("codebooks")),
+            evaluation=self.scores,
         )
 
     def _event(self, row: Mapping[str, Any]) -> StepSample | None:
@@ -128,6 +134,12 @@ def _weights(row: Mapping[str, Any]) -> Weights | None:
         return from_document(Weights, {camel(name): value for name, value in known.items()})
     except ContractError:
         return None
+
+
+def _scores(flat: Mapping[str, Any]) -> dict[str, float]:
+    """Columns such as `eval_loss`, `val/wer`."""
+    read = ((name, number(value)) for name, value in flat.items() if _SCORE.match(name))
+    return {name: value for name, value in read if value is not None}
 
 
 def _codebooks(value: Any) -> dict[str, Codebook] | None:

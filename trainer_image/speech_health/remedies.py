@@ -37,4 +37,6 @@ REMEDIES: Final[dict[Rule, str]] = {
     "averages of the residual, and let the commitment loss reach the encoder; lower the learning rate",
     Rule.IMPLAUSIBLE: "look for batches that are dropped in silence (except: continue), an empty loop over the "
     "data, or counters that count too much; or raise health.implausible.maxRealTimeFactor",
+    Rule.GOAL_UNREACHABLE: "start from a pretrained model, collect more audio or take a smaller model; set a goal "
+    "below the bound; where the held-out score falls behind, mend the objective or stop at the best checkpoint",
 }

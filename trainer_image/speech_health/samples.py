@@ -54,6 +54,7 @@ class StepSample:
     planned_rate: float | None = None
     codebooks: dict[str, Codebook] | None = None
     audio_seconds_total: float | None = None
+    evaluation: dict[str, float] | None = None  # the newest held-out scores
     device: str = ""  # "cpu", "cuda (…)"; empty: not known
 
     @property
@@ -134,5 +135,6 @@ def from_datagram(datagram: Datagram, now: float) -> StepSample:
         planned_rate=datagram.planned_rate,
         codebooks=datagram.codebooks,
         audio_seconds_total=datagram.audio_seconds_total,
+        evaluation=datagram.evaluation,
         device=datagram.device,
     )
