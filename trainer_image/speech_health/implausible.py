@@ -35,6 +35,12 @@ class _Mark:
     audio: float | None
     updates: int | None
 
+    def passed(self, audio: float | None, updates: int | None) -> bool:
+        """A counter stands before this mark: another process speaks, or the run rolled back."""
+        if self.audio is not None and (audio is None or audio < self.audio):
+            return True
+        return self.updates is not None and (updates is None or updates < self.updates)
+
 
 @dataclasses.dataclass
 class _Stream:
@@ -68,15 +74,14 @@ class Implausible(Detector[_Stream]):
         audio = self._audio(sample)
         if audio is None and sample.updates is None:
             return
-        mark = _Mark(sample.now, sample.step, audio, sample.updates)
         key = (sample.source, sample.rank)
         stream = self._streams.get(key)
-        if stream is None or _went_back(stream.mark, mark):
-            self._streams[key] = _Stream(mark)
+        if stream is None or stream.mark.passed(audio, sample.updates):
+            self._streams[key] = _Stream(_Mark(sample.now, sample.step, audio, sample.updates))
             return
         stream.reports += 1
-        if mark.now - stream.mark.now >= self._limits.window_seconds:
-            self._close(stream, mark, sample)
+        if sample.now - stream.mark.now >= self._limits.window_seconds:
+            self._close(stream, _Mark(sample.now, sample.step, audio, sample.updates), sample)
 
     def _audio(self, sample: StepSample) -> float | None:
         """Seconds of audio trained on, as reported, or by the share of the data set."""
@@ -126,9 +131,3 @@ class Implausible(Detector[_Stream]):
         """How long the data set takes one rank at this rate."""
         whole = self._plan.audio_seconds
         return f", an epoch of {whole / 3600:.3g} h in {whole / rate:.3g} s" if whole else ""
-
-
-def _went_back(before: _Mark, mark: _Mark) -> bool:
-    """Another process speaks, or the run rolled back."""
-    pairs = ((before.audio, mark.audio), (before.updates, mark.updates))
-    return any(old is not None and (new is None or new < old) for old, new in pairs)
