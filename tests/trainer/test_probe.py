@@ -10,6 +10,10 @@ import torch
 import toy
 
 from speech_contract.events import Event
+from speech_contract.progress import Finding, Rule, Severity
+from speech_contract.thresholds import Thresholds
+from speech_health.monitor import Monitor
+from speech_health.samples import from_datagram
 from speech_trainer.engine.probe import WeightProbe
 
 
@@ -17,9 +21,18 @@ def compared(run: Any) -> list[Any]:
     return [d.weights for d in run.said.datagrams if d.weights is not None]
 
 
+def judged(run: Any) -> list[Finding]:
+    """What the rules say of everything that the engine told."""
+    monitor = Monitor(Thresholds(), started=0.0, wall=lambda: 0.0)
+    for index, datagram in enumerate(run.said.datagrams):
+        monitor.feed(from_datagram(datagram, index * 0.2))
+    return monitor.findings
+
+
 def test_each_save_but_the_first_is_compared_with_the_one_before(tmp_path: Path) -> None:
     run = toy.make(toy.make_config(tmp_path))
     run.run()
+    assert judged(run) == []
     assert [(w.since, w.step, w.updates) for w in compared(run)] == [(5, 10, 5), (10, 12, 2)]
     for weights in compared(run):
         assert weights.unchanged.keys() == weights.movement.keys()
@@ -72,10 +85,13 @@ def test_an_optimizer_that_holds_a_copy_is_caught(tmp_path: Path) -> None:
                     for parameter, old in zip(model.parameters(), self.first[name], strict=True):
                         parameter.copy_(old)
 
-    run = toy.make(toy.make_config(tmp_path), recipe=Copied)
+    training = {"max_steps": 30}
+    run = toy.make(toy.make_config(tmp_path, training=training), recipe=Copied)
     run.run()
     assert set(compared(run)[0].unchanged.values()) == {1.0}
     assert set(compared(run)[0].movement.values()) == {0.0}
+    assert [(f.rule, f.step) for f in judged(run)] == [(Rule.NOT_UPDATING, 5)]
+    assert judged(run)[0].severity is Severity.CRITICAL
 
 
 def test_a_base_that_is_gone_costs_the_comparison_alone(
@@ -130,5 +146,6 @@ def test_a_rate_that_a_recipe_rewrites_is_off_its_plan(tmp_path: Path) -> None:
     run = toy.make(toy.make_config(tmp_path), recipe=Meddler)
     run.run()
     logged = [(d.learning_rate, d.planned_rate) for d in run.said.datagrams if d.losses]
+    assert [f.rule for f in judged(run)] == [Rule.SCHEDULE_MISMATCH]
     assert all(rate == pytest.approx(5e-5) for rate, _ in logged)
     assert logged[0][1] == pytest.approx(1e-3)
