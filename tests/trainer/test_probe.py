@@ -9,12 +9,15 @@ import pytest
 import torch
 import toy
 
+from speech_contract import codec
 from speech_contract.events import Event
 from speech_contract.progress import Finding, Rule, Severity
 from speech_contract.thresholds import Thresholds
+from speech_contract.wire import DATAGRAM_LIMIT
 from speech_health.monitor import Monitor
 from speech_health.samples import from_datagram
 from speech_trainer.engine.probe import WeightProbe
+from speech_trainer.engine.recipe import OptimizerPlan
 
 
 def compared(run: Any) -> list[Any]:
@@ -105,6 +108,34 @@ def test_a_base_that_is_gone_costs_the_comparison_alone(
     assert run.run() == 0
     assert compared(run) == []
     assert run.said.steps_of(Event.REPORT_FAILED) == [10, 12]
+
+
+def test_a_model_of_many_modules_fits_into_a_datagram(tmp_path: Path) -> None:
+    class Many(toy.ToyRecipe):
+        """Each parameter a module of its own, and many more."""
+
+        def build(self) -> Any:
+            built = super().build()
+            layers = torch.nn.ModuleList(torch.nn.Linear(1, 1) for _ in range(300))
+            built.models["many"] = layers
+            names = {
+                f"a_module_with_a_rather_long_name_{n}": layer for n, layer in enumerate(layers)
+            }
+            optimizer = torch.optim.AdamW(layers.parameters(), lr=1e-3, fused=True)
+            built.optimizers["many"] = OptimizerPlan(optimizer, names)
+            return built
+
+        def train_step(self, built: Any, batch: Any, step: int) -> Any:
+            losses = super().train_step(built, batch, step)
+            sum(layer(torch.ones(1)).sum() for layer in built.models["many"]).backward()
+            return losses
+
+    run = toy.make(toy.make_config(tmp_path), recipe=Many)
+    run.run()
+    told = [d for d in run.said.datagrams if d.weights is not None]
+    assert all(len(codec.dumps(d)) < DATAGRAM_LIMIT for d in told)
+    assert len(compared(run)[0].unchanged) == 40
+    assert sum(name.endswith(" others") for name in compared(run)[0].unchanged) == 1
 
 
 def test_the_plan_is_told_once_with_the_first_report(tmp_path: Path) -> None:

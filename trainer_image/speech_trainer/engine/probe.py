@@ -20,6 +20,7 @@ from speech_contract.wire import Weights
 from speech_trainer.engine.recipe import Built, unwrap
 from speech_trainer.engine.schedules import LateSchedules, Travel
 
+MOST = 40  # modules in one report
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -74,6 +75,7 @@ class WeightProbe:
             found = {
                 name: _difference(module.keys, tensors, file) for name, module in moved.items()
             }
+        found = _few(found)
         return Weights(
             step=step,
             since=base.step,
@@ -97,6 +99,21 @@ def _modules(built: Built) -> Iterator[tuple[str, _Module]]:
             known = tuple(key for key in trained if key is not None)
             if known:
                 yield name, _Module(optimizer, known)
+
+
+def _few(found: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """At most MOST modules, the stillest; what is said of the others holds for each of them.
+
+    A report has to fit into a datagram.
+    """
+    names = sorted(found, key=lambda name: found[name], reverse=True)
+    if len(names) <= MOST:
+        return found
+    kept, others = names[: MOST - 1], names[MOST - 1 :]
+    least = min(found[name][0] for name in others)
+    return {name: found[name] for name in kept} | {
+        f"{len(others)} others": (least, max(found[name][1] for name in others))
+    }
 
 
 def _less(now: Travel, before: Travel) -> Travel:
