@@ -130,6 +130,15 @@ def _job_panels() -> list[Object]:
                 "percentunit", (f"max({rate(c.DATA_WAIT)})", "share")),
         _series("Audio", "Seconds of audio trained on in a second, over all ranks.", "suffix: s/s",
                 (f"sum({rate(c.AUDIO_SECONDS)})", "audio")),
+        _series("Memory of the hosts", "Anonymous memory of the ranks, and what is left below the closest limit.",
+                "bytes", (f"max by (node) ({of_job(c.HOST_MEMORY)})", "node {{node}}"),
+                (f"max by (node) ({of_job(c.HOST_MEMORY_ROOM)})", "room on node {{node}}")),
+        _series("Movement of the weights", "By module, between the two newest checkpoints; 0: bit-identical.",
+                "percentunit", (f"max by (module) ({of_job(c.WEIGHTS_MOVEMENT)})", "{{module}}")),
+        _series("Held-out scores", "Of the newest evaluation.", "none",
+                (f"max by (name) ({of_job(c.EVALUATION)})", "{{name}}")),
+        _series("Codebooks", "Perplexity of the codes in use, by level; codecs alone.", "none",
+                (f"max by (codebook) ({of_job(c.CODEBOOK_PERPLEXITY)})", "{{codebook}}")),
     ]  # fmt: skip
 
 

@@ -85,6 +85,36 @@ LAST_CHECKPOINT: Final = Metric(
     Kind.GAUGE,
     "Unix time of the last committed checkpoint",
 )
+WEIGHTS_UNCHANGED: Final = Metric(
+    P + "weights_unchanged_ratio",
+    Kind.GAUGE,
+    "Share of a module's weights that are bit-identical in the two newest checkpoints",
+    ("module",),
+)
+WEIGHTS_MOVEMENT: Final = Metric(
+    P + "weights_movement_ratio",
+    Kind.GAUGE,
+    "Norm of a module's change between the two newest checkpoints over its norm",
+    ("module",),
+)
+HOST_MEMORY: Final = Metric(
+    P + "host_memory_bytes",
+    Kind.GAUGE,
+    "Anonymous memory of the ranks and their children on a host, by node rank",
+    ("node",),
+)
+HOST_MEMORY_ROOM: Final = Metric(
+    P + "host_memory_room_bytes",
+    Kind.GAUGE,
+    "Memory left on a host below its closest limit, by node rank",
+    ("node",),
+)
+CODEBOOK_PERPLEXITY: Final = Metric(
+    P + "codebook_perplexity", Kind.GAUGE, "Perplexity of the codes in use", ("codebook",)
+)
+CODEBOOK_DEAD: Final = Metric(
+    P + "codebook_dead_ratio", Kind.GAUGE, "Share of a codebook's codes without use", ("codebook",)
+)
 EVALUATION: Final = Metric(P + "evaluation", Kind.GAUGE, "Last evaluation by name", ("name",))
 HEALTH_FINDING: Final = Metric(
     P + "health_finding",
@@ -102,7 +132,8 @@ INFO: Final = Metric(
 TRAINING_METRICS: Final = (
     LOSS, LOSS_FINITE, GRADIENT_NORM, LEARNING_RATE, STEP, PLANNED_STEPS, STEPS, UPDATES, ROLLBACKS,
     NON_FINITE, ZERO_LOSS, SKIPPED, SAMPLES, AUDIO_SECONDS, STEP_DURATION, DATA_WAIT, LAST_STEP,
-    LAST_CHECKPOINT, EVALUATION, HEALTH_FINDING, INFO,
+    LAST_CHECKPOINT, EVALUATION, HEALTH_FINDING, INFO, WEIGHTS_UNCHANGED, WEIGHTS_MOVEMENT,
+    HOST_MEMORY, HOST_MEMORY_ROOM, CODEBOOK_PERPLEXITY, CODEBOOK_DEAD,
 )  # fmt: skip
 
 OPERATOR: Final = "speech_operator_"

@@ -9,6 +9,7 @@ import dataclasses
 import enum
 
 from speech_contract.phases import Phase
+from speech_contract.wire import Codebook, Memory, Weights
 
 
 class Verdict(str, enum.Enum):
@@ -63,6 +64,12 @@ class Rule(str, enum.Enum):
     TELEMETRY_MISSING = "TelemetryMissing"
     TELEMETRY_STALE = "TelemetryStale"
     TELEMETRY_UNREACHABLE = "TelemetryUnreachable"  # the operator's own: no answer from /progress
+    NOT_UPDATING = "NotUpdating"
+    SCHEDULE_MISMATCH = "ScheduleMismatch"
+    MEMORY_GROWTH = "MemoryGrowth"
+    CODEBOOK_COLLAPSE = "CodebookCollapse"
+    IMPLAUSIBLE = "Implausible"
+    GOAL_UNREACHABLE = "GoalUnreachable"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +138,9 @@ class Progress:
     findings: list[Finding] = dataclasses.field(default_factory=list)
     ranks: list[RankRow] = dataclasses.field(default_factory=list)
     updated_at: float = 0.0  # epoch seconds of the newest sample
+    weights: Weights | None = None  # the newest two checkpoints, compared
+    codebooks: dict[str, Codebook] = dataclasses.field(default_factory=dict)
+    memory: dict[str, Memory] = dataclasses.field(default_factory=dict)  # by node rank
 
 
 SEVERITY_ORDER = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}

@@ -230,6 +230,113 @@ class ConstantComponent:
 
 
 @dataclasses.dataclass(frozen=True)
+class NotUpdating:
+    """Weights bit-identical in two checkpoints with at least `min_updates` updates between; or, as a warning, planned
+    learning rates that add up to less than `min_rate_sum` (a hundredth of it when a pretrained model is adapted)."""
+
+    __pydantic_config__ = _FORBID
+    min_updates: int = 10
+    min_rate_sum: str = "0.02"
+    on_exceeded: OnExceeded = OnExceeded.STOP
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "min_updates")
+        check_number("minRateSum", self.min_rate_sum, above=0.0)
+        _only(self, OnExceeded.WARN, OnExceeded.STOP)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleMismatch:
+    """The learning rate off by more than `tolerance` of the planned one in `for_reports` reports in a row."""
+
+    __pydantic_config__ = _FORBID
+    tolerance: str = "0.01"
+    for_reports: int = 5
+    on_exceeded: OnExceeded = OnExceeded.WARN
+
+    def __post_init__(self) -> None:
+        check_number("tolerance", self.tolerance, above=0.0)
+        check_at_least(self, 1, "for_reports")
+        _only(self, OnExceeded.WARN, OnExceeded.STOP)
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryGrowth:
+    """The ranks' memory on a host rising steadily over a window, by `share` of the room that is left."""
+
+    __pydantic_config__ = _FORBID
+    share: str = "0.2"
+    window_seconds: int = 60
+    on_exceeded: OnExceeded = OnExceeded.WARN
+
+    def __post_init__(self) -> None:
+        check_number("share", self.share, above=0.0)
+        check_at_least(self, 30, "window_seconds")
+        _only(self, OnExceeded.WARN)
+
+
+@dataclasses.dataclass(frozen=True)
+class CodebookCollapse:
+    """Signs of a dying quantiser that last `for_steps` steps; `stop_levels` codebooks with a perplexity below
+    `stop_perplexity` end the run. Steps count from a codebook's first report."""
+
+    __pydantic_config__ = _FORBID
+    min_perplexity_share: str = "0.1"
+    max_dead_share: str = "0.8"
+    min_movement: str = "0.001"
+    max_residual_ratio: str = "1"
+    grace_steps: int = 200
+    after_steps: int = 1000
+    for_steps: int = 20
+    stop_perplexity: str = "2"
+    stop_levels: int = 3
+    on_exceeded: OnExceeded = OnExceeded.STOP
+
+    def __post_init__(self) -> None:
+        check_number("minPerplexityShare", self.min_perplexity_share, above=0.0, most=1.0)
+        check_number("maxDeadShare", self.max_dead_share, above=0.0, most=1.0)
+        check_number("minMovement", self.min_movement, above=0.0)
+        check_number("maxResidualRatio", self.max_residual_ratio, above=0.0)
+        check_number("stopPerplexity", self.stop_perplexity, above=1.0)
+        check_at_least(self, 0, "grace_steps", "after_steps")
+        check_at_least(self, 1, "for_steps", "stop_levels")
+        _only(self, OnExceeded.WARN, OnExceeded.STOP)
+
+
+@dataclasses.dataclass(frozen=True)
+class Implausible:
+    """More seconds of audio a second and rank than any machine trains on, in two windows in a row."""
+
+    __pydantic_config__ = _FORBID
+    max_real_time_factor: str = "20000"
+    window_seconds: int = 10
+    on_exceeded: OnExceeded = OnExceeded.STOP
+
+    def __post_init__(self) -> None:
+        check_number("maxRealTimeFactor", self.max_real_time_factor, above=0.0)
+        check_at_least(self, 1, "window_seconds")
+        _only(self, OnExceeded.WARN, OnExceeded.STOP)
+
+
+@dataclasses.dataclass(frozen=True)
+class GoalUnreachable:
+    """Too many weights for the audio; or a held-out score that gets worse in `worsening_evaluations` evaluations in a
+    row, by `worsening_ratio` of its best, while the loss falls."""
+
+    __pydantic_config__ = _FORBID
+    max_parameters_per_second: str = "100000"
+    worsening_evaluations: int = 3
+    worsening_ratio: str = "0.2"
+    on_exceeded: OnExceeded = OnExceeded.WARN
+
+    def __post_init__(self) -> None:
+        check_number("maxParametersPerSecond", self.max_parameters_per_second, above=0.0)
+        check_number("worseningRatio", self.worsening_ratio, above=0.0)
+        check_at_least(self, 1, "worsening_evaluations")
+        _only(self, OnExceeded.WARN)
+
+
+@dataclasses.dataclass(frozen=True)
 class Thresholds:
     """`spec.health`."""
 
@@ -244,3 +351,9 @@ class Thresholds:
     gradient_spike: GradientSpike = dataclasses.field(default_factory=GradientSpike)
     stall: Stall = dataclasses.field(default_factory=Stall)
     telemetry: Telemetry = dataclasses.field(default_factory=Telemetry)
+    not_updating: NotUpdating = dataclasses.field(default_factory=NotUpdating)
+    schedule_mismatch: ScheduleMismatch = dataclasses.field(default_factory=ScheduleMismatch)
+    memory_growth: MemoryGrowth = dataclasses.field(default_factory=MemoryGrowth)
+    codebook_collapse: CodebookCollapse = dataclasses.field(default_factory=CodebookCollapse)
+    implausible: Implausible = dataclasses.field(default_factory=Implausible)
+    goal_unreachable: GoalUnreachable = dataclasses.field(default_factory=GoalUnreachable)

@@ -28,6 +28,51 @@ PATH_SUMMARY: Final = "/summary"
 
 
 @dataclasses.dataclass(frozen=True)
+class Weights:
+    """Two checkpoints compared, by module: only what is trained and had a learning rate above 0 between them."""
+
+    step: int  # of the newer one
+    since: int  # step of the older one
+    updates: int  # committed between them
+    unchanged: dict[str, float]  # share of the module's weights that are bit-identical
+    movement: dict[str, float]  # norm of the difference over the norm before
+    rate_sum: float | None = None  # learning rates between them, added up
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a run intends, told once at its start. None: not known."""
+
+    total_steps: int | None = None
+    rate_sum: float | None = None  # planned learning rates of Adam, added up over the whole run
+    fresh: bool | None = None  # from random weights; False: a pretrained model is adapted
+    parameters: int | None = None  # trainable
+    samples: int | None = None  # of the training data
+    audio_seconds: float | None = None  # of the training data
+    goal_snr: float | None = None  # dB: what a codec is meant to reach
+    bits_per_second: float | None = None  # of a codec
+
+
+@dataclasses.dataclass(frozen=True)
+class Codebook:
+    """One level of a codec's quantiser. None: not measured."""
+
+    perplexity: float | None = None  # of the codes used
+    size: int | None = None  # codes, or vectors of the measurement if those are fewer
+    dead: float | None = None  # share of codes without use
+    movement: float | None = None  # change over the last 100 steps over the norm
+    residual: float | None = None  # variance left after this level over the variance it was given
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """A host's memory in bytes, read by its supervisor."""
+
+    used: int  # anonymous memory of its ranks and their children
+    room: int  # left below the closest limit
+
+
+@dataclasses.dataclass(frozen=True)
 class Datagram:
     """One report of one rank. Counters are cumulative, so a dropped datagram loses no NaN.
 
@@ -69,6 +114,10 @@ class Datagram:
     message: str = ""  # one line worth keeping: a roll-back, a save
     device: str = ""
     dropped: int = 0  # datagrams this reporter could not send
+    weights: Weights | None = None  # with the first report after a checkpoint
+    plan: Plan | None = None
+    planned_rate: float | None = None  # what the schedule gives for this update
+    codebooks: dict[str, Codebook] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +146,7 @@ class Summary:
     log_tail: str = ""
     stacks: dict[str, str] = dataclasses.field(default_factory=dict)  # rank → Python stack
     final: bool = False
+    memory: Memory | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from speech_contract.phases import PAUSES, Phase
 from speech_contract.progress import Rule, Severity
 from speech_contract.thresholds import LossSpike, OnExceeded, Stall, ZeroLoss
+from speech_contract.wire import Codebook, Plan, Weights
 from speech_health.samples import Source
 
 quick = settings(
@@ -222,6 +223,46 @@ def test_skips_above_the_limit_stop_within_one_window(
             samples_total=st.none() | st.integers(0, 2000),
             missing_gradients=st.none() | st.lists(st.text(max_size=3), max_size=3),
             rollbacks=st.none() | st.integers(0, 3),
+            weights=st.none()
+            | st.builds(
+                Weights,
+                step=st.integers(-5, 200),
+                since=st.integers(-5, 200),
+                updates=st.integers(-1, 50),
+                unchanged=st.dictionaries(st.text(max_size=3), st.floats(), max_size=2),
+                movement=st.dictionaries(st.text(max_size=3), st.floats(), max_size=2),
+                rate_sum=st.none() | st.floats(),
+            ),
+            planned_rate=st.none() | st.floats(),
+            audio_seconds_total=st.none() | st.floats(),
+            device=st.sampled_from(["", "cpu", "cuda"]),
+            codebooks=st.none()
+            | st.dictionaries(
+                st.text(max_size=2),
+                st.builds(
+                    Codebook,
+                    perplexity=st.none() | st.floats(),
+                    size=st.none() | st.integers(-1, 2000),
+                    dead=st.none() | st.floats(),
+                    movement=st.none() | st.floats(),
+                    residual=st.none() | st.floats(),
+                ),
+                max_size=2,
+            ),
+            plan=st.none()
+            | st.builds(
+                Plan,
+                total_steps=st.none() | st.integers(-1, 10**9),
+                rate_sum=st.none() | st.floats(),
+                fresh=st.none() | st.booleans(),
+                parameters=st.none() | st.integers(-1, 10**12),
+                samples=st.none() | st.integers(-1, 10**9),
+                audio_seconds=st.none() | st.floats(),
+                goal_snr=st.none() | st.floats(),
+                bits_per_second=st.none() | st.floats(),
+            ),
+            evaluation=st.none()
+            | st.dictionaries(st.sampled_from(["dtw_mel", "snr", "x"]), st.floats(), max_size=2),
             gated=st.booleans(),
             source=sources,
             phase=st.sampled_from(Phase),

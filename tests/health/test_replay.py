@@ -62,6 +62,33 @@ def test_our_own_events_tell_of_gated_steps_and_roll_backs() -> None:
     assert result.reports == 6
 
 
+def test_our_own_events_tell_of_compared_checkpoints() -> None:
+    row = {"event": "checkpoints_compared", "step": 20, "since": 10, "updates": 10, "movement": {}}
+    result = replay(Rows().read([row, {**row, "unchanged": {"flow": 1.0}, "rate_sum": 0.1}]))
+    (fired,) = result.findings
+    assert (fired.rule, fired.step, fired.action) == (Rule.NOT_UPDATING, 10, Action.WOULD_STOP)
+
+
+def test_codebooks_of_a_log_are_judged() -> None:
+    low = {"q0": {"perplexity": 1, "size": 512}, "q1": {"unheard": 1}, "q2": 7}
+    rows = [{"step": step, "loss": 1.0 / step, "codebooks": low} for step in range(1, 300)]
+    (fired,) = replay(Rows().read(rows)).findings
+    assert (fired.rule, fired.step) == (Rule.CODEBOOK_COLLAPSE, 201)
+
+
+def test_held_out_scores_that_fall_behind_are_told() -> None:
+    rows: list[dict[str, Any]] = []
+    for step in range(1, 400):
+        rows.append({"step": step, "loss": 10.0 * 0.99**step})
+        if step % 40 == 0:
+            rows.append(
+                {"step": step, "eval_loss": 2.0 + max(0, step - 200) / 100, "eval_runtime": step}
+            )
+    (fired,) = replay(Rows().read(rows)).findings
+    assert (fired.rule, fired.step) == (Rule.GOAL_UNREACHABLE, 361)
+    assert "held-out eval_loss" in fired.evidence
+
+
 def test_every_episode_is_an_entry_and_nothing_ends_the_judging() -> None:
     losses = [0.0] * 25 + [1.0] * 5 + [0.0] * 30 + [1.0, 1.1]
     result = replay(Rows().read({"loss": loss} for loss in losses))

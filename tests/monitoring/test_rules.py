@@ -59,6 +59,9 @@ def mutants() -> Iterator[tuple[str, dict[str, Any]]]:
         ("absent(speech_operator_leader == 1)", "absent(speech_operator_leader)"),
         ('|TelemetryUnreachable"', '"'),
         ("severity: critical", "severity: warning"),
+        ('finding{rule="LossSpike"}', 'finding{rule="GradientSpike"}'),
+        ('or (speech_operator_job_health_finding{rule="LossSpike"} == 1)', ""),
+        ('or (speech_operator_job_health_finding{rule="CodebookCollapse"} == 1)', ""),
     ):
         changed = text.replace(old, new)
         yield old, yaml.safe_load(changed) if changed != text else {}

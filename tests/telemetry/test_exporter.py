@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from speech_contract.metrics import LAST_STEP, LOSS, SKIP_REASONS, STEP_DURATION, TRAINING_METRICS
 from speech_contract.progress import Finding, FindingStatus, Progress, RankRow, Rule, Severity
-from speech_contract.wire import Datagram
+from speech_contract.wire import Codebook, Datagram, Memory, Weights
 from speech_health.samples import Source, StepSample
 from speech_telemetry.exporter import Exporter
 
@@ -47,6 +47,9 @@ def full_progress() -> Progress:
         findings=[Finding(Rule.ZERO_LOSS, FindingStatus.ACTIVE, Severity.CRITICAL, "because")],
         ranks=[RankRow(0, 0), RankRow(1, 0)],
         updated_at=1000.5,
+        weights=Weights(5, 4, 1, {"flow": 0.25}, {"flow": 0.01}),
+        memory={"1": Memory(used=2**30, room=2**31)},
+        codebooks={"0": Codebook(perplexity=310.0, dead=0.2), "1": Codebook()},
     )
 
 
@@ -102,6 +105,12 @@ def test_values() -> None:
         "last_step_timestamp_seconds": 1000.5,
         "last_checkpoint_timestamp_seconds": 1000.5,
         "evaluation{name=dtw_mel}": 1.1,
+        "weights_unchanged_ratio{module=flow}": 0.25,
+        "weights_movement_ratio{module=flow}": 0.01,
+        "host_memory_bytes{node=1}": 2.0**30,
+        "codebook_perplexity{codebook=0}": 310.0,
+        "codebook_dead_ratio{codebook=0}": 0.2,
+        "host_memory_room_bytes{node=1}": 2.0**31,
         "health_finding{rule=ZeroLoss,severity=critical}": 1.0,
         "info{attempt=1,recipe=vits,source=Reporter,world_size=2}": 1.0,
     }

@@ -11,7 +11,7 @@ from speech_contract.outcome import EXIT_NOT_LEARNING
 from speech_contract.phases import Phase
 from speech_contract.progress import Rule, Verdict
 from speech_contract.thresholds import Thresholds, ZeroLoss
-from speech_contract.wire import Datagram, RankSummary, Summary
+from speech_contract.wire import Datagram, Memory, RankSummary, Summary
 from speech_telemetry.board import Board
 from speech_telemetry.judge import Judge
 from speech_telemetry.logs import EventLog
@@ -94,6 +94,24 @@ def test_a_workers_newest_report_is_judged_once(judge, clock):
     assert progress.running
     assert [(row.rank, row.node_rank, row.step) for row in progress.ranks] == [(0, 0, 1), (1, 1, 6)]
     assert [finding.rule for finding in progress.findings] == [Rule.NON_FINITE]
+
+
+def test_memory_of_every_host_is_shown_and_judged(judge, clock):
+    take_steps(judge, clock, [1], 1.0)
+    gib = 2**30
+    for reading in range(60):
+        clock.now += 5.0
+        leak = reading * 256 * 2**20
+        judge.take_memory(0, Memory(gib, 20 * gib))
+        own = Memory(gib + leak, 20 * gib - leak)
+        judge.take_summary(
+            Summary(1, 1, "w", "n", [RankSummary(1, 1, Phase.TRAINING, 0.1, True)], memory=own)
+        )
+    judge.publish()
+    assert judge.board.progress.memory["0"] == Memory(gib, 20 * gib)
+    assert judge.board.progress.memory["1"].used == gib + 59 * 256 * 2**20
+    assert [finding.rule for finding in judge.findings] == [Rule.MEMORY_GROWTH]
+    assert "on host 1 grew" in judge.findings[0].evidence
 
 
 def test_phase_records_set_the_phase_and_its_age(judge, clock):

@@ -12,7 +12,7 @@ import pytest
 
 from speech_contract import codec, env
 from speech_contract.phases import PHASES, Phase
-from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Datagram
+from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Codebook, Datagram, Weights
 from speech_telemetry.reporter import Reporter, stack_file
 
 
@@ -56,12 +56,57 @@ def received(inbox):
 
 
 def test_a_step_carries_what_was_given(reporter, inbox):
-    reporter.step(4, loss=Tensor(), grad_norm=math.nan, learning_rate=1e-4, skipped={"Other": 2})
+    reporter.step(
+        4,
+        loss=Tensor(),
+        grad_norm=math.nan,
+        learning_rate=1e-4,
+        skipped={"Other": 2},
+        planned_learning_rate=2e-4,
+    )
     sent = received(inbox)
     assert (sent["rank"], sent["step"], sent["time"]) == (3, 4, 1000.0)
     assert sent["losses"] == {"loss": 1.5}
     assert sent["gradientNorm"] == "nan"
+    assert (sent["learningRate"], sent["plannedRate"]) == (1e-4, 2e-4)
     assert sent["skipped"] == {"Other": 2}
+
+
+def test_a_plan_and_a_comparison_are_reports_of_their_own(reporter, inbox):
+    reporter.plan(total_steps=100, fresh=True)
+    reporter.step(20)
+    reporter.weights(10, 10, {"flow": Tensor()}, movement={"flow": 1e-3})
+    assert received(inbox)["plan"] == {"totalSteps": 100, "fresh": True}
+    assert received(inbox)["step"] == 20
+    sent = codec.loads(Datagram, inbox.recv(DATAGRAM_LIMIT))
+    assert sent.weights == Weights(20, 10, 10, {"flow": 1.5}, {"flow": 1e-3})
+    assert sent.step == 20
+
+
+def test_codebooks_travel_with_the_step(reporter, inbox):
+    reporter.step(4, loss=1.0, codebooks={"0": {"perplexity": Tensor(), "size": 8.0}, "1": {}})
+    sent = codec.loads(Datagram, inbox.recv(DATAGRAM_LIMIT))
+    assert sent.codebooks == {"0": Codebook(perplexity=1.5, size=8), "1": Codebook()}
+    reporter.step(5, codebooks={"0": {"perplexities": 1.0}})
+    assert reporter.dropped == 1
+
+
+def test_samples_and_audio_add_up(reporter, inbox):
+    reporter.step(1, samples=8, audio_seconds=16.5)
+    reporter.step(2, samples=8, audio_seconds=16.5)
+    received(inbox)
+    sent = received(inbox)
+    assert (sent["samplesTotal"], sent["audioSecondsTotal"]) == (16, 33.0)
+    reporter.step(3, samples="many")
+    reporter.step(4)
+    assert received(inbox)["samplesTotal"] == 16
+
+
+def test_a_mistaken_plan_is_counted_and_training_goes_on(reporter, inbox):
+    reporter.plan(stepss=100)
+    reporter.weights(10, 10, {"flow": Broken()})
+    reporter.step(1)
+    assert received(inbox)["dropped"] == 2
 
 
 def test_skipped_samples_add_up(reporter, inbox):

@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from runs import WITHIN, Curve, Dice, base
-from zoo_faults import FAULTS
-from zoo_healthy import HEALTHY
+from zoo_faults import FAULTS as CURVE_FAULTS
+from zoo_healthy import HEALTHY as CURVE_HEALTHY
+from zoo_outcomes import OUTCOME_FAULTS, OUTCOME_HEALTHY
 
 __all__ = ["FAULTS", "HEALTHY", "WITHIN", "Curve", "draw", "make"]
+
+FAULTS = CURVE_FAULTS | OUTCOME_FAULTS
+HEALTHY = CURVE_HEALTHY | OUTCOME_HEALTHY
 
 
 def make(kind: str, seed: int) -> Curve:

@@ -19,12 +19,19 @@ from speech_contract.progress import (
     verdict_of,
 )
 from speech_contract.thresholds import HealthMode, Thresholds
+from speech_contract.wire import Memory
+from speech_health.codebook_collapse import CodebookCollapse
 from speech_health.constant_component import ConstantComponent
 from speech_health.detector import Decision, Detector
+from speech_health.goal_unreachable import GoalUnreachable
+from speech_health.implausible import Implausible
+from speech_health.memory_growth import MemoryGrowth
 from speech_health.no_gradient import NoGradient
 from speech_health.non_finite import NonFinite
+from speech_health.not_updating import NotUpdating
 from speech_health.pace import Pace
 from speech_health.samples import Source, StepSample
+from speech_health.schedule_mismatch import ScheduleMismatch
 from speech_health.skipped_samples import SkippedSamples
 from speech_health.spike import GradientSpike, LossSpike
 from speech_health.stalled import Stalled
@@ -43,6 +50,8 @@ BEATS = {
     ),
     Rule.LOSS_SPIKE: (Rule.GRADIENT_SPIKE,),
     Rule.STALLED: (Rule.TELEMETRY_STALE, Rule.TELEMETRY_MISSING),
+    Rule.ZERO_LOSS: (Rule.NOT_UPDATING,),
+    Rule.NO_GRADIENT: (Rule.NOT_UPDATING,),
 }
 
 
@@ -65,12 +74,18 @@ class Monitor:
             ConstantComponent(thresholds.constant_component, mode, wall),
             LossSpike(thresholds.loss_spike, mode, wall),
             GradientSpike(thresholds.gradient_spike, mode, wall),
+            NotUpdating(thresholds.not_updating, mode, wall),
+            ScheduleMismatch(thresholds.schedule_mismatch, mode, wall),
+            CodebookCollapse(thresholds.codebook_collapse, mode, wall),
+            Implausible(thresholds.implausible, mode, wall),
+            GoalUnreachable(thresholds.goal_unreachable, mode, wall),
         )
         self._time_rules: tuple[Detector[Any], ...] = (
             Stalled(thresholds.stall, mode, wall, pace),
             TelemetryMissing(thresholds.telemetry, mode, wall, pace),
             TelemetryStale(thresholds.telemetry, mode, wall, pace),
         )
+        self._memory = MemoryGrowth(thresholds.memory_growth, mode, wall, pace)
         self._reporter_speaks = False
         self._decision: Decision | None = None
 
@@ -107,6 +122,11 @@ class Monitor:
             detector.feed(sample)
         self._decide()
 
+    def observe_memory(self, now: float, host: int, memory: Memory) -> None:
+        """Take a reading of a host's memory. `now` monotonic, `host` its node rank; every few seconds."""
+        if not self._off and self._decision is None:
+            self._memory.observe(now, host, memory)
+
     def tick(self, now: float, ranks: Sequence[RankRow]) -> None:
         """Judge what only time can tell. `now` monotonic; call it about once a second."""
         self._pace.tick(now, ranks)
@@ -125,7 +145,7 @@ class Monitor:
         self._decide()
 
     def _detectors(self) -> tuple[Detector[Any], ...]:
-        return self._value_rules + self._time_rules
+        return (*self._value_rules, *self._time_rules, self._memory)
 
     def _superseded(self, sample: StepSample) -> bool:
         """Stdout repeats, rounded, what a reporter that carries losses says exactly."""

@@ -1,7 +1,7 @@
 """Reading a finished run: columns of a CSV, mappings of a JSON log, our events → step samples.
 
 Pure: the caller (`speechtrain replay`) brings rows that it read from a file. What can't be told apart from
-another number is left out; held-out scores are none of our business.
+another number is left out; held-out scores go with the training rows from theirs on, never into the losses.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from speech_contract.codec import camel, from_document
+from speech_contract.errors import ContractError
 from speech_contract.events import Event
+from speech_contract.wire import Codebook, Weights
 from speech_health.samples import StepSample
 
 STEPS: Final = ("step", "global_step", "globalstep", "iteration", "iter", "update")
 NORMS: Final = ("grad_norm", "gradient_norm", "gradnorm", "gradientnorm", "train/grad_norm")
 RATES: Final = ("learning_rate", "learningrate", "lr", "train/learning_rate", "lr-adamw", "lr-adam")
+PLANNED: Final = ("planned_learning_rate", "planned_rate", "planned_lr")
 TIMES: Final = ("time", "timestamp", "ts", "wall_time", "updated_at")
 WHOLE: Final = (
     "loss",
@@ -35,6 +39,9 @@ _HELD_OUT: Final = re.compile(
     r"(^|[_/.\- ])(val|valid|validation|eval|evaluation|test|dev|best|epoch)([_/.\- ]|$)",
     re.IGNORECASE,
 )
+_SCORE: Final = re.compile(
+    r"(eval|evaluation|val|valid|validation|test|dev)[_/.\- ]", re.IGNORECASE
+)
 _PART: Final = re.compile(r"loss", re.IGNORECASE)
 
 
@@ -46,6 +53,7 @@ class Rows:
     non_finite: int = 0
     rollbacks: int = 0
     seen: int = 0
+    scores: dict[str, float] | None = None  # the newest held-out ones
 
     def read(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[StepSample]:
         """One sample for each row that says something of training."""
@@ -60,13 +68,22 @@ class Rows:
             return None
         flat = {str(key).strip(): value for key, value in row.items()}
         folded = {key.lower(): value for key, value in flat.items()}
+        self.scores = _scores(flat) or self.scores
         losses = _losses(flat)
         norm, rate = _first(folded, NORMS), _first(folded, RATES)
         if not losses and norm is None:
             return None
         step = _first(folded, STEPS)
         self.step = int(step) if step is not None and math.isfinite(step) else self.step + 1
-        return self._sample(folded, losses=losses or None, gradient_norm=norm, learning_rate=rate)
+        return self._sample(
+            folded,
+            losses=losses or None,
+            gradient_norm=norm,
+            learning_rate=rate,
+            planned_rate=_first(folded, PLANNED),
+            codebooks=_codebooks(folded.get("codebooks")),
+            evaluation=self.scores,
+        )
 
     def _event(self, row: Mapping[str, Any]) -> StepSample | None:
         """Of our own log: the steps whose update was gated off, and roll-backs."""
@@ -79,6 +96,8 @@ class Rows:
         if row["event"] == Event.ROLLED_BACK.value:
             self.rollbacks += 1
             return self._sample(row)
+        if row["event"] == Event.CHECKPOINTS_COMPARED.value:
+            return self._sample(row, weights=_weights(row))
         return self._sample(row) if row["event"] == Event.CHECKPOINT_SAVED.value else None
 
     def _sample(self, row: Mapping[str, Any], **fields: Any) -> StepSample:
@@ -104,6 +123,34 @@ def number(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def _weights(row: Mapping[str, Any]) -> Weights | None:
+    """A comparison of checkpoints as the engine logged it; None when the line was cut or changed."""
+    known = {
+        field.name: row[field.name] for field in dataclasses.fields(Weights) if field.name in row
+    }
+    try:
+        return from_document(Weights, {camel(name): value for name, value in known.items()})
+    except ContractError:
+        return None
+
+
+def _scores(flat: Mapping[str, Any]) -> dict[str, float]:
+    """Columns such as `eval_loss`, `val/wer`."""
+    read = ((name, number(value)) for name, value in flat.items() if _SCORE.match(name))
+    return {name: value for name, value in read if value is not None}
+
+
+def _codebooks(value: Any) -> dict[str, Codebook] | None:
+    """`codebooks: {…}` as our reporter takes it; a book that can't be read is left out."""
+    books = {}
+    for name, fields in value.items() if isinstance(value, Mapping) else ():
+        try:
+            books[str(name)] = from_document(Codebook, fields)
+        except ContractError:
+            continue
+    return books or None
 
 
 def _losses(flat: Mapping[str, Any]) -> dict[str, float]:

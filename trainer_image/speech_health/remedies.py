@@ -27,4 +27,16 @@ REMEDIES: Final[dict[Rule, str]] = {
     Rule.TELEMETRY_STALE: "the rank lives but no longer reports: look for an exception around the report, "
     "or a full socket (dropped datagrams)",
     Rule.TELEMETRY_UNREACHABLE: "look at the master pod's network and whether its supervisor still runs",
+    Rule.NOT_UPDATING: "look for parameters that the optimizer does not hold, weights kept in bf16, or a learning "
+    "rate too small to move them; train longer or raise the rate",
+    Rule.SCHEDULE_MISMATCH: "look for code that sets the optimizer's lr, a schedule stepped twice or never, or a "
+    "checkpoint that restored another one; if the rate adapts on purpose, report no plan",
+    Rule.MEMORY_GROWTH: "look for losses that are kept with their graph (use .detach() or .item()), lists that grow "
+    "with every batch, and caches without a bound; or raise the memory limit",
+    Rule.CODEBOOK_COLLAPSE: "start the codebooks by k-means on real latents, revive dead codes, take the moving "
+    "averages of the residual, and let the commitment loss reach the encoder; lower the learning rate",
+    Rule.IMPLAUSIBLE: "look for batches that are dropped in silence (except: continue), an empty loop over the "
+    "data, or counters that count too much; or raise health.implausible.maxRealTimeFactor",
+    Rule.GOAL_UNREACHABLE: "start from a pretrained model, collect more audio or take a smaller model; set a goal "
+    "below the bound; where the held-out score falls behind, mend the objective or stop at the best checkpoint",
 }

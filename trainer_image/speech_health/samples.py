@@ -12,7 +12,7 @@ import math
 from typing import Final
 
 from speech_contract.phases import Phase
-from speech_contract.wire import Datagram
+from speech_contract.wire import Codebook, Datagram, Plan, Weights
 
 HEADLINES: Final = ("total", "loss")
 
@@ -49,6 +49,13 @@ class StepSample:
     phase: Phase = Phase.TRAINING
     rollbacks: int | None = None
     active_from: dict[str, int] | None = None  # part → its first step
+    weights: Weights | None = None
+    plan: Plan | None = None
+    planned_rate: float | None = None
+    codebooks: dict[str, Codebook] | None = None
+    audio_seconds_total: float | None = None
+    evaluation: dict[str, float] | None = None  # the newest held-out scores
+    device: str = ""  # "cpu", "cuda (…)"; empty: not known
 
     @property
     def headline(self) -> float | None:
@@ -123,4 +130,11 @@ def from_datagram(datagram: Datagram, now: float) -> StepSample:
         phase=datagram.phase,
         rollbacks=datagram.rollbacks,
         active_from=datagram.active_from,
+        weights=datagram.weights,
+        plan=datagram.plan,
+        planned_rate=datagram.planned_rate,
+        codebooks=datagram.codebooks,
+        audio_seconds_total=datagram.audio_seconds_total,
+        evaluation=datagram.evaluation,
+        device=datagram.device,
     )

@@ -23,7 +23,7 @@ from prometheus_client import (
 from speech_contract import metrics as catalogue
 from speech_contract.metrics import SKIP_REASONS, Metric
 from speech_contract.progress import FindingStatus, Progress
-from speech_contract.wire import Datagram
+from speech_contract.wire import Datagram, Weights
 from speech_health.samples import StepSample, from_datagram
 
 _KINDS = ("loss", "gradient")
@@ -160,11 +160,28 @@ class Exporter:
         self._raise_to(
             catalogue.ROLLBACKS.name, self._counters[catalogue.ROLLBACKS.name], progress.rollbacks
         )
+        self._take_weights(progress.weights)
+        for name, book in progress.codebooks.items():
+            self._set(catalogue.CODEBOOK_PERPLEXITY, book.perplexity, name)
+            self._set(catalogue.CODEBOOK_DEAD, book.dead, name)
+        for node, memory in progress.memory.items():
+            self._set(catalogue.HOST_MEMORY, memory.used, node)
+            self._set(catalogue.HOST_MEMORY_ROOM, memory.room, node)
         self._take_skips(progress.samples_skipped)
         self._take_checkpoint(progress)
         world = str(max(1, len(progress.ranks)))
         facts: tuple[str, ...] = (self._recipe, str(progress.attempt), world, progress.source)
         self._only(catalogue.INFO, {facts: 1.0})
+
+    def _take_weights(self, weights: Weights | None) -> None:
+        """Modules of the newest comparison, and no others."""
+        if weights is None:
+            return
+        for metric, values in (
+            (catalogue.WEIGHTS_UNCHANGED, weights.unchanged),
+            (catalogue.WEIGHTS_MOVEMENT, weights.movement),
+        ):
+            self._only(metric, {(module,): value for module, value in values.items()})
 
     def _take_skips(self, skipped: Mapping[str, int]) -> None:
         """Unknown reasons count as Other: the label stays a closed set."""

@@ -14,7 +14,7 @@ from speech_contract.events import Event
 from speech_contract.phases import Phase
 from speech_contract.progress import Finding, FindingStatus, Progress, RankRow, Rule, Verdict
 from speech_contract.run_config import RunConfig
-from speech_contract.wire import Datagram, RankSummary, Summary
+from speech_contract.wire import Datagram, Memory, RankSummary, Summary
 from speech_health.monitor import Decision, Monitor
 from speech_health.samples import StepSample, from_datagram
 from speech_telemetry.board import Board
@@ -91,11 +91,19 @@ class Judge:
     def take_summary(self, summary: Summary) -> None:
         """A worker's ranks, as its supervisor sees them."""
         now = self._monotonic()
+        if summary.memory is not None:
+            self.take_memory(summary.node_rank, summary.memory)
         for rank in summary.ranks:
             newest = rank.newest
             if newest is not None and self.state.newest.get(rank.rank) != newest:
                 self.take_datagram(newest, summary.node_rank)
             self.state.take_row(_row(rank, summary.node_rank), now)
+
+    def take_memory(self, node_rank: int, memory: Memory) -> None:
+        """A reading of a host's memory."""
+        self.state.memory[str(node_rank)] = memory
+        if self._monitor is not None:
+            self._monitor.observe_memory(self._monotonic(), node_rank, memory)
 
     def tick(self, phases: Mapping[int, tuple[int, Phase, float]], node_rank: int) -> bool:
         """Look at the clock and the phase records, then publish. True when a new version began."""

@@ -80,6 +80,9 @@ class MasterSupervisor(Supervisor):
         """Join what came, judge, publish."""
         for summary in self.workers.take():
             self._hear(summary)
+        memory = self.read_memory()
+        if memory is not None:
+            self.judge.take_memory(self.pod.node_rank, memory)
         new_version = self.judge.tick(self.ranks.phases(), self.pod.node_rank)
         self._note_readiness()
         if new_version or self.outcome_is_old():

@@ -27,7 +27,7 @@ from typing import Any, TextIO
 
 from speech_contract import codec, env
 from speech_contract.phases import PHASES, Phase
-from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Datagram
+from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Codebook, Datagram, Plan, Weights
 
 RANK_PLACEHOLDER = "{rank}"  # in SPEECHTRAIN_PHASE_FILE when one command starts several ranks
 STACK_SUFFIX = ".stack"
@@ -57,6 +57,8 @@ class Reporter:
         self._monotonic = monotonic
         self._address = environ.get(env.SOCKET, "")
         self._skipped: dict[str, int] = {}
+        self._samples = 0
+        self._audio_seconds = 0.0
         self._step = 0
         self._phase = Phase.STARTING
         self._socket = self._open_socket()
@@ -77,15 +79,28 @@ class Reporter:
         grad_norm: Any = None,
         learning_rate: Any = None,
         skipped: Mapping[str, int] | None = None,
+        planned_learning_rate: Any = None,
+        codebooks: Mapping[str, Mapping[str, Any]] | None = None,
+        samples: int = 0,
+        audio_seconds: float = 0.0,
     ) -> None:
         """Report one step. Numbers may be anything `float()` takes, tensors too.
 
-        `skipped` holds the samples left out *since the last call*, by reason; the reporter adds them up.
+        `skipped` holds the samples left out *since the last call*, by reason; `samples` and `audio_seconds` what
+        was trained on since then. The reporter adds them up.
+        `codebooks`: name → any of the fields of `speech_contract.wire.Codebook`.
         """
         if self._socket is None:
             return
         try:
-            self._report(step, loss, grad_norm, learning_rate, skipped)
+            self._samples += int(samples)
+            self._audio_seconds += float(audio_seconds)
+            numbers = {
+                "gradient_norm": _real(grad_norm),
+                "learning_rate": _real(learning_rate),
+                "planned_rate": _real(planned_learning_rate),
+            }
+            self._report(step, loss, skipped, numbers, _books(codebooks))
         except (
             Exception
         ):  # a foreign object's float() may raise anything; training goes on, counted
@@ -100,6 +115,33 @@ class Reporter:
             return
         self.stamp(self._step, known)
         self.send(Datagram(self.rank, self._step, self._clock(), known, skipped=self._counts()))
+
+    def plan(self, **facts: Any) -> None:
+        """Say once what the run intends: the fields of `speech_contract.wire.Plan`, all optional."""
+        self._tell(lambda: {"plan": Plan(**facts)})
+
+    def weights(
+        self,
+        since: int,
+        updates: int,
+        unchanged: Mapping[str, float],
+        movement: Mapping[str, float] | None = None,
+    ) -> None:
+        """Report how the weights differ from those of step `since`, `updates` updates ago, by module.
+
+        `unchanged`: share of bit-identical weights; `movement`: norm of the difference over the norm before.
+        """
+        self._tell(
+            lambda: {
+                "weights": Weights(
+                    self._step,
+                    int(since),
+                    int(updates),
+                    {str(name): float(share) for name, share in unchanged.items()},
+                    {str(name): float(share) for name, share in (movement or {}).items()},
+                )
+            }
+        )
 
     def stamp(self, step: int, phase: Phase) -> None:
         """Write (step, phase, now) into the rank's phase record; about a microsecond, no system call."""
@@ -138,9 +180,9 @@ class Reporter:
         self,
         step: Any,
         loss: Any,
-        grad_norm: Any,
-        learning_rate: Any,
         skipped: Mapping[str, int] | None,
+        numbers: dict[str, float | None],
+        codebooks: dict[str, Codebook] | None,
     ) -> None:
         for reason, count in (skipped or {}).items():
             self._skipped[str(reason)] = self._skipped.get(str(reason), 0) + int(count)
@@ -151,11 +193,22 @@ class Reporter:
                 step=int(step),
                 time=self._clock(),
                 losses=None if loss is None else {"loss": float(loss)},
-                gradient_norm=None if grad_norm is None else float(grad_norm),
-                learning_rate=None if learning_rate is None else float(learning_rate),
                 skipped=self._counts(),
+                codebooks=codebooks,
+                samples_total=self._samples or None,
+                audio_seconds_total=self._audio_seconds or None,
+                **numbers,  # type: ignore[arg-type]
             )
         )
+
+    def _tell(self, facts: Callable[[], dict[str, Any]]) -> None:
+        """A report of its own between steps; a script's mistake is counted, never raised."""
+        if self._socket is None:
+            return
+        try:
+            self.send(Datagram(self.rank, self._step, self._clock(), self._phase, **facts()))
+        except Exception:
+            self.dropped += 1
 
     def _counts(self) -> dict[str, int] | None:
         return dict(self._skipped) if self._skipped else None
@@ -208,8 +261,24 @@ def _encode(datagram: Datagram, dropped: int) -> bytes:
     document["dropped"] = dropped
     try:
         return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
-    except ValueError:  # NaN and Inf travel as strings
+    except (ValueError, TypeError):  # NaN and Inf travel as strings; nested documents are rare
         return codec.dumps(dataclasses.replace(datagram, dropped=dropped)).encode()
+
+
+def _real(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _books(books: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Codebook] | None:
+    """Raises what a script's values raise; the caller counts it."""
+    if books is None:
+        return None
+    return {
+        str(name): Codebook(
+            **{key: int(value) if key == "size" else _real(value) for key, value in values.items()}  # type: ignore[arg-type]
+        )
+        for name, values in books.items()
+    }
 
 
 def _whole(text: str | None, default: int) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from speech_contract.phases import STARTUP, Phase
 from speech_contract.progress import Finding, Progress, RankRow, Verdict
-from speech_contract.wire import Datagram
+from speech_contract.wire import Datagram, Memory
 from speech_health.samples import Source, StepSample
 
 SPEED_WINDOW = 60.0  # seconds over which speeds are taken
@@ -20,7 +20,8 @@ _KEPT = (
     "updates", "steps_total", "total_steps", "non_finite_steps", "bad_step", "rollbacks", "discarded_steps",
     "samples_total", "audio_seconds_total", "step_seconds", "data_wait_seconds", "losses", "gradient_norm",
     "learning_rate", "evaluation", "last_checkpoint_step", "last_confirmed_step", "resumed_from_step",
-    "bad_component", "bad_module", "device",
+    "bad_component", "bad_module", "device", "weights",
+    "codebooks",
 )  # fmt: skip
 
 
@@ -45,6 +46,7 @@ class JobState:
         self.updated_at = 0.0
         self.stdout_non_finite = 0
         self.newest: dict[int, Datagram] = {}
+        self.memory: dict[str, Memory] = {}
 
     def take_datagram(self, datagram: Datagram, node_rank: int, now: float) -> None:
         """A rank's report, local or out of a worker's summary."""
@@ -162,6 +164,9 @@ class JobState:
             findings=findings,
             ranks=self.rows(now),
             updated_at=self.updated_at,
+            weights=self.get("weights"),
+            codebooks=self.get("codebooks") or {},
+            memory=dict(self.memory),
         )  # fmt: skip
 
     def _entry(self, rank: int, node_rank: int) -> _Rank:

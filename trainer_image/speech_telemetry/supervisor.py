@@ -16,10 +16,11 @@ from speech_contract.events import Event
 from speech_contract.outcome import EXIT_BAD_CONFIG, EXIT_INTERRUPTED, EXIT_STALLED, Outcome
 from speech_contract.phases import Phase
 from speech_contract.progress import Rule
-from speech_contract.wire import Datagram
+from speech_contract.wire import Datagram, Memory
 from speech_telemetry.board import Board
 from speech_telemetry.handshake import Master
 from speech_telemetry.logs import ERROR, INFO, EventLog
+from speech_telemetry.memory import MemoryReader
 from speech_telemetry.outcome import ENDS_WELL, End, TerminationLog, rank_end, stopped_code
 from speech_telemetry.output import error_file_message
 from speech_telemetry.pod import Pod
@@ -32,6 +33,7 @@ PEER_SECONDS = 2.0  # peers of a failed rank may still fail by themselves, with 
 FAILURE_GRACE = 5.0
 STACK_SECONDS = 5.0
 OUTCOME_SECONDS = 5.0
+MEMORY_SECONDS = 5.0
 TAIL_BYTES = 2000
 
 
@@ -52,6 +54,8 @@ class Supervisor:
         self._termination = TerminationLog(pod.termination_log)
         self._written = 0.0
         self._ended: set[int] = set()
+        self._memory = MemoryReader()
+        self._memory_due = 0.0
 
     def open_door(
         self, master: Master | None, metrics: Callable[[], bytes] | None
@@ -140,6 +144,14 @@ class Supervisor:
     def outcome_is_old(self) -> bool:
         """Whether the record should be rewritten although nothing but the step changed."""
         return time.monotonic() - self._written >= OUTCOME_SECONDS
+
+    def read_memory(self) -> Memory | None:
+        """What the local ranks hold, every MEMORY_SECONDS; None in between and where it can't be told."""
+        now = time.monotonic()
+        if now < self._memory_due:
+            return None
+        self._memory_due = now + MEMORY_SECONDS
+        return self._memory.read([process.pid for process in self.ranks.alive])
 
     def note_ends(self) -> None:
         """Log ranks that ended; remember those that failed by themselves."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from speech_contract import wire
 from speech_contract.outcome import EXIT_KILLED, Outcome
 from speech_contract.phases import Phase
-from speech_contract.wire import Datagram, RankSummary, Summary, SummaryReply
+from speech_contract.wire import Datagram, Memory, RankSummary, Summary, SummaryReply
 from speech_telemetry.handshake import (
     LOST_SECONDS,
     RETRY_FIRST,
@@ -49,6 +49,7 @@ class WorkerSupervisor(Supervisor):
         self._order: SummaryReply = SummaryReply()
         self._stacks: dict[str, str] = {}
         self._stacks_taken = False
+        self._newest_memory: Memory | None = None
         self.server = self.open_door(None, None)
 
     def on_datagram(self, datagram: Datagram) -> None:
@@ -87,6 +88,7 @@ class WorkerSupervisor(Supervisor):
     def tick(self) -> None:
         """Refresh the summary; take stacks when the master asks for them."""
         self._look_at_phases()
+        self._newest_memory = self.read_memory() or self._newest_memory
         if self._order.stacks and not self._stacks_taken:
             self._stacks_taken = True
             self._stacks = {str(rank): text for rank, text in self.take_stacks().items()}
@@ -196,6 +198,7 @@ class WorkerSupervisor(Supervisor):
             log_tail=self.tail(first_failed) if first_failed else "",
             stacks=self._stacks,
             final=final,
+            memory=self._newest_memory,
         )
 
     def _code(self, process: RankProcess | None) -> int | None:

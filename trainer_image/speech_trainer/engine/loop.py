@@ -33,6 +33,7 @@ from speech_trainer.engine.flags import LateFlags, StepFlags, Window
 from speech_trainer.engine.gate import Gate, Judgement
 from speech_trainer.engine.interrupts import Interrupts
 from speech_trainer.engine.measures import Measures
+from speech_trainer.engine.probe import WeightProbe
 from speech_trainer.engine.randomness import seed_all
 from speech_trainer.engine.recipe import Batch, Recipe
 from speech_trainer.engine.reporting import Events, Reporting, Telemetry
@@ -118,6 +119,8 @@ class Engine:
         self.gate = Gate(self.built, world.device, world.rank, world.size)
         self.schedules = LateSchedules(self.built.optimizers, world.device)
         self.measures = Measures(self.built, world, self.schedules)
+        self._plan = self.measures.plan(self.max_steps, effective)
+        self.saver.probe = WeightProbe(self.built, self.schedules) if world.leads else None
         for name, model in self.built.models.items():
             self.built.models[name] = world.wrap(model)
         seed_all(rank_seed(training.seed, world.rank))
@@ -130,6 +133,7 @@ class Engine:
             Event.TRAINING_STARTED, step=self.counters.step, total_steps=self.max_steps
         )
         self.reporting.phase(self.counters.step, Phase.FIRST_STEP)
+        self.reporting.attach(plan=self._plan)
         self.measures.start(self.counters.step)
         while True:
             while self.counters.step < self.max_steps:

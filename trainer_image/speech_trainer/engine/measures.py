@@ -6,13 +6,14 @@ Everything but log steps and the first few steps leaves the device alone. Used b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
+from speech_contract.wire import Plan
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.gate import Judgement
 from speech_trainer.engine.recipe import Batch, Built, OptimizerPlan
@@ -61,6 +62,17 @@ class Measures:
             "trainable": sum(p.numel() for p in parameters if p.requires_grad),
         }
 
+    def plan(self, total_steps: int, effective: Mapping[str, Any]) -> Plan:
+        """What this run intends, before its first step. `effective`: the recipe's effective configuration."""
+        return Plan(
+            total_steps=total_steps,
+            rate_sum=self._schedules.run_ahead(self._main, total_steps) if self._main else None,
+            fresh=not effective.get("pretrained"),
+            parameters=self.sizes()["trainable"],
+            samples=effective.get("samples"),
+            audio_seconds=effective.get("audioSeconds"),
+        )
+
     # -- time --------------------------------------------------------------------------------------------------
 
     def step_begins(self) -> None:
@@ -90,6 +102,7 @@ class Measures:
             "losses": dict(zip(judgement.loss_names, values, strict=True)),
             "gradient_norm": norm,
             "learning_rate": rate,
+            "planned_rate": self._schedules.planned(self._main) if self._main else None,
             "active_from": self._late_parts(),
         }
 
@@ -99,7 +112,11 @@ class Measures:
         return late or None
 
     def _rate_now(self) -> torch.Tensor:
-        return self._schedules.rate(self._main) if self._main else self._rate
+        """What lies in the optimizer, whoever put it there."""
+        if not self._main:
+            return self._rate
+        rate = self._plans[self._main].optimizer.param_groups[0]["lr"]
+        return torch.as_tensor(rate, dtype=torch.float32, device=self._world.device)
 
     def missing_gradients(self, judgement: Judgement, batch: Batch, step: int) -> list[str] | None:
         """Trainable, active modules that got no gradient at this step; None when not looked for.

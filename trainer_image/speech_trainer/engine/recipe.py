@@ -144,7 +144,11 @@ class Recipe(Protocol):
     name: str
 
     def effective_config(self) -> dict[str, Any]:
-        """The preset with every override applied, as JSON; written to config.json by rank 0."""
+        """The preset with every override applied, as JSON; written to config.json by rank 0.
+
+        The engine itself reads `logEverySteps`, `pretrained` (empty: from random weights), `samples` and
+        `audioSeconds` of the training data, where they are there.
+        """
         ...
 
     def build(self) -> Built:

@@ -89,6 +89,7 @@ class Reporting:
         self._rank, self._total, self._device = rank, total_steps, device
         self._phase = Phase.STARTING
         self._message = ""
+        self._attached: dict[str, Any] = {}
         self._warned: set[str] = set()
 
     def phase(self, step: int, phase: Phase) -> None:
@@ -104,6 +105,10 @@ class Reporting:
     def say(self, message: str) -> None:
         """One line worth keeping; goes with the next datagram."""
         self._message = message
+
+    def attach(self, **fields: Any) -> None:
+        """Fields that go with the next datagram, once."""
+        self._attached |= fields
 
     def bad_step(self, flags: StepFlags, in_a_row: int) -> None:
         """A gated step became known."""
@@ -122,6 +127,7 @@ class Reporting:
     def send(self, counters: Counters, **measured: Any) -> None:
         """One datagram: facts, counters and whatever was measured at this step."""
         message, self._message = self._message, ""
+        attached, self._attached = self._attached, {}
         datagram = Datagram(
             rank=self._rank,
             step=counters.step,
@@ -137,6 +143,7 @@ class Reporting:
             device=self._device,
             **dataclasses.asdict(self.facts),
             **measured,
+            **attached,
         )
         self._try("datagram", lambda: self._telemetry.send(datagram))
 

@@ -14,12 +14,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from safetensors import SafetensorError
+
 from speech_contract import paths
 from speech_contract.events import Event
 from speech_contract.run_config import RunConfig
-from speech_trainer.engine.checkpoints import CheckpointStore, FencedOffError, Saved
+from speech_contract.wire import Weights
+from speech_trainer.engine.checkpoints import TENSORS, CheckpointStore, FencedOffError, Saved
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.flags import StepFlags, Window
+from speech_trainer.engine.probe import WeightProbe
 from speech_trainer.engine.reporting import Reporting
 from speech_trainer.engine.state import Tensors
 from speech_trainer.errors import CheckpointError
@@ -43,6 +47,7 @@ class Saver:
         self._confirm_steps = config.health.non_finite.confirm_steps
         self._provisional: list[Saved] = []  # rank 0 only: waiting for their finite steps
         self.saved_step: int | None = None
+        self.probe: WeightProbe | None = None  # rank 0 only
 
     def open(self) -> Start:
         """Raise the fence and agree on where to start."""
@@ -59,6 +64,7 @@ class Saver:
             config.attempt, config.uid, config.resume_from, config.checkpoint.resume, self._refused
         )
         self._follow(opened.target)
+        self._rebase(opened.target)
         return Start(opened.target, self._store.skips())
 
     def _follow(self, target: Saved | None) -> None:
@@ -106,8 +112,10 @@ class Saver:
         suspicious: bool,
     ) -> str | None:
         started = time.monotonic()
+        tensors = collect()
+        weights = self._compare(step, tensors)
         try:
-            saved = self._store.save(step, collect(), document)
+            saved = self._store.save(step, tensors, document)
         except FencedOffError:
             raise
         except CheckpointError as error:
@@ -122,11 +130,29 @@ class Saver:
             path=str(self._store.path(saved)),
             seconds=seconds,
         )
+        self._rebase(saved)
+        if weights is not None:
+            self._reporting.attach(weights=weights)
+            self._reporting.event(Event.CHECKPOINTS_COMPARED, **dataclasses.asdict(weights))
         if suspicious:
             self._mark(saved, paths.QUARANTINED, Event.CHECKPOINT_QUARANTINED)
         else:
             self._provisional.append(saved)
         return None
+
+    def _compare(self, step: int, tensors: Tensors) -> Weights | None:
+        """Before the save: the checkpoint to compare with may be dropped by it."""
+        if self.probe is None:
+            return None
+        try:
+            return self.probe.compare(step, tensors)
+        except (OSError, SafetensorError, KeyError) as error:  # a look at the run must not end it
+            self._reporting.event(Event.REPORT_FAILED, step=step, error=repr(error))
+            return None
+
+    def _rebase(self, saved: Saved | None) -> None:
+        if self.probe is not None and saved is not None:
+            self.probe.rebase(saved.step, self._store.path(saved) / TENSORS)
 
     def observe(self, flags: StepFlags) -> None:
         """Confirm or quarantine what waits, by the agreed flags of one step. Rank 0 acts, the others have none."""
@@ -165,4 +191,5 @@ class Saver:
         self._store.check_fence()
         self._store.write_skips(step, windows, cause)
         self._follow(target)
+        self._rebase(target)
         return Start(target, self._store.skips())

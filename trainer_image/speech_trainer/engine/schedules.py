@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,6 +20,16 @@ from torch import Tensor
 
 from speech_trainer.engine.recipe import OptimizerPlan
 from speech_trainer.errors import ConfigError
+
+LONGEST = 100_000  # updates that a schedule is run ahead: a fraction of a second
+
+
+@dataclasses.dataclass(frozen=True)
+class Travel:
+    """Committed updates of one optimizer in this process, and their learning rates added up."""
+
+    updates: int = 0
+    rates: float = 0.0
 
 
 @dataclasses.dataclass
@@ -29,6 +40,9 @@ class _Rates:
     host: list[float]
     device: list[Tensor]
     undo: tuple[dict[str, Any], list[float]] | None = None
+    taken: float | None = None  # rate of the update whose flags have not arrived
+    travel: Travel = Travel()
+    curve: list[float] = dataclasses.field(default_factory=list)  # planned, by update
 
 
 class LateSchedules:
@@ -51,6 +65,7 @@ class LateSchedules:
         """After the optimizers of a step: let the device choose between this rate and the next."""
         for name in active:
             rates = self._rates[name]
+            rates.taken = rates.host[0]
             if rates.plan.schedule is None:
                 continue
             before = list(rates.host)
@@ -69,10 +84,51 @@ class LateSchedules:
                 state, rates.host = rates.undo
                 rates.plan.schedule.load_state_dict(state)
             rates.undo = None
+            if rates.taken is not None and not bad:
+                rates.travel = Travel(rates.travel.updates + 1, rates.travel.rates + rates.taken)
+            rates.taken = None
+
+    def travelled(self) -> dict[str, Travel]:
+        """How far each optimizer has come in this process. Call only when every step is settled."""
+        return {name: rates.travel for name, rates in self._rates.items()}
 
     def rate(self, name: str) -> Tensor:
         """The rate of the next step's first group, on the device."""
         return self._rates[name].device[0]
+
+    def run_ahead(self, name: str, updates: int) -> float:
+        """Learn what is planned for the first `updates` updates (at most LONGEST); their rates added up.
+
+        Call it before a checkpoint is restored: the plan is the job's, not the checkpoint's.
+        """
+        rates = self._rates[name]
+        rates.curve = self._curve(rates, min(updates, LONGEST))
+        return sum(rates.curve)
+
+    def planned(self, name: str) -> float | None:
+        """The planned rate of the first group at the next update; None beyond what was run ahead.
+
+        Call only when the step before is settled.
+        """
+        rates = self._rates[name]
+        update = 0 if rates.plan.schedule is None else rates.plan.schedule.last_epoch
+        return rates.curve[update] if 0 <= update < len(rates.curve) else None
+
+    def _curve(self, rates: _Rates, updates: int) -> list[float]:
+        """Run the schedule ahead from where it is, then put it back."""
+        schedule, start = rates.plan.schedule, list(rates.host)
+        if schedule is None:
+            return [start[0]] * updates
+        state, curve = copy.deepcopy(schedule.state_dict()), []
+        _set_groups(rates.plan, start)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch misses the optimizer's steps between
+            for _ in range(updates):
+                curve.append(float(rates.plan.optimizer.param_groups[0]["lr"]))
+                schedule.step()
+        schedule.load_state_dict(state)
+        _set_groups(rates.plan, rates.device)
+        return curve
 
     def state_dict(self) -> dict[str, Any]:
         """JSON values. Call only when every step is settled."""
@@ -83,7 +139,7 @@ class LateSchedules:
         """Continue from `state`; rates are placed on the device anew."""
         for name, rates in self._rates.items():
             rates.host = [float(lr) for lr in state[name]["rates"]]
-            rates.undo = None
+            rates.undo = rates.taken = None
             if rates.plan.schedule is not None and state[name]["schedule"] is not None:
                 rates.plan.schedule.load_state_dict(copy.deepcopy(state[name]["schedule"]))
             self._place(rates)

@@ -82,6 +82,8 @@ class Vits:
             "vocabularySize": self.vocabulary.size,
             "tokens": "phonemes" if self.vocabulary.phonemes else "text",
             "speakers": len(self.speakers),
+            "samples": len(self.manifest.utterances),
+            "audioSeconds": round(sum(u.duration for u in self.manifest.utterances), 3),
         }
 
     def build(self) -> Built:

@@ -1,0 +1,150 @@
+"""CodebookCollapse: signs that last, levels past help, and books that are merely young."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from speech_contract.outcome import EXIT_DIVERGED
+from speech_contract.progress import FindingStatus, Rule, Severity
+from speech_contract.thresholds import CodebookCollapse, OnExceeded
+from speech_contract.wire import Codebook, Plan
+
+quick = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+SOUND = Codebook(perplexity=300.0, size=1024, dead=0.1, movement=0.05, residual=0.5)
+
+
+def report(run: Any, steps: range, **books: Codebook) -> None:
+    for step in steps:
+        run.step(step, loss=1.0 / step, codebooks=dict(books))
+
+
+def four(book: Codebook) -> Mapping[str, Codebook]:
+    return {f"q{level}": book for level in range(4)}
+
+
+def test_three_levels_near_one_end_the_run(run: Any) -> None:
+    report(run, range(10, 1500, 10), **four(SOUND))
+    dead = Codebook(perplexity=1.2, size=1024)
+    report(run, range(1500, 1600, 10), **{**four(dead), "q3": SOUND})
+    decision = run.monitor.decision
+    assert decision.exit_code == EXIT_DIVERGED
+    assert "3 of 4 codebooks collapsed" in decision.finding.evidence
+    assert "perplexity 1.2 below 102 (of 1024 codes)" in decision.finding.evidence
+    assert decision.finding.step == 1500
+
+
+def test_all_levels_end_the_run_when_there_are_fewer(run: Any) -> None:
+    report(run, range(1, 300), q0=Codebook(perplexity=1.0, size=512))
+    assert run.monitor.decision.finding.step == 201
+
+
+def test_one_level_is_a_warning_and_heals(run: Any) -> None:
+    report(run, range(10, 1500, 10), **four(SOUND))
+    report(run, range(1500, 1560, 10), **{**four(SOUND), "q2": Codebook(perplexity=50, size=1024)})
+    finding = run.finding(Rule.CODEBOOK_COLLAPSE)
+    assert finding.severity is Severity.WARNING
+    assert finding.evidence.startswith("codebook q2: perplexity 50 below 102")
+    report(run, range(1560, 1570, 10), **four(SOUND))
+    assert run.finding(Rule.CODEBOOK_COLLAPSE).status is FindingStatus.HEALED
+
+
+@pytest.mark.parametrize(
+    ("book", "sign"),
+    [
+        (Codebook(dead=0.9), "codebook q: 90% dead codes"),
+        (Codebook(residual=1.4), "codebook q: leaves 1.4 times the residual"),
+        (Codebook(movement=1.2e-4), "codebook q: moved by 0.00012 of itself"),
+        (Codebook(perplexity=1.5), "codebook q: perplexity 1.5 below 2"),
+    ],
+)
+def test_every_sign_alone_is_told(run_with: Callable[..., Any], book: Codebook, sign: str) -> None:
+    run = run_with(codebook_collapse=CodebookCollapse(on_exceeded=OnExceeded.WARN))
+    report(run, range(10, 1300, 10), q=book, sound=SOUND)
+    findings = [f for f in run.monitor.findings if f.rule is Rule.CODEBOOK_COLLAPSE]
+    healed = sign.startswith("codebook q: moved")  # the book is no longer young
+    assert findings[0].evidence.startswith(sign)
+    assert findings[0].status is (FindingStatus.HEALED if healed else FindingStatus.ACTIVE)
+
+
+@pytest.mark.parametrize(
+    "books",
+    [
+        [(range(1, 200), Codebook(perplexity=1.0, size=1024, residual=3.0, dead=1.0))],  # young
+        [(range(10, 1000, 10), Codebook(perplexity=6.0, size=1024, dead=0.99))],  # not yet judged
+        [(range(5000, 5600), Codebook(movement=1e-6))],  # resumed: it has found its place
+        [(range(1, 100), Codebook(movement=1e-6))],
+        [(range(10, 3000, 10), Codebook())],
+        [(range(10, 3000, 10), Codebook(perplexity=20.0, size=32))],  # few vectors to measure by
+    ],
+)
+def test_what_is_no_collapse(run: Any, books: list[tuple[range, Codebook]]) -> None:
+    for steps, book in books:
+        report(run, steps, q=book)
+    assert run.rules == []
+
+
+def test_an_adapted_codec_need_not_move(run: Any) -> None:
+    run.step(1, loss=2.0, plan=Plan(fresh=False))
+    report(run, range(10, 600, 10), q=Codebook(movement=1e-6))
+    assert run.rules == []
+
+
+def test_silent_batches_are_no_collapse(run: Any) -> None:
+    for step in range(10, 5000, 10):
+        silent = step % 70 in (0, 10, 20)
+        report(run, range(step, step + 1), q=Codebook(perplexity=1.0, size=64) if silent else SOUND)
+    assert run.rules == []
+
+
+def test_a_roll_back_starts_over(run: Any) -> None:
+    report(run, range(10, 250, 10), q=Codebook(perplexity=1.0, size=64))
+    report(run, range(100, 260, 10), q=Codebook(perplexity=1.0, size=64))
+    assert run.rules == []
+
+
+shares = st.floats(0.12, 1.0)
+
+
+@quick
+@given(
+    curve=st.lists(
+        st.tuples(shares, st.floats(0.0, 0.8), st.floats(0.001, 9.0), st.floats(0.0, 1.0)),
+        min_size=1,
+        max_size=80,
+    ),
+    stride=st.integers(1, 60),
+)
+def test_never_inside_the_band(run_with: Callable[..., Any], curve: Any, stride: int) -> None:
+    run = run_with()
+    for index, (share, dead, moved, left) in enumerate(curve):
+        book = Codebook(1024 * share, 1024, dead, moved, left)
+        run.step(1 + index * stride, loss=1.0, codebooks={"0": book})
+    assert Rule.CODEBOOK_COLLAPSE not in run.rules
+
+
+@quick
+@given(
+    sound=st.integers(201, 1400),
+    level=st.floats(1.0, 1.99),
+    books=st.integers(1, 9),
+    for_steps=st.integers(1, 60),
+)
+def test_collapsed_books_always_end_the_run_at_the_bound(
+    run_with: Callable[..., Any], sound: int, level: float, books: int, for_steps: int
+) -> None:
+    run = run_with(codebook_collapse=CodebookCollapse(for_steps=for_steps))
+    good = {str(n): SOUND for n in range(books)}
+    gone = {str(n): Codebook(perplexity=level, size=1024) for n in range(books)}
+    run.step(1, loss=1.0, codebooks=good)
+    run.step(sound, loss=1.0, codebooks=good)
+    for number in range(1, max(5, for_steps) + 1):
+        assert run.monitor.decision is None
+        run.step(sound + number, loss=1.0, codebooks=gone)
+    assert run.monitor.decision.finding.step == sound + 1

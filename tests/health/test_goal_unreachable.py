@@ -1,0 +1,173 @@
+"""GoalUnreachable: plans that cannot succeed, and scores that fall behind the loss; the bound itself."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from speech_contract.progress import FindingStatus, Rule, Severity
+from speech_contract.wire import Plan
+from speech_health.rate_distortion import POINTS, distortion, reachable_snr
+
+quick = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def evaluate(run: Any, *values: float, name: str = "dtw_mel", falls: bool = True) -> None:
+    """An evaluation each 20 steps, no two alike; the loss falls or rises by two per cent a step."""
+    step = int(run.now)
+    for exact in values:
+        value = exact * (1.0 + 1e-9 * step)
+        for _ in range(20):
+            step += 1
+            loss = 100.0 * (0.98 if falls else 1.02) ** step
+            run.step(step, loss=loss, evaluation={name: value})
+
+
+@pytest.mark.parametrize(
+    ("plan", "told"),
+    [
+        (
+            Plan(300, fresh=True, parameters=74_700_000, audio_seconds=165.0),
+            "74700000 weights from random values on 165 s of audio: 4.53e+05 a second",
+        ),
+        (
+            Plan(20_000, goal_snr=30.0, bits_per_second=6000.0),
+            "a goal of 30 dB at 6 kbit/s, where no codec of speech exceeds 20.2 dB",
+        ),
+    ],
+)
+def test_a_plan_that_cannot_succeed_is_told_at_the_start(run: Any, plan: Plan, told: str) -> None:
+    run.step(1, loss=1.0, plan=plan)
+    finding = run.finding(Rule.GOAL_UNREACHABLE)
+    assert finding.severity is Severity.WARNING
+    assert told in finding.evidence
+    evaluate(run, 1.0, 0.9, 0.8, 0.7)
+    assert run.finding(Rule.GOAL_UNREACHABLE).status is FindingStatus.ACTIVE
+    assert run.monitor.decision is None
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(800, fresh=True, parameters=955_669, audio_seconds=250.0),  # the quickstart
+        Plan(20_000, fresh=True, parameters=83_000_000, audio_seconds=3600.0),
+        Plan(300, fresh=False, parameters=83_000_000, audio_seconds=60.0),  # adapts
+        Plan(40, fresh=True, parameters=955_669, audio_seconds=3.0),  # a trial
+        Plan(800, fresh=True, parameters=955_669),
+        Plan(800, fresh=True, parameters=955_669, audio_seconds=0.0),
+        Plan(800, goal_snr=8.0, bits_per_second=6000.0),
+        Plan(800, goal_snr=30.0),
+        Plan(),
+    ],
+)
+def test_plans_that_may_succeed(run: Any, plan: Plan) -> None:
+    run.step(1, loss=1.0, plan=plan)
+    assert run.rules == []
+
+
+def test_a_score_that_falls_behind_the_loss_is_told_and_heals(run: Any) -> None:
+    evaluate(run, 1.5, 1.2, 1.0, 1.0, 1.0, 1.3, 1.4)
+    assert run.rules == []
+    evaluate(run, 1.6)
+    finding = run.finding(Rule.GOAL_UNREACHABLE)
+    assert "held-out dtw_mel went from 1 at step 61 to 1.6, worse in 3 eval" in finding.evidence
+    evaluate(run, 1.5)
+    assert run.finding(Rule.GOAL_UNREACHABLE).status is FindingStatus.HEALED
+
+
+def test_a_score_that_should_rise_is_read_the_other_way(run: Any) -> None:
+    evaluate(run, 5.0, 8.0, 8.0, 8.0, 6.0, 5.0, 4.0, name="si_snr")
+    assert run.finding(Rule.GOAL_UNREACHABLE) is not None
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "falls"),
+    [
+        ((1.0, 1.0, 1.0, 2.0, 3.0, 4.0), "length_ratio", True),  # which way is better?
+        ((1.0, 1.0, 1.0, 2.0, 3.0, 4.0), "eval_samples_per_second", True),
+        ((1.0, 1.0, 1.0, 2.0, 3.0, 4.0), "dtw_mel", False),  # the loss rises with it
+        ((1.0, 1.0, 1.0, 1.02, 1.04, 1.06), "dtw_mel", True),
+        ((1.0, 1.0, 1.0, 1.5, 1.4, 1.5, 1.4), "dtw_mel", True),
+        ((1.0, 0.5, 1.0, 1.01, 1.02, 1.03), "dtw_mel", True),  # one lucky evaluation
+        ((1.0, 1.0, 1.0, math.nan, 2.0, 3.0), "dtw_mel", True),
+    ],
+)
+def test_what_is_no_falling_behind(
+    run: Any, values: tuple[float, ...], name: str, falls: bool
+) -> None:
+    evaluate(run, *values, name=name, falls=falls)
+    assert Rule.GOAL_UNREACHABLE not in run.rules
+
+
+@quick
+@given(values=st.lists(st.floats(0.5, 0.599), min_size=1, max_size=40))
+def test_never_while_scores_stay_within_their_share(
+    run_with: Callable[..., Any], values: list[float]
+) -> None:
+    run = run_with()
+    evaluate(run, *values)
+    assert Rule.GOAL_UNREACHABLE not in run.rules
+
+
+@quick
+@given(
+    level=st.floats(1e-3, 1e3),
+    before=st.integers(3, 10),
+    rises=st.lists(st.floats(1.21, 3.0), min_size=3, max_size=3),
+)
+def test_always_at_the_third_worse_evaluation(
+    run_with: Callable[..., Any], level: float, before: int, rises: list[float]
+) -> None:
+    run = run_with()
+    evaluate(run, *[level] * before)
+    for value in list(itertools.accumulate(rises, lambda a, b: a * b))[:2]:
+        evaluate(run, level * value)
+        assert Rule.GOAL_UNREACHABLE not in run.rules
+    evaluate(run, level * math.prod(rises))
+    assert run.finding(Rule.GOAL_UNREACHABLE) is not None
+
+
+# -- the bound -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bits", [0.0, 1.0, 7.5, 40.0])
+def test_a_flat_spectrum_has_shannons_formula(bits: float) -> None:
+    assert distortion([2.0] * 5, bits) == pytest.approx(10.0 * 2 ** (-2 * bits / 5), rel=1e-6)
+
+
+@given(
+    variances=st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=12),
+    bits=st.floats(0.0, 100.0),
+    more=st.floats(0.0, 50.0),
+)
+@settings(deadline=None)
+def test_bits_never_hurt_and_water_filling_beats_equal_shares(
+    variances: list[float], bits: float, more: float
+) -> None:
+    least = distortion(variances, bits)
+    assert distortion(variances, bits + more) <= least * (1 + 1e-9)
+    share = 2.0 ** (-2.0 * bits / len(variances))
+    assert least <= sum(variances) * share * (1 + 1e-6) or bits == 0.0
+    assert least <= sum(variances) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("variances", "bits"), [([1.0], -1.0), ([-1.0], 1.0), ([math.nan], 1.0)])
+def test_negative_input_is_refused(variances: list[float], bits: float) -> None:
+    with pytest.raises(ValueError, match="negative"):
+        distortion(variances, bits)
+
+
+def test_the_table_is_met_and_the_rest_lies_between() -> None:
+    for snr, bits in POINTS:
+        assert reachable_snr(bits) == pytest.approx(snr)
+    assert 10.0 < reachable_snr(2000.0) < 20.0
+    assert 30.0 < reachable_snr(40_000.0) < 60.0
+    assert reachable_snr(-5.0) == 0.0

@@ -1,0 +1,165 @@
+"""MemoryGrowth: leaks told with the time that is left; saw-teeth, jumps and full caches left alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from speech_contract.progress import FindingStatus, Rule, Severity
+from speech_contract.thresholds import HealthMode, MemoryGrowth
+from speech_contract.wire import Memory, Plan
+
+quick = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+GIB = 2**30
+LIMIT = 16 * GIB
+
+
+class Host:
+    """One host with a limit, read every five seconds; time is the run's own."""
+
+    def __init__(self, run: Any, node: int = 0, limit: float = LIMIT) -> None:
+        self.run, self.node, self.limit = run, node, limit
+        self.began = run.now
+
+    def live(self, seconds: float, used: Callable[[float], float]) -> float | None:
+        """Read for `seconds`; the time of the first warning, from the start of this call."""
+        start = self.run.now
+        while self.run.now - start < seconds:
+            self.run.now += 5.0
+            at = self.run.now - start
+            held = int(used(at))
+            room = int(self.limit - held)
+            if room <= 0:
+                return None
+            self.run.monitor.observe_memory(self.run.now, self.node, Memory(held, room))
+            finding = self.run.finding(Rule.MEMORY_GROWTH)
+            if finding is not None and finding.status is FindingStatus.ACTIVE:
+                return float(at)
+        return None
+
+
+@pytest.fixture
+def host(run: Any) -> Host:
+    """A host whose ranks have taken their first step."""
+    run.step(1, loss=1.0)
+    return Host(run)
+
+
+def test_a_fast_leak_is_told_with_the_time_that_is_left(host: Host) -> None:
+    at = host.live(600, lambda t: 2 * GIB + t * 40 * 2**20)
+    assert at is not None
+    assert at <= 300
+    finding = host.run.finding(Rule.MEMORY_GROWTH)
+    assert finding.severity is Severity.WARNING
+    assert "memory of the ranks on host 0 grew by" in finding.evidence
+    assert "last for about" in finding.evidence
+
+
+def test_a_slow_leak_is_told_hours_before_the_end(host: Host) -> None:
+    slope = 10 * GIB / (12 * 3600)
+    at = host.live(12 * 3600, lambda t: 4 * GIB + t * slope)
+    assert at is not None
+    assert 14 * GIB / slope - at > 0
+    assert (12 * GIB / slope) - at > 2 * 3600
+
+
+def test_it_heals_when_the_cache_is_full(host: Host) -> None:
+    assert host.live(600, lambda t: 2 * GIB + t * 30 * 2**20) is not None
+    held = host.run.monitor
+    for _ in range(40):
+        host.run.now += 5.0
+        held.observe_memory(host.run.now, 0, Memory(12 * GIB, 4 * GIB))
+    assert host.run.finding(Rule.MEMORY_GROWTH).status is FindingStatus.HEALED
+
+
+SOUND: dict[str, Callable[[float], float]] = {
+    "flat": lambda t: 4 * GIB,
+    "start-up": lambda t: min(10 * GIB, 1 * GIB + t * 150 * 2**20),
+    "allocator": lambda t: 8 * GIB * (1 - math.exp(-t / 30)),
+    "saw-tooth of 20 s": lambda t: 4 * GIB + (t % 20) * 300 * 2**20,
+    "saw-tooth of 100 s": lambda t: 4 * GIB + (t % 100) * 20 * 2**20,
+    "one jump at the first evaluation": lambda t: (4 if t < 400 else 10) * GIB,
+    "evaluation pauses": lambda t: (4 + 6 * (t % 900 > 800)) * GIB,
+    "slow drift that stays small": lambda t: 4 * GIB + t * 10 * 2**10,
+    "noise": lambda t: 4 * GIB + 2 * GIB * math.sin(t * 12.9898) ** 2,
+}
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_what_is_no_leak(host: Host, name: str) -> None:
+    assert host.live(4 * 3600, SOUND[name]) is None
+
+
+def test_before_the_first_step_memory_may_grow_as_it_likes(run: Any) -> None:
+    assert Host(run).live(3600, lambda t: t * 4 * 2**20) is None
+
+
+def test_a_run_that_ends_before_its_memory_is_left_alone(run: Any) -> None:
+    run.step(1, loss=1.0, plan=Plan(total_steps=400))
+    run.step(101, loss=1.0, after=100.0)  # 300 s are left
+    assert Host(run).live(250, lambda t: 4 * GIB + t * 10 * 2**20) is None
+
+
+def test_each_host_is_judged_by_itself(run: Any) -> None:
+    run.step(1, loss=1.0)
+    for tick in range(120):
+        run.now += 5.0
+        leak = tick * 5 * 40 * 2**20
+        run.monitor.observe_memory(run.now, 0, Memory(4 * GIB, 12 * GIB))
+        run.monitor.observe_memory(run.now, 1, Memory(4 * GIB + leak, max(0, 12 * GIB - leak)))
+    assert "on host 1 grew" in run.finding(Rule.MEMORY_GROWTH).evidence
+
+
+def test_a_silence_starts_over(host: Host) -> None:
+    assert host.live(90, lambda t: 4 * GIB + t * 40 * 2**20) is None
+    host.run.now += 1000.0
+    assert host.live(40, lambda t: 9 * GIB) is None
+
+
+def test_off_judges_nothing(run_with: Callable[..., Any]) -> None:
+    run = run_with(mode=HealthMode.OFF)
+    run.step(1, loss=1.0)
+    assert Host(run).live(600, lambda t: 2 * GIB + t * 30 * 2**20) is None
+
+
+@quick
+@given(
+    readings=st.lists(st.integers(0, 4 * GIB), min_size=1, max_size=150),
+    window=st.integers(30, 900),
+)
+def test_never_while_growth_is_below_its_share(
+    run_with: Callable[..., Any], readings: list[int], window: int
+) -> None:
+    run = run_with(memory_growth=MemoryGrowth(window_seconds=window))
+    run.step(1, loss=1.0)
+    for used in sorted(readings):
+        run.now += 5.0
+        run.monitor.observe_memory(run.now, 0, Memory(used, 20 * GIB + 1))
+    assert run.finding(Rule.MEMORY_GROWTH) is None
+
+
+@quick
+@given(
+    before=st.integers(0, 2000),
+    lasts=st.floats(700.0, 40_000.0),
+    start=st.floats(0.5, 8.0),
+)
+def test_a_steady_leak_is_always_told_while_time_is_left(
+    run_with: Callable[..., Any], before: int, lasts: float, start: float
+) -> None:
+    run = run_with()
+    run.step(1, loss=1.0)
+    host = Host(run)
+    assert host.live(before, lambda t: start * GIB) is None
+    slope = (LIMIT - start * GIB) / lasts
+    at = host.live(lasts, lambda t: start * GIB + t * slope)
+    assert at is not None
+    # The window of the scale that fits, and the one that settles, are over by then.
+    assert at <= lasts * 0.9

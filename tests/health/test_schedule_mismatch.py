@@ -1,0 +1,122 @@
+"""ScheduleMismatch: the actual learning rate beside the planned one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from speech_contract.outcome import EXIT_NOT_LEARNING
+from speech_contract.progress import FindingStatus, Rule, Severity
+from speech_contract.thresholds import OnExceeded, ScheduleMismatch
+
+quick = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def follow(run: Any, *pairs: tuple[float | None, float | None], first: int = 1) -> None:
+    for step, (rate, plan) in enumerate(pairs, start=first):
+        run.step(step, loss=1.0, learning_rate=rate, planned_rate=plan)
+
+
+def test_a_rewritten_rate_is_a_warning_with_both_rates(run: Any) -> None:
+    follow(run, *[(1e-4, 1e-4)] * 10, *[(5e-5, 1e-4)] * 5)
+    assert run.rules == []  # the first of them may be the rate of the report before
+    follow(run, (5e-5, 1e-4), first=16)
+    finding = run.finding(Rule.SCHEDULE_MISMATCH)
+    assert (finding.step, finding.severity) == (12, Severity.WARNING)
+    assert "learning rate 5e-05 at step 16, planned 0.0001 (0.5 times)" in finding.evidence
+    follow(run, (1e-4, 1e-4), first=17)
+    assert run.finding(Rule.SCHEDULE_MISMATCH).status is FindingStatus.ACTIVE
+    follow(run, (1e-4, 1e-4), first=18)
+    assert run.finding(Rule.SCHEDULE_MISMATCH).status is FindingStatus.HEALED
+
+
+def test_stop_is_the_users_choice(run_with: Callable[..., Any]) -> None:
+    run = run_with(schedule_mismatch=ScheduleMismatch(on_exceeded=OnExceeded.STOP, for_reports=2))
+    follow(run, (1.0, 0.5), (1.0, 0.5))
+    assert run.monitor.decision.exit_code == EXIT_NOT_LEARNING
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [(None, 1e-4)] * 20,
+        [(1e-4, None)] * 20,
+        [(1e-4, math.nan)] * 20,
+        [(1e-4 * 1.009, 1e-4)] * 20,
+        [(0.0, 0.0)] * 20,
+        [(1e-4 * (k + 1), 1e-4 * k) for k in range(20)],  # asked after the schedule was stepped
+        [(1e-4 * k, 1e-4 * (k + 1)) for k in range(20)],  # the plan of the next update
+        [(1e-4, 1e-4), (9e-4, 1e-4)] * 10,  # never five in a row
+    ],
+)
+def test_what_is_no_mismatch(run: Any, pairs: list[tuple[float | None, float | None]]) -> None:
+    follow(run, *pairs)
+    assert run.rules == []
+
+
+@pytest.mark.parametrize("rate", [math.nan, math.inf, 1.0, 0.0])
+def test_a_rate_that_is_no_number_is_off_too(run: Any, rate: float) -> None:
+    follow(run, *[(rate, 1e-4)] * 5)
+    assert run.finding(Rule.SCHEDULE_MISMATCH) is not None
+
+
+def test_a_rate_above_a_planned_zero_is_off(run: Any) -> None:
+    follow(run, *[(1e-4, 1e-4)] * 3, (1e-4, 0.0), (1e-6, 0.0), (1e-6, 0.0), first=1)
+    assert run.rules == []
+    follow(run, *[(1e-6, 0.0)] * 4, first=7)
+    assert run.finding(Rule.SCHEDULE_MISMATCH) is not None
+
+
+def test_the_same_report_again_counts_once(run: Any) -> None:
+    for _ in range(9):
+        follow(run, (1.0, 0.5))
+    assert run.rules == []
+
+
+rates = st.floats(1e-12, 1e3)
+
+
+@quick
+@given(
+    plan=st.lists(rates, min_size=1, max_size=60),
+    errors=st.lists(st.floats(-0.0099, 0.0099), min_size=60, max_size=60),
+)
+def test_never_within_the_tolerance(
+    run_with: Callable[..., Any], plan: list[float], errors: list[float]
+) -> None:
+    run = run_with()
+    follow(run, *[(rate * (1 + e), rate) for rate, e in zip(plan, errors, strict=False)])
+    assert Rule.SCHEDULE_MISMATCH not in run.rules
+
+
+@quick
+@given(
+    before=st.lists(rates, max_size=20),
+    plan=rates,
+    factor=st.floats(0.0, 0.98) | st.floats(1.02, 1e3),
+    reports=st.integers(1, 12),
+)
+def test_always_at_its_report(
+    run_with: Callable[..., Any],
+    before: list[float],
+    plan: float,
+    factor: float,
+    reports: int,
+) -> None:
+    run = run_with(schedule_mismatch=ScheduleMismatch(for_reports=reports))
+    follow(run, *[(rate, rate) for rate in before])
+    # The report before lends its plan and its rate for one report.
+    first = len(before) + 1
+    follow(run, *[(plan * factor, plan)] * (reports + 1), first=first)
+    peak = max([*before, plan])
+    if abs(factor - 1.0) * plan > 0.01 * max(plan, 1e-3 * peak):
+        finding = run.finding(Rule.SCHEDULE_MISMATCH)
+        assert finding is not None
+        assert first <= finding.step <= first + 1

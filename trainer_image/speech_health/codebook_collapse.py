@@ -1,0 +1,162 @@
+"""Rule CodebookCollapse: the quantiser of a codec uses a few of its codes, or its codebooks stand still.
+
+Four signs per codebook, each to last for some steps: a perplexity far below the number of codes, dead codes, a
+codebook that does not move while the run is young (statistics taken of the wrong tensor), and a level that adds to
+the residual instead of taking from it. Several levels with a perplexity near 1 are past help. A codebook counts from
+its first report on: k-means may come late. What is not reported is not judged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+from speech_contract import thresholds
+from speech_contract.outcome import EXIT_DIVERGED
+from speech_contract.progress import Rule
+from speech_contract.thresholds import HealthMode
+from speech_contract.wire import Codebook
+from speech_health.detector import Detector
+from speech_health.samples import StepSample
+
+REPORTS = 5  # in a row, at least, however far apart they lie
+VERY_LOW = 5.0  # perplexity that no book with enough codes keeps once it has settled
+YOUNG = (100, 500)  # steps of a book in which it has to move
+NAMED = 4  # signs in a sentence
+
+
+@dataclasses.dataclass
+class _Sign:
+    """One sign on one book: how often in a row, and since which step."""
+
+    reports: int = 0
+    since: int = 0
+    text: str = ""
+
+    def take(self, step: int, text: str | None) -> None:
+        """`text` None: it is not there now."""
+        if text is None:
+            self.reports = 0
+            return
+        self.since = self.since if self.reports else step
+        self.reports, self.text = self.reports + 1, text
+
+    def lasts(self, step: int, for_steps: int) -> bool:
+        """It has been there long enough to be believed."""
+        return self.reports >= REPORTS and step - self.since + 1 >= for_steps
+
+
+@dataclasses.dataclass
+class _Book:
+    """One codebook of one rank."""
+
+    first: int  # step of its first report
+    signs: dict[str, _Sign] = dataclasses.field(default_factory=dict)
+
+    def sign(self, name: str) -> _Sign:
+        """Created absent."""
+        return self.signs.setdefault(name, _Sign())
+
+
+@dataclasses.dataclass
+class _Stream:
+    """One rank as heard through one source."""
+
+    books: dict[str, _Book] = dataclasses.field(default_factory=dict)
+    last_step: int | None = None
+
+
+class CodebookCollapse(Detector[_Stream]):
+    """Signs that last are a warning; `stopLevels` levels below `stopPerplexity` end the run."""
+
+    rule = Rule.CODEBOOK_COLLAPSE
+
+    def __init__(
+        self, limits: thresholds.CodebookCollapse, mode: HealthMode, wall: Callable[[], float]
+    ) -> None:
+        super().__init__(mode, wall)
+        self._limits = limits
+        self._fresh = True
+
+    def feed(self, sample: StepSample) -> None:
+        """Follow every book of the report."""
+        if sample.plan is not None:
+            self._fresh = sample.plan.fresh is not False
+        if not sample.codebooks:
+            return
+        stream = self._streams.setdefault((sample.source, sample.rank), _Stream())
+        if sample.step == stream.last_step:
+            return
+        if stream.last_step is not None and sample.step < stream.last_step:
+            stream.books.clear()  # rolled back: what was counted is another line of the run
+        stream.last_step = sample.step
+        for name, values in sample.codebooks.items():
+            book = stream.books.setdefault(name, _Book(sample.step))
+            for sign, text in self._look(name, values, book, sample.step):
+                book.sign(sign).take(sample.step, text)
+        self._judge(stream, sample)
+
+    def _look(
+        self, name: str, values: Codebook, book: _Book, step: int
+    ) -> Iterator[tuple[str, str | None]]:
+        """Every sign of this report: its sentence, or None where it is absent."""
+        limits, age = self._limits, step - book.first
+        perplexity = values.perplexity
+        if perplexity is not None:
+            low = self._lowest(values, age)
+            told = f"codebook {name}: perplexity {perplexity:.3g} below {low:.3g}{_of(values)}"
+            yield "perplexity", told if perplexity < low else None
+            gone = age >= limits.grace_steps and perplexity < float(limits.stop_perplexity)
+            yield "collapsed", told if gone else None
+        if values.dead is not None:
+            dead = age >= limits.after_steps and values.dead > float(limits.max_dead_share)
+            yield "dead", f"codebook {name}: {values.dead:.0%} dead codes" if dead else None
+        if values.movement is not None:
+            young = self._fresh and book.first <= YOUNG[1] and YOUNG[0] <= age <= YOUNG[1]
+            still = young and values.movement < float(limits.min_movement)
+            told = f"codebook {name}: moved by {values.movement:.2g} of itself"
+            yield "movement", told if still else None
+        if values.residual is not None:
+            adds = age >= limits.grace_steps and values.residual > float(limits.max_residual_ratio)
+            told = f"codebook {name}: leaves {values.residual:.3g} times the residual it was given"
+            yield "residual", told if adds else None
+
+    def _lowest(self, values: Codebook, age: int) -> float:
+        """The least perplexity that a book of this age may have."""
+        size = float(values.size or 0)
+        if age >= self._limits.after_steps and size:
+            return max(float(self._limits.min_perplexity_share) * size, min(VERY_LOW, size / 4))
+        if age >= self._limits.grace_steps:
+            return min(VERY_LOW, size / 4) if size else float(self._limits.stop_perplexity)
+        return 0.0
+
+    def _judge(self, stream: _Stream, sample: StepSample) -> None:
+        lasting = {
+            (name, kind): sign
+            for name, book in stream.books.items()
+            for kind, sign in book.signs.items()
+            if sign.lasts(sample.step, self._limits.for_steps)
+        }
+        if not lasting:
+            if not any(s.reports for b in stream.books.values() for s in b.signs.values()):
+                self._heal(f"every codebook is in use at step {sample.step}")
+            return
+        gone = [name for name, kind in lasting if kind == "collapsed"]
+        since = min(sign.since for sign in lasting.values())
+        texts = list(dict.fromkeys(sign.text for sign in lasting.values()))
+        more = f" and {len(texts) - NAMED} more signs" if len(texts) > NAMED else ""
+        evidence = f"{'; '.join(texts[:NAMED])}{more}; since step {since}"
+        if len(gone) >= min(self._limits.stop_levels, len(stream.books)):
+            self._exceed(
+                f"{len(gone)} of {len(stream.books)} codebooks collapsed: {evidence}",
+                EXIT_DIVERGED,
+                self._limits.on_exceeded,
+                step=since,
+                rank=sample.rank,
+            )
+        else:
+            self._warn(evidence, step=since, rank=sample.rank)
+
+
+def _of(values: Codebook) -> str:
+    return f" (of {values.size} codes)" if values.size else ""

@@ -1,0 +1,143 @@
+"""Rule GoalUnreachable: the run cannot end where it is meant to. A warning, at the start where that can be told.
+
+Three ways to know: a model from random weights with far more weights than the data can pin down; a fidelity that no
+codec has at that bit rate; and a held-out score that gets worse evaluation by evaluation while the loss falls, which
+says that the loss is not the goal.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+import math
+import re
+import statistics
+from collections.abc import Callable, Iterator
+
+from speech_contract import thresholds
+from speech_contract.progress import Rule
+from speech_contract.thresholds import HealthMode
+from speech_contract.wire import Plan
+from speech_health.detector import Detector
+from speech_health.rate_distortion import reachable_snr
+from speech_health.samples import StepSample
+
+SHORTEST = 200  # steps: a shorter run is a trial
+LEVEL = 3  # evaluations whose median is a score's level
+NEWEST = 20  # reports whose median is the loss now
+LOWER = re.compile(r"(^|_)(loss|dtw|mel|wer|cer|error|distance)(_|$)")  # better when lower
+HIGHER = re.compile(r"(^|_)(snr|sdr|accuracy|pesq|stoi|sim|similarity)(_|$)")
+
+
+@dataclasses.dataclass
+class _Score:
+    """One held-out score. Its level is the median of three evaluations: one lucky one is no best."""
+
+    sign: int  # 1: lower is better, -1: higher
+    newest: list[float]  # evaluations, the last few
+    best: float | None = None  # level
+    best_step: int = 0
+    loss_then: float | None = None  # the loss when it was best
+
+    def take(self, value: float, step: int, loss: float | None, keep: int) -> None:
+        """The next evaluation."""
+        self.newest = [*self.newest, value][-max(keep, LEVEL) :]
+        if len(self.newest) < LEVEL:
+            return
+        level = statistics.median(self.newest[-LEVEL:])
+        if self.best is None or (level - self.best) * self.sign < 0.0:
+            self.best, self.best_step, self.loss_then = level, step, loss
+
+    def behind(self, evaluations: int, share: float) -> bool:
+        """The newest `evaluations` are worse than the best by more than `share`, each worse than the one before."""
+        if self.best is None or len(self.newest) < evaluations:
+            return False
+        late = [value * self.sign for value in self.newest[-evaluations:]]
+        far = self.best * self.sign + share * abs(self.best)
+        return min(late) > far and all(a < b for a, b in itertools.pairwise(late))
+
+
+class GoalUnreachable(Detector[None]):
+    """Only warns: whether a goal is worth it is the user's to say."""
+
+    rule = Rule.GOAL_UNREACHABLE
+
+    def __init__(
+        self, limits: thresholds.GoalUnreachable, mode: HealthMode, wall: Callable[[], float]
+    ) -> None:
+        super().__init__(mode, wall)
+        self._limits = limits
+        self._most_weights = float(limits.max_parameters_per_second)
+        self._worsening = float(limits.worsening_ratio)
+        self._planned: list[str] = []  # what is wrong with the plan
+        self._losses: collections.deque[float] = collections.deque(maxlen=NEWEST)
+        self._scores: dict[str, _Score] = {}
+        self._evaluation: dict[str, float] = {}
+        self._speaker: int | None = None  # the rank whose losses and scores are followed
+
+    def feed(self, sample: StepSample) -> None:
+        """Judge a plan when it comes and an evaluation when it changed."""
+        if sample.plan is not None:
+            self._planned = list(self._doubts(sample.plan))
+            self._tell(sample.step, [])
+        if self._speaker is None or sample.rank < self._speaker:
+            self._speaker = sample.rank
+        if sample.rank != self._speaker:
+            return
+        loss = sample.headline
+        if loss is not None and math.isfinite(loss):
+            self._losses.append(loss)
+        if sample.evaluation and sample.evaluation != self._evaluation:
+            self._evaluation = dict(sample.evaluation)
+            self._tell(sample.step, list(self._follow(sample.evaluation, sample.step)))
+
+    def _doubts(self, plan: Plan) -> Iterator[str]:
+        """What the plan itself shows."""
+        weights, audio, steps = plan.parameters, plan.audio_seconds, plan.total_steps
+        long = steps is None or steps >= SHORTEST
+        if plan.fresh and long and weights and audio is not None and audio > 0.0:
+            ratio = weights / audio
+            if ratio > self._most_weights:
+                yield (
+                    f"{weights} weights from random values on {audio:.0f} s of audio: {ratio:.3g} a second, "
+                    f"threshold {self._most_weights:g}"
+                )
+        goal, rate = plan.goal_snr, plan.bits_per_second
+        if goal is not None and rate is not None and goal > reachable_snr(rate):
+            yield (
+                f"a goal of {goal:g} dB at {rate / 1000:.3g} kbit/s, where no codec of speech exceeds "
+                f"{reachable_snr(rate):.1f} dB"
+            )
+
+    def _follow(self, scores: dict[str, float], step: int) -> Iterator[str]:
+        """Scores that got worse too often, in sentences."""
+        limits, now = self._limits, statistics.median(self._losses) if self._losses else None
+        for name, value in scores.items():
+            sign = _sign(name)
+            if sign == 0 or not math.isfinite(value):
+                continue
+            score = self._scores.setdefault(name, _Score(sign, []))
+            score.take(value, step, now, limits.worsening_evaluations)
+            fell = now is not None and score.loss_then is not None and now < score.loss_then
+            if fell and score.behind(limits.worsening_evaluations, self._worsening):
+                yield (
+                    f"held-out {name} went from {score.best:.4g} at step {score.best_step} to {value:.4g}, worse in "
+                    f"{limits.worsening_evaluations} evaluations in a row, while the loss fell from "
+                    f"{score.loss_then:.4g} to {now:.4g}"
+                )
+
+    def _tell(self, step: int, worsening: list[str]) -> None:
+        told = [*self._planned, *worsening]
+        if told:
+            self._warn("; ".join(told), step=step)
+        else:
+            self._heal(f"held-out scores no longer fall behind at step {step}")
+
+
+def _sign(name: str) -> int:
+    """1: lower is better; -1: higher is; 0: not known, so not judged."""
+    folded = re.sub(r"[^a-z0-9]+", "_", name.lower())
+    if HIGHER.search(folded):
+        return -1
+    return 1 if LOWER.search(folded) else 0
