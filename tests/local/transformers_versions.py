@@ -38,7 +38,15 @@ def python_path(version: str) -> str:
 
 def _install(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    command = [*_installer(), "--target", str(folder), "--no-deps", "--require-hashes", "-r", str(LOCK)]
+    command = [
+        *_installer(),
+        "--target",
+        str(folder),
+        "--no-deps",
+        "--require-hashes",
+        "-r",
+        str(LOCK),
+    ]
     ended = subprocess.run(command, capture_output=True, text=True, env=_mirrored(), check=False)
     if ended.returncode == 0:
         (folder / _DONE).touch()

@@ -123,7 +123,7 @@ class InputLoggerCallback(StrategicCallback):
         inputs, words = self._hearing.inputs, self.words(given)
         tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
         facts: dict[str, Any] = {"data received": _received(given)} if step == 1 else {}
-        facts["fields"] = {name: _field(value) for name, value in tensors.items()}
+        facts["fields"] = {n: _field(v) for n, v in tensors.items() if v.ndim}
         facts["samples"] = [_sample(tensors, words, i) for i in range(min(_SHOWN, _batch(tensors)))]
         return facts
 
@@ -241,7 +241,7 @@ def _batch(tensors: Mapping[str, Tensor]) -> int:
 
 
 def _field(value: Tensor) -> dict[str, Any]:
-    size = " × ".join(map(str, value.shape)) or "one number"
+    size = " × ".join(map(str, value.shape))
     shown: dict[str, Any] = {"shape": size, "type": str(value.dtype).removeprefix("torch.")}
     if value.is_floating_point():
         return shown | statistics(value)
