@@ -13,12 +13,15 @@ from typing import Any
 
 import pytest
 from desk import DEADLINE, PATHS, SCRIPTS, Desk, Said
-from transformers_versions import VERSIONS, python_path
+from foreign_packages import VERSIONS, python_path
 
+from speech_cli.recordings import samples_of
 from speech_contract import codec, env
 from speech_contract.outcome import decode
 from speech_contract.phases import Phase
+from speech_contract.progress import Rule
 from speech_contract.wire import Datagram
+from speech_health.replay import replay
 from speech_telemetry import zipapp
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -65,6 +68,7 @@ FLAGS: dict[str, tuple[object, ...]] = {
     "clipped": ("--max-grad-norm", 0.1, "--accumulate", 2, "--evaluate", "--record"),
     "unclipped": ("--max-grad-norm", 0, "--record"),
     "hidden": ("--nan-after", 6, "--logging-steps", 500, "--record"),
+    "saved": ("--nan-after", 20, "--steps", 40, "--evaluate"),
     "plain": (),
     "watched": LOGGERS,
     "deaf": (*LOGGERS, "--deaf", "--steps", 1),
@@ -128,6 +132,16 @@ def test_a_nan_is_reported_at_its_step_although_nothing_is_logged(runs: Runs) ->
     losses = by_step(runs.sent("hidden"), "losses")
     bad = [step for step, value in losses.items() if not math.isfinite(value["loss"])]
     assert bad == list(range(7, 13))
+
+
+def test_the_trainer_s_own_state_file_is_replayed(runs: Runs) -> None:
+    """As the Trainer wrote it, NaN and all: what `speechtrain replay` would have said of the run."""
+    path = runs.root / "saved" / "checkpoint-40" / "trainer_state.json"
+    judged = replay(samples_of(path))
+    assert (judged.reports, judged.last_step, judged.critical) == (40, 40, True)
+    (fired,) = judged.findings
+    assert (fired.rule, fired.step) == (Rule.NON_FINITE, 21)
+    assert "disguise" in fired.evidence
 
 
 def test_the_strategic_loggers_look_without_a_trace(runs: Runs) -> None:

@@ -1,7 +1,7 @@
-"""The oldest and the newest supported transformers, as what a process must have on its PYTHONPATH.
+"""Packages that foreign trainers bring and we do not have: the oldest supported transformers, TensorBoard's writer.
 
-The newest is the one that is locked for everything else. The oldest is installed once, from its own lock and without
-dependencies, into .cache/ beside the test environment, with which it shares torch and the rest.
+Installed once, from a lock of their own and without dependencies, into a folder below .cache/, which a process that
+needs them is given on its PYTHONPATH; torch and the rest it shares with the test environment.
 """
 
 from __future__ import annotations
@@ -17,23 +17,25 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCK = ROOT / "locks" / "oldest.txt"
+LOCK = ROOT / "locks" / "foreign.txt"
 VERSIONS = ("oldest", "newest")
 _DONE = ".done"
 
 
 def python_path(version: str) -> str:
-    """A folder to put before everything else; "" for the newest. Skips where the oldest can't be had, and fails
-    in CI, where it must."""
-    if version == "newest":
-        return ""
-    folder = ROOT / ".cache" / f"oldest-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]}"
+    """A folder to put before everything else; "" for the newest transformers, which is the locked one."""
+    return "" if version == "newest" else str(folder_of_packages())
+
+
+def folder_of_packages() -> Path:
+    """The folder, filled. Skips where the packages can't be had, and fails in CI, where they must."""
+    folder = ROOT / ".cache" / f"foreign-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]}"
     folder.parent.mkdir(exist_ok=True)
-    with (folder.parent / "oldest.lock").open("w") as held:
+    with (folder.parent / "foreign.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         if not (folder / _DONE).exists():
             _install(folder)
-    return str(folder)
+    return folder
 
 
 def _install(folder: Path) -> None:
@@ -51,7 +53,7 @@ def _install(folder: Path) -> None:
     if ended.returncode == 0:
         (folder / _DONE).touch()
         return
-    reason = f"the oldest transformers can't be installed: {ended.stderr[-500:]}"
+    reason = f"locks/foreign.txt can't be installed: {ended.stderr[-500:]}"
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
