@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk import DEADLINE, PATHS, SCRIPTS, Desk, Said
+from desk import DEADLINE, PATHS, SCRIPTS, TESTS, Desk, Said
 from foreign_packages import VERSIONS, python_path
 
+from speech_cli import manifest
 from speech_cli.recordings import samples_of
 from speech_contract import codec, env
 from speech_contract.outcome import decode
@@ -26,6 +27,7 @@ from speech_telemetry import zipapp
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
+EXAMPLES = TESTS.parent / "examples"
 SCRIPT = SCRIPTS / "hf_audio_text.py"
 
 
@@ -225,6 +227,24 @@ def test_a_healthy_run_with_everything_on_ends_well(desk: Desk, environ: dict[st
     assert desk.progress("healthy", "lastCheckpointStep") == 12
     sections = [e["section"] for e in desk.events("healthy", "strategic_log")]
     assert len(sections) == 4 * 3  # steps 1, 5 and 10
+
+
+def test_the_example_trains_and_shows_that_it_uses_the_voice(desk: Desk) -> None:
+    spec = manifest.load(EXAMPLES / "hugging-face.yaml")["spec"]
+    words = [
+        str(EXAMPLES / word) if word.endswith(".py") else word
+        for word in spec["trainer"]["command"]
+    ]
+    path = desk.manifest(
+        "example", **spec | {"trainer": {"command": words}, "checkpoint": {"uri": "example"}}
+    )
+    said = desk.call("run", path)
+    assert said.code == 0, said.text
+    assert desk.status("example")["health"]["verdict"] == "Healthy"
+    assert float(desk.progress("example", "loss")) < 0.5  # 4.4 at its start
+    facts = [e["facts"] for e in desk.events("example", "strategic_log")]
+    swapped = [f["swapped"]["mean change"] for f in facts if "swapped" in f]
+    assert swapped[-1] > 0.3 > swapped[0]
 
 
 def test_the_launcher_for_foreign_images_brings_the_callback(tmp_path: Path) -> None:
