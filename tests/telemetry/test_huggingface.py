@@ -235,8 +235,10 @@ def test_pauses_have_names_and_scores_and_saves_are_told(reporter: Recorder) -> 
     assert reporter.sent[-1].phase is Phase.EVALUATION
     host.fire("prediction_step")
     assert reporter.stamps[-1] == (1, Phase.EVALUATION)
-    host.fire("evaluate", metrics={"eval_loss": 1.5, "epoch": 1.0, "eval_note": "text"})
-    assert reporter.sent[-2].evaluation == {"loss": 1.5, "epoch": 1.0}
+    host.fire("evaluate", metrics={"eval_loss": 1.5, "eval_runtime": 9.0, "eval_note": "text"})
+    assert reporter.sent[-2].evaluation == {"loss": 1.5}
+    host.fire("evaluate", metrics={"eval_telugu_cer": 0.25})  # of a second held-out set
+    assert reporter.sent[-2].evaluation == {"loss": 1.5, "telugu_cer": 0.25}
     assert reporter.sent[-1].phase is Phase.CHECKPOINT
     host.fire("save")
     assert reporter.sent[-1].last_checkpoint_step == 1

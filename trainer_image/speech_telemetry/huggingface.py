@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ from speech_contract.wire import Datagram
 from speech_telemetry.reporter import Reporter
 
 FIRST_STEPS = 3  # the modules without gradient are named in so many first updates
+_NO_SCORE = re.compile(r"(^|_)(runtime|epoch|per_second|time)$")  # how long an evaluation took
 _ITEMS = "num_items_in_batch"  # given to the model: its loss is a share of the step's, not a mean
 
 
@@ -219,10 +221,11 @@ class TelemetryCallback:
         return None if self._scaled else bad
 
     def _evaluated(self, metrics: Mapping[str, Any]) -> None:
-        scores = {
-            str(name).removeprefix("eval_"): _number(value) for name, value in metrics.items()
+        scores = {str(name).removeprefix("eval_"): _number(v) for name, v in metrics.items()}
+        fresh = {
+            name: v for name, v in scores.items() if v is not None and not _NO_SCORE.search(name)
         }
-        self._kept["evaluation"] = {k: v for k, v in scores.items() if v is not None}
+        self._kept["evaluation"] = {**self._kept.get("evaluation", {}), **fresh}
         self._tell(Phase.EVALUATION)
 
     def _announce(self, state: Any, control: Any, *, evaluated: bool = False) -> None:
