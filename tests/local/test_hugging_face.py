@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import foreign_packages
 import pytest
 from desk import DEADLINE, PATHS, SCRIPTS, TESTS, Desk, Said
 from foreign_packages import VERSIONS, python_path
@@ -31,11 +32,16 @@ EXAMPLES = TESTS.parent / "examples"
 SCRIPT = SCRIPTS / "hf_audio_text.py"
 
 
+def seeing(version: str) -> dict[str, str]:
+    """What a process needs to see this version of transformers."""
+    first = python_path(version)
+    return {"PYTHONPATH": os.pathsep.join([first] * bool(first) + [*map(str, PATHS)])}
+
+
 @pytest.fixture(scope="module", params=VERSIONS)
 def environ(request: pytest.FixtureRequest) -> dict[str, str]:
-    """What a process needs to see this version of transformers."""
-    first = python_path(request.param)
-    return {"PYTHONPATH": os.pathsep.join([first] * bool(first) + [*map(str, PATHS)])}
+    """Each version in turn."""
+    return seeing(request.param)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,7 +218,8 @@ def test_with_the_callback_it_is_named_at_its_step_whatever_is_logged(
     assert "'loss':" not in desk.rank_log("told", 1, 0)
 
 
-def test_a_healthy_run_with_everything_on_ends_well(desk: Desk, environ: dict[str, str]) -> None:
+def test_a_healthy_run_with_everything_on_ends_well(desk: Desk) -> None:
+    """Of the oldest version; the example below is one of the newest."""
     flags = (
         "--telemetry",
         "--evaluate",
@@ -220,7 +227,7 @@ def test_a_healthy_run_with_everything_on_ends_well(desk: Desk, environ: dict[st
         "--strategic_logging_steps",
         5,
     )
-    said = desk.call("run", job(desk, "healthy", *flags), **environ)
+    said = desk.call("run", job(desk, "healthy", *flags), **seeing("oldest"))
     assert said.code == 0, said.text
     assert desk.status("healthy")["health"]["verdict"] == "Healthy"
     assert desk.progress("healthy", "step") == 12
@@ -269,3 +276,14 @@ def test_the_launcher_for_foreign_images_brings_the_callback(tmp_path: Path) -> 
     assert outcome.rule == "NonFinite"
     library = tmp_path / "speechtrain" / zipapp.LIBRARY
     assert f"callback from {library}" in ended.stdout
+
+
+@pytest.mark.parametrize(("ci", "ends"), [("true", "fail"), ("", "skip")])
+def test_packages_that_cannot_be_had_fail_in_ci_and_skip_elsewhere(
+    ci: str, ends: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setattr(foreign_packages, "ROOT", tmp_path)
+    monkeypatch.setattr(foreign_packages, "_installer", lambda: ["false"])
+    with pytest.raises(getattr(pytest, ends).Exception, match="can't be installed"):
+        python_path("oldest")
