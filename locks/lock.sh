@@ -15,3 +15,4 @@ for extra in operator trainer cli; do
     compile --extra "$extra" --constraints locks/dev.txt --output-file "locks/$extra.txt" pyproject.toml
 done
 compile --output-file locks/bootstrap.txt locks/bootstrap.in
+compile --no-deps --output-file locks/foreign.txt locks/foreign.in

@@ -25,7 +25,7 @@ def test_examples_write_to_different_folders() -> None:
     assert len(set(places)) == len(places)
 
 
-@pytest.mark.parametrize("name", ["custom", "custom-nan", "swallowed-errors"])
+@pytest.mark.parametrize("name", ["custom", "custom-nan", "hugging-face", "swallowed-errors"])
 def test_the_command_of_a_custom_example_is_there(name: str) -> None:
     command = manifest.load(EXAMPLES / f"{name}.yaml")["spec"]["trainer"]["command"]
     assert (EXAMPLES / command[1]).is_file()

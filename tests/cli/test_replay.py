@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
+from foreign_packages import folder_of_packages
 
 from speech_cli.recordings import samples_of, tensorboard
 from speech_contract import outcome
@@ -81,6 +85,54 @@ def test_tensorboard_scalars(call: Call, tmp_path: Path, tensor: bool) -> None:
     path = write(tmp_path, "events.out.tfevents.1.host", data + event(40, loss=1.0)[:-9])
     assert [s.step for s in samples_of(Path(path))] == list(range(1, 40))
     assert call("replay", path).exit_code == 0
+
+
+WRITER = """
+import sys
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+torch.manual_seed(0)
+for name, bad in (("sound", 99), ("nan", 30)):
+    with SummaryWriter(f"{sys.argv[1]}/{name}") as writer:
+        writer.add_text("args", "learning rate 1e-4")
+        for step in range(1, 61):
+            gone = step >= bad
+            loss = 0.0 if gone else 2.0 + 1.0 / step
+            writer.add_scalar("train/loss", loss, step, new_style=step % 2 == 0)
+            writer.add_scalar("train/grad_norm", float("nan") if gone else 0.5, step)
+            writer.add_scalar("train/learning_rate", 1e-4, step)
+            writer.add_scalar("eval/loss", 0.0, step)
+            if step % 20 == 0:
+                writer.add_histogram("weights", torch.randn(64), step)
+                writer.add_scalars("parts", {"a": 1.0, "b": 2.0}, step)
+"""
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Event files as torch.utils.tensorboard writes them."""
+    root = tmp_path_factory.mktemp("tensorboard")
+    environ = {**os.environ, "PYTHONPATH": str(folder_of_packages())}
+    command = [sys.executable, "-c", WRITER, str(root)]
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "rules"), [("sound", []), ("nan", ["NonFinite"])])
+def test_files_that_torch_wrote(call: Call, written: Path, name: str, rules: list[str]) -> None:
+    (path,) = (written / name).glob("events.out.tfevents.*")
+    samples = samples_of(path)
+    assert [s.step for s in samples] == list(range(1, 61))
+    assert samples[0].losses == {"loss": 3.0}
+    assert samples[1].losses == {"loss": 2.5}
+    assert (samples[0].gradient_norm, samples[0].learning_rate) == (0.5, pytest.approx(1e-4))
+    answer = call("replay", "-o", "json", str(path))
+    found = json.loads(answer.output)[str(path)]
+    assert [entry["rule"] for entry in found] == rules
+    assert answer.exit_code == (outcome.EXIT_ERROR if rules else 0)
 
 
 def test_scalars_of_one_step_become_one_row() -> None:

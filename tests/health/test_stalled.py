@@ -138,6 +138,21 @@ def test_a_hang_in_a_known_pause_is_found(run: Any, row: Callable[..., Any]) -> 
     assert "3 × 200 s, the longest Checkpoint" in run.monitor.decision.finding.evidence
 
 
+def test_a_first_evaluation_of_a_script_that_only_prints_is_no_stall(
+    run: Any, row: Callable[..., Any]
+) -> None:
+    silent = row(registered=False, phase=Phase.STARTING)
+    for step in range(1, 50):
+        run.say(step, after=0.5, loss=1.0 + 1.0 / step)
+    run.tick(300.0, silent)  # it computes, and says nothing
+    assert run.rules == []
+    run.say(50, loss=1.0)
+    run.tick(301.0, silent)
+    assert run.rules == []  # three times the longest silence so far
+    run.tick(1000.0, silent)
+    assert run.rules == [Rule.STALLED]
+
+
 def test_stdout_learns_its_longest_gap(run: Any, row: Callable[..., Any]) -> None:
     silent = row(registered=False, phase=Phase.STARTING)
     for step, gap in enumerate([5.0, 5.0, 100.0, 5.0, 5.0], start=1):
@@ -162,7 +177,9 @@ def test_a_stdout_script_that_hangs(run_with: Callable[..., Any], row: Callable[
     run = run_with(stall=Stall(floor_seconds=5))
     for step in range(1, 30):
         run.say(step, after=0.2, loss=1.0)
-    run.tick(5.1, row(registered=False, phase=Phase.STARTING))
+    run.tick(24.9, row(registered=False, phase=Phase.STARTING))
+    assert run.rules == []
+    run.tick(0.2, row(registered=False, phase=Phase.STARTING))
     assert run.monitor.decision.want_stacks
 
 

@@ -54,7 +54,7 @@ def test_a_script_that_says_nothing_is_no_healthy_script(desk: Desk) -> None:
 
 
 def test_a_hanging_script_is_named_with_its_python_line(desk: Desk) -> None:
-    health = {"stall": {"floorSeconds": 3}}
+    health = {"stall": {"floorSeconds": 1}}
     said = desk.call("run", desk.script("hanging", "hang.py", health=health))
     assert said.code == 45, said.text
     status = desk.status("hanging")
@@ -63,13 +63,3 @@ def test_a_hanging_script_is_named_with_its_python_line(desk: Desk) -> None:
     assert "hang.py" in evidence
     assert "all_reduce" in evidence
     assert "all_reduce" in desk.call("why", "hanging").text
-
-
-def test_a_stock_hugging_face_trainer_is_non_finite_not_zero(desk: Desk) -> None:
-    said = desk.call("run", desk.script("stock", "hugging_face.py", desk.root / "hf"))
-    assert said.code == 40, said.text
-    assert "'loss': '0'" in desk.rank_log("stock", 1, 0)  # what it prints is no help
-    findings = desk.findings("stock")
-    assert findings["NonFinite"]["severity"] == "critical"
-    assert "ZeroLoss" not in findings
-    assert desk.status("stock")["failure"]["exitCode"] == 40

@@ -73,7 +73,7 @@ def test_three_lines_name_the_step(launcher):
 
 
 def test_a_hang_that_only_prints_is_named_with_its_python_line(launcher):
-    health = Thresholds(stall=Stall(floor_seconds=4))
+    health = Thresholds(stall=Stall(floor_seconds=1))  # five of them for who only prints
     run = launcher.start(launcher.config(health=health), "hang.py")
     assert run.wait() == 45
     assert run.outcome.rule == Rule.STALLED.value

@@ -131,7 +131,7 @@ def test_a_worker_that_vanished_is_the_cause_of_what_its_peer_says(launcher):
 
 
 def test_a_hang_that_only_prints_ends_both_pods_with_the_stall(launcher):
-    health = Thresholds(stall=Stall(floor_seconds=4))
+    health = Thresholds(stall=Stall(floor_seconds=1))
     config = launcher.config(nodes=2, health=health)
     master, worker = start_both(launcher, config, "hang.py")
     assert (master.wait(), worker.wait()) == (45, 45)

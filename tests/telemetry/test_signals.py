@@ -65,17 +65,40 @@ def test_a_second_request_waits_for_nothing(launcher):
     assert run.wait() == 143
 
 
-def test_ranks_die_with_a_killed_supervisor(launcher):
-    command = "echo pid=$$; exec sleep 600"
-    run = launcher.start(launcher.config(ranks=2), "sh", "-c", command)
+def told_pids(run, ranks):
+    """The process ids that the ranks printed."""
 
     def pids():
-        logs = [Path(run.config.run_dir, "logs", "attempt-1", f"rank-{r}.log") for r in (0, 1)]
+        logs = [Path(run.config.run_dir, "logs", "attempt-1", f"rank-{r}.log") for r in ranks]
         if not all(log.is_file() and "pid=" in log.read_text() for log in logs):
             return None
         return [int(log.read_text().strip().removeprefix("pid=")) for log in logs]
 
-    started = run.wait_for(pids, "two ranks")
+    return run.wait_for(pids, "the ranks")
+
+
+WORKER = "setsid sleep 600 & echo pid=$!;"  # as torchrun does: a session of its own
+
+
+def test_a_launcher_s_ranks_die_with_a_killed_supervisor(launcher):
+    run = launcher.start(launcher.config(), "sh", "-c", f"{WORKER} wait", flags=("--exec",))
+    (worker,) = told_pids(run, [0])
+    assert is_alive(worker)
+    os.kill(run.process.pid, signal.SIGKILL)
+    run.wait_for(lambda: not is_alive(worker), "the worker to die")
+
+
+def test_a_launcher_s_ranks_die_with_a_crashed_launcher(launcher):
+    run = launcher.start(launcher.config(), "sh", "-c", f"{WORKER} exit 3", flags=("--exec",))
+    assert run.wait() == 3
+    (worker,) = told_pids(run, [0])
+    assert not is_alive(worker)
+
+
+def test_ranks_die_with_a_killed_supervisor(launcher):
+    command = "echo pid=$$; exec sleep 600"
+    run = launcher.start(launcher.config(ranks=2), "sh", "-c", command)
+    started = told_pids(run, [0, 1])
     assert all(is_alive(pid) for pid in started)
     os.kill(run.process.pid, signal.SIGKILL)
     run.wait_for(lambda: not any(is_alive(pid) for pid in started), "the ranks to die")

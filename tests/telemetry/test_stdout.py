@@ -166,6 +166,61 @@ def test_a_bar_drawn_again_is_no_news() -> None:
     assert len(read(*[" 5%| | 5/9 [00:01<00:02]"] * 3)) == 1
 
 
+def bar(step: int, total: int = 1000, postfix: str = "", title: str = "") -> str:
+    return f"{title} {step * 100 // total}%|# | {step}/{total} [00:{step % 60:02}<01:00,  4.{step % 10}it/s{postfix}]"
+
+
+def rules(*lines: str) -> list[Rule]:
+    monitor = Monitor(Thresholds(), started=0.0, wall=lambda: 0.0)
+    for sample in read(*lines):
+        monitor.feed(sample)
+    return [finding.rule for finding in monitor.findings]
+
+
+def test_a_stale_zero_on_a_progress_bar_is_one_report() -> None:
+    """`set_postfix(loss=0.0)` before the first log: twenty steps later it is still the same news."""
+    lines = [bar(step, postfix=", loss=0.0") for step in range(1, 60)]
+    assert [s.losses for s in read(*lines) if s.losses] == [{"loss": 0.0}]
+    assert [s.step for s in read(*lines)] == list(range(1, 60))
+    assert rules(*lines) == []
+
+
+def test_a_zero_that_stands_for_thousands_of_steps_is_believed() -> None:
+    assert rules(*[bar(n, 3000, ", loss=0.0") for n in range(1, 2500)]) == [Rule.ZERO_LOSS]
+
+
+def test_a_zero_that_the_script_sets_anew_is_news() -> None:
+    lines = [bar(n, postfix=f", loss=0.0, lr={1e-4 / n:.3e}") for n in range(1, 30)]
+    assert rules(*lines) == [Rule.ZERO_LOSS]
+
+
+def test_a_zero_at_the_end_of_every_epoch_is_news() -> None:
+    bars = [bar(n, 4, ", loss=0.0", f"Epoch {e}:") for e in range(1, 16) for n in range(1, 5)]
+    assert rules(*bars) == [Rule.ZERO_LOSS]
+
+
+def test_an_evaluation_bar_inside_the_training_bar_takes_no_steps() -> None:
+    """Hugging Face draws it without a title."""
+    lines = [bar(5), bar(1, 9), bar(9, 9), bar(6), bar(1, 9), bar(7)]
+    assert [(s.step, s.phase) for s in read(*lines)] == [
+        (5, Phase.TRAINING),
+        (5, Phase.EVALUATION),
+        (5, Phase.EVALUATION),
+        (6, Phase.TRAINING),
+        (6, Phase.EVALUATION),
+        (7, Phase.TRAINING),
+    ]
+
+
+def test_a_bar_of_epochs_round_the_bars_of_steps_hides_none() -> None:
+    lines = [bar(1, 5, title="Epochs:"), bar(1, 90), bar(2, 90), bar(90, 90), bar(1, 90)]
+    assert {s.phase for s in read(*lines)} == {Phase.TRAINING}
+
+
+def test_a_bar_that_loads_something_first_is_left_behind() -> None:
+    assert [s.step for s in read(bar(3, 3), bar(1, 50), bar(2, 50))] == [3, 4, 5]
+
+
 def test_epochs_are_life_from_the_second_on() -> None:
     assert len(read("Epoch 1/5", "Epoch 2/5", "Epoch 2/5", "Epoch 3/5")) == 2
 

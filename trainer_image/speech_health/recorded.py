@@ -18,7 +18,10 @@ from speech_contract.events import Event
 from speech_contract.wire import Codebook, Weights
 from speech_health.samples import StepSample
 
-STEPS: Final = ("step", "global_step", "globalstep", "iteration", "iter", "update")
+STEPS: Final = (
+    "step", "global_step", "globalstep", "iteration", "iter", "update", "_step", "train/global_step",
+    "trainer/global_step",
+)  # fmt: skip
 NORMS: Final = ("grad_norm", "gradient_norm", "gradnorm", "gradientnorm", "train/grad_norm")
 RATES: Final = ("learning_rate", "learningrate", "lr", "train/learning_rate", "lr-adamw", "lr-adam")
 PLANNED: Final = ("planned_learning_rate", "planned_rate", "planned_lr")
@@ -33,6 +36,8 @@ WHOLE: Final = (
     "loss_total",
     "training_loss",
     "loss/train",
+    "train_loss_step",
+    "loss_step",
 )
 SUMMARY: Final = "train_runtime"  # Hugging Face's closing entry repeats an average
 _HELD_OUT: Final = re.compile(

@@ -1,8 +1,9 @@
 """Rule Stalled: a rank gave no sign of life for longer than its rhythm allows.
 
 Limits by phase: start-up `startupSeconds`; training max(`stepMultiplier` × learned gap, `floorSeconds`);
-evaluation, checkpoint and other pauses the same on their own longest, with a wider floor. A script that
-neither registered nor ever showed a step is not judged: TelemetryMissing speaks of it.
+evaluation, checkpoint and other pauses the same on their own longest, with a wider floor, which is also that of a
+script heard through stdout alone. A script that neither registered nor ever showed a step is not judged:
+TelemetryMissing speaks of it.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ class Stalled(Detector[None]):
                 f"{PAUSE_FLOORS * floor:g} s",
             )
         gap = pace.learned_gap
+        if not row.registered:
+            floor *= PAUSE_FLOORS  # it does not name its pauses: any silence may be an evaluation
         return max(times * gap, floor), f"{times} × {gap:.3g} s, floor {floor:g} s"
 
     def _convict(self, now: float, living: list[RankRow], overdue: list[RankRow]) -> None:

@@ -7,6 +7,7 @@ the ranks when the supervisor is killed with a signal that nobody can catch.
 from __future__ import annotations
 
 import ctypes
+import inspect
 import os
 import signal
 import struct
@@ -14,9 +15,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO
 
 from speech_contract.phases import PHASES, Phase
 from speech_contract.wire import PHASE_RECORD
+from speech_telemetry import orphans
 from speech_telemetry.output import RankOutput
 from speech_telemetry.reporter import STACK_SIGNAL, STACK_SUFFIX
 
@@ -135,6 +138,33 @@ class RankProcess:
             os.killpg(self.pid, number)
         except (ProcessLookupError, PermissionError):
             return  # the group is gone
+
+
+class Guard:
+    """A process that ends what the ranks started, should the supervisor be killed. Not one of our children."""
+
+    def __init__(self, mark: bytes) -> None:
+        self._mouth: IO[bytes] | None = None
+        if os.getpid() == 1 or not sys.platform.startswith("linux"):
+            return  # with process 1 the kernel ends a container's processes by itself
+        source = inspect.getsource(orphans)
+        starter = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", source, os.fsdecode(mark)],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={},
+        )  # fmt: skip
+        starter.wait()
+        self._mouth = starter.stdin
+
+    def stand_down(self) -> None:
+        """The ranks have been ended in order."""
+        mouth, self._mouth = self._mouth, None
+        if mouth is None:
+            return
+        try:
+            with mouth:
+                mouth.write(orphans.STAND_DOWN)
+        except OSError:
+            return  # it is gone
 
 
 def _kill(pid: int, number: signal.Signals) -> None:

@@ -16,14 +16,15 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from speech_contract import codec, paths
+from speech_contract import codec, env, paths
 from speech_contract.errors import ContractError
 from speech_contract.phases import Phase
 from speech_contract.recipes import Copies
 from speech_contract.wire import DATAGRAM_LIMIT, Datagram
+from speech_telemetry import orphans
 from speech_telemetry.output import RankOutput
 from speech_telemetry.pod import Pod, rank_environment
-from speech_telemetry.processes import RankProcess, StackTaker, read_phase
+from speech_telemetry.processes import Guard, RankProcess, StackTaker, read_phase
 from speech_telemetry.reporter import RANK_PLACEHOLDER
 
 HIGHEST_RANK = 65536
@@ -76,10 +77,13 @@ class LocalRanks:
         self.stacks = StackTaker(self._directory)
         self.processes: list[RankProcess] = []
         self.malformed = 0
+        self._mark = os.fsencode(f"{env.SOCKET}={self._directory / 'socket'}")
+        self._guard: Guard | None = None
 
     def start(self, environ: Mapping[str, str]) -> None:
         """Start every local rank. Raises OSError when the command can't be run."""
         many = self._pod.copies is Copies.ONE
+        self._guard = Guard(self._mark)
         for rank in self._pod.ranks:
             name = RANK_PLACEHOLDER if many else str(rank)
             environment = rank_environment(
@@ -130,9 +134,13 @@ class LocalRanks:
         return self._directory / f"error-{rank}.json"
 
     def close(self) -> None:
-        """End what is left and take the files away."""
+        """End what is left, of a launcher's ranks too, and take the files away."""
         for process in self.processes:
             process.close()
+        if self.processes:
+            orphans.end(self._mark)
+        if self._guard is not None:
+            self._guard.stand_down()
         self._selector.close()
         self._socket.close()
         os.close(self._wake_reader)

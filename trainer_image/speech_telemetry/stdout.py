@@ -8,6 +8,7 @@ can't be sure of is left out: a missing value is honest, a guessed one ends some
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Final
 
@@ -40,7 +41,15 @@ _STEP: Final = re.compile(
 _EPOCH: Final = re.compile(
     r"(?<![\w./-])epoch['\"]?\s*[=:#\[]?\s*['\"]?(?P<value>\d{1,9})\b", re.IGNORECASE
 )
-_BAR: Final = re.compile(r"(?P<step>\d{1,12})(?:/\d{1,12}|it) \[\d+:\d\d")
+_BAR: Final = re.compile(
+    r"(?P<step>\d{1,12})(?:/(?P<total>\d{1,12})|it) \[\d+:\d\d[^,\]]*,?[^,\]]*(?P<postfix>.*)"
+)
+STALE_STEPS: Final = (
+    100  # a bar repeats its values until the script sets them anew; then it is news
+)
+_OF_EPOCHS: Final = re.compile(
+    r"^\W*epochs?\W*\d*\s*%?$", re.IGNORECASE
+)  # a bar around the bars of steps
 # Words that a training bar may wear; any other (Map, Loading, Downloading) is somebody else's bar.
 _TRAINING_BAR: Final = re.compile(r"^\W*\d*\W*$|train|epoch|step|iter|batch", re.IGNORECASE)
 _HELD_OUT: Final = re.compile(
@@ -58,6 +67,16 @@ _HARMLESS: Final = frozenset(
 _SUMMARY: Final = ("train_runtime", "train_samples_per_second", "best_loss", "final_loss")
 
 
+@dataclasses.dataclass(frozen=True)
+class _Printed:
+    """What a line says of where the run is."""
+
+    step: int | None = None
+    total: int | None = None  # of a bar of steps
+    bar: str | None = None  # a bar's own words and values, without counters and times; None: no bar
+    foreign: bool = False  # a bar that is not the training loop's
+
+
 class StdoutReader:
     """One rank's output, line by line. Steps never go back: a bar that starts over is counted on.
 
@@ -70,6 +89,10 @@ class StdoutReader:
         self._base = 0  # steps of bars that ended before
         self._printed: int | None = None  # the newest step as printed
         self._loss_step: int | None = None  # of the newest loss report
+        self._total: int | None = None  # where the training bar ends
+        self._zero: tuple[str, int] | None = (
+            None  # a bar that shows a zero, and the step it was believed at
+        )
         self._epoch: float | None = None  # as printed
         self._sampled = False
         self._last_loss: float | None = None  # newest loss that was not zero
@@ -92,22 +115,36 @@ class StdoutReader:
         if any(word in line for word in _SUMMARY):
             return None
         loss, norm = self._loss(line), _value(_NORM, line)
-        step, foreign = _step(line)
-        if loss is None and (foreign or _HELD_OUT.search(line)):
+        printed = _printed(line)
+        if loss is None and (self._foreign(printed) or _HELD_OUT.search(line)):
             return self._life(now, time)
-        if loss is None and norm is None and not self._moves(step, line):
+        if loss is None and norm is None and not self._moves(printed.step, line):
             return None
-        self._advance(step, loss is not None)
+        restarted = self._follow(printed, loss is not None)
         return StepSample(
             time=time,
             now=now,
             rank=self._rank,
             step=self._step,
             source=Source.STDOUT,
-            losses=None if loss is None else self._believable(loss),
+            losses=None if loss is None else self._believable(loss, printed, restarted),
             gradient_norm=norm,
             learning_rate=_value(_RATE, line),
         )
+
+    def _foreign(self, printed: _Printed) -> bool:
+        """A bar of another length inside the unfinished training bar is an evaluation's."""
+        known = self._total is not None and printed.total is not None
+        inside = self._total is not None and (self._printed or 0) < self._total
+        return printed.foreign or (known and inside and printed.total != self._total)
+
+    def _follow(self, printed: _Printed, loss: bool) -> bool:
+        """Go on to what the line says. Whether its bar started over."""
+        before = self._printed
+        self._advance(printed.step, loss)
+        if printed.total is not None:
+            self._total = printed.total
+        return printed.step is not None and before is not None and printed.step < before
 
     def _moves(self, step: int | None, line: str) -> bool:
         """A line without values counts when its step or, without one, its epoch is a new one.
@@ -154,7 +191,7 @@ class StdoutReader:
                 return match["value"]
         return None
 
-    def _believable(self, text: str) -> dict[str, float] | None:
+    def _believable(self, text: str, printed: _Printed, restarted: bool) -> dict[str, float] | None:
         """`0.0000` may be 0.00004: it is zero from the first report on, or after a fall, else unknown."""
         value = float(text)
         if value != 0.0:
@@ -166,7 +203,22 @@ class StdoutReader:
             and self._last_loss is not None
             and abs(self._last_loss) <= CLIFF * 10.0**-digits
         )
-        return None if faded else {"loss": 0.0}
+        if faded or (printed.bar is not None and not restarted and self._stale(printed)):
+            return None
+        return {"loss": 0.0}
+
+    def _stale(self, printed: _Printed) -> bool:
+        """A bar repeats its values at every step until the script sets them: the same zero is old news.
+
+        Unless it stands at the bar's end, or for STALE_STEPS more steps.
+        """
+        assert printed.bar is not None
+        if self._zero is not None and self._zero[0] == printed.bar:
+            stands = self._step - self._zero[1]
+            if stands < STALE_STEPS and printed.step != printed.total:
+                return True
+        self._zero = (printed.bar, self._step)
+        return False
 
 
 def _worth_a_look(line: str) -> bool:
@@ -199,16 +251,18 @@ def _plain(before: str) -> bool:
     return match is None or match["word"].lower() in _HARMLESS
 
 
-def _step(line: str) -> tuple[int | None, bool]:
-    """The step, and whether the line shows a bar that is not the training loop's."""
+def _printed(line: str) -> _Printed:
+    """The step, and what kind of bar the line shows, if any."""
     bar = _BAR.search(line)
-    if bar is not None:
-        title = line[: bar.start()].partition("|")[0].rstrip().rstrip("0123456789% :")
-        if _HELD_OUT.search(title) or not _TRAINING_BAR.search(title):
-            return None, True
-        return int(bar["step"]), False
-    printed = _value(_STEP, line)
-    return (None if printed is None else int(printed)), False
+    if bar is None:
+        step = _value(_STEP, line)
+        return _Printed(None if step is None else int(step))
+    head = line[: bar.start()].partition("|")[0].rstrip()
+    title = head.rstrip("0123456789% :")
+    if _HELD_OUT.search(title) or not _TRAINING_BAR.search(title):
+        return _Printed(foreign=True)
+    total = None if bar["total"] is None or _OF_EPOCHS.search(head) else int(bar["total"])
+    return _Printed(int(bar["step"]), total, f"{title}{bar['postfix']}")
 
 
 def _value(pattern: re.Pattern[str], line: str) -> float | None:

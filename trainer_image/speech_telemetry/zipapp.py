@@ -1,7 +1,8 @@
 """Pack the launcher for foreign images: `python -m speech_telemetry.zipapp DIRECTORY` writes launch.pyz and lib/.
 
 `launch.pyz` holds supervisor, detectors, contract (without the pydantic half) and prometheus_client; `lib/` holds
-the reporter alone: the launcher puts it on the ranks' PYTHONPATH, so that nothing of ours shadows a package of theirs.
+the reporter and the Hugging Face callback alone: the launcher puts it on the ranks' PYTHONPATH, so that nothing of
+ours shadows a package of theirs.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ TOO_OLD = (
     "recipe.custom.launcher: None"
 )
 _PYDANTIC_HALF = ("api", "crd*")
+_LIBRARY_HOLDS = ("__init__.py", "reporter.py", "huggingface.py")
 _REPORTER_NEEDS = ("__init__.py", "codec.py", "env.py", "errors.py", "phases.py", "wire.py")
 
 # Runs on any Python, the oldest too, so that it can say what it lacks.
@@ -91,7 +93,7 @@ def _build_library(library: Path) -> None:
     telemetry.mkdir()
     for name in _REPORTER_NEEDS:
         shutil.copy(Path(speech_contract.__path__[0], name), contract)
-    for name in ("__init__.py", "reporter.py"):
+    for name in _LIBRARY_HOLDS:
         shutil.copy(Path(speech_telemetry.__path__[0], name), telemetry)
 
 

@@ -1,0 +1,399 @@
+"""A Hugging Face Trainer, heard exactly: one callback that reports what its log hides. Standard library only.
+
+    from speech_telemetry.huggingface import TelemetryCallback
+    trainer = Trainer(..., callbacks=[TelemetryCallback()])
+
+Used by people's scripts, under `speechtrain-launch`; without a supervisor it does nothing. What the host hides,
+and where it is found instead:
+
+* NaN is filtered out of the logged loss (`logging_nan_inf_filter`): the loss is read where the model returns it.
+* Callbacks see no inputs and outputs: a forward hook on the model does.
+* Gradients are clipped before any callback runs: the norm is what the clipping call itself returned.
+
+Neither torch nor transformers is imported: the script that builds a Trainer has loaded both, and images whose
+packages are not ours carry this file beside the reporter. Nothing here raises into training.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from speech_contract.phases import Phase
+from speech_contract.wire import Datagram
+from speech_telemetry.reporter import Reporter
+
+FIRST_STEPS = 3  # the modules without gradient are named in so many first updates
+_NO_SCORE = re.compile(r"(^|_)(runtime|epoch|per_second|time)$")  # how long an evaluation took
+_ITEMS = "num_items_in_batch"  # given to the model: its loss is a share of the step's, not a mean
+
+
+class Hears(Protocol):
+    """The supervisor, as this callback sees it."""
+
+    dropped: int
+    rank: int
+
+    @property
+    def connected(self) -> bool:
+        """Whether anybody listens."""
+        ...
+
+    def send(self, datagram: Datagram, /) -> None:
+        """Send one report; never blocks."""
+        ...
+
+    def stamp(self, step: int, phase: Phase, /) -> None:
+        """Write (step, phase, now) into the phase record."""
+        ...
+
+
+class TelemetryCallback:
+    """Give it to `Trainer(callbacks=[...])`; reports loss, raw gradient norm, learning rate, step, samples,
+    evaluations and checkpoints at every optimizer step, whatever `logging_steps` says.
+
+    Costs one copy of two numbers from the device a step, which the Trainer's own NaN filter costs as well.
+    """
+
+    def __init__(
+        self, reporter: Hears | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._reporter: Hears = Reporter() if reporter is None else reporter
+        self._clock = clock
+        self._ears = _Ears()
+        self._clipping = _Clipping()
+        self._step = 0
+        self._bad = 0  # non-finite steps so far
+        self._updates = 0
+        self._kept: dict[str, Any] = {}  # facts that every report repeats
+        self._rate: float | None = None
+        self._norm: float | None = None
+        self._missing: list[str] | None = None
+        self._scaled = False  # a loss scaler is at work: it skips overflows on purpose
+        self._began: float | None = None
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """Events that we do not need, those of future versions too."""
+        if name.startswith("on_"):
+            return _nothing
+        raise AttributeError(name)
+
+    # ---- the Trainer's events, in the order of a step ----
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Listen to the model and to the clipping."""
+        self._guard(self._begin, state, given)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """A new optimizer step: before its first forward pass."""
+        self._guard(self._step_begins, state)
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """One of several micro-batches: a sign of life."""
+        self._guard(self._reporter.stamp, self._step, self._phase)
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """The gradients are there, clipped; what they were before, the clipping told."""
+        self._guard(self._measure, args, given)
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """An update that a loss scaler skipped is none."""
+        self._updates += not getattr(given.get("optimizer"), "step_was_skipped", False)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Report the step."""
+        self._guard(self._report_step, state)
+        self._announce(state, control)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **given: Any) -> None:
+        """What the forward hook or the clipping could not tell is taken from the log, the second-best source."""
+        self._guard(self._from_log, state, logs or {})
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """One batch of an evaluation: a sign of life."""
+        self._guard(self._reporter.stamp, self._step, Phase.EVALUATION)
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: Any = None, **given: Any
+    ) -> None:
+        """Held-out scores."""
+        self._guard(self._evaluated, metrics or {})
+        self._announce(state, control, evaluated=True)
+
+    def on_save(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """A checkpoint is on the disk."""
+        self._kept["last_checkpoint_step"] = int(state.global_step)
+        self._guard(self._tell, Phase.CHECKPOINT)
+        self._guard(self._reporter.stamp, self._step, self._phase)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Strategies by epoch evaluate and save after this."""
+        self._announce(state, control)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Let go of the model; what follows (a last evaluation, an export) is no training."""
+        self._ears.close()
+        self._clipping.close()
+        self._guard(self._tell, Phase.FINISHING)
+
+    # ---- what they do ----
+
+    def _begin(self, state: Any, given: Mapping[str, Any]) -> None:
+        self._ears.close()
+        self._clipping.close()
+        if not self._reporter.connected:
+            return
+        self._step = int(state.global_step)
+        self._kept["total_steps"] = int(state.max_steps)
+        if self._step:
+            self._kept["resumed_from_step"] = self._step
+        self._ears.listen(given.get("model"))
+        self._clipping.listen()
+        self._tell(Phase.DATA)
+
+    def _step_begins(self, state: Any) -> None:
+        self._began = self._clock()
+        self._ears.forget()
+        self._clipping.norm = self._norm = self._missing = None
+        self._reporter.stamp(int(state.global_step), self._phase)
+
+    @property
+    def _phase(self) -> Phase:
+        return Phase.TRAINING if self._updates else Phase.FIRST_STEP
+
+    def _measure(self, args: Any, given: Mapping[str, Any]) -> None:
+        if not self._reporter.connected:
+            return
+        model, optimizer = given.get("model"), given.get("optimizer")
+        self._scaled = _scaler_at_work(optimizer)
+        groups = getattr(optimizer, "param_groups", None) or [{}]
+        self._rate = _number(groups[0].get("lr"))
+        self._norm = _number(self._clipping.norm)
+        clipped = bool(getattr(args, "max_grad_norm", 0.0))
+        if self._norm is None and not clipped and not self._scaled:
+            self._norm = _norm_of(model)
+        if self._updates < FIRST_STEPS:
+            self._missing = _without_gradient(model)
+
+    def _report_step(self, state: Any) -> None:
+        self._step = int(state.global_step)
+        if not self._reporter.connected:
+            return
+        loss = self._ears.loss()
+        before = self._bad
+        bad_norm = self._norm is not None and not math.isfinite(self._norm)
+        if (loss is not None and not math.isfinite(loss)) or (bad_norm and not self._scaled):
+            self._bad += 1
+        took = None if self._began is None else max(0.0, self._clock() - self._began)
+        self._tell(
+            Phase.TRAINING,
+            losses=None if loss is None else {"loss": loss},
+            gradient_norm=self._norm,
+            learning_rate=self._rate,
+            missing_gradients=self._missing,
+            non_finite_steps=self._counted(before),
+            step_seconds=took,
+        )
+
+    def _from_log(self, state: Any, logs: Mapping[str, Any]) -> None:
+        loss, norm = _number(logs.get("loss")), _number(logs.get("grad_norm"))
+        heard = self._ears.heard > 0
+        if (loss is None and norm is None) or (heard and self._norm is not None):
+            return  # both are known exactly
+        before = self._bad
+        if self._norm is None and norm is not None and not math.isfinite(norm):
+            self._bad += not self._scaled and (not heard or self._ears.finite)
+        self._tell(
+            Phase.TRAINING,
+            losses=None if heard or loss is None else {"loss": loss},
+            gradient_norm=norm if self._norm is None else self._norm,
+            learning_rate=_number(logs.get("learning_rate")),
+            non_finite_steps=self._counted(before),
+        )
+
+    def _counted(self, bad: int) -> int | None:
+        """The counter trails the values by one report. None while a scaler may skip: the rule knows bursts."""
+        return None if self._scaled else bad
+
+    def _evaluated(self, metrics: Mapping[str, Any]) -> None:
+        scores = {str(name).removeprefix("eval_"): _number(v) for name, v in metrics.items()}
+        fresh = {
+            name: v for name, v in scores.items() if v is not None and not _NO_SCORE.search(name)
+        }
+        self._kept["evaluation"] = {**self._kept.get("evaluation", {}), **fresh}
+        self._tell(Phase.EVALUATION)
+
+    def _announce(self, state: Any, control: Any, *, evaluated: bool = False) -> None:
+        """The Trainer evaluates, then saves, right after this event: a pause with a name is no stall."""
+        if getattr(control, "should_evaluate", False) and not evaluated:
+            self._guard(self._tell, Phase.EVALUATION)
+        elif getattr(control, "should_save", False):
+            self._guard(self._tell, Phase.CHECKPOINT)
+        elif evaluated:
+            self._guard(self._reporter.stamp, self._step, self._phase)
+
+    def _tell(self, phase: Phase, **values: Any) -> None:
+        self._reporter.stamp(self._step, phase)
+        report = Datagram(
+            rank=self._reporter.rank,
+            step=self._step,
+            time=self._clock(),
+            phase=phase,
+            updates=self._updates,
+            samples_total=self._ears.samples or None,
+            **{**self._kept, **values},
+        )
+        self._reporter.send(report)
+
+    def _guard(self, act: Callable[..., None], *arguments: Any) -> None:
+        try:
+            act(*arguments)
+        except Exception:  # a foreign object may raise anything; training goes on, counted
+            self._reporter.dropped += 1
+
+
+def _nothing(*arguments: Any, **given: Any) -> None:
+    """An event that nobody here needs."""
+
+
+class _Ears:
+    """A forward hook on the model: what it is given, and the loss that it returns."""
+
+    def __init__(self) -> None:
+        self._hook: Any = None
+        self._losses: list[Any] = []
+        self._share = False
+        self.samples = 0
+        self.heard = 0  # micro-batches of this step whose loss the model returned
+        self.finite = True
+
+    def listen(self, model: Any) -> None:
+        if model is not None:
+            self._hook = model.register_forward_hook(self._hear, with_kwargs=True)
+
+    def forget(self) -> None:
+        self._losses, self._share, self.heard, self.finite = [], False, 0, True
+
+    def close(self) -> None:
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+
+    def loss(self) -> float | None:
+        """Of the whole step, on this rank: shares add up, means are averaged."""
+        if not self._losses:
+            return None
+        numbers = [float(loss) for loss in self._losses]
+        self._losses = []
+        total = math.fsum(numbers) if all(map(math.isfinite, numbers)) else sum(numbers)
+        self.finite = math.isfinite(total)
+        return total if self._share else total / len(numbers)
+
+    def _hear(self, model: Any, positional: Any, named: Mapping[str, Any], output: Any) -> None:
+        try:
+            self._take(model, positional, named, output)
+        except Exception:  # never raises into somebody's forward pass; the log is left as a source
+            self.heard = 0
+
+    def _take(self, model: Any, positional: Any, named: Mapping[str, Any], output: Any) -> None:
+        if not model.training:
+            return
+        self.samples += _batch_size([*positional, *named.values()])
+        loss = _loss_of(output)
+        if loss is None:
+            return
+        self.heard += 1
+        self._share = named.get(_ITEMS) is not None
+        self._losses.append(loss.detach())
+
+
+class _Clipping:
+    """What `Accelerator.clip_grad_norm_` returned: the norm before clipping, whatever backend measures it."""
+
+    def __init__(self) -> None:
+        self.norm: Any = None
+        self._undo: Callable[[], None] | None = None
+
+    def listen(self) -> None:
+        """The callback is not given the accelerator, so its class is listened to; the call itself is unchanged."""
+        accelerator = getattr(sys.modules.get("accelerate"), "Accelerator", None)
+        original = getattr(accelerator, "clip_grad_norm_", None)
+        if accelerator is None or original is None:
+            return
+
+        @functools.wraps(original)
+        def listening(*arguments: Any, **named: Any) -> Any:
+            self.norm = original(*arguments, **named)
+            return self.norm
+
+        def undo() -> None:
+            if accelerator.clip_grad_norm_ is listening:
+                accelerator.clip_grad_norm_ = original
+
+        accelerator.clip_grad_norm_ = listening
+        self._undo = undo
+
+    def close(self) -> None:
+        if self._undo is not None:
+            self._undo()
+            self._undo = None
+
+
+def _loss_of(output: Any) -> Any:
+    """The scalar that a model returns as its loss; None when it returns none."""
+    loss: Any = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    if loss is None and isinstance(output, tuple) and output:
+        loss = output[0] if getattr(output[0], "ndim", 1) == 0 else None
+    if loss is None or not hasattr(loss, "detach"):
+        return None
+    return loss if loss.numel() == 1 else None
+
+
+def _batch_size(values: list[Any]) -> int:
+    """Samples of a batch: the first size of the first tensor."""
+    for value in values:
+        shape = getattr(value, "shape", None)
+        if shape is not None and len(shape):
+            return int(shape[0])
+    return 0
+
+
+def _scaler_at_work(optimizer: Any) -> bool:
+    scaler = getattr(optimizer, "scaler", None)
+    enabled = getattr(scaler, "is_enabled", None)
+    return scaler is not None and (enabled is None or bool(enabled()))
+
+
+def _norm_of(model: Any) -> float | None:
+    """The norm of gradients that nobody clipped; None without any."""
+    torch = sys.modules.get("torch")
+    gradients = [p.grad.detach() for p in model.parameters() if p.grad is not None]
+    if torch is None or not gradients:
+        return None if gradients else 0.0
+    norm = torch.linalg.vector_norm
+    parts = torch.stack([norm(gradient.float()).to(gradients[0].device) for gradient in gradients])
+    return float(norm(parts))
+
+
+def _without_gradient(model: Any) -> list[str]:
+    """Direct children whose trainable weights all lack a gradient. Frozen ones have none by intention."""
+    named = []
+    for name, child in model.named_children():
+        trainable = [p for p in child.parameters() if p.requires_grad]
+        if trainable and all(p.grad is None for p in trainable):
+            named.append(name)
+    return named
+
+
+def _number(value: Any) -> float | None:
+    if value is None or isinstance(value, (bool, str)):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
