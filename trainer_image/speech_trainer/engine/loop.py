@@ -25,6 +25,7 @@ from speech_contract.events import Event
 from speech_contract.phases import Phase
 from speech_contract.run_config import RunConfig
 from speech_trainer.engine import cadence
+from speech_trainer.engine.bad_steps import BadSteps
 from speech_trainer.engine.budget import Decision, NonFiniteBudget, Spent
 from speech_trainer.engine.checkpoints import CheckpointStore, Saved
 from speech_trainer.engine.distributed import World
@@ -81,6 +82,7 @@ class Engine:
         )
         store = CheckpointStore(self.run_dir, config.checkpoint.keep_last, outside.files)
         self.saver = Saver(store, world, self.reporting, config)
+        self.bad_steps = BadSteps(config, world, self.reporting, outside.files)
         self.budget = NonFiniteBudget(config.health.non_finite, config.health.mode)
         self.flags = LateFlags()
         self.counters = Counters()
@@ -156,6 +158,7 @@ class Engine:
     def _one_step(self) -> None:
         batch, window = self._take_batch()  # 1, 2
         step = self.counters.step
+        self.bad_steps.taking(step, batch)
         self.gate.begin()
         losses = self.recipe.train_step(self.built, batch, step)  # 3
         judgement = self.gate.judge(losses, step, interrupt=self.interrupts.requested)  # 4
@@ -163,7 +166,7 @@ class Engine:
         self.gate.commit(
             judgement, lambda gate: self.recipe.after_update(self.built, step, gate)
         )  # 5
-        decision, stop = self._settle()  # 6
+        decision, stop = self._settle(judgement)  # 6
         self._report(batch, judgement, missing)  # 7
         self.schedules.advance(judgement.active, judgement.gate)
         self.flags.push(step, window, judgement)
@@ -196,8 +199,11 @@ class Engine:
 
     # -- acting on agreed flags --------------------------------------------------------------------------------
 
-    def _settle(self) -> tuple[Decision, bool]:
-        """Read the flags that are still unread (one step at most): the same on every rank."""
+    def _settle(self, later: Judgement | None = None) -> tuple[Decision, bool]:
+        """Read the flags that are still unread (one step at most): the same on every rank.
+
+        `later`: the judgement of the step that was trained since.
+        """
         decision, stop = Decision.GO_ON, False
         for flags in self.flags.take():
             self.schedules.settle(bad=flags.bad)
@@ -205,6 +211,7 @@ class Engine:
             verdict = self.budget.feed(flags)
             if flags.bad:
                 self.reporting.bad_step(flags, self.budget.in_a_row)
+                self.bad_steps.known(flags, self.built, later and later.gate)
                 self._newest_bad = flags
             self.saver.observe(flags)
             stop = stop or flags.interrupt
