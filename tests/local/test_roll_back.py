@@ -27,7 +27,7 @@ def job(desk: Desk, name: str, first: int, last: int, **more: Any) -> Path:
     """Two pods with one rank each; NaN at the positions of the steps `first` to `last` of a quiet run."""
     nan = f"{(first - 1) * DRAWN}:{last * DRAWN}"
     health = {"nonFinite": LIMITS} | more.pop("health", {})
-    restarts = {"max": 2, "sameCause": 9}
+    restarts = {"max": 1, "sameCause": 9}
     return desk.script(
         name,
         "toy_job.py",
@@ -53,7 +53,6 @@ def ran(shared_desk: Desk) -> Iterator[Ran]:
         "heals": job(desk, "heals", 13, 17),
         "heals-later": job(desk, "heals-later", 13, 22),
         "hopeless": job(desk, "hopeless", 13, 4000),
-        "same-cause": job(desk, "same-cause", 13, 4000, runPolicy={}),
         "watched": job(desk, "watched", 13, 17, health={"mode": "Notify"}),
     }
     with ThreadPoolExecutor(2) as pool:
@@ -98,8 +97,9 @@ def test_it_heals_in_the_process(ran: Ran, shared_desk: Desk) -> None:
     (skip,) = skipped(run_dir).values()
     assert skip["windows"] == [[12 * DRAWN, 17 * DRAWN]]
     assert (skip["step"], skip["target"]) == (17, 5)
-    (quarantined,) = shared_desk.events("heals", "checkpoint_quarantined")
-    assert quarantined["step"] == 10  # a finding came before it was confirmed
+    quarantined = shared_desk.events("heals", "checkpoint_quarantined")
+    # a finding came before 10 was confirmed; 15 was saved amid bad steps
+    assert [event["step"] for event in quarantined] == [10, 15]
     finding = shared_desk.findings("heals")["NonFinite"]
     assert (finding["severity"], finding["action"]) == ("warning", "RolledBack")
     told = why(shared_desk, "heals")
@@ -133,8 +133,8 @@ def test_a_fault_without_end_fails_within_the_budgets(ran: Ran, shared_desk: Des
     status, run_dir = shared_desk.status("hopeless"), shared_desk.root / "hopeless"
     assert (status["state"], status["failure"]["reason"]) == ("Failed", "RestartBudgetSpent")
     attempts = status["attempts"]
-    assert [a["exitCode"] for a in attempts] == [40, 40, 40]
-    assert [a.get("resumedFromStep") for a in attempts] == [None, 5, 5]
+    assert [a["exitCode"] for a in attempts] == [40, 40]
+    assert [a.get("resumedFromStep") for a in attempts] == [None, 5]
     assert [f["target"] for _, f in sorted(fences(run_dir).items())] == [
         None,
         "step-5.a1",
