@@ -135,33 +135,22 @@ def test_a_fault_without_end_fails_within_the_budgets(ran: Ran, shared_desk: Des
     attempts = status["attempts"]
     assert [a["exitCode"] for a in attempts] == [40, 40]
     assert [a.get("resumedFromStep") for a in attempts] == [None, 5]
-    assert [f["target"] for _, f in sorted(fences(run_dir).items())] == [
-        None,
-        "step-5.a1",
-        "step-5.a1",
-    ]
+    assert [f["target"] for _, f in sorted(fences(run_dir).items())] == [None, "step-5.a1"]
     last = {name: record["windows"][-1][1] for name, record in skipped(run_dir).items()}
-    assert sorted(last) == ["1-1", "1-2", "2-1", "2-2", "3-1", "3-2"]
+    assert sorted(last) == ["1-1", "1-2", "2-1", "2-2"]
     assert sorted(last.values()) == [last[name] for name in sorted(last)]  # each goes further
     sums = [status["progress"]["rollbacks"], status["progress"]["discardedSteps"]]
-    assert sums == [3, sum(a["discardedSteps"] for a in attempts)]
+    assert sums == [2, sum(a["discardedSteps"] for a in attempts)]
     trusted = {n for n, m in marks(run_dir).items() if m == {"CONFIRMED"}}
     assert trusted == {"step-5.a1"}
     assert all("QUARANTINED" in m for n, m in marks(run_dir).items() if n not in trusted)
 
 
 def test_nothing_after_the_first_bad_step_is_ever_resumed_from(ran: Ran, shared_desk: Desk) -> None:
-    for name in ("heals", "heals-later", "hopeless", "same-cause"):
+    for name in ("heals", "heals-later", "hopeless"):
         ran(name)
         events = shared_desk.events(name, "checkpoint_restored")
         assert all(e["step"] < 13 for e in events), events
-
-
-def test_the_same_cause_twice_ends_it_by_default(ran: Ran, shared_desk: Desk) -> None:
-    said = ran("same-cause")
-    assert said.code == 40, said.text
-    status = shared_desk.status("same-cause")
-    assert (status["failure"]["reason"], status["attempt"]) == ("SameCauseAgain", 2)
 
 
 def test_why_tells_the_story(ran: Ran, shared_desk: Desk) -> None:
@@ -170,7 +159,7 @@ def test_why_tells_the_story(ran: Ran, shared_desk: Desk) -> None:
     assert "Failed, health Critical, RestartBudgetSpent (exit code 40" in told["job"]
     assert told["attempts"].startswith("1: AttemptFailed NonFiniteBudgetSpent, exit code 40")
     assert told["attempts"].endswith("from scratch")
-    assert told["back"].startswith("3 roll-backs")
+    assert told["back"].startswith("2 roll-backs")
     assert told["back"].endswith("newest confirmed checkpoint: step 5")
     assert "module mapper" in told["first bad"]
     assert told["rule"].startswith("NonFinite: ")
