@@ -145,8 +145,8 @@ class Fields:
 
 def split(batch: Batch) -> Fields:
     """Take a batch apart. What is neither tensor nor plain is told in `samples`, and empty in a replay."""
-    assert dataclasses.is_dataclass(batch), "a batch is a dataclass"
-    values = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
+    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(batch)  # type: ignore[arg-type]
+    values = {field.name: getattr(batch, field.name) for field in fields}
     tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
     rest = {name: value for name, value in values.items() if name not in tensors}
     plain = {name: _listed(value) for name, value in rest.items() if _is_plain(value)}

@@ -211,7 +211,7 @@ class Engine:
             verdict = self.budget.feed(flags)
             if flags.bad:
                 self.reporting.bad_step(flags, self.budget.in_a_row)
-                self.bad_steps.known(flags, self.built, later and later.gate)
+                self.bad_steps.known(flags, self.built, later.gate if later else None)
                 self._newest_bad = flags
             self.saver.observe(flags)
             stop = stop or flags.interrupt
