@@ -106,6 +106,7 @@ def note_attempt(status: JobStatus, ending: Ending) -> JobStatus:
         node=ending.node or None,
         exit_code=ending.exit_code,
         last_step=either(ending.step, status.attempts[-1].last_step),
+        first_bad_step=ending.first_bad_step,
         resumed_from_step=either(ending.resumed_from_step, status.attempts[-1].resumed_from_step),
     )
 

@@ -425,6 +425,20 @@ class TestGang:
         plan = reconcile(build.seen(status=status), build.now)
         assert plan.creates[0].config.resume_from is expected
 
+    def test_a_spike_that_ended_an_attempt_bounds_what_the_next_resumes_from(self, build):
+        spike = build.finding(Rule.LOSS_SPIKE, step=61)
+        nan = build.finding(Rule.NON_FINITE, step=3)  # the trainer's own marks tell of this one
+        for finding, expected in ((spike, 61), (nan, None)):
+            end = build.outcome(
+                40, rule=finding.rule.value, findings=[nan, spike], last_confirmed_step=60
+            )
+            seen = build.solo(build.failed(0, 40, outcome=end))
+            ended = reconcile(seen, build.now).status
+            assert ended.attempts[-1].first_bad_step == expected
+            plan = reconcile(build.solo(status=ended), build.now + 1)
+            assert plan.creates[0].config.resume_from is ResumeFrom.CONFIRMED
+            assert plan.creates[0].config.resume_before == expected
+
     def test_only_the_newest_ten_attempts_are_kept(self, build):
         status = st.JobStatus()
         for _ in range(15):

@@ -241,6 +241,20 @@ def test_after_a_health_failure_newer_provisional_ones_are_off_the_line(tmp_path
     assert open_store(tmp_path, 3)[1].target == Saved(5, 1)
 
 
+def test_after_a_spike_nothing_of_it_is_resumed_from_although_it_was_confirmed(
+    tmp_path: Path,
+) -> None:
+    """The engine sees finite steps; only the rule knows where the spike began."""
+    store, _ = open_store(tmp_path)
+    for step in (5, 10, 15):
+        save(store, step, paths.CONFIRMED)
+    second = CheckpointStore(tmp_path, 3)
+    policy = ResumePolicy.AUTO
+    opened = second.open_attempt(2, "u1", ResumeFrom.CONFIRMED, policy, lambda *_: None, before=10)
+    assert opened.target == Saved(5, 1)
+    assert open_store(tmp_path, 3)[1].target == Saved(5, 1)
+
+
 def test_a_full_disk_says_path_room_and_remedy_and_leaves_nothing_behind(tmp_path: Path) -> None:
     store, _ = open_store(tmp_path, files=FullDisk(0))
     with pytest.raises(CheckpointError) as full:

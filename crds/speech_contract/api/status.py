@@ -84,6 +84,7 @@ class Attempt:
     resumed_from_step: int | None = None
     rollbacks: int | None = None
     discarded_steps: int | None = None
+    first_bad_step: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,9 +82,15 @@ class CheckpointStore:
     # -- the fence ---------------------------------------------------------------------------------------------
 
     def open_attempt(
-        self, attempt: int, uid: str, wanted: ResumeFrom, policy: ResumePolicy, refused: Refused
+        self,
+        attempt: int,
+        uid: str,
+        wanted: ResumeFrom,
+        policy: ResumePolicy,
+        refused: Refused,
+        before: int | None = None,
     ) -> Opened:
-        """Fence older attempts off and choose what to resume from.
+        """Fence older attempts off and choose what to resume from; `before`: only what is of an earlier step.
 
         Raises ConfigError when `policy` is Never and another job used the directory, CheckpointError when this
         very attempt is already running, or when the directory cannot be written.
@@ -103,7 +109,8 @@ class CheckpointStore:
             corrupt.append(name)
             refused(name, reason)
 
-        target = self._choose(valid, wanted, refuse)
+        early = [saved for saved in valid if before is None or saved.step < before]
+        target = self._choose(early, wanted, refuse)
         self._check_any_left(target, corrupt)
         record = {
             "number": number,
@@ -116,7 +123,7 @@ class CheckpointStore:
         self._create_fence(number, record)
         self._number = number
         self._clean_up(valid, corrupt)
-        self._abandon(valid, target, wanted)
+        self._abandon(valid, target, wanted, before)
         return Opened(number, target)
 
     def _check_any_left(self, target: Saved | None, corrupt: list[str]) -> None:
@@ -335,12 +342,15 @@ class CheckpointStore:
         except OSError as error:
             raise CheckpointError(explain(error, self.path(saved) / mark, 0, 0)) from error
 
-    def _abandon(self, valid: list[Saved], target: Saved | None, wanted: ResumeFrom) -> None:
+    def _abandon(
+        self, valid: list[Saved], target: Saved | None, wanted: ResumeFrom, before: int | None
+    ) -> None:
         """After a health failure everything newer than the target is off the run's line: never resume from it."""
         if wanted is not ResumeFrom.CONFIRMED:
             return
         for saved in valid:
-            if (target is None or saved > target) and not saved.confirmed:
+            late = before is not None and saved.step >= before
+            if late or ((target is None or saved > target) and not saved.confirmed):
                 self.mark(saved, paths.QUARANTINED)
 
     def _retain(self, before: int | None) -> None:

@@ -58,7 +58,12 @@ class Saver:
     def _open(self) -> Start:
         config = self._config
         opened = self._store.open_attempt(
-            config.attempt, config.uid, config.resume_from, config.checkpoint.resume, self._refused
+            config.attempt,
+            config.uid,
+            config.resume_from,
+            config.checkpoint.resume,
+            self._refused,
+            config.resume_before,
         )
         if opened.target is None and config.resume_from is ResumeFrom.CONFIRMED:
             raise NonFiniteBudgetSpent(
