@@ -111,7 +111,7 @@ def test_it_fails_within_its_budgets_and_never_goes_on_from_a_bad_place(stories:
 @pytest.mark.parametrize("name", [HEALS, FAILS])
 def test_why_tells_it_in_five_lines(stories: Stories, name: str) -> None:
     names = [line[:10].strip() for line in stories.said[name][1:]]
-    rule = "healed" if name == HEALS else "rule"
+    rule = "finding" if name == HEALS else "rule"
     wanted = ["attempts", "back", rule, "next"]
     assert [n for n in names if n in wanted and n] == wanted, stories.said[name]
     answer = stories.why[name]
