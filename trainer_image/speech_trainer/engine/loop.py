@@ -224,10 +224,10 @@ class Engine:
         late_decision, late_stop = self._settle()  # now nothing is in flight
         if late_decision is not Decision.GO_ON:
             decision = late_decision
-        if stop or late_stop:
-            self._leave()
         if decision is not Decision.GO_ON:
-            self._retreat(decision)
+            self._retreat(decision)  # the next step agrees on the interrupt once more
+        elif stop or late_stop:
+            self._leave()
 
     def _leave(self) -> None:
         self.reporting.event(Event.INTERRUPTED, step=self.counters.step)
