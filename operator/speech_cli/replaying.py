@@ -55,5 +55,5 @@ def where_mounted(document: Document) -> str:
     return (
         f"--replay-batch: the run directory {uri} of {name} lies on a volume of the cluster; run "
         f"`kubectl exec -n {namespace} {name}-master-0 -c pytorch -- python3 -m {MODULE} --run-dir {uri}` while "
-        "the job trains, or `speechtrain why --replay-batch --run-dir PATH` where that volume is mounted"
+        "the job trains, or the same in a pod of the trainer's image with the job's volumes"
     )
