@@ -129,11 +129,19 @@ INFO: Final = Metric(
     ("recipe", "attempt", "world_size", "source"),
 )
 
+HEALTH_ACTIONS: Final = Metric(
+    P + "health_actions_total",
+    Kind.COUNTER,
+    "Actions on findings; in mode Notify what would have been done (WouldHave...)",
+    ("action",),
+)
+
 TRAINING_METRICS: Final = (
     LOSS, LOSS_FINITE, GRADIENT_NORM, LEARNING_RATE, STEP, PLANNED_STEPS, STEPS, UPDATES, ROLLBACKS,
     NON_FINITE, ZERO_LOSS, SKIPPED, SAMPLES, AUDIO_SECONDS, STEP_DURATION, DATA_WAIT, LAST_STEP,
     LAST_CHECKPOINT, EVALUATION, HEALTH_FINDING, INFO, WEIGHTS_UNCHANGED, WEIGHTS_MOVEMENT,
     HOST_MEMORY, HOST_MEMORY_ROOM, CODEBOOK_PERPLEXITY, CODEBOOK_DEAD,
+    HEALTH_ACTIONS,
 )  # fmt: skip
 
 OPERATOR: Final = "speech_operator_"

@@ -122,7 +122,7 @@ _ROWS: Final = (
         Next.RESTART_CONFIRMED,
         True,
         "lower the learning rate or mend the named data window; `speechtrain why` names component "
-        "and module",
+        "and module, with --replay-batch which module was first",
     ),
     ExitMeaning(
         41,
@@ -277,6 +277,8 @@ class Outcome:
     verdict: str = ""
     findings: list[Finding] = dataclasses.field(default_factory=list)
     log_tail: str = ""
+    rollbacks: int = 0  # of this attempt
+    discarded_steps: int = 0  # trained and then left behind by roll-backs or by exit code 40
 
 
 def encode(outcome: Outcome) -> str:

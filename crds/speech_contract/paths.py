@@ -17,6 +17,7 @@ LOGS: Final = "logs"
 EVENTS: Final = "events.jsonl"
 CONFIG: Final = "config.json"  # the effective configuration, written by rank 0
 QUARANTINE: Final = "quarantine.jsonl"
+BAD_STEPS: Final = "bad_steps"  # the first non-finite step of an attempt, to replay it
 RESULT: Final = "result.json"  # the last evaluation, with its trivial baselines
 
 COMMIT: Final = "COMMIT"
@@ -37,6 +38,11 @@ def attempt_file(run_dir: Path, attempt: int) -> Path:
 def checkpoint_dir(run_dir: Path, step: int, attempt: int) -> Path:
     """One checkpoint; whole once its COMMIT file is there."""
     return run_dir / CHECKPOINTS / f"step-{step}.a{attempt}"
+
+
+def bad_step_dir(run_dir: Path, attempt: int, step: int) -> Path:
+    """What a replay of a non-finite step needs; whole once it is there (put in place by rename)."""
+    return run_dir / BAD_STEPS / f"step-{step}.a{attempt}"
 
 
 def skip_file(run_dir: Path, attempt: int, number: int) -> Path:

@@ -138,6 +138,7 @@ class RunConfig:
     grace_seconds: int = 120  # SIGTERM to SIGKILL
     omp_threads: int = 1
     accelerator: str = ""  # for the message when torch sees none
+    resume_before: int | None = None  # with Confirmed: only what was saved before this step
 
     @property
     def world_size(self) -> int:

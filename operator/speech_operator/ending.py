@@ -17,6 +17,7 @@ from speech_contract.outcome import (
     EXIT_KILLED,
     Cause,
     Next,
+    Outcome,
     fingerprint,
     meaning_of,
 )
@@ -69,6 +70,7 @@ class Ending:
     step: int | None = None
     resumed_from_step: int | None = None
     last_confirmed_step: int | None = None
+    first_bad_step: int | None = None  # of a rule that the trainer itself does not know of
     log_tail: str = ""
 
     @property
@@ -163,8 +165,16 @@ def _with_facts(ending: Ending, pod: PodRecord, code: int | None) -> Ending:
         step=outcome.step,
         resumed_from_step=outcome.resumed_from_step,
         last_confirmed_step=outcome.last_confirmed_step,
+        first_bad_step=_first_bad_step(outcome),
         log_tail=outcome.log_tail,
     )
+
+
+def _first_bad_step(outcome: Outcome) -> int | None:
+    """Where the fault began that the supervisor ended the attempt for; of NonFinite the trainer's marks tell."""
+    if outcome.rule in ("", Rule.NON_FINITE.value):
+        return None
+    return next((f.step for f in outcome.findings if f.rule.value == outcome.rule), None)
 
 
 def with_master_facts(ending: Ending, master: PodRecord | None) -> Ending:

@@ -9,6 +9,7 @@ import dataclasses
 import math
 
 from speech_contract.api.status import JobProgress, JobStatus, Replicas, Startup
+from speech_contract.outcome import Outcome
 from speech_contract.phases import STARTUP, Phase
 from speech_contract.progress import Progress
 from speech_contract.reasons import Condition, Reason
@@ -90,13 +91,16 @@ def with_progress(status: JobStatus, seen: Observed, now: float) -> JobStatus:
     """Take over the numbers: at most every EVERY_SECONDS, at once when the attempt or verdict changed."""
     if not st.open_attempt(seen.job.status):
         return status
-    numbers, progress = status.progress, seen.current_progress
+    progress, outcome = seen.current_progress, _last_outcome(seen.master)
     if progress is not None and _due(status, seen, progress, now):
-        numbers = _numbers(progress, numbers)
+        status = dataclasses.replace(status, progress=_numbers(progress, status.progress))
+        status = st.note_rollbacks(status, progress.rollbacks, progress.discarded_steps)
     if progress is not None and status.attempt == progress.attempt:
         status = st.note_resumed(status, progress.resumed_from_step)
-    numbers = _last_words(numbers, seen.master)
-    return dataclasses.replace(status, progress=numbers)
+    if outcome is not None:
+        status = dataclasses.replace(status, progress=_last_words(status.progress, outcome))
+        status = st.note_rollbacks(status, outcome.rollbacks, outcome.discarded_steps)
+    return status
 
 
 def seconds_until_due(seen: Observed, now: float) -> float | None:
@@ -138,13 +142,19 @@ def _numbers(progress: Progress, old: JobProgress) -> JobProgress:
             progress.last_confirmed_checkpoint_step, old.last_confirmed_checkpoint_step
         ),
         updated_at=_moment(progress.updated_at),
+        rollbacks=old.rollbacks,
+        discarded_steps=old.discarded_steps,
     )
 
 
-def _last_words(numbers: JobProgress, master: PodRecord | None) -> JobProgress:
+def _last_outcome(master: PodRecord | None) -> Outcome | None:
+    """The master's record once its pod has ended."""
+    return master.outcome if master and master.ended else None
+
+
+def _last_words(numbers: JobProgress, outcome: Outcome) -> JobProgress:
     """What the master's outcome says at the end: newer than any answer, unless the master was killed."""
-    outcome = master.outcome if master and master.ended else None
-    if outcome is None or (outcome.exit_code is None and _behind(outcome.step, numbers.step)):
+    if outcome.exit_code is None and _behind(outcome.step, numbers.step):
         return numbers
     step = st.either(outcome.step, numbers.step)
     return dataclasses.replace(

@@ -106,6 +106,7 @@ def note_attempt(status: JobStatus, ending: Ending) -> JobStatus:
         node=ending.node or None,
         exit_code=ending.exit_code,
         last_step=either(ending.step, status.attempts[-1].last_step),
+        first_bad_step=ending.first_bad_step,
         resumed_from_step=either(ending.resumed_from_step, status.attempts[-1].resumed_from_step),
     )
 
@@ -115,6 +116,22 @@ def note_resumed(status: JobStatus, step: int | None) -> JobStatus:
     if step is None or not status.attempts or status.attempts[-1].resumed_from_step == step:
         return status
     return _change_last(status, resumed_from_step=step)
+
+
+def note_rollbacks(status: JobStatus, rollbacks: int, discarded: int) -> JobStatus:
+    """Write what the newest attempt says of its roll-backs, and add the difference to the job's sums.
+
+    Both sums and the attempt's own share are written together, so a pass that is repeated adds nothing.
+    """
+    last, sums = status.attempts[-1], status.progress
+    own = max(0, rollbacks, last.rollbacks or 0), max(0, discarded, last.discarded_steps or 0)
+    sums = dataclasses.replace(
+        sums,
+        rollbacks=(sums.rollbacks or 0) + own[0] - (last.rollbacks or 0),
+        discarded_steps=(sums.discarded_steps or 0) + own[1] - (last.discarded_steps or 0),
+    )
+    status = dataclasses.replace(status, progress=sums)
+    return _change_last(status, rollbacks=own[0] or None, discarded_steps=own[1] or None)
 
 
 def note_success(status: JobStatus, last_step: int | None, resumed_from: int | None) -> JobStatus:

@@ -132,6 +132,17 @@ def test_nan_after_a_confirmed_checkpoint_rolls_back_and_completes(
     assert shared_desk.progress("nan-window", "step") == 40
 
 
+def test_a_replay_of_the_bad_batch_finds_the_data(ran: Ran, shared_desk: Desk) -> None:
+    ran("nan-window")
+    answer = shared_desk.call("why", "nan-window", "--replay-batch", "-o", "json").document
+    assert (answer["step"], answer["exact"], answer["reproduced"]) == (20, True, True)
+    first = answer["places"][0]
+    assert (first["what"], first["name"], first["nan"]) == ("Batch", "waveform", first["of"])
+    assert len(answer["samples"]) == 4
+    said = shared_desk.call("why", "nan-window", "--replay-batch")
+    assert "began in the data: the batch itself is not finite (waveform)" in said.text
+
+
 def test_a_learning_rate_far_too_high_fails_with_component_and_module(
     ran: Ran, shared_desk: Desk
 ) -> None:

@@ -425,6 +425,20 @@ class TestGang:
         plan = reconcile(build.seen(status=status), build.now)
         assert plan.creates[0].config.resume_from is expected
 
+    def test_a_spike_that_ended_an_attempt_bounds_what_the_next_resumes_from(self, build):
+        spike = build.finding(Rule.LOSS_SPIKE, step=61)
+        nan = build.finding(Rule.NON_FINITE, step=3)  # the trainer's own marks tell of this one
+        for finding, expected in ((spike, 61), (nan, None)):
+            end = build.outcome(
+                40, rule=finding.rule.value, findings=[nan, spike], last_confirmed_step=60
+            )
+            seen = build.solo(build.failed(0, 40, outcome=end))
+            ended = reconcile(seen, build.now).status
+            assert ended.attempts[-1].first_bad_step == expected
+            plan = reconcile(build.solo(status=ended), build.now + 1)
+            assert plan.creates[0].config.resume_from is ResumeFrom.CONFIRMED
+            assert plan.creates[0].config.resume_before == expected
+
     def test_only_the_newest_ten_attempts_are_kept(self, build):
         status = st.JobStatus()
         for _ in range(15):
@@ -517,6 +531,27 @@ class TestNumbers:
         status = reconcile(build.seen(build.pod(0), status=status), build.now).status
         assert status.attempts[-1].end_time is not None
         assert status.attempts[-1].resumed_from_step == 20
+
+    def test_roll_backs_and_discarded_steps_are_summed_over_attempts_and_counted_once(self, build):
+        pods = (build.pod(0), build.pod(1))
+        told = build.progress(step=9, running=True, rollbacks=2, discarded_steps=14)
+        status = reconcile(build.seen(*pods, progress=told), build.now).status
+        again = reconcile(build.seen(*pods, progress=told, status=status), build.now + 60).status
+        assert (again.progress.rollbacks, again.progress.discarded_steps) == (2, 14)
+        end = build.outcome(40, step=9, rollbacks=2, discarded_steps=21, last_confirmed_step=5)
+        failed = build.seen(
+            build.failed(0, 40, outcome=end), build.pod(1), progress=told, status=again
+        )
+        ended = reconcile(failed, build.now + 61).status
+        assert (ended.progress.rollbacks, ended.progress.discarded_steps) == (2, 21)
+        assert (ended.attempts[-1].rollbacks, ended.attempts[-1].discarded_steps) == (2, 21)
+        second = st.begin_attempt(ended, build.now + 62)
+        pods = (build.pod(0, 2), build.pod(1, 2))
+        told = build.progress(2, step=7, running=True, rollbacks=1, discarded_steps=3)
+        seen = build.seen(*pods, progress=told, status=second)
+        sums = reconcile(seen, build.now + 90).status
+        assert (sums.progress.rollbacks, sums.progress.discarded_steps) == (3, 24)
+        assert (sums.attempts[0].discarded_steps, sums.attempts[1].discarded_steps) == (21, 3)
 
     def test_transition_times_move_only_on_flips(self, build):
         status = st.with_condition(st.JobStatus(), Condition.HEALTHY, True, "A", "", build.now)

@@ -10,7 +10,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from speech_contract.metrics import LAST_STEP, LOSS, SKIP_REASONS, STEP_DURATION, TRAINING_METRICS
-from speech_contract.progress import Finding, FindingStatus, Progress, RankRow, Rule, Severity
+from speech_contract.progress import (
+    Action,
+    Finding,
+    FindingStatus,
+    Progress,
+    RankRow,
+    Rule,
+    Severity,
+)
 from speech_contract.wire import Codebook, Datagram, Memory, Weights
 from speech_health.samples import Source, StepSample
 from speech_telemetry.exporter import Exporter
@@ -117,6 +125,20 @@ def test_values() -> None:
     assert {name: seen.get(name) for name in expected} == expected
 
 
+def test_what_was_done_about_a_finding_is_counted_once_each_time() -> None:
+    exporter, progress = Exporter(), full_progress()
+    (finding,) = progress.findings
+    gated = dataclasses.replace(finding, action=Action.GATED)
+    back = dataclasses.replace(finding, action=Action.ROLLED_BACK)
+    again = dataclasses.replace(back, since=finding.since + 100)
+    for each in (gated, gated, back, back, again):
+        exporter.update(dataclasses.replace(progress, findings=[each]))
+    seen = scrape(exporter)
+    assert seen["health_actions_total{action=Gated}"] == 1.0
+    assert seen["health_actions_total{action=RolledBack}"] == 2.0
+    assert seen["health_actions_total{action=Stopped}"] == 0.0
+
+
 def test_before_the_first_report_counters_are_zero_and_gauges_absent() -> None:
     exporter = Exporter()
     exporter.update(EMPTY)
@@ -128,6 +150,7 @@ def test_before_the_first_report_counters_are_zero_and_gauges_absent() -> None:
     assert {seen[f"samples_skipped_total{{reason={r}}}"] for r in SKIP_REASONS} == {0.0}
     assert {seen[f"nonfinite_steps_total{{kind={k}}}"] for k in ("loss", "gradient")} == {0.0}
     assert seen["zero_loss_steps_total"] == 0.0
+    assert seen["health_actions_total{action=WouldHaveStopped}"] == 0.0
     assert not any(name.endswith("_created") for name in seen)
 
 

@@ -186,6 +186,45 @@ def test_retention_keeps_the_newest_and_never_drops_the_last_confirmed(tmp_path:
     assert names(store) == ["step-10.a1", "step-25.a1", "step-30.a1"]
 
 
+def test_retention_keeps_a_confirmed_one_from_before_bad_steps_that_still_count(
+    tmp_path: Path,
+) -> None:
+    store, _ = open_store(tmp_path, keep=1)
+    save(store, 5, paths.CONFIRMED)
+    save(store, 10, paths.CONFIRMED)
+    store.save(15, {"x": torch.zeros(1)}, {}, before=8)
+    assert names(store) == ["step-5.a1", "step-10.a1", "step-15.a1"]
+    store.save(20, {"x": torch.zeros(1)}, {})
+    assert names(store) == ["step-10.a1", "step-20.a1"]
+
+
+def test_a_retreat_quarantines_what_came_after_the_first_bad_step(tmp_path: Path) -> None:
+    store, _ = open_store(tmp_path, keep=9)
+    for step in (5, 10, 15):
+        save(store, step, paths.CONFIRMED)
+    (store.path(Saved(10, 1)) / TENSORS).write_bytes(b"corrupt")
+    save(store, 20)
+    refusals: list[str] = []
+    target = store.retreat(12, lambda name, reason: refusals.append(name))
+    assert target == Saved(5, 1)
+    assert refusals == ["step-10.a1"]
+    assert [s.step for s in store.valid() if s.quarantined] == [10, 15, 20]
+    assert open_store(tmp_path, 2)[1].target == Saved(5, 1)
+
+
+def test_a_checkpoint_amid_bad_steps_bears_its_mark_before_it_exists(tmp_path: Path) -> None:
+    class DiesAfterCommit(Files):
+        def write_new(self, path: Path, text: str) -> None:
+            super().write_new(path, text)
+            if path.name == paths.COMMIT:
+                raise KeyboardInterrupt
+
+    store, _ = open_store(tmp_path, files=DiesAfterCommit())
+    with pytest.raises(KeyboardInterrupt):
+        store.save(5, {"x": torch.zeros(1)}, {}, quarantined=True)
+    assert open_store(tmp_path, 2)[1].target is None
+
+
 def test_a_quarantined_step_may_be_saved_again_after_a_roll_back(tmp_path: Path) -> None:
     store, _ = open_store(tmp_path)
     save(store, 5, paths.QUARANTINED)
@@ -199,6 +238,20 @@ def test_after_a_health_failure_newer_provisional_ones_are_off_the_line(tmp_path
     save(store, 5, paths.CONFIRMED)
     save(store, 10)
     open_store(tmp_path, 2, wanted=ResumeFrom.CONFIRMED)
+    assert open_store(tmp_path, 3)[1].target == Saved(5, 1)
+
+
+def test_after_a_spike_nothing_of_it_is_resumed_from_although_it_was_confirmed(
+    tmp_path: Path,
+) -> None:
+    """The engine sees finite steps; only the rule knows where the spike began."""
+    store, _ = open_store(tmp_path)
+    for step in (5, 10, 15):
+        save(store, step, paths.CONFIRMED)
+    second = CheckpointStore(tmp_path, 3)
+    policy = ResumePolicy.AUTO
+    opened = second.open_attempt(2, "u1", ResumeFrom.CONFIRMED, policy, lambda *_: None, before=10)
+    assert opened.target == Saved(5, 1)
     assert open_store(tmp_path, 3)[1].target == Saved(5, 1)
 
 

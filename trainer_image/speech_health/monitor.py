@@ -5,11 +5,13 @@ Used by the master's supervisor (live) and by replay. Pure: the caller brings bo
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from speech_contract.progress import (
     SEVERITY_ORDER,
+    Action,
     Finding,
     FindingStatus,
     RankRow,
@@ -52,6 +54,12 @@ BEATS = {
     Rule.STALLED: (Rule.TELEMETRY_STALE, Rule.TELEMETRY_MISSING),
     Rule.ZERO_LOSS: (Rule.NOT_UPDATING,),
     Rule.NO_GRADIENT: (Rule.NOT_UPDATING,),
+}
+
+WOULD = {
+    Action.WOULD_ROLL_BACK: "would have rolled back to the last confirmed checkpoint",
+    Action.WOULD_RESTART: "would have restarted from a checkpoint",
+    Action.WOULD_STOP: "would have stopped the run",
 }
 
 
@@ -104,7 +112,8 @@ class Monitor:
             if winner in found and _pages(found[winner])
             for loser in losers
         }
-        return sorted((f for rule, f in found.items() if rule not in beaten), key=self._order)
+        spoken = (_spoken(f) for rule, f in found.items() if rule not in beaten)
+        return sorted(spoken, key=self._order)
 
     @property
     def verdict(self) -> Verdict:
@@ -167,6 +176,14 @@ class Monitor:
         decided = self._decision is not None and self._decision.finding.rule is finding.rule
         healed = finding.status is FindingStatus.HEALED
         return (not decided, healed, -SEVERITY_ORDER[finding.severity], finding.since)
+
+
+def _spoken(finding: Finding) -> Finding:
+    """In mode Notify the evidence says what was not done: every reader of it tells the same."""
+    would = WOULD.get(finding.action)
+    if would is None:
+        return finding
+    return dataclasses.replace(finding, evidence=f"{finding.evidence}; mode Notify: {would}")
 
 
 def _pages(finding: Finding) -> bool:

@@ -22,7 +22,7 @@ from prometheus_client import (
 
 from speech_contract import metrics as catalogue
 from speech_contract.metrics import SKIP_REASONS, Metric
-from speech_contract.progress import FindingStatus, Progress
+from speech_contract.progress import Action, FindingStatus, Progress, Rule
 from speech_contract.wire import Datagram, Weights
 from speech_health.samples import StepSample, from_datagram
 
@@ -60,6 +60,11 @@ class Exporter:
             self._non_finite.labels(kind)
         for reason in SKIP_REASONS:
             self._skipped.labels(reason)
+        self._actions = self._counter(catalogue.HEALTH_ACTIONS)
+        for action in Action:
+            if action is not Action.NONE:
+                self._actions.labels(action.value)
+        self._acted: dict[Rule, tuple[Action, float]] = {}  # what was counted last
         self._duration = Histogram(
             catalogue.STEP_DURATION.name,
             catalogue.STEP_DURATION.help,
@@ -204,6 +209,11 @@ class Exporter:
             if finding.status is FindingStatus.ACTIVE
         }
         self._only(catalogue.HEALTH_FINDING, active)
+        for finding in progress.findings:
+            acted = (finding.action, finding.since)
+            if finding.action is not Action.NONE and self._acted.get(finding.rule) != acted:
+                self._actions.labels(finding.action.value).inc()
+            self._acted[finding.rule] = acted
 
     def _set(self, metric: Metric, value: float | None, *labels: str) -> None:
         """Set a gauge, registering it with its first value. NaN is a value; None is none."""

@@ -154,6 +154,8 @@ class MasterSupervisor(Supervisor):
             verdict=self.judge.verdict.value,
             findings=self.judge.findings,
             log_tail=end.log_tail if end else "",
+            rollbacks=progress.rollbacks,
+            discarded_steps=progress.discarded_steps,
         )
 
     def close(self) -> None:

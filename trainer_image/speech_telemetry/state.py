@@ -181,6 +181,9 @@ class JobState:
             value = getattr(report, name, None)
             if value is not None and value != "":
                 self._merged[name] = value
+        if isinstance(report, Datagram) and report.gated:
+            # Our engine says it in every report: none is confirmed any more once it is quarantined.
+            self._merged["last_confirmed_step"] = report.last_confirmed_step
         self.updated_at = report.time
         if _counted(report.step, report.phase, self.step) is not None:
             self.step = report.step

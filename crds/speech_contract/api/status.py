@@ -82,6 +82,9 @@ class Attempt:
     exit_code: int | None = None
     last_step: int | None = None
     resumed_from_step: int | None = None
+    rollbacks: int | None = None
+    discarded_steps: int | None = None
+    first_bad_step: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +109,7 @@ class Startup:
 
 @dataclasses.dataclass(frozen=True)
 class JobProgress:
-    """The newest numbers of the run."""
+    """The newest numbers of the run. `rollbacks` and `discarded_steps` are sums over all attempts."""
 
     __pydantic_config__ = READ
     step: int | None = None
@@ -122,6 +125,8 @@ class JobProgress:
     last_checkpoint_step: int | None = None
     last_confirmed_checkpoint_step: int | None = None
     updated_at: str | None = None
+    rollbacks: int | None = None
+    discarded_steps: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

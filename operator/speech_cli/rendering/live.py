@@ -116,11 +116,16 @@ def fact_rows(view: JobView) -> Iterator[tuple[str, str]]:
         yield "checkpoint", _checkpoint(view)
     if view.skipped:
         yield "skipped samples", words.tally(view.skipped_by_reason) or str(view.skipped)
-    if view.non_finite:
-        yield "non-finite steps", f"{view.non_finite}, {words.plural(view.rollbacks, 'roll-back')}"
+    if view.non_finite or view.discarded:
+        yield "non-finite steps", _non_finite(view)
     for rank in view.ranks if len(view.ranks) > 1 else ():
         step = words.steps(rank.step, None)
         yield f"rank {rank.rank}", f"{rank.replica}, step {step}, {rank.phase} for {rank.age:.0f} s"
+
+
+def _non_finite(view: JobView) -> str:
+    text = f"{view.non_finite}, {words.plural(view.rollbacks, 'roll-back')}"
+    return f"{text}, {words.plural(view.discarded, 'step')} discarded" if view.discarded else text
 
 
 def _components(view: JobView) -> str:

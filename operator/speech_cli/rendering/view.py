@@ -75,6 +75,7 @@ class JobView:
     skipped_by_reason: Mapping[str, int] = dataclasses.field(default_factory=dict)
     non_finite: int = 0
     rollbacks: int = 0
+    discarded: int = 0  # steps that roll-backs left behind
     checkpoint: int | None = None
     confirmed: int | None = None
     device: str = ""
@@ -197,6 +198,7 @@ def _from_status(document: Document) -> JobView:
         skipped_by_reason=by_reason,
         non_finite=whole(progress.get("nonFiniteSteps")) or 0,
         rollbacks=whole(progress.get("rollbacks")) or 0,
+        discarded=whole(progress.get("discardedSteps")) or 0,
         checkpoint=whole(progress.get("lastCheckpointStep")),
         confirmed=whole(progress.get("lastConfirmedCheckpointStep")),
         findings=findings_of(document),
@@ -258,7 +260,8 @@ def _with_progress(view: JobView, progress: Progress) -> JobView:
         skipped=sum(skipped.values()) if skipped else view.skipped,
         skipped_by_reason=skipped or view.skipped_by_reason,
         non_finite=progress.non_finite_steps,
-        rollbacks=progress.rollbacks,
+        rollbacks=max(view.rollbacks, progress.rollbacks),  # status sums up all attempts
+        discarded=max(view.discarded, progress.discarded_steps),
         findings=_progress_findings(progress) or view.findings,
         ranks=_ranks(progress),
         **changes,

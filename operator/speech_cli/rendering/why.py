@@ -85,6 +85,9 @@ class Explanation:
     component: str
     module: str
     attempts: list[AttemptRow]
+    rollbacks: int
+    discarded_steps: int
+    confirmed_step: int | None
     findings: list[FindingView]
     skipped_samples: dict[str, int]
     first_bad_sample: str
@@ -129,6 +132,9 @@ def explain(document: Document, outcomes: Sequence[Outcome], found: Evidence) ->
         component=cause.component,
         module=cause.module,
         attempts=attempt_rows(document),
+        rollbacks=view.rollbacks,
+        discarded_steps=view.discarded,
+        confirmed_step=view.confirmed,
         findings=list(view.findings),
         skipped_samples=dict(found.bad_samples or view.skipped_by_reason),
         first_bad_sample=found.first_bad_sample,
@@ -164,6 +170,8 @@ def lines(answer: Explanation) -> Iterator[tuple[str, str]]:
     """(name, text) pairs in reading order; an empty name continues the line above."""
     yield "job", _summary(answer)
     yield from _attempts(answer.attempts)
+    if answer.rollbacks or answer.discarded_steps:
+        yield "back", _back(answer)
     if answer.state != State.COMPLETE.value:
         yield from _what(answer)
     else:
@@ -214,6 +222,15 @@ def attempt_text(row: AttemptRow) -> str:
     from_step = row.resumed_from_step
     parts.append("from scratch" if from_step is None else f"resumed from step {from_step}")
     return f"{row.number}: {', '.join(parts)}"
+
+
+def _back(answer: Explanation) -> str:
+    """`2 roll-backs, 24 steps discarded; newest confirmed checkpoint: step 5`."""
+    step = "none" if answer.confirmed_step is None else f"step {answer.confirmed_step}"
+    return (
+        f"{words.plural(answer.rollbacks, 'roll-back')}, "
+        f"{words.plural(answer.discarded_steps, 'step')} discarded; newest confirmed checkpoint: {step}"
+    )
 
 
 def _what(answer: Explanation) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from speech_contract.api import JobSpec
-from speech_contract.api.status import JobStatus
+from speech_contract.api.status import Attempt, JobStatus
 from speech_contract.outcome import Next, meaning_of
 from speech_contract.recipes import Copies
 from speech_contract.run_config import ResumeFrom, RunConfig, attempt_token
@@ -36,6 +36,7 @@ def build_run_config(seen: Observed, status: JobStatus) -> RunConfig:
         checkpoint=spec.checkpoint,
         data=spec.data,
         resume_from=resume_from(status),
+        resume_before=resume_before(status),
         health=spec.health,
         strategic_logging=spec.strategic_logging,
         grace_seconds=spec.run_policy.termination_grace_period_seconds,
@@ -46,15 +47,26 @@ def build_run_config(seen: Observed, status: JobStatus) -> RunConfig:
 
 def resume_from(status: JobStatus) -> ResumeFrom:
     """Confirmed after a health failure, and until an attempt has stepped since; else Newest."""
+    return ResumeFrom.CONFIRMED if _health_failure(status) else ResumeFrom.NEWEST
+
+
+def resume_before(status: JobStatus) -> int | None:
+    """The first bad step of that failure, where only its rule knows it."""
+    failed = _health_failure(status)
+    return failed.first_bad_step if failed else None
+
+
+def _health_failure(status: JobStatus) -> Attempt | None:
+    """The attempt that a health rule ended, when none has stepped since."""
     for attempt in reversed(status.attempts):
         if attempt.end_time is None:
             continue
         code = attempt.exit_code
         if code is not None and meaning_of(code).next is Next.RESTART_CONFIRMED:
-            return ResumeFrom.CONFIRMED
+            return attempt
         if attempt.last_step is not None:
-            return ResumeFrom.NEWEST
-    return ResumeFrom.NEWEST
+            return None
+    return None
 
 
 def ranks_per_node(spec: JobSpec, platform: Platform) -> int:

@@ -21,6 +21,15 @@ class Decision(enum.Enum):
     STOP = "Stop"
 
 
+@dataclasses.dataclass(frozen=True)
+class Spent:
+    """How the budget was exceeded. `first_step`: nothing that was saved from there on is to be trusted."""
+
+    first_step: int
+    in_a_row: int
+    in_window: int
+
+
 @dataclasses.dataclass
 class NonFiniteBudget:
     """Bad steps in a row and in a window; roll-backs spent in this attempt."""
@@ -29,6 +38,7 @@ class NonFiniteBudget:
     mode: HealthMode = HealthMode.ENFORCE
     rollbacks: int = 0
     in_a_row: int = 0
+    spent: Spent | None = None  # since the last roll-back
     _recent: collections.deque[bool] = dataclasses.field(init=False)
     _bad: list[StepFlags] = dataclasses.field(default_factory=list)
 
@@ -46,6 +56,11 @@ class NonFiniteBudget:
         allowed = max(self.limits.skip_budget, self.limits.window_steps // 100)
         return self.in_a_row > self.limits.skip_budget or self.in_window > allowed
 
+    @property
+    def first_in_window(self) -> int | None:
+        """The oldest bad step that still counts: a roll-back may have to go back beyond it."""
+        return self._bad[-self.in_window].step if self.in_window else None
+
     def feed(self, flags: StepFlags) -> Decision:
         """Count one step and decide."""
         self._recent.append(flags.bad)
@@ -54,7 +69,14 @@ class NonFiniteBudget:
             self._bad.append(flags)
         if not (flags.bad and self.exceeded and self.mode is HealthMode.ENFORCE):
             return Decision.GO_ON
+        self.spent = self.spent or self._how_spent()
         return self._verdict()
+
+    def _how_spent(self) -> Spent:
+        """A row of bad steps began with its first; scattered ones with the oldest that counts."""
+        in_row = self.in_a_row > self.limits.skip_budget
+        counted = self.in_a_row if in_row else self.in_window
+        return Spent(self._bad[-counted].step, self.in_a_row, self.in_window)
 
     def _verdict(self) -> Decision:
         action = self.limits.on_exceeded
@@ -79,5 +101,6 @@ class NonFiniteBudget:
         """Start counting afresh from the restored checkpoint."""
         self.rollbacks += 1
         self.in_a_row = 0
+        self.spent = None
         self._recent.clear()
         self._bad.clear()

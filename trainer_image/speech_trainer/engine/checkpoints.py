@@ -82,9 +82,15 @@ class CheckpointStore:
     # -- the fence ---------------------------------------------------------------------------------------------
 
     def open_attempt(
-        self, attempt: int, uid: str, wanted: ResumeFrom, policy: ResumePolicy, refused: Refused
+        self,
+        attempt: int,
+        uid: str,
+        wanted: ResumeFrom,
+        policy: ResumePolicy,
+        refused: Refused,
+        before: int | None = None,
     ) -> Opened:
-        """Fence older attempts off and choose what to resume from.
+        """Fence older attempts off and choose what to resume from; `before`: only what is of an earlier step.
 
         Raises ConfigError when `policy` is Never and another job used the directory, CheckpointError when this
         very attempt is already running, or when the directory cannot be written.
@@ -103,7 +109,8 @@ class CheckpointStore:
             corrupt.append(name)
             refused(name, reason)
 
-        target = self._choose(valid, wanted, refuse)
+        early = [saved for saved in valid if before is None or saved.step < before]
+        target = self._choose(early, wanted, refuse)
         self._check_any_left(target, corrupt)
         record = {
             "number": number,
@@ -116,7 +123,7 @@ class CheckpointStore:
         self._create_fence(number, record)
         self._number = number
         self._clean_up(valid, corrupt)
-        self._abandon(valid, target, wanted)
+        self._abandon(valid, target, wanted, before)
         return Opened(number, target)
 
     def _check_any_left(self, target: Saved | None, corrupt: list[str]) -> None:
@@ -208,9 +215,27 @@ class CheckpointStore:
             if all(saved.name in names for n, names in listed.items() if n > saved.attempt)
         ]
 
-    def newest_confirmed(self, refused: Refused) -> Saved | None:
-        """The roll-back target: newest confirmed one whose digests hold."""
-        return self._choose(self.valid(), ResumeFrom.CONFIRMED, refused)
+    def retreat(self, first_bad: int, refused: Refused) -> Saved | None:
+        """The newest confirmed one from before step `first_bad` whose digests hold.
+
+        Whatever was saved from that step on is quarantined, confirmed or not, and so is all that is newer than
+        the target. Marks come first: a crash at any moment leaves nothing behind that could be resumed from.
+        """
+        valid = self.valid()
+        for saved in valid:
+            if saved.step >= first_bad and not saved.quarantined:
+                self.mark(saved, paths.QUARANTINED)
+        target = self._choose(self.valid(), ResumeFrom.CONFIRMED, refused)
+        if target is not None:
+            for saved in valid:
+                if saved > target and not saved.quarantined:
+                    self.mark(saved, paths.QUARANTINED)
+        return target
+
+    def position(self, saved: Saved) -> int:
+        """The global sampler position that a checkpoint was saved at."""
+        document = read_json(self.path(saved) / DOCUMENT) or {}
+        return int(document.get("position", 0))
 
     def _choose(self, valid: list[Saved], wanted: ResumeFrom, refused: Refused) -> Saved | None:
         confirmed_only = wanted is ResumeFrom.CONFIRMED
@@ -254,10 +279,22 @@ class CheckpointStore:
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def save(self, step: int, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> Saved:
-        """Write and commit `step-<step>.a<number>`. Raises CheckpointError; then nothing is left behind."""
+    def save(
+        self,
+        step: int,
+        tensors: Mapping[str, Tensor],
+        document: Mapping[str, Any],
+        *,
+        quarantined: bool = False,
+        before: int | None = None,
+    ) -> Saved:
+        """Write and commit `step-<step>.a<number>`. Raises CheckpointError; then nothing is left behind.
+
+        `quarantined`: it bears that mark from the moment it exists. `before`: also keep the newest confirmed one
+        of an earlier step than this.
+        """
         self.check_fence()
-        saved = Saved(step, self._number)
+        saved = Saved(step, self._number, quarantined=quarantined)
         temporary = self._root / f"{_TEMPORARY}{saved.name}"
         try:
             self._write(saved, temporary, tensors, document)
@@ -267,7 +304,7 @@ class CheckpointStore:
             self._remove_uncommitted(saved)
             free = self._files.free_bytes(self._root)
             raise CheckpointError(explain(error, self.path(saved), needed, free)) from error
-        self._retain()
+        self._retain(before)
         return saved
 
     def _write(
@@ -281,6 +318,8 @@ class CheckpointStore:
         temporary.mkdir(parents=True)
         self._files.write_tensors(temporary / TENSORS, tensors)
         self._files.write_new(temporary / DOCUMENT, json.dumps(document))
+        if saved.quarantined:
+            self._files.write_new(temporary / paths.QUARANTINED, "")
         digests = {name: self._files.digest(temporary / name) for name in (TENSORS, DOCUMENT)}
         final = self.path(saved)
         if (final / paths.QUARANTINED).exists():  # from before a roll-back of this attempt
@@ -303,31 +342,35 @@ class CheckpointStore:
         except OSError as error:
             raise CheckpointError(explain(error, self.path(saved) / mark, 0, 0)) from error
 
-    def _abandon(self, valid: list[Saved], target: Saved | None, wanted: ResumeFrom) -> None:
+    def _abandon(
+        self, valid: list[Saved], target: Saved | None, wanted: ResumeFrom, before: int | None
+    ) -> None:
         """After a health failure everything newer than the target is off the run's line: never resume from it."""
         if wanted is not ResumeFrom.CONFIRMED:
             return
         for saved in valid:
-            if (target is None or saved > target) and not saved.confirmed:
+            late = before is not None and saved.step >= before
+            if late or ((target is None or saved > target) and not saved.confirmed):
                 self.mark(saved, paths.QUARANTINED)
 
-    def _retain(self) -> None:
+    def _retain(self, before: int | None) -> None:
         """Keep the newest `keep_last` good ones and always the last confirmed; drop the rest."""
-        valid = self.valid()
-        good = [saved for saved in valid if not saved.quarantined]
-        keep = set(good[-self._keep_last :]) | set([s for s in good if s.confirmed][-1:])
+        good = [saved for saved in self.valid() if not saved.quarantined]
+        confirmed = [saved for saved in good if saved.confirmed]
+        early = [saved for saved in confirmed if before is not None and saved.step < before]
+        keep = {*good[-self._keep_last :], *confirmed[-1:], *early[-1:]}
         for saved in self.committed():
             if saved not in keep:
                 self._files.remove_tree(self.path(saved))
 
     # -- windows to skip ---------------------------------------------------------------------------------------
 
-    def write_skips(self, step: int, windows: list[Window], cause: str) -> Path:
-        """Record windows of sampler positions before a roll-back. Raises CheckpointError."""
+    def write_skips(self, left: int, target: int, windows: list[Window], cause: str) -> Path:
+        """Record windows before going back from step `left` to step `target`. Raises CheckpointError."""
         folder = self._run_dir / paths.SKIPS
         count = sum(1 for _ in folder.glob(f"{self._number}-*.json"))
         path = paths.skip_file(self._run_dir, self._number, count + 1)
-        body = {"windows": windows, "step": step, "cause": cause}
+        body = {"windows": windows, "step": left, "target": target, "cause": cause}
         try:
             self._files.write_new(path, json.dumps(body))
         except OSError as error:

@@ -25,7 +25,8 @@ from speech_contract.events import Event
 from speech_contract.phases import Phase
 from speech_contract.run_config import RunConfig
 from speech_trainer.engine import cadence
-from speech_trainer.engine.budget import Decision, NonFiniteBudget
+from speech_trainer.engine.bad_steps import BadSteps
+from speech_trainer.engine.budget import Decision, NonFiniteBudget, Spent
 from speech_trainer.engine.checkpoints import CheckpointStore, Saved
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.files import Files
@@ -82,6 +83,7 @@ class Engine:
         )
         store = CheckpointStore(self.run_dir, config.checkpoint.keep_last, outside.files)
         self.saver = Saver(store, world, self.reporting, config)
+        self.bad_steps = BadSteps(config, world, self.reporting, outside.files)
         self.budget = NonFiniteBudget(config.health.non_finite, config.health.mode)
         self.flags = LateFlags()
         self.counters = Counters()
@@ -160,6 +162,7 @@ class Engine:
     def _one_step(self) -> None:
         batch, window = self._take_batch()  # 1, 2
         step = self.counters.step
+        self.bad_steps.taking(step, batch)
         self.gate.begin()
         losses = self.recipe.train_step(self.built, batch, step)  # 3
         judgement = self.gate.judge(losses, step, interrupt=self.interrupts.requested)  # 4
@@ -167,7 +170,7 @@ class Engine:
         self.gate.commit(
             judgement, lambda gate: self.recipe.after_update(self.built, step, gate)
         )  # 5
-        decision, stop = self._settle()  # 6
+        decision, stop = self._settle(judgement)  # 6
         self._report(batch, judgement, missing)  # 7
         self.schedules.advance(judgement.active, judgement.gate)
         self.flags.push(step, window, judgement)
@@ -200,8 +203,11 @@ class Engine:
 
     # -- acting on agreed flags --------------------------------------------------------------------------------
 
-    def _settle(self) -> tuple[Decision, bool]:
-        """Read the flags that are still unread (one step at most): the same on every rank."""
+    def _settle(self, later: Judgement | None = None) -> tuple[Decision, bool]:
+        """Read the flags that are still unread (one step at most): the same on every rank.
+
+        `later`: the judgement of the step that was trained since.
+        """
         decision, stop = Decision.GO_ON, False
         for flags in self.flags.take():
             self.schedules.settle(bad=flags.bad)
@@ -209,6 +215,7 @@ class Engine:
             verdict = self.budget.feed(flags)
             if flags.bad:
                 self.reporting.bad_step(flags, self.budget.in_a_row)
+                self.bad_steps.known(flags, self.built, later.gate if later else None)
                 self._newest_bad = flags
             self.saver.observe(flags)
             stop = stop or flags.interrupt
@@ -221,12 +228,10 @@ class Engine:
         late_decision, late_stop = self._settle()  # now nothing is in flight
         if late_decision is not Decision.GO_ON:
             decision = late_decision
-        if stop or late_stop:
+        if decision is not Decision.GO_ON:
+            self._retreat(decision)  # the next step agrees on the interrupt once more
+        elif stop or late_stop:
             self._leave()
-        if decision is Decision.ROLL_BACK:
-            self._roll_back()
-        if decision is Decision.STOP:
-            raise NonFiniteBudgetSpent(self._spent("roll-backs are spent or switched off"))
 
     def _leave(self) -> None:
         self.reporting.event(Event.INTERRUPTED, step=self.counters.step)
@@ -236,34 +241,44 @@ class Engine:
         self._phase(Phase.SAVING)
         raise Interrupted
 
-    def _roll_back(self) -> None:
-        """Back to the newest confirmed checkpoint; the windows of the bad steps are passed over."""
+    def _retreat(self, decision: Decision) -> None:
+        """To the newest confirmed checkpoint, past the data of the bad steps: here, or by a new attempt."""
         self._phase(Phase.RESTORING)
-        left = self.counters.step
+        left, spent = self.counters.step, self.budget.spent
+        assert spent is not None  # only a spent budget decides
         cause = self._newest_bad.where if self._newest_bad else ""
-        target = self.saver.roll_back_target()
-        if target is None:
-            raise NonFiniteBudgetSpent(self._spent("no confirmed checkpoint to roll back to"))
+        start = self.saver.retreat(left, spent.first_step, self.budget.windows_since, cause)
+        if start.target is None:
+            self._phase(Phase.RESTORING)  # tells that nothing is confirmed any more
+            raise NonFiniteBudgetSpent(
+                self._spent(spent, "no confirmed checkpoint to roll back to")
+            )
+        self.reporting.facts.discarded_steps += left - start.target.step
+        if decision is Decision.STOP:
+            self._phase(Phase.RESTORING)
+            raise NonFiniteBudgetSpent(self._spent(spent, "roll-backs are spent or switched off"))
+        self._roll_back(start.target, start.skips, left, cause)
+
+    def _roll_back(self, target: Saved, skips: list[Window], left: int, cause: str) -> None:
         before = self.counters
-        position = self._restore(target)
-        windows = self.budget.windows_since(position)
-        start = self.saver.rolled_back(target, left, windows, cause)
-        self.stream.skip(start.skips)
+        windows = self.budget.windows_since(self._restore(target))
+        self.stream.skip(skips)
         self.counters = dataclasses.replace(before, step=target.step)
         self.budget.rolled_back()
         self.reporting.facts.rollbacks += 1
-        self.reporting.facts.discarded_steps += left - target.step
         self.reporting.event(
             Event.ROLLED_BACK, step=target.step, left=left, windows=windows, cause=cause
         )
         self.reporting.say(f"rolled back from step {left} to {target.step}: {cause}")
         self._phase(Phase.TRAINING)
 
-    def _spent(self, why: str) -> str:
+    def _spent(self, spent: Spent, why: str) -> str:
         flags = self._newest_bad
         assert flags is not None  # a budget is spent by bad steps alone
+        in_a_row = max(spent.in_a_row, self.budget.in_a_row)  # one more may have been under way
+        in_window = max(spent.in_window, self.budget.in_window)
         return (
-            f"non-finite for {self.budget.in_a_row} steps in a row, {self.budget.in_window} of the last "
+            f"non-finite for {in_a_row} steps in a row, {in_window} of the last "
             f"{self.config.health.non_finite.window_steps}, at step {flags.step} ({flags.where}); {why}; "
             "lower the learning rate or mend the data"
         )
@@ -307,6 +322,7 @@ class Engine:
             document,
             must=must,
             suspicious=self.budget.in_a_row > 0,
+            before=self.budget.first_in_window,
         )
 
     # -- restoring ---------------------------------------------------------------------------------------------

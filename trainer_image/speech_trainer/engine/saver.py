@@ -1,6 +1,6 @@
 """Saving, confirming, restoring: the checkpoint store as all ranks use it together.
 
-`engine.loop` calls `open`, `save`, `observe` (the agreed flags of each step) and `roll_back_target`. Rank 0 alone
+`engine.loop` calls `open`, `save`, `observe` (the agreed flags of each step) and `retreat`. Rank 0 alone
 touches the store's files for writing; every rank reads tensors itself.
 
 A save that fails while an earlier checkpoint is committed is shown loudly and training goes on: nothing that was
@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 from speech_contract import paths
 from speech_contract.events import Event
-from speech_contract.run_config import RunConfig
+from speech_contract.run_config import ResumeFrom, RunConfig
 from speech_contract.wire import Weights
 from speech_trainer.engine.checkpoints import TENSORS, CheckpointStore, FencedOffError, Saved
 from speech_trainer.engine.distributed import World
@@ -26,7 +26,9 @@ from speech_trainer.engine.flags import StepFlags, Window
 from speech_trainer.engine.probe import WeightProbe
 from speech_trainer.engine.reporting import Reporting
 from speech_trainer.engine.state import Tensors
-from speech_trainer.errors import CheckpointError
+from speech_trainer.errors import CheckpointError, NonFiniteBudgetSpent
+
+WindowsSince = Callable[[int], list[Window]]  # sampler position → bad windows from there on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +63,18 @@ class Saver:
     def _open(self) -> Start:
         config = self._config
         opened = self._store.open_attempt(
-            config.attempt, config.uid, config.resume_from, config.checkpoint.resume, self._refused
+            config.attempt,
+            config.uid,
+            config.resume_from,
+            config.checkpoint.resume,
+            self._refused,
+            config.resume_before,
         )
+        if opened.target is None and config.resume_from is ResumeFrom.CONFIRMED:
+            raise NonFiniteBudgetSpent(
+                f"checkpoint.uri: no confirmed checkpoint is left in {config.run_dir} to go back to after a "
+                "health failure; mend the cause and start over with a new checkpoint.uri"
+            )
         self._follow(opened.target)
         self._rebase(opened.target)
         return Start(opened.target, self._store.skips())
@@ -90,12 +102,17 @@ class Saver:
         *,
         must: bool,
         suspicious: bool,
+        before: int | None = None,
     ) -> bool:
         """Save together. `must`: a failure ends the run. `suspicious`: saved amid bad steps, so quarantined at once.
 
+        `before`: a roll-back may have to go back to a checkpoint of an earlier step than this.
+
         Returns whether it worked. Raises CheckpointError on every rank.
         """
-        failure = self._world.lead(lambda: self._save(step, collect, document, must, suspicious))
+        failure = self._world.lead(
+            lambda: self._save(step, collect, document, must, suspicious, before)
+        )
         if failure is not None:
             self._reporting.say(f"checkpoint at step {step} failed: {failure}")
             return False
@@ -110,12 +127,13 @@ class Saver:
         document: dict[str, Any],
         must: bool,
         suspicious: bool,
+        before: int | None,
     ) -> str | None:
         started = time.monotonic()
         tensors = collect()
         weights = self._compare(step, tensors)
         try:
-            saved = self._store.save(step, tensors, document)
+            saved = self._store.save(step, tensors, document, quarantined=suspicious, before=before)
         except FencedOffError:
             raise
         except CheckpointError as error:
@@ -135,7 +153,7 @@ class Saver:
             self._reporting.attach(weights=weights)
             self._reporting.event(Event.CHECKPOINTS_COMPARED, **dataclasses.asdict(weights))
         if suspicious:
-            self._mark(saved, paths.QUARANTINED, Event.CHECKPOINT_QUARANTINED)
+            self._reporting.event(Event.CHECKPOINT_QUARANTINED, step=step, name=saved.name)
         else:
             self._provisional.append(saved)
         return None
@@ -176,20 +194,30 @@ class Saver:
             return
         self._reporting.event(event, step=saved.step, name=saved.name)
 
-    def roll_back_target(self) -> Saved | None:
-        """The newest confirmed checkpoint, agreed by all ranks."""
-        return self._world.lead(lambda: self._store.newest_confirmed(self._refused))
+    def retreat(self, left: int, first_bad: int, windows_since: WindowsSince, cause: str) -> Start:
+        """Leave the bad steps for good: marks, then the windows that no replay of any attempt draws.
 
-    def rolled_back(self, target: Saved, step: int, windows: list[Window], cause: str) -> Start:
-        """Record what the replay passes over; returns everything to pass over from now on."""
-        start = self._world.lead(lambda: self._record(target, step, windows, cause))
-        self.saved_step = target.step
-        self._reporting.facts.last_checkpoint_step = target.step
+        `left`: the step where training is. Returns the confirmed checkpoint to go back to (None: there is none,
+        and no window is recorded) and everything to pass over from now on.
+        """
+        start = self._world.lead(lambda: self._retreat(left, first_bad, windows_since, cause))
+        if start.target is not None:
+            self.saved_step = start.target.step
+            self._reporting.facts.last_checkpoint_step = start.target.step
         return start
 
-    def _record(self, target: Saved, step: int, windows: list[Window], cause: str) -> Start:
+    def _retreat(self, left: int, first_bad: int, windows_since: WindowsSince, cause: str) -> Start:
         self._store.check_fence()
-        self._store.write_skips(step, windows, cause)
+        before = {saved.name for saved in self._store.valid() if saved.quarantined}
+        target = self._store.retreat(first_bad, self._refused)
+        for saved in self._store.valid():
+            if saved.quarantined and saved.name not in before:
+                self._reporting.event(
+                    Event.CHECKPOINT_QUARANTINED, step=saved.step, name=saved.name
+                )
+        if target is not None:
+            windows = windows_since(self._store.position(target))
+            self._store.write_skips(left, target.step, windows, cause)
         self._follow(target)
         self._rebase(target)
         return Start(target, self._store.skips())

@@ -1,0 +1,256 @@
+"""One fault, followed from the report of a rank to every place where a person may read of it: the same words.
+
+Through the real judge, exporter, log, board, reconcile and command line; in mode Enforce and in mode Notify, which
+says what it would have done and does nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from speech_cli.rendering import why
+from speech_cli.rendering.events import EventRow
+from speech_cli.rendering.live import finding_line
+from speech_cli.rendering.view import view_of
+from speech_contract import codec, metrics
+from speech_contract.phases import Phase
+from speech_contract.progress import Action, Finding, Rule, Severity, Verdict
+from speech_contract.reasons import Condition
+from speech_contract.recipes import CustomRecipe, RecipeSpec
+from speech_contract.run_config import Checkpoint, RunConfig, Training
+from speech_contract.thresholds import HealthMode, Thresholds
+from speech_contract.wire import Datagram
+from speech_health.samples import Source, StepSample
+from speech_operator import status as st
+from speech_operator.progress import parse_progress
+from speech_operator.reconcile import reconcile
+from speech_telemetry.board import Board
+from speech_telemetry.judge import Judge
+from speech_telemetry.logs import EventLog
+
+NAN = math.nan
+
+
+class Bench:
+    """A judge with all its outlets; one call is one report, one second apart."""
+
+    def __init__(self, mode: HealthMode) -> None:
+        self.now = 1_700_000_000.0
+        self.log = io.StringIO()
+        config = RunConfig(
+            namespace="speech", name="asr", uid="u", attempt=1, token="t", num_nodes=1, ranks_per_node=1,
+            master_address="127.0.0.1", master_port=1, supervisor_addresses=[], run_dir="/run",
+            recipe=RecipeSpec(custom=CustomRecipe()), training=Training(), checkpoint=Checkpoint(uri="/run"),
+            health=Thresholds(mode=mode),
+        )  # fmt: skip
+        log = EventLog("supervisor", self.log, self.clock)
+        self.judge = Judge(config, {0: 0}, Board(1, self.clock), log, self.clock, self.clock)
+        self.judge.start()
+
+    def clock(self) -> float:
+        return self.now
+
+    def report(self, step: int, loss: float | None = 1.0, **fields: Any) -> None:
+        """A rank's own report; the losses differ a little, as losses do."""
+        self.now += 1.0
+        losses = None if loss is None else {"loss": loss}
+        fields.setdefault("losses", losses)
+        self.judge.take_datagram(Datagram(0, step, self.now, **fields), 0)
+
+    def say(self, step: int, loss: float, norm: float | None = None) -> None:
+        """A line read off its output."""
+        self.now += 1.0
+        losses = {"loss": loss}
+        self.judge.take_stdout(
+            StepSample(
+                time=self.now, now=self.now, step=step, rank=0, source=Source.STDOUT, losses=losses,
+                gradient_norm=norm,
+            )
+        )  # fmt: skip
+
+    def healthy(self, steps: int) -> int:
+        for step in range(1, steps + 1):
+            self.report(step, 1.0 + 0.01 * math.sin(step), gradient_norm=1.0 + 0.1 * math.cos(step))
+        return steps
+
+    def wait(self, seconds: float, phase: Phase = Phase.TRAINING, age: float | None = None) -> None:
+        """Let time pass, with the phase stamp as old as that."""
+        self.now += seconds
+        stamp = seconds if age is None else age
+        self.judge.tick({0: (10, phase, stamp)}, 0)
+
+
+def our_nan(bench: Bench) -> None:
+    """The engine gates and tells."""
+    bench.healthy(10)
+    for step in range(11, 17):
+        bench.report(
+            step, NAN, gated=True, non_finite_steps=step - 10, bad_step=step, bad_component="mel"
+        )
+
+
+def their_nan(bench: Bench) -> None:
+    for step in range(1, 9):
+        bench.report(step, NAN if step > 3 else 1.0)
+
+
+def disguised_nan(bench: Bench) -> None:
+    """A logger that filters NaN prints 0.0."""
+    for step in range(1, 30):
+        bench.say(step, 0.0, NAN)
+
+
+def zero_loss(bench: Bench) -> None:
+    for step in range(1, 25):
+        bench.report(step, 0.0)
+
+
+def no_gradient(bench: Bench) -> None:
+    for step in range(1, 6):
+        bench.report(step, 1.0 / step, gradient_norm=0.0, learning_rate=1e-3, updates=step)
+
+
+def skipped(bench: Bench) -> None:
+    for step in range(1, 40):
+        bench.report(step, 1.0 / step, samples_total=8 * step, skipped={"DecodeError": 4 * step})
+
+
+def loss_spike(bench: Bench) -> None:
+    start = bench.healthy(200)
+    for step in range(start + 1, start + 120):
+        bench.report(step, 9.0 + 0.01 * math.sin(step), gradient_norm=1.0)
+
+
+def gradient_spike(bench: Bench) -> None:
+    start = bench.healthy(200)
+    for step in range(start + 1, start + 40):
+        bench.report(step, 1.0 + 0.01 * math.sin(step), gradient_norm=90.0 + math.sin(step))
+
+
+def constant(bench: Bench) -> None:
+    for step in range(1, 60):
+        bench.report(step, losses={"loss": 1.0 + 0.1 * math.sin(step), "g/kl": 0.5})
+
+
+def stall(bench: Bench) -> None:
+    bench.healthy(10)
+    bench.wait(400.0)
+
+
+def missing(bench: Bench) -> None:
+    bench.now += 400.0
+    bench.judge.tick({}, 0)
+
+
+def stale(bench: Bench) -> None:
+    bench.healthy(10)
+    for _ in range(13):
+        bench.wait(10.0, age=0.0)
+
+
+FAULTS: dict[str, tuple[Callable[[Bench], None], Rule, Action, Action]] = {
+    "our nan": (our_nan, Rule.NON_FINITE, Action.GATED, Action.WOULD_ROLL_BACK),
+    "their nan": (their_nan, Rule.NON_FINITE, Action.STOPPED, Action.WOULD_STOP),
+    "disguised nan": (disguised_nan, Rule.NON_FINITE, Action.STOPPED, Action.WOULD_STOP),
+    "zero loss": (zero_loss, Rule.ZERO_LOSS, Action.STOPPED, Action.WOULD_STOP),
+    "no gradient": (no_gradient, Rule.NO_GRADIENT, Action.STOPPED, Action.WOULD_STOP),
+    "skipped": (skipped, Rule.SKIPPED_SAMPLES, Action.STOPPED, Action.WOULD_STOP),
+    "loss spike": (loss_spike, Rule.LOSS_SPIKE, Action.RESTARTED, Action.WOULD_RESTART),
+    "gradient spike": (gradient_spike, Rule.GRADIENT_SPIKE, Action.WARNED, Action.WARNED),
+    "constant": (constant, Rule.CONSTANT_COMPONENT, Action.WARNED, Action.WARNED),
+    "stall": (stall, Rule.STALLED, Action.RESTARTED, Action.WOULD_RESTART),
+    "missing": (missing, Rule.TELEMETRY_MISSING, Action.WARNED, Action.WARNED),
+    "stale": (stale, Rule.TELEMETRY_STALE, Action.WARNED, Action.WARNED),
+}
+
+
+@pytest.fixture(params=[HealthMode.ENFORCE, HealthMode.NOTIFY], ids=["enforce", "notify"])
+def mode(request: pytest.FixtureRequest) -> HealthMode:
+    found: HealthMode = request.param
+    return found
+
+
+def judged(fault: str, mode: HealthMode) -> tuple[Bench, Finding]:
+    """The fault's one finding after it ran its course."""
+    bench = Bench(mode)
+    FAULTS[fault][0](bench)
+    bench.judge.publish()
+    (finding,) = [f for f in bench.judge.findings if f.severity is not Severity.INFO]
+    return bench, finding
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_one_cause_pages_once_and_notify_never_acts(fault: str, mode: HealthMode) -> None:
+    bench, finding = judged(fault, mode)
+    _, rule, acted, would = FAULTS[fault]
+    notify = mode is HealthMode.NOTIFY
+    assert finding.rule is rule
+    assert finding.action is (would if notify else acted)
+    if notify:
+        assert bench.judge.decision is None
+    said = "mode Notify: would have " in finding.evidence
+    assert said is (notify and would is not Action.WARNED)
+
+
+def places(build: Any, bench: Bench, mode: HealthMode) -> Iterator[tuple[str, str]]:
+    """Where a person may read of the finding, and what stands there."""
+    progress = bench.judge.board.progress
+    yield "/progress", codec.dumps(progress)
+    told = parse_progress(codec.dumps(progress).encode())
+    assert told is not None
+    spec = build.spec(nodes=1, health={"mode": mode.value})
+    seen = build.seen(build.pod(0), spec=spec, progress=told)
+    plan = reconcile(seen, bench.now)
+    (finding,) = [f for f in plan.status.health.findings if f.severity is not Severity.INFO]
+    yield "status", json.dumps(codec.to_document(finding))
+    condition = st.condition(plan.status, Condition.HEALTHY)
+    assert condition is not None
+    yield "condition", f"{condition.reason}: {condition.message}"
+    event = next(e for e in plan.events if e.reason == finding.rule.value)
+    yield "event", f"{event.reason}: {event.message}"
+    lines = [json.loads(line) for line in bench.log.getvalue().splitlines()]
+    yield "log", json.dumps([x for x in lines if x["event"] == "finding_raised"][-1])
+    document = {
+        "metadata": {"name": "asr", "namespace": "speech"},
+        "status": codec.to_document(plan.status),
+    }
+    view = view_of(document)
+    yield "status table", finding_line(view.findings[0])
+    answer = why.explain(document, [], why.Evidence(events=tuple[EventRow, ...]()))
+    yield "why", "\n".join(text for _, text in why.lines(answer))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_same_words_everywhere(build: Any, fault: str, mode: HealthMode) -> None:
+    bench, finding = judged(fault, mode)
+    evidence = json.dumps(finding.evidence)[1:-1]
+    for place, text in places(build, bench, mode):
+        assert finding.rule.value in text, place
+        if place not in ("condition", "event"):  # Kubernetes gives them a reason and a message
+            assert finding.action.value in text, place
+        assert finding.evidence in text or evidence in text, (place, text)
+    exported = bench.judge.exporter.render().decode()
+    labels = f'rule="{finding.rule.value}",severity="{finding.severity.value}"'
+    assert f"{metrics.HEALTH_FINDING.name}{{{labels}}} 1.0" in exported
+    counted = f'{metrics.HEALTH_ACTIONS.name}{{action="{finding.action.value}"}}'
+    (line,) = [x for x in exported.splitlines() if x.startswith(counted)]
+    assert float(line.split()[-1]) >= 1.0
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_off_says_nothing(fault: str) -> None:
+    bench = Bench(HealthMode.OFF)
+    FAULTS[fault][0](bench)
+    bench.judge.publish()
+    assert (bench.judge.findings, bench.judge.verdict) == ([], Verdict.UNKNOWN)
+
+
+def test_every_rule_of_a_run_is_walked() -> None:
+    """The operator's own rule is tested with its policy."""
+    assert {rule for _, rule, _, _ in FAULTS.values()} == set(Rule) - {Rule.TELEMETRY_UNREACHABLE}

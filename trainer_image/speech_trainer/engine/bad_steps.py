@@ -1,0 +1,224 @@
+"""Keeps what a replay of an attempt's first non-finite step needs: the same batch, the same state.
+
+    bad_steps/step-N.aM/{record.json, state.safetensors}
+
+The gate kept weights and buffers as they were, so they are still there when the host learns of the bad step, one
+step late: exactly those of the bad step when the step in between was bad too, or was not taken. Else one update
+has moved them: the record then says `exact: false`, and the first one that is exact takes its place. Batch and
+generators are remembered from the step itself. Called by `engine.loop`; read by `speech_trainer.replay_batch`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from speech_contract import codec, paths
+from speech_contract.events import Event
+from speech_contract.run_config import RunConfig
+from speech_trainer.engine.distributed import World
+from speech_trainer.engine.files import Files
+from speech_trainer.engine.flags import StepFlags
+from speech_trainer.engine.randomness import random_state, set_random_state
+from speech_trainer.engine.recipe import Batch, Built, unwrap
+from speech_trainer.engine.reporting import Reporting
+
+RECORD: Final = "record.json"
+STATE: Final = "state.safetensors"
+LIMIT_BYTES: Final = (
+    2 << 30
+)  # of state; a larger model's record names the step and keeps no weights
+KEPT: Final = 3  # records of the newest attempts
+_NAME: Final = re.compile(r"step-(\d+)\.a(\d+)")
+_PLAIN: Final = (str, int, float, bool, type(None))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Taken:
+    """One step before it was trained on. The generators are kept raw: this happens at every step."""
+
+    step: int
+    batch: Batch
+    generators: tuple[Any, ...]
+
+
+class BadSteps:
+    """One rank's memory of its last two steps, and the record of a bad one."""
+
+    def __init__(
+        self, config: RunConfig, world: World, reporting: Reporting, files: Files | None = None
+    ) -> None:
+        self._config, self._world, self._reporting = config, world, reporting
+        self._files = files or Files()
+        self._run_dir = Path(config.run_dir)
+        self._taken: list[_Taken] = []
+        self._inexact: Path | None = None
+        self._done = False
+
+    def taking(self, step: int, batch: Batch) -> None:
+        """A step is about to be trained on; the generators stand as it finds them."""
+        if not self._done:
+            generators = _generators(self._world.device)
+            self._taken = [*self._taken[-1:], _Taken(step, batch, generators)]
+
+    def known(self, flags: StepFlags, built: Built, later: Tensor | None) -> None:
+        """A bad step became known. `later`: the gate of the step that was trained since, if there was one."""
+        if self._done:
+            return
+        exact = later is None or bool(later)  # the only wait for the device: once an attempt
+        taken = next((t for t in self._taken if t.step == flags.step), None)
+        mine = (flags.rank or 0) == self._world.rank
+        self._done = exact
+        if taken is not None and mine and (exact or self._inexact is None):
+            self._keep(taken, flags, built, exact)
+        if self._done:
+            self._taken = []
+
+    def _keep(self, taken: _Taken, flags: StepFlags, built: Built, exact: bool) -> None:
+        folder = paths.bad_step_dir(self._run_dir, self._config.attempt, taken.step)
+        try:
+            self._write(folder, taken, flags, built, exact)
+            if self._inexact is not None and self._inexact != folder:
+                self._files.remove_tree(self._inexact)
+        except (OSError, SafetensorError) as error:  # a look at the fault must not end the run
+            self._reporting.event(Event.REPORT_FAILED, path=str(folder), error=str(error))
+            return
+        self._inexact = None if exact else folder
+        for old in records(self._run_dir)[:-KEPT]:
+            self._files.remove_tree(old)
+
+    def _write(
+        self, folder: Path, taken: _Taken, flags: StepFlags, built: Built, exact: bool
+    ) -> None:
+        temporary = folder.with_name(f".writing-{folder.name}")
+        self._files.remove_tree(temporary)
+        temporary.mkdir(parents=True)
+        fields = split(taken.batch)
+        state = _state(built) if _size(built) <= LIMIT_BYTES else {}
+        tensors = state | {f"batch/{name}": value for name, value in fields.tensors.items()}
+        self._files.write_tensors(temporary / STATE, {k: _host(v) for k, v in tensors.items()})
+        record = {
+            "version": 1,
+            "step": taken.step,
+            "attempt": self._config.attempt,
+            "rank": self._world.rank,
+            "component": flags.component,
+            "module": flags.module,
+            "window": list(flags.window),
+            "exact": exact,
+            "state": bool(state),
+            "device": self._world.device.type,
+            "random": _as_json(taken.generators, self._world.device),
+            "batch": fields.document,
+            "runConfig": codec.to_document(self._config),
+        }
+        self._files.write_new(temporary / RECORD, json.dumps(record, ensure_ascii=False))
+        self._files.remove_tree(folder)
+        self._files.rename(temporary, folder)
+
+
+def records(run_dir: Path) -> list[Path]:
+    """Every record of a run, oldest attempt first."""
+    found = (run_dir / paths.BAD_STEPS).glob("step-*")
+    named = [(_NAME.fullmatch(path.name), path) for path in found]
+    ordered = sorted((int(m[2]), int(m[1]), path) for m, path in named if m)
+    return [path for _, _, path in ordered]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fields:
+    """A batch taken apart: tensors, and a document that names its class and holds the plain values."""
+
+    tensors: dict[str, Tensor]
+    document: dict[str, Any]
+
+
+def split(batch: Batch) -> Fields:
+    """Take a batch apart. What is neither tensor nor plain is told in `samples`, and empty in a replay."""
+    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(batch)  # type: ignore[arg-type]
+    values = {field.name: getattr(batch, field.name) for field in fields}
+    tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+    rest = {name: value for name, value in values.items() if name not in tensors}
+    plain = {name: _listed(value) for name, value in rest.items() if _is_plain(value)}
+    told = [_told(item) for name in rest.keys() - plain.keys() for item in rest[name]]
+    kind = type(batch)
+    document = {"module": kind.__module__, "type": kind.__qualname__, "plain": plain}
+    return Fields(
+        tensors, {**document, "empty": sorted(rest.keys() - plain.keys()), "samples": told}
+    )
+
+
+def join(kind: type[Any], fields: Fields) -> Batch:
+    """Put a batch together again."""
+    plain = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in fields.document["plain"].items()
+    }
+    empty: dict[str, Any] = {name: () for name in fields.document["empty"]}
+    batch: Batch = kind(**fields.tensors, **plain, **empty)
+    return batch
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(isinstance(item, _PLAIN) for item in value)
+    return isinstance(value, _PLAIN)
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _told(item: Any) -> str:
+    """How a person finds a sample again: its file, or all of it."""
+    return str(getattr(item, "audio_filepath", item))
+
+
+def _state(built: Built) -> dict[str, Tensor]:
+    """What a forward and backward pass reads: models, buffers, shadows; no optimizer."""
+    models = {
+        f"models/{name}/{key}": value
+        for name, model in built.models.items()
+        for key, value in unwrap(model).state_dict().items()
+    }
+    staged = {f"staged/{name}": value for name, value in built.staged.items()}
+    return models | staged | {f"ema/{name}": value for name, value in built.ema.items()}
+
+
+def _size(built: Built) -> int:
+    return sum(tensor.nbytes for tensor in _state(built).values())
+
+
+def _host(tensor: Tensor) -> Tensor:
+    # Cloned: safetensors refuses tensors that share memory (tied weights).
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
+def _generators(device: torch.device) -> tuple[Any, ...]:
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return torch.get_rng_state(), cuda, np.random.get_state(legacy=True), random.getstate()
+
+
+def _as_json(generators: tuple[Any, ...], device: torch.device) -> Mapping[str, Any]:
+    """As `engine.randomness` writes generators; those of the run stay as they are."""
+    now = random_state(device)
+    main, cuda, numpy_state, python = generators
+    try:
+        torch.set_rng_state(main)
+        if cuda is not None:
+            torch.cuda.set_rng_state(cuda, device)
+        np.random.set_state(numpy_state)
+        random.setstate(python)
+        return random_state(device)
+    finally:
+        set_random_state(now, device)
