@@ -63,6 +63,7 @@ class Rule(str, enum.Enum):
     TELEMETRY_MISSING = "TelemetryMissing"
     TELEMETRY_STALE = "TelemetryStale"
     TELEMETRY_UNREACHABLE = "TelemetryUnreachable"  # the operator's own: no answer from /progress
+    RANK_DIVERGENCE = "RankDivergence"
 
 
 @dataclasses.dataclass(frozen=True)
