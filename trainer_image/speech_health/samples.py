@@ -12,7 +12,7 @@ import math
 from typing import Final
 
 from speech_contract.phases import Phase
-from speech_contract.wire import Datagram
+from speech_contract.wire import Datagram, Peers
 
 HEADLINES: Final = ("total", "loss")
 
@@ -49,6 +49,7 @@ class StepSample:
     phase: Phase = Phase.TRAINING
     rollbacks: int | None = None
     active_from: dict[str, int] | None = None  # part → its first step
+    peers: Peers | None = None  # what the ranks found when they compared themselves
 
     @property
     def headline(self) -> float | None:
@@ -123,4 +124,5 @@ def from_datagram(datagram: Datagram, now: float) -> StepSample:
         phase=datagram.phase,
         rollbacks=datagram.rollbacks,
         active_from=datagram.active_from,
+        peers=datagram.peers,
     )

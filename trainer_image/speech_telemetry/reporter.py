@@ -208,7 +208,7 @@ def _encode(datagram: Datagram, dropped: int) -> bytes:
     document["dropped"] = dropped
     try:
         return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
-    except ValueError:  # NaN and Inf travel as strings
+    except (TypeError, ValueError):  # a record within the record; NaN and Inf travel as strings
         return codec.dumps(dataclasses.replace(datagram, dropped=dropped)).encode()
 
 
