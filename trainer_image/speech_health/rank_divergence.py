@@ -67,15 +67,15 @@ def outlier(values: Sequence[float], factor: float) -> tuple[int, float] | None:
 
     Two values cannot say which is off; 0 is an empty batch and takes no part.
     """
-    known = [(rank, value) for rank, value in enumerate(values) if value != 0.0]
-    if len(known) < 3:
-        return None
-    ratios = [
-        (_times(value, statistics.median(v for r, v in known if r != rank)), rank)
-        for rank, value in known
-    ]
-    worst, rank = max(ratios)
-    return (rank, worst) if worst >= factor else None
+    finite = [(value, rank) for rank, value in enumerate(values) if value and math.isfinite(value)]
+    lost = [(value, rank) for rank, value in enumerate(values) if not math.isfinite(value)]
+    worst = (1.0, -1)
+    for value, rank in [*lost[:1], *([min(finite), max(finite)] if finite else [])]:
+        others = [v for v, r in finite if r != rank]
+        if len(others) > 1:
+            worst = max(worst, (_times(value, statistics.median(others)), rank))
+    times, rank = worst
+    return (rank, times) if times >= factor else None
 
 
 def laggard(waits: Sequence[float], ratio: float) -> tuple[int, float] | None:
