@@ -189,35 +189,31 @@ class Peers:
         self._differ, self._agreed, self._compared = False, None, None
 
     def _compare(self, step: int, sample: Sample | None) -> Told:
-        device, names = self._world.device, list(self._modules)
-        sums = [checksum(tensors, device) for tensors in self._modules.values()]
-        values = [sample.gradient_norm, sample.loss, sample.wait_ratio] if sample else []
-        measured = torch.tensor(
-            [*values, *[math.nan] * (_SAMPLED - len(values))], dtype=torch.float64
-        )
-        counter = torch.tensor([step], dtype=torch.int64)
-        row = torch.cat(
-            [counter.to(device), torch.stack(sums), measured.view(torch.int64).to(device)]
-        )
-        gathered = [torch.empty_like(row) for _ in range(self._world.size)]
-        dist.all_gather(gathered, row)
-        table = torch.stack(gathered).cpu()
-        groups = group_equal(table[:, :-_SAMPLED].tolist())
+        table = self._gather(step, sample)
+        states = table[:, :-_SAMPLED]
+        groups = group_equal(states.tolist())
         self._differ, self._compared = len(groups) > 1, step
         if not self._differ:
             self._agreed = step
-        samples = table[:, -_SAMPLED:].contiguous().view(torch.float64).tolist()
-        norms, losses, waits = map(list, zip(*samples, strict=True))
-        told = sample is not None and self._world.size <= MAX_PEERS
-        return Told(
-            step=step,
-            groups=groups,
-            agreed_step=self._agreed,
-            differs=_first_difference(table, [STEP_COUNTER, *names]) if self._differ else "",
-            gradient_norms=_short(norms) if told else [],
-            losses=_short(losses) if told else [],
-            wait_ratios=_short(waits) if told else [],
-        )
+        differs = _first_difference(states, [STEP_COUNTER, *self._modules]) if self._differ else ""
+        found = Told(step, groups, self._agreed, differs)
+        if sample is None or self._world.size > MAX_PEERS:
+            return found
+        samples = table[:, -_SAMPLED:].contiguous().view(torch.float64).t().tolist()
+        norms, losses, waits = map(_short, samples)
+        return dataclasses.replace(found, gradient_norms=norms, losses=losses, wait_ratios=waits)
+
+    def _gather(self, step: int, sample: Sample | None) -> Tensor:
+        """[ranks, 1 + modules + _SAMPLED] int64 on the host: counter, checksums, and the bits of the samples."""
+        device = self._world.device
+        sums = [checksum(tensors, device) for tensors in self._modules.values()]
+        values = dataclasses.astuple(sample) if sample else (math.nan,) * _SAMPLED
+        counter = torch.tensor([step], dtype=torch.int64, device=device)
+        measured = torch.tensor(values, dtype=torch.float64).view(torch.int64).to(device)
+        row = torch.cat([counter, torch.stack(sums), measured])
+        rows = [torch.empty_like(row) for _ in range(self._world.size)]
+        dist.all_gather(rows, row)
+        return torch.stack(rows).cpu()
 
 
 def _modules(built: Built) -> dict[str, list[Tensor]]:
