@@ -1,8 +1,8 @@
 """Are the ranks still the same? Weights and step counters compared, own gradients and waiting times sampled.
 
-`engine.loop` calls `begin` before and `compare` after the update of every `everySteps`-th step, and `compare`
-before every save, so that no checkpoint of ranks that disagree is ever written. What was found goes to the
-supervisor with the next datagram of rank 0; the rule RankDivergence judges it.
+`engine.loop` calls `begin` before and `sample` after the update of every step (they act on every `everySteps`-th),
+and `check` before every save, so that no checkpoint of ranks that disagree is ever written. What was found goes
+to the supervisor with the next datagram of rank 0; the rule RankDivergence judges it.
 
 DDP gives all ranks the same gradients, and fused optimizers make the same weights of them, bit by bit: one
 checksum per module and one all-gather tell. A comparison waits for the device; all other steps do not.
