@@ -95,9 +95,8 @@ async def test_the_suspects_node_is_left_out_until_the_job_finds_no_room(
 
     told = Outcome(attempt=1, node_rank=0, phase="Training", exit_code=46, rank=11, step=204,
                    rule=Rule.RANK_DIVERGENCE.value, message="weights differ at step 200")  # fmt: skip
-    await scene.ends(
-        "asr-master-0", 46, told
-    )  # a worker that ended long ago would speak for itself
+    # The master first: a worker that ended long ago would speak for itself.
+    await scene.ends("asr-master-0", 46, told)
     await scene.ends("asr-worker-0", 46)
 
     second = await scene.gang(2)
