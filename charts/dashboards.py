@@ -128,6 +128,11 @@ def _job_panels() -> list[Object]:
                 (quantile(0.5), "median"), (quantile(0.95), "95 %")),
         _series("Data wait", "Share of the time that the slowest rank waits for its next batch.",
                 "percentunit", (f"max({rate(c.DATA_WAIT)})", "share")),
+        _series("Waiting for peers", "Share of a sampled step that each rank waits in the all-reduce; the "
+                "slow rank waits least.", "percentunit",
+                (f"max by (rank) ({of_job(c.RANK_WAIT)})", "rank {{rank}}")),
+        _series("Own gradient norm", "Of each rank before the all-reduce, as last sampled.", "none",
+                (f"max by (rank) ({of_job(c.RANK_GRADIENT_NORM)})", "rank {{rank}}")),
         _series("Audio", "Seconds of audio trained on in a second, over all ranks.", "suffix: s/s",
                 (f"sum({rate(c.AUDIO_SECONDS)})", "audio")),
         _series("Memory of the hosts", "Anonymous memory of the ranks, and what is left below the closest limit.",

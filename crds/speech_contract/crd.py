@@ -17,7 +17,7 @@ import yaml
 from speech_contract import names
 from speech_contract.api.base import JOB_NAME, MAX_ITEMS, MAX_TEXT
 from speech_contract.api.spec import JobSpec
-from speech_contract.api.status import MAX_ATTEMPTS, MAX_FINDINGS, STATUS
+from speech_contract.api.status import MAX_ATTEMPTS, MAX_EXCLUDED, MAX_FINDINGS, STATUS
 
 Schema = dict[str, Any]
 
@@ -45,11 +45,13 @@ LIST_MAPS: Final = {
     "status.conditions": "type",
     "status.restarts.causes": "fingerprint",
     "status.attempts": "number",
+    "status.excludedNodes": "name",
 }
 MOST_ITEMS: Final = {
     "status.conditions": 16,
     "status.attempts": MAX_ATTEMPTS,
     "status.health.findings": MAX_FINDINGS,
+    "status.excludedNodes": MAX_EXCLUDED,
 }
 COLUMNS: Final = (
     ("State", "string", ".status.state", 0),

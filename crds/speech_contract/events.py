@@ -61,6 +61,7 @@ class Event(str, enum.Enum):
     INTERRUPTED = "interrupted"
     TRAINING_FINISHED = "training_finished"
     CHECKPOINTS_COMPARED = "checkpoints_compared"
+    RANKS_DISAGREE = "ranks_disagree"
 
 
 MESSAGES: dict[Event, str] = {
@@ -111,4 +112,5 @@ MESSAGES: dict[Event, str] = {
     Event.INTERRUPTED: "Interrupted; saving",
     Event.TRAINING_FINISHED: "Training finished",
     Event.CHECKPOINTS_COMPARED: "The newest two checkpoints were compared",
+    Event.RANKS_DISAGREE: "Ranks that must be the same are not",
 }

@@ -128,6 +128,21 @@ INFO: Final = Metric(
     "Always 1; facts of the attempt as labels",
     ("recipe", "attempt", "world_size", "source"),
 )
+RANK_GRADIENT_NORM: Final = Metric(
+    P + "rank_gradient_norm",
+    Kind.GAUGE,
+    "Norm of each rank's own gradient before the all-reduce, as last sampled",
+    ("rank",),
+)
+RANK_WAIT: Final = Metric(
+    P + "rank_wait_ratio",
+    Kind.GAUGE,
+    "Share of the last sampled step that each rank waited for its peers; the slow rank waits least",
+    ("rank",),
+)
+RANKS_AGREED: Final = Metric(
+    P + "ranks_agreed_step", Kind.GAUGE, "Newest step at which all ranks had the same weights"
+)
 
 HEALTH_ACTIONS: Final = Metric(
     P + "health_actions_total",
@@ -141,7 +156,7 @@ TRAINING_METRICS: Final = (
     NON_FINITE, ZERO_LOSS, SKIPPED, SAMPLES, AUDIO_SECONDS, STEP_DURATION, DATA_WAIT, LAST_STEP,
     LAST_CHECKPOINT, EVALUATION, HEALTH_FINDING, INFO, WEIGHTS_UNCHANGED, WEIGHTS_MOVEMENT,
     HOST_MEMORY, HOST_MEMORY_ROOM, CODEBOOK_PERPLEXITY, CODEBOOK_DEAD,
-    HEALTH_ACTIONS,
+    HEALTH_ACTIONS, RANK_GRADIENT_NORM, RANK_WAIT, RANKS_AGREED,
 )  # fmt: skip
 
 OPERATOR: Final = "speech_operator_"

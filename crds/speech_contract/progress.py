@@ -70,6 +70,7 @@ class Rule(str, enum.Enum):
     CODEBOOK_COLLAPSE = "CodebookCollapse"
     IMPLAUSIBLE = "Implausible"
     GOAL_UNREACHABLE = "GoalUnreachable"
+    RANK_DIVERGENCE = "RankDivergence"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -59,3 +59,5 @@ class Reason(str, enum.Enum):
     POD_DELETED = "PodDeleted"
     POD_REFUSED = "PodRefused"
     NAME_TAKEN = "NameTaken"
+    NODE_EXCLUDED = "NodeExcluded"
+    EXCLUSION_DROPPED = "ExclusionDropped"

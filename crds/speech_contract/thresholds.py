@@ -337,6 +337,28 @@ class GoalUnreachable:
 
 
 @dataclasses.dataclass(frozen=True)
+class RankDivergence:
+    """One rank is off from its peers. Every `every_steps` steps, and before each checkpoint, the ranks compare
+    weights and counters: those must be the same. Warnings alone: a rank's own gradient norm `gradient_factor`
+    times above or below its peers', or peers that wait for it `wait_ratio` of a step longer than it waits, in
+    `for_samples` samples in a row; a step counter `skew_steps` apart."""
+
+    __pydantic_config__ = _FORBID
+    every_steps: int = 100
+    gradient_factor: str = "20"
+    wait_ratio: str = "0.3"
+    for_samples: int = 3
+    skew_steps: int = 100
+    on_exceeded: OnExceeded = OnExceeded.RESTART
+
+    def __post_init__(self) -> None:
+        check_number("gradientFactor", self.gradient_factor, above=1.0)
+        check_number("waitRatio", self.wait_ratio, above=0.0, most=1.0)
+        check_at_least(self, 1, "every_steps", "for_samples", "skew_steps")
+        _only(self, OnExceeded.WARN, OnExceeded.RESTART)
+
+
+@dataclasses.dataclass(frozen=True)
 class Thresholds:
     """`spec.health`."""
 
@@ -357,3 +379,4 @@ class Thresholds:
     codebook_collapse: CodebookCollapse = dataclasses.field(default_factory=CodebookCollapse)
     implausible: Implausible = dataclasses.field(default_factory=Implausible)
     goal_unreachable: GoalUnreachable = dataclasses.field(default_factory=GoalUnreachable)
+    rank_divergence: RankDivergence = dataclasses.field(default_factory=RankDivergence)

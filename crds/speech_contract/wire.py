@@ -27,6 +27,28 @@ PATH_JOIN: Final = "/join"
 PATH_SUMMARY: Final = "/summary"
 
 
+MAX_PEERS: Final = (
+    128  # ranks whose samples fit a datagram; of larger worlds only the agreement is told
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Peers:
+    """What the ranks found when they compared themselves at `step`; told by rank 0 alone.
+
+    `groups`: ranks with equal weights and counters, the largest group first, each in rising order; one group =
+    all agree. The other lists are by rank, empty where nothing was sampled.
+    """
+
+    step: int
+    groups: list[list[int]]
+    agreed_step: int | None = None  # newest step at which all agreed
+    differs: str = ""  # what differs first: a module, or "step counter"
+    gradient_norms: list[float] = dataclasses.field(default_factory=list)  # own, before all-reduce
+    losses: list[float] = dataclasses.field(default_factory=list)  # own headline
+    wait_ratios: list[float] = dataclasses.field(default_factory=list)  # waiting for peers / step
+
+
 @dataclasses.dataclass(frozen=True)
 class Weights:
     """Two checkpoints compared, by module: only what is trained and had a learning rate above 0 between them."""
@@ -118,6 +140,7 @@ class Datagram:
     plan: Plan | None = None
     planned_rate: float | None = None  # what the schedule gives for this update
     codebooks: dict[str, Codebook] | None = None
+    peers: Peers | None = None  # after each comparison, and at every step while the ranks disagree
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ from speech_contract.outcome import (
     EXIT_ERROR,
     EXIT_INTERRUPTED,
     EXIT_KILLED,
+    EXIT_RANK_DISAGREES,
     Cause,
     Next,
     Outcome,
@@ -28,6 +29,7 @@ from speech_operator.observe import PodPhase, PodRecord
 OOM_KILLED: Final = "OOMKilled"
 POD_GONE: Final = "PodGone"
 DRAINED: Final = "Drained"
+UNSCHEDULABLE: Final = "Unschedulable"
 # Reasons by which Kubernetes says that it took the pod, not that the pod failed.
 TAKEN: Final = frozenset(
     {
@@ -188,6 +190,20 @@ def with_master_facts(ending: Ending, master: PodRecord | None) -> Ending:
         if getattr(ending, name) is None
     }
     return dataclasses.replace(ending, **missing)
+
+
+def with_place(ending: Ending, pods: Sequence[PodRecord], ranks_per_node: int) -> Ending:
+    """Pod and node of the rank that the cause names: the master tells of ranks that run elsewhere.
+
+    Ranks that disagree without a suspect accuse no node, least of all the master's, which told of it.
+    """
+    if ending.interrupted:
+        return ending
+    if ending.rank is None:
+        nobody = ending.exit_code == EXIT_RANK_DISAGREES
+        return dataclasses.replace(ending, node="") if nobody else ending
+    place = next((p for p in pods if p.node_rank == ending.rank // ranks_per_node), None)
+    return dataclasses.replace(ending, pod=place.name, node=place.node) if place else ending
 
 
 def _first_line(pod: PodRecord) -> str:

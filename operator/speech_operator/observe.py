@@ -53,6 +53,7 @@ class PodRecord:
     message: str = ""  # last output of a pod that left no outcome
     node: str = ""
     created_at: float = 0.0
+    unschedulable_since: float | None = None  # the scheduler finds no node for it since then
 
     @property
     def ended(self) -> bool:

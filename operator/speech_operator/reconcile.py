@@ -19,6 +19,7 @@ from speech_operator.policies import Policy
 from speech_operator.policies.cleanup import cleanup
 from speech_operator.policies.deadline import deadline
 from speech_operator.policies.deleting import deleting
+from speech_operator.policies.exclusion import exclusion
 from speech_operator.policies.failure import failure
 from speech_operator.policies.gang import gang
 from speech_operator.policies.health import health, new_attempt
@@ -39,6 +40,7 @@ BEFORE_HEALTH: Final[tuple[Policy, ...]] = (
     success,
     deadline,
     failure,
+    exclusion,
 )
 AFTER_HEALTH: Final[tuple[Policy, ...]] = (restart, gang)
 

@@ -279,6 +279,41 @@ def test_why_as_json_has_the_same_facts(call: Call, runs: Any, make: Make, state
     assert document["attempts"][0]["exitCode"] == 40
 
 
+def test_why_names_the_rank_that_was_off_its_node_and_what_is_left_out(
+    call: Call, runs: Any, make: Make
+) -> None:
+    finding = {
+        "rule": "RankDivergence", "status": "Active", "severity": "critical", "action": "Restarted",
+        "evidence": "weights differ at step 200", "step": 200, "rank": 9, "node": "gpu-7",
+    }  # fmt: skip
+    attempt = {
+        "number": 1, "reason": "AttemptFailed", "cause": "RankDisagrees", "exitCode": 46,
+        "rank": 9, "node": "gpu-7", "lastStep": 204, "pod": "voice-worker-0",
+    }  # fmt: skip
+    left_out = {
+        "name": "gpu-7",
+        "attempt": 1,
+        "cause": "RankDisagrees",
+        "until": "2026-01-02T00:00:00Z",
+    }
+    document = make["job"](
+        "Restarting", health={"verdict": "Critical", "findings": [finding]}, attempts=[attempt],
+        excludedNodes=[left_out],
+    )  # fmt: skip
+    runs.jobs = {"voice": document}
+    said = call("why", "voice").output.splitlines()
+    assert (
+        "attempts  1: AttemptFailed RankDisagrees, exit code 46, rank 9 on node gpu-7, last step 204, "
+        "from scratch"
+    ) in said
+    assert "rule      RankDivergence: weights differ at step 200 → Restarted" in said
+    assert "left out  node gpu-7 until 2026-01-02T00:00:00Z, for RankDisagrees of attempt 1" in said
+    assert (
+        "critical RankDivergence at step 200 on rank 9 (node gpu-7)"
+        in call("status", "voice").output
+    )
+
+
 def test_why_of_a_good_run_has_nothing_to_mend(call: Call, runs: Any, make: Make) -> None:
     result_json(runs.run_dir)
     runs.jobs = {"voice": make["complete"]()}

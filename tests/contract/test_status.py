@@ -51,12 +51,14 @@ FULL = s.JobStatus(
                 41,
                 9,
                 NOW,
+                "node-b",
             ),
         ),
     ),
     failure=s.Failure("Error", "boom", "read the log", "a-worker-0", 9, "node-b", 1, "Traceback …"),
     start_time=NOW,
     completion_time=NOW,
+    excluded_nodes=(s.ExcludedNode("node-b", 1, "RankDisagrees", NOW),),
 )
 
 

@@ -19,7 +19,7 @@ from speech_contract.progress import (
     Rule,
     Severity,
 )
-from speech_contract.wire import Codebook, Datagram, Memory, Weights
+from speech_contract.wire import Codebook, Datagram, Memory, Peers, Weights
 from speech_health.samples import Source, StepSample
 from speech_telemetry.exporter import Exporter
 
@@ -75,6 +75,7 @@ def full_datagram(**fields: object) -> Datagram:
         data_wait_seconds=0.5,
         losses={"total": 1.5},
         gradient_norm=2.0,
+        peers=Peers(7, [[0, 1]], 7, gradient_norms=[1.0, 3.0], wait_ratios=[0.25, 0.5]),
     )
     return dataclasses.replace(base, **fields)  # type: ignore[arg-type]
 
@@ -121,6 +122,9 @@ def test_values() -> None:
         "host_memory_room_bytes{node=1}": 2.0**31,
         "health_finding{rule=ZeroLoss,severity=critical}": 1.0,
         "info{attempt=1,recipe=vits,source=Reporter,world_size=2}": 1.0,
+        "ranks_agreed_step": 7.0,
+        "rank_gradient_norm{rank=1}": 3.0,
+        "rank_wait_ratio{rank=0}": 0.25,
     }
     assert {name: seen.get(name) for name in expected} == expected
 

@@ -7,11 +7,11 @@ import json
 
 import pytest
 
-from speech_contract.outcome import EXIT_NOT_LEARNING
+from speech_contract.outcome import EXIT_NOT_LEARNING, EXIT_RANK_DISAGREES
 from speech_contract.phases import Phase
 from speech_contract.progress import Rule, Verdict
 from speech_contract.thresholds import Thresholds, ZeroLoss
-from speech_contract.wire import Datagram, Memory, RankSummary, Summary
+from speech_contract.wire import Datagram, Memory, Peers, RankSummary, Summary
 from speech_telemetry.board import Board
 from speech_telemetry.judge import Judge
 from speech_telemetry.logs import EventLog
@@ -129,3 +129,27 @@ def test_metrics_follow(judge, clock):
     take_steps(judge, clock, range(1, 3), 0.5)
     judge.tick({}, 0)
     assert b'speech_training_loss{name="loss"} 0.5' in judge.exporter.render()
+
+
+def test_a_rank_that_is_off_is_named_with_pod_and_node(judge, clock):
+    judge.place(0, "job-master-0", "node-a")
+    rank = RankSummary(1, 6, Phase.TRAINING, 0.5, True)
+    judge.take_summary(Summary(1, 1, "job-worker-0", "node-b", [rank]))
+    for step in (100, 200, 300):
+        alike = Peers(step, [[0, 1]], step, gradient_norms=[1.0, 1.0])
+        judge.take_datagram(Datagram(0, step, clock.now, peers=alike), 0)
+    off = Peers(400, [[0], [1]], 300, "decoder", gradient_norms=[1.0, 90.0])
+    judge.take_datagram(Datagram(0, 400, clock.now, peers=off), 0)
+    (finding,) = judge.findings
+    assert finding.evidence.endswith("; rank 1: pod job-worker-0, node node-b")
+    assert judge.decision.exit_code == EXIT_RANK_DISAGREES
+
+
+def test_ranks_that_cannot_vote_are_all_named_with_their_nodes(judge, clock):
+    judge.place(0, "job-master-0", "node-a")
+    judge.place(1, "job-worker-0", "node-b")
+    judge.take_datagram(Datagram(0, 100, clock.now, peers=Peers(100, [[0], [1]])), 0)
+    (finding,) = judge.findings
+    assert finding.rank is None
+    for words in ("rank 0: pod job-master-0, node node-a", "rank 1: pod job-worker-0, node node-b"):
+        assert words in finding.evidence

@@ -44,6 +44,8 @@ def test_the_rule_behind_a_code_that_the_engine_chose():
     assert rule_of(41, []) == ""
     assert rule_of(40, []) == "NonFinite"
     assert rule_of(1, [finding]) == ""
+    off = Finding(Rule.RANK_DIVERGENCE, FindingStatus.ACTIVE, Severity.CRITICAL, "")
+    assert rule_of(46, [finding, off]) == "RankDivergence"
 
 
 def test_the_record_is_replaced_in_place_and_shrinks(tmp_path):

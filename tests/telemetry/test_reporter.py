@@ -12,7 +12,15 @@ import pytest
 
 from speech_contract import codec, env
 from speech_contract.phases import PHASES, Phase
-from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Codebook, Datagram, Weights
+from speech_contract.wire import (
+    DATAGRAM_LIMIT,
+    MAX_PEERS,
+    PHASE_RECORD,
+    Codebook,
+    Datagram,
+    Peers,
+    Weights,
+)
 from speech_telemetry.reporter import Reporter, stack_file
 
 
@@ -197,3 +205,23 @@ def test_the_fast_way_says_what_the_contract_says(reporter, inbox, norm):
     )
     reporter.send(sent)
     assert codec.loads(Datagram, inbox.recv(DATAGRAM_LIMIT)) == sent
+
+
+@pytest.mark.parametrize(
+    "groups", [[list(range(MAX_PEERS))], [[rank] for rank in range(MAX_PEERS)]]
+)
+def test_what_the_ranks_found_arrives_whole_also_of_the_largest_world(reporter, inbox, groups):
+    values = [1.234e-05] * MAX_PEERS
+    peers = Peers(100000, groups, 99900, "discriminator", values, values, [*values[1:], math.nan])
+    reporter.send(Datagram(0, 100000, 1000.0, peers=peers, losses={"a/b": 1.0}))
+    sent = codec.loads(Datagram, inbox.recv(DATAGRAM_LIMIT)).peers
+    assert sent.groups == groups
+    assert sent.losses == values
+    assert math.isnan(sent.wait_ratios[-1])
+    assert reporter.dropped == 0
+
+
+def test_of_a_thousand_ranks_that_all_differ_the_groups_still_fit(reporter, inbox):
+    peers = Peers(100000, [[rank] for rank in range(1024)], 99900, "discriminator")
+    reporter.send(Datagram(0, 100000, 1000.0, peers=peers))
+    assert len(codec.loads(Datagram, inbox.recv(DATAGRAM_LIMIT)).peers.groups) == 1024

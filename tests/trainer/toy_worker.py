@@ -1,7 +1,7 @@
 """One rank of a toy run in a process of its own, for tests that need several ranks or a real death.
 
-`python toy_worker.py gate|together|main DIRECTORY`; ranks and rendezvous come from torch's environment. Every rank
-writes what it saw to `DIRECTORY/<mode>-<rank>.json`.
+`python toy_worker.py gate|together|peers|main DIRECTORY`; ranks and rendezvous come from torch's environment. Every
+rank writes what it saw to `DIRECTORY/<mode>-<rank>.json`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import rank_faults
 import torch
 import toy
 
 from speech_contract import env
+from speech_contract.codec import to_document
+from speech_contract.events import Event
 from speech_contract.phases import Phase
+from speech_contract.thresholds import OnExceeded, RankDivergence
 from speech_trainer import __main__ as trainer
 from speech_trainer.engine.distributed import Ranks, World
 from speech_trainer.engine.flags import LateFlags
 from speech_trainer.engine.gate import Gate
 from speech_trainer.engine.recipe import RecipeContext
 from speech_trainer.engine.state import collect_tensors
+from speech_trainer.errors import TrainerError
 
 EVERYWHERE = toy.Faults(positions=((0, 1_000_000),))
 
@@ -152,6 +157,57 @@ def together(directory: Path) -> dict[str, Any]:
     return seen
 
 
+# -- ranks that compare themselves -----------------------------------------------------------------------------
+
+
+def peers(directory: Path) -> dict[str, Any]:
+    """Sound runs with everything that may happen to them, then faults of the last rank."""
+    world = open_world()
+    seen: dict[str, Any] = {}
+
+    def run(name: str, folder: str, wrap: Any = None, **more: Any) -> None:
+        limits = RankDivergence(every_steps=more.pop("every", 2), **more.pop("limits", {}))
+        steps = more.pop("steps", 24)
+        config = toy.make_config(
+            directory / folder,
+            attempt=more.pop("attempt", 1),
+            ranks_per_node=world.size,
+            training={"max_steps": steps},
+            health={"rank_divergence": limits},
+        )
+        one = toy.make(config, world=world, **more)
+        if wrap is not None:
+            one.engine.recipe = wrap(one.recipe)
+        try:
+            code = one.run()
+        except TrainerError as error:
+            code = error.exit_code
+        told = [d.peers for d in one.said.datagrams if d.peers is not None]
+        seen[name] = {
+            "code": code,
+            "peers": [to_document(p) for p in told],
+            "saved": [n for n in one.said.steps_of(Event.CHECKPOINT_SAVED)],
+            "disagree": one.said.steps_of(Event.RANKS_DISAGREE),
+            "rollbacks": one.said.last.rollbacks,
+            "resumed": one.said.last.resumed_from_step,
+        }
+
+    size = toy.BATCH * world.size
+    bad = tuple((p, p + 1) for p in range(12 * size + 1, 17 * size, world.size))
+    run("sound", "sound", every=1)
+    run("rolled back", "nan", faults=toy.Faults(positions=bad))
+    run("interrupted", "cut", recipe=TermedOnRank1)
+    run("resumed", "cut", attempt=2)
+    run("flipped", "flipped", rank_faults.flip_a_bit, every=4, steps=20)
+    run("found at the save", "save", rank_faults.flip_a_bit, every=100, steps=20)
+    warn = {"on_exceeded": OnExceeded.WARN}
+    run("warned", "warned", rank_faults.flip_a_bit, every=4, steps=20, limits=warn)
+    run("slow", "slow", rank_faults.slow, every=2, steps=10)
+    run("loud", "loud", rank_faults.loud, every=2, steps=10)
+    world.close()
+    return seen
+
+
 # -- the real entry point --------------------------------------------------------------------------------------
 
 
@@ -177,7 +233,7 @@ def main() -> int:
     mode, directory = sys.argv[1], Path(sys.argv[2])
     if mode == "main":
         return trainer.main([], create)
-    seen = {"gate": gate, "together": together}[mode](directory)
+    seen = {"gate": gate, "together": together, "peers": peers}[mode](directory)
     (directory / f"{mode}-{os.environ[env.RANK]}.json").write_text(json.dumps(seen))
     return 0
 

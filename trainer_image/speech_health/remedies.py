@@ -26,6 +26,8 @@ REMEDIES: Final[dict[Rule, str]] = {
     "'step 12 loss=0.5', unbuffered",
     Rule.TELEMETRY_STALE: "the rank lives but no longer reports: look for an exception around the report, "
     "or a full socket (dropped datagrams)",
+    Rule.RANK_DIVERGENCE: "test the GPU memory and the network of the named node; if it comes back on another "
+    "node, look for an update that differs between ranks; a slow rank: look at its node's clocks and data path",
     Rule.TELEMETRY_UNREACHABLE: "look at the master pod's network and whether its supervisor still runs",
     Rule.NOT_UPDATING: "look for parameters that the optimizer does not hold, weights kept in bf16, or a learning "
     "rate too small to move them; train longer or raise the rate",

@@ -12,7 +12,7 @@ import math
 from typing import Final
 
 from speech_contract.phases import Phase
-from speech_contract.wire import Codebook, Datagram, Plan, Weights
+from speech_contract.wire import Codebook, Datagram, Peers, Plan, Weights
 
 HEADLINES: Final = ("total", "loss")
 
@@ -56,6 +56,7 @@ class StepSample:
     audio_seconds_total: float | None = None
     evaluation: dict[str, float] | None = None  # the newest held-out scores
     device: str = ""  # "cpu", "cuda (…)"; empty: not known
+    peers: Peers | None = None  # what the ranks found when they compared themselves
 
     @property
     def headline(self) -> float | None:
@@ -137,4 +138,5 @@ def from_datagram(datagram: Datagram, now: float) -> StepSample:
         audio_seconds_total=datagram.audio_seconds_total,
         evaluation=datagram.evaluation,
         device=datagram.device,
+        peers=datagram.peers,
     )

@@ -23,7 +23,7 @@ from prometheus_client import (
 from speech_contract import metrics as catalogue
 from speech_contract.metrics import SKIP_REASONS, Metric
 from speech_contract.progress import Action, FindingStatus, Progress, Rule
-from speech_contract.wire import Datagram, Weights
+from speech_contract.wire import Datagram, Peers, Weights
 from speech_health.samples import StepSample, from_datagram
 
 _KINDS = ("loss", "gradient")
@@ -96,11 +96,23 @@ class Exporter:
             self._bring_up(catalogue.SAMPLES, sample.rank, report.samples_total)
             self._bring_up(catalogue.AUDIO_SECONDS, sample.rank, report.audio_seconds_total)
             self._bring_up(catalogue.DATA_WAIT, sample.rank, report.data_wait_seconds)
+            self._take_peers(report.peers)
         if sample.step_seconds is not None and math.isfinite(sample.step_seconds):
             self._duration.observe(max(0.0, sample.step_seconds))
         if sample.zero_loss and taken:
             self._add(catalogue.ZERO_LOSS, sample.rank, 1)
         self._count_bad(sample)
+
+    def _take_peers(self, peers: Peers | None) -> None:
+        if peers is None:
+            return
+        self._set(catalogue.RANKS_AGREED, peers.agreed_step)
+        for metric, values in (
+            (catalogue.RANK_GRADIENT_NORM, peers.gradient_norms),
+            (catalogue.RANK_WAIT, peers.wait_ratios),
+        ):
+            for rank, value in enumerate(values):
+                self._set(metric, value, str(rank))
 
     def _steps_taken(self, sample: StepSample) -> int:
         """Steps since the rank's last report; 1 after a roll-back; 0 for a report repeated."""

@@ -14,13 +14,15 @@ from speech_contract.events import Event
 from speech_contract.phases import Phase
 from speech_contract.progress import Finding, FindingStatus, Progress, RankRow, Rule, Verdict
 from speech_contract.run_config import RunConfig
-from speech_contract.wire import Datagram, Memory, RankSummary, Summary
+from speech_contract.wire import Datagram, Memory, Peers, RankSummary, Summary
 from speech_health.monitor import Decision, Monitor
 from speech_health.samples import StepSample, from_datagram
 from speech_telemetry.board import Board
 from speech_telemetry.exporter import Exporter
 from speech_telemetry.logs import INFO, WARNING, EventLog
 from speech_telemetry.state import JobState
+
+MAX_PLACES = 4  # ranks whose pods and nodes stand in one sentence
 
 
 class Judge:
@@ -44,6 +46,8 @@ class Judge:
         self._wall = wall
         self._monitor: Monitor | None = None
         self._notes: dict[Rule, str] = {}
+        self._places: dict[int, str] = {}  # node rank → pod and node
+        self._peers: Peers | None = None  # the newest comparison
         self._fresh: list[Datagram | StepSample] = []
         self._stated: dict[Rule, Finding] = {}
         self._phase = Phase.RENDEZVOUS
@@ -73,11 +77,17 @@ class Judge:
         """Add evidence that only the supervisor can see (a Python line) to a rule's finding."""
         self._notes[rule] = text
 
+    def place(self, node_rank: int, pod: str, node: str) -> None:
+        """Say where a node rank's pod runs."""
+        self._places[node_rank] = f"pod {pod}, node {node}" if node else f"pod {pod}"
+
     def take_datagram(self, datagram: Datagram, node_rank: int) -> None:
         """One report of one rank."""
         now = self._monotonic()
         self.state.take_datagram(datagram, node_rank, now)
         self._fresh.append(datagram)
+        if datagram.peers is not None:
+            self._peers = datagram.peers
         if self._monitor is not None:
             self._monitor.feed(from_datagram(datagram, now))
 
@@ -93,6 +103,7 @@ class Judge:
         now = self._monotonic()
         if summary.memory is not None:
             self.take_memory(summary.node_rank, summary.memory)
+        self.place(summary.node_rank, summary.pod, summary.node)
         for rank in summary.ranks:
             newest = rank.newest
             if newest is not None and self.state.newest.get(rank.rank) != newest:
@@ -143,10 +154,22 @@ class Judge:
             self._phase, self._phase_since = phase, self._wall()
 
     def _annotated(self, finding: Finding) -> Finding:
-        note = self._notes.get(finding.rule)
-        if note is None:
-            return finding
-        return dataclasses.replace(finding, evidence=f"{finding.evidence}; {note}")
+        notes = [self._notes.get(finding.rule, ""), self._where(finding)]
+        return dataclasses.replace(
+            finding, evidence="; ".join(filter(None, [finding.evidence, *notes]))
+        )
+
+    def _where(self, finding: Finding) -> str:
+        """Of ranks that are off: where they run. Without a suspect every one of a few, nobody of many."""
+        if finding.rule is not Rule.RANK_DIVERGENCE:
+            return ""
+        groups = self._peers.groups if self._peers else []
+        all_ranks = sorted(rank for group in groups for rank in group)
+        unsure = all_ranks if len(groups) > 1 and len(all_ranks) <= MAX_PLACES else []
+        ranks = unsure if finding.rank is None else [finding.rank]
+        nodes = {row.rank: row.node_rank for row in self.state.rows(self._monotonic())}
+        places = [(rank, self._places.get(nodes.get(rank, -1), "")) for rank in ranks]
+        return "; ".join(f"rank {rank}: {place}" for rank, place in places if place)
 
     def _state_changes(self, findings: list[Finding]) -> None:
         """One log event for each finding that is new, healed or acted upon."""

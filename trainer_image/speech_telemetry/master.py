@@ -43,6 +43,7 @@ class MasterSupervisor(Supervisor):
         self.judge = Judge(
             pod.config, expected_ranks(pod), self.board, log, time.monotonic, time.time
         )
+        self.judge.place(pod.node_rank, pod.name, pod.node)
         self.workers = Master(pod.config, self.ranks.wake, time.monotonic)
         self._readers = {rank: StdoutReader(rank) for rank in pod.ranks}
         self._stdout_rank: int | None = None

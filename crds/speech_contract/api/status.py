@@ -25,6 +25,7 @@ from speech_contract.reasons import State
 READ: dict[str, Any] = {"alias_generator": camel, "extra": "ignore", "populate_by_name": True}
 MAX_ATTEMPTS: Final = 10  # the newest, for people; the budgets live in `restarts`
 MAX_FINDINGS: Final = 64
+MAX_EXCLUDED: Final = 2  # a fault that moves from node to node is no node's
 
 
 class ConditionStatus(str, enum.Enum):
@@ -143,6 +144,7 @@ class JobFinding:
     step: int | None = None
     rank: int | None = None
     since: str | None = None
+    node: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +154,17 @@ class JobHealth:
     __pydantic_config__ = READ
     verdict: Verdict = Verdict.UNKNOWN
     findings: tuple[JobFinding, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class ExcludedNode:
+    """A node that the next attempts keep away from: the suspect of an attempt that ended with 16 or 46."""
+
+    __pydantic_config__ = READ
+    name: str
+    attempt: int  # whose end it was
+    cause: str
+    until: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,6 +201,7 @@ class JobStatus:
     failure: Failure | None = None
     start_time: str | None = None
     completion_time: str | None = None
+    excluded_nodes: tuple[ExcludedNode, ...] = ()
 
 
 STATUS: Final = TypeAdapter(JobStatus)

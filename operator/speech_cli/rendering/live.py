@@ -57,7 +57,8 @@ def attempt_of(view: JobView) -> str:
 def finding_line(finding: FindingView) -> str:
     """`critical NonFinite at step 12: loss is NaN → Gated; lower the learning rate`."""
     step = f" at step {finding.step}" if finding.step is not None else ""
-    rank = f" on rank {finding.rank}" if finding.rank is not None else ""
+    node = f" (node {finding.node})" if finding.node else ""
+    rank = f" on rank {finding.rank}{node}" if finding.rank is not None else ""
     healed = "" if finding.active else " (healed)"
     action = f" → {finding.action}" if finding.action not in ("", "None") else ""
     remedy = f"; {finding.remedy}" if finding.remedy else ""

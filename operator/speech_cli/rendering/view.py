@@ -30,6 +30,7 @@ class FindingView:
     remedy: str = ""
     step: int | None = None
     rank: int | None = None
+    node: str = ""  # where the rank runs
 
     @property
     def active(self) -> bool:
@@ -159,6 +160,7 @@ def findings_of(document: Document) -> tuple[FindingView, ...]:
             remedy=str(item.get("remedy", "")),
             step=whole(item.get("step")),
             rank=whole(item.get("rank")),
+            node=str(item.get("node", "")),
         )
         for item in objects(document, "status", "health", "findings")
     ]

@@ -35,6 +35,7 @@ class AttemptRow:
     exit_code: int | None = None
     pod: str = ""
     rank: int | None = None
+    node: str = ""
     last_step: int | None = None
     resumed_from_step: int | None = None
 
@@ -88,6 +89,7 @@ class Explanation:
     rollbacks: int
     discarded_steps: int
     confirmed_step: int | None
+    excluded_nodes: list[str]
     findings: list[FindingView]
     skipped_samples: dict[str, int]
     first_bad_sample: str
@@ -135,6 +137,7 @@ def explain(document: Document, outcomes: Sequence[Outcome], found: Evidence) ->
         rollbacks=view.rollbacks,
         discarded_steps=view.discarded,
         confirmed_step=view.confirmed,
+        excluded_nodes=excluded_nodes(document),
         findings=list(view.findings),
         skipped_samples=dict(found.bad_samples or view.skipped_by_reason),
         first_bad_sample=found.first_bad_sample,
@@ -158,12 +161,22 @@ def attempt_rows(document: Document) -> list[AttemptRow]:
             exit_code=whole(item.get("exitCode")),
             pod=str(item.get("pod", "")),
             rank=whole(item.get("rank")),
+            node=str(item.get("node", "")),
             last_step=whole(item.get("lastStep")),
             resumed_from_step=whole(item.get("resumedFromStep")),
         )
         for item in objects(document, "status", "attempts")
     ]
     return sorted(rows, key=lambda row: row.number)
+
+
+def excluded_nodes(document: Document) -> list[str]:
+    """`node gpu-7 until 2026-11-22T05:00:00Z, for RankDisagrees of attempt 1`."""
+    return [
+        f"node {item.get('name', '')} until {item.get('until', '')}, "
+        f"for {item.get('cause', '')} of attempt {item.get('attempt', '')}"
+        for item in objects(document, "status", "excludedNodes")
+    ]
 
 
 def lines(answer: Explanation) -> Iterator[tuple[str, str]]:
@@ -177,6 +190,7 @@ def lines(answer: Explanation) -> Iterator[tuple[str, str]]:
     else:
         yield from (("finding", finding_line(f)) for f in answer.findings if f.active)
     yield from (("healed", finding_line(f)) for f in answer.findings if not f.active)
+    yield from (("left out", text) for text in answer.excluded_nodes)
     if answer.skipped_samples:
         yield "skipped", _skipped(answer)
     yield from zip(("scores", ""), answer.scores, strict=False)
@@ -216,7 +230,7 @@ def attempt_text(row: AttemptRow) -> str:
     if row.exit_code is not None:
         parts.append(f"exit code {row.exit_code}")
     if row.rank is not None:
-        parts.append(f"rank {row.rank}")
+        parts.append(f"rank {row.rank}" + (f" on node {row.node}" if row.node else ""))
     if row.last_step is not None:
         parts.append(f"last step {row.last_step}")
     from_step = row.resumed_from_step

@@ -61,6 +61,7 @@ def record(pod: Document, job: str) -> PodRecord:
         message="" if outcome else told,
         node=(pod.get("spec") or {}).get("nodeName") or "",
         created_at=_time(metadata.get("creationTimestamp")) or 0.0,
+        unschedulable_since=_unschedulable_since(status),
     )
 
 
@@ -106,6 +107,12 @@ def _reason(status: Document, ended: Document) -> str:
     disruption = _condition(status, DISRUPTION)
     taken = disruption.get("reason", "") if disruption.get("status") == "True" else ""
     return str(status.get("reason") or taken or ended.get("reason") or "")
+
+
+def _unschedulable_since(status: Document) -> float | None:
+    scheduled = _condition(status, "PodScheduled")
+    waits = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
+    return _time(scheduled.get("lastTransitionTime")) if waits else None
 
 
 def _condition(status: Document, kind: str) -> Document:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from speech_contract import names
 from speech_operator import status as st
-from speech_operator.ending import ending_of, gone_pod, with_master_facts
+from speech_operator.ending import ending_of, gone_pod, with_master_facts, with_place
 from speech_operator.observe import Observed, PodPhase, PodRecord
 from speech_operator.plan import Draft
 
@@ -28,6 +28,8 @@ def failure(seen: Observed, draft: Draft, now: float) -> Draft:
     if waiting > 0:
         return draft.requeued(waiting)
     ending = with_master_facts(ending_of(ended), seen.master)
+    if seen.run_config is not None:
+        ending = with_place(ending, seen.current_pods, seen.run_config.ranks_per_node)
     return draft.to(status=st.note_attempt(draft.status, ending), ending=ending)
 
 

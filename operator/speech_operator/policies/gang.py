@@ -6,6 +6,8 @@ simply taken up.
 
 from __future__ import annotations
 
+import dataclasses
+
 from speech_contract.reasons import Condition, Reason
 from speech_operator import status as st
 from speech_operator.observe import Observed
@@ -18,6 +20,7 @@ from speech_operator.plan import (
     DeleteRunConfig,
     Draft,
 )
+from speech_operator.policies.exclusion import still_excluded
 from speech_operator.policies.restart import grace_after
 from speech_operator.resources.config_map import build_run_config
 from speech_operator.resources.pods import build_pod
@@ -44,7 +47,8 @@ def _clear(seen: Observed, draft: Draft) -> Draft:
 
 
 def _open(draft: Draft, now: float) -> Draft:
-    status = st.begin_attempt(draft.status, now)
+    nodes = still_excluded(draft.status, now)
+    status = st.begin_attempt(dataclasses.replace(draft.status, excluded_nodes=nodes), now)
     draft = draft.to(status=status, status_first=True)
     if status.attempt == 1:
         return draft.told(Reason.ATTEMPT_STARTED, "attempt 1 starts")
@@ -78,7 +82,8 @@ def _children(seen: Observed, draft: Draft, missing: list[int]) -> tuple[Create,
     creates: list[Create] = [] if exists else [CreateRunConfig(config, seen.spec)]
     if not seen.service_present:
         creates.append(CreateService(build_service(seen.job)))
-    creates += [CreatePod(build_pod(seen, config, rank)) for rank in missing]
+    excluded = [node.name for node in draft.status.excluded_nodes]
+    creates += [CreatePod(build_pod(seen, config, rank, excluded)) for rank in missing]
     return tuple(creates)
 
 

@@ -62,14 +62,14 @@ def _fresh(seen: Observed, draft: Draft) -> JobHealth | None:
     master = seen.master
     if master is not None and master.ended and master.outcome is not None:
         told = master.outcome
-        return JobHealth(_verdict(told.verdict), _converted(told.findings))
+        return JobHealth(_verdict(told.verdict), _converted(told.findings, seen))
     progress = seen.current_progress
     findings = list(progress.findings) if progress else []
     verdict = progress.verdict if progress else Verdict.UNKNOWN
     if seen.silent_seconds is not None and seen.silent_seconds >= UNREACHABLE_SECONDS:
         findings.append(_silence(seen.silent_seconds))
         verdict = Verdict.CRITICAL if verdict is Verdict.CRITICAL else Verdict.UNKNOWN
-    return JobHealth(verdict, _converted(findings)) if progress or findings else None
+    return JobHealth(verdict, _converted(findings, seen)) if progress or findings else None
 
 
 def _verdict(text: str) -> Verdict:
@@ -87,7 +87,7 @@ def _silence(seconds: float) -> Finding:
     )
 
 
-def _converted(findings: Sequence[Finding]) -> tuple[JobFinding, ...]:
+def _converted(findings: Sequence[Finding], seen: Observed) -> tuple[JobFinding, ...]:
     return tuple(
         JobFinding(
             rule=f.rule,
@@ -99,9 +99,18 @@ def _converted(findings: Sequence[Finding]) -> tuple[JobFinding, ...]:
             step=f.step,
             rank=f.rank,
             since=_since(f.since),
+            node=_node_of(f.rank, seen),
         )
         for f in findings[:MAX_FINDINGS]
     )
+
+
+def _node_of(rank: int | None, seen: Observed) -> str | None:
+    """Where the rank's pod runs, as the cluster says: an answer may claim anything."""
+    if rank is None or seen.run_config is None:
+        return None
+    node_rank = rank // seen.run_config.ranks_per_node
+    return next((p.node for p in seen.current_pods if p.node_rank == node_rank and p.node), None)
 
 
 def _since(epoch: float) -> str | None:

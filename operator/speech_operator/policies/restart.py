@@ -16,6 +16,7 @@ from speech_operator.ending import Ending
 from speech_operator.observe import Observed
 from speech_operator.plan import DeletePod, Draft
 from speech_operator.policies.cleanup import FAILURE_GRACE_SECONDS
+from speech_operator.policies.exclusion import exclude
 
 OUT_OF_MEMORY_LIMIT = 2  # the same limit of memory is met again: retried once
 
@@ -91,7 +92,8 @@ def _again(seen: Observed, draft: Draft, ending: Ending, now: float) -> Draft:
     deletes = [DeletePod(p.name, p.uid, grace) for p in seen.own_pods if not p.deleting]
     message = f"attempt {status.attempt} ended by {ending.cause}: {ending.message}"
     draft = draft.to(status=status).deleting(*deletes).requeued(0.0)
-    return draft.told(ending.reason, message, warning=not ending.interrupted)
+    draft = draft.told(ending.reason, message, warning=not ending.interrupted)
+    return exclude(seen, draft, ending, now)
 
 
 def grace_after(reason: str | None, seen: Observed) -> int:

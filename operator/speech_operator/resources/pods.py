@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,6 +12,7 @@ from speech_contract.api import JobSpec
 from speech_contract.recipes import Launcher
 from speech_contract.run_config import RunConfig
 from speech_operator.observe import Observed, Platform
+from speech_operator.resources.affinity import keep_away
 from speech_operator.resources.config_map import gpus_per_node
 from speech_operator.resources.environment import build_environment, merged
 from speech_operator.resources.metadata import child_metadata, pod_labels
@@ -23,20 +25,20 @@ _CONFIG_DIR, _, _CONFIG_KEY = paths.RUN_CONFIG_FILE.rpartition("/")
 _SHM, _TMP, _CONFIG, _LAUNCHER = "dshm", "tmp", "run-config", "launcher"
 
 
-def build_pod(seen: Observed, config: RunConfig, node_rank: int) -> dict[str, Any]:
-    """The manifest of the pod with this node rank of the config's attempt."""
+def build_pod(
+    seen: Observed, config: RunConfig, node_rank: int, excluded: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The manifest of the pod with this node rank of the config's attempt, away from `excluded` nodes."""
     job, spec = seen.job, seen.spec
     name = names.pod_name(job.name, node_rank)
     metadata = child_metadata(job, name, pod_labels(node_rank, config.attempt))
     metadata["labels"] = {**spec.pod.labels, **metadata["labels"]}
     if spec.pod.annotations:
         metadata["annotations"] = dict(spec.pod.annotations)
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": metadata,
-        "spec": _pod_spec(seen, spec, config, node_rank),
-    }
+    body = _pod_spec(seen, spec, config, node_rank)
+    if excluded:
+        body["affinity"] = keep_away(body.get("affinity", {}), excluded)
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": body}
 
 
 def launch_command(spec: JobSpec) -> list[str]:

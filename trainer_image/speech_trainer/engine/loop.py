@@ -24,6 +24,7 @@ from speech_contract import outcome, paths
 from speech_contract.events import Event
 from speech_contract.phases import Phase
 from speech_contract.run_config import RunConfig
+from speech_contract.wire import Peers as FoundPeers
 from speech_trainer.engine import cadence
 from speech_trainer.engine.bad_steps import BadSteps
 from speech_trainer.engine.budget import Decision, NonFiniteBudget, Spent
@@ -34,6 +35,7 @@ from speech_trainer.engine.flags import LateFlags, StepFlags, Window
 from speech_trainer.engine.gate import Gate, Judgement
 from speech_trainer.engine.interrupts import Interrupts
 from speech_trainer.engine.measures import Measures
+from speech_trainer.engine.peers import Peers
 from speech_trainer.engine.probe import WeightProbe
 from speech_trainer.engine.randomness import seed_all
 from speech_trainer.engine.recipe import Batch, Recipe
@@ -50,7 +52,7 @@ from speech_trainer.engine.state import (
     restore_rank,
     restore_tensors,
 )
-from speech_trainer.errors import NonFiniteBudgetSpent
+from speech_trainer.errors import NonFiniteBudgetSpent, RanksDisagree
 
 
 class Interrupted(Exception):
@@ -123,8 +125,11 @@ class Engine:
         self.measures = Measures(self.built, world, self.schedules)
         self._plan = self.measures.plan(self.max_steps, effective)
         self.saver.probe = WeightProbe(self.built, self.schedules) if world.leads else None
+        health = self.config.health
+        self.peers = Peers(self.built, world, health.rank_divergence, health.mode)
         for name, model in self.built.models.items():
             self.built.models[name] = world.wrap(model)
+        self.peers.attach(self.built.models)
         seed_all(rank_seed(training.seed, world.rank))
         self.reporting.event(Event.MODEL_BUILT, **self.measures.sizes())
         if world.leads:
@@ -147,6 +152,11 @@ class Engine:
     def _finish(self) -> None:
         if self.saver.saved_step != self.counters.step:
             self._save(must=True)  # a run that lost its last steps is not complete
+        if self.peers.distrusted:
+            raise RanksDisagree(
+                f"the ranks disagree at step {self.counters.step}, the last one; test the GPUs and the "
+                "network of the nodes that the finding RankDivergence names"
+            )
         self._evaluate()
         self._phase(Phase.FINISHING)
         self.world.lead(self._export)
@@ -164,12 +174,14 @@ class Engine:
         step = self.counters.step
         self.bad_steps.taking(step, batch)
         self.gate.begin()
+        self.peers.begin(step)
         losses = self.recipe.train_step(self.built, batch, step)  # 3
         judgement = self.gate.judge(losses, step, interrupt=self.interrupts.requested)  # 4
         missing = self.measures.missing_gradients(judgement, batch, step)
         self.gate.commit(
             judgement, lambda gate: self.recipe.after_update(self.built, step, gate)
         )  # 5
+        self._tell_peers(self.peers.sample(step, judgement, self.measures.began))
         decision, stop = self._settle(judgement)  # 6
         self._report(batch, judgement, missing)  # 7
         self.schedules.advance(judgement.active, judgement.gate)
@@ -200,6 +212,10 @@ class Engine:
             missing_gradients=missing,
             **logged,
         )
+
+    def _tell_peers(self, found: FoundPeers | None) -> None:
+        if found is not None:
+            self.reporting.compared(found)
 
     # -- acting on agreed flags --------------------------------------------------------------------------------
 
@@ -313,7 +329,11 @@ class Engine:
         self.world.lead(act)
 
     def _save(self, *, must: bool = False, phase: Phase = Phase.CHECKPOINT) -> None:
+        """Save together; ranks that disagree save nothing: whose weights would it be?"""
+        self._tell_peers(self.peers.check(self.counters.step))
         self._phase(phase)
+        if self.peers.distrusted:
+            return
         ranks = self.world.gather(rank_document(self.counters, self.world.device))
         document = make_document(ranks, self.schedules, self.stream, self.digest)
         self.saver.save(
@@ -348,6 +368,7 @@ class Engine:
         restore_tensors(self.built, tensors, saved.name)
         self.schedules.load_state_dict(document["schedules"])
         self.stream.load_state_dict(document["stream"])
+        self.peers.restored()
         self._same_config = document["configDigest"] == self.digest
         self.counters = restore_rank(
             document, self.world.rank, self.config.training.seed, self.world.device

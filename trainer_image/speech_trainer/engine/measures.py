@@ -79,6 +79,11 @@ class Measures:
         """The clock of this step runs from here."""
         self._began = self._clock()
 
+    @property
+    def began(self) -> float:
+        """When this step began, on this clock."""
+        return self._began
+
     def batch_arrived(self) -> float:
         """Seconds waited for the batch."""
         return self._clock() - self._began

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from speech_contract.events import Event
 from speech_contract.phases import Phase
-from speech_contract.wire import Datagram
+from speech_contract.wire import Datagram, Peers
 from speech_trainer.engine.flags import StepFlags
 from speech_trainer.engine.state import Counters
 
@@ -90,6 +90,7 @@ class Reporting:
         self._phase = Phase.STARTING
         self._message = ""
         self._attached: dict[str, Any] = {}
+        self._peers: Peers | None = None
         self._warned: set[str] = set()
 
     def phase(self, step: int, phase: Phase) -> None:
@@ -124,10 +125,28 @@ class Reporting:
             consecutive=in_a_row,
         )
 
+    def compared(self, peers: Peers) -> None:
+        """The ranks compared themselves: rank 0 tells it once, and again and again while they disagree."""
+        if self._rank != 0:
+            return
+        known = self._peers is not None and len(self._peers.groups) > 1
+        self._peers = peers
+        if len(peers.groups) > 1 and not known:
+            self.event(
+                Event.RANKS_DISAGREE,
+                step=peers.step,
+                agreed_step=peers.agreed_step,
+                groups=peers.groups,
+                module=peers.differs,
+            )
+
     def send(self, counters: Counters, **measured: Any) -> None:
         """One datagram: facts, counters and whatever was measured at this step."""
         message, self._message = self._message, ""
         attached, self._attached = self._attached, {}
+        peers = self._peers
+        if peers is not None and len(peers.groups) <= 1:
+            self._peers = None
         datagram = Datagram(
             rank=self._rank,
             step=counters.step,
@@ -141,6 +160,7 @@ class Reporting:
             gated=True,
             message=message,
             device=self._device,
+            peers=peers,
             **dataclasses.asdict(self.facts),
             **measured,
             **attached,
