@@ -141,8 +141,7 @@ async def test_rights_in_some_namespaces_are_enough_for_these_and_for_no_other(
     spaces = [scene.namespace for scene in (*watched, taken)]
     documents = rendered(bed, home, *spaces)
     kubeconfig = install_rights(bed, home, documents, tmp_path)
-    settings = {"watch_namespaces": ",".join(spaces)}
-    async with Process(kubeconfig, "some", home, **settings) as process:
+    async with Process(kubeconfig, "some", home, watch_namespaces=",".join(spaces)) as process:
         await process.said("leadership_gained")
         await other.create()
         for scene in watched:

@@ -11,7 +11,6 @@ from typing import Any
 from speech_operator.cluster.base import ClusterError
 from speech_operator.cluster.rest import WRITES, Answer, Transport
 
-
 WATCH = "WATCH"
 
 
