@@ -97,3 +97,23 @@ def test_a_controller_parses_a_job_once_over_many_passes(build, make_cluster, pa
     asyncio.run(passes())
     assert cluster.status()["attempt"] == 1
     assert parses.count == 1
+
+
+def test_a_pass_reads_the_job_once_when_nobody_follows_it(build, make_cluster):
+    """On a cluster a look is a request to the API server."""
+    cluster = make_cluster()
+    looks, look = [], cluster.get_job
+
+    async def counted(key: Any) -> Any:
+        looks.append(key)
+        return await look(key)
+
+    cluster.get_job = counted
+
+    async def passes() -> None:
+        controller = Controller(cluster, lambda: build.now)
+        for _ in range(3):
+            await controller.reconcile_once(build.key)
+
+    asyncio.run(passes())
+    assert len(looks) == 3
