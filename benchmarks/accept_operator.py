@@ -38,7 +38,7 @@ from apibed.transports import FAULTS, STREAM_FAULTS
 from bed import system
 from bed.cluster import Bed, log_to_stderr
 from bed.system import Tier
-from operator_load import GANGS, SINGLE, WIDE
+from operator_load import GANGS, ONE_BY_ONE, SINGLE, WIDE
 
 Figures = dict[str, Any]
 POD_SHARE, JOBS_PER_SECOND, RSS_MIB = 0.6, 30.0, 200.0
@@ -102,7 +102,7 @@ def loaded(rounds: int) -> Figures:
         **figures,
         "podsPerSecond": {
             "bare": bare,
-            "oneByOne": rate(200, created["oneByOne"]),
+            "oneByOne": rate(ONE_BY_ONE, created["oneByOne"]),
             "jobsOf10": rate(WIDE.total, created["wide"]),
             "jobsOf64": rate(GANGS.total, created["gangs"]),
         },

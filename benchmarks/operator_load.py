@@ -1,8 +1,8 @@
 """A hundred jobs and a thousand pods before the operator, beside the same pods posted bare. Used by accept_operator.py.
 
 The control plane is real, nodes and kubelets are KWOK's. The operator is a process of its own with the chart's
-rights; jobs and bare pods come from this process over one and the same client, and one watch tells in both cases
-when a pod was there and when it ran.
+rights; jobs and bare pods come from this process over the same client, the pods under the operator's account, so
+that the API server treats both alike. One watch tells in both cases when a pod was there and when it ran.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import functools
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,20 @@ from bed.cluster import Bed, log_to_stderr
 
 from speech_contract import names
 from speech_operator.cluster.rest import Pace, Rest
+from speech_operator.cluster.transport import KubernetesTransport
 
 HOME = "speechtrain"
 GPU = "nvidia.com/gpu"
 PRODUCT = "NVIDIA-H200"
 NODES = 20
 PATIENCE = 240.0
+LOOK_SECONDS = 2.0  # the control plane has something to write of a deletion for about as long
 QUIET_SECONDS = 90.0  # by then every job has been told that its fake supervisor does not answer
 IDLE_SECONDS = 60.0
-UNPACED = {"write_rate": "100000", "write_burst": "100000"}
+IN_FLIGHT = 32  # requests under way at once, of the bare posts as of the operator
+ONE_BY_ONE = 200
+UNBOUND = 100_000.0  # a second
+UNPACED = {"write_rate": str(UNBOUND), "write_burst": str(UNBOUND), "in_flight": str(IN_FLIGHT)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,8 +139,8 @@ class Field:
         self.admin = admin
         self.namespace = namespace
         self.tally = Tally()
-        self.rest = Rest(admin.transport, time.monotonic, pace=Pace(1e5, 1e5, timeout_seconds=60.0))
-        self.pods = f"/api/v1/namespaces/{namespace}/pods"
+        self.core = f"/api/v1/namespaces/{namespace}"
+        self.pods = f"{self.core}/pods"
         self.jobs = f"/apis/{names.API_VERSION}/namespaces/{namespace}/{names.PLURAL}"
 
     async def __aenter__(self) -> Field:
@@ -148,21 +153,34 @@ class Field:
         self._watch.cancel()
         await asyncio.gather(self._watch, return_exceptions=True)
 
-    async def post(self, path: str, bodies: Sequence[Body], what: str, pods: int) -> Took:
-        """POST them all at once, under the client's limit of requests under way; wait for the pods."""
-        began = time.monotonic()
-        posts: list[Awaitable[Any]] = [self.rest.post(path, body) for body in bodies]
-        await asyncio.gather(*posts)
-        await self.tally.until(f"{what}, created", lambda: len(self.tally.there) == pods)
-        await self.tally.until(f"{what}, running", lambda: len(self.tally.running) == pods)
+    async def post(
+        self, path: str, bodies: Sequence[Body], pods: int, by: KubernetesTransport, at_once: int
+    ) -> Took:
+        """POST them, so many requests under way at once, and wait for the pods."""
+        pace = Pace(UNBOUND, UNBOUND, in_flight=at_once, timeout_seconds=60.0)
+        rest, began = Rest(by, time.monotonic, pace=pace), time.monotonic()
+        await asyncio.gather(*(rest.post(path, body) for body in bodies))
+        await self.tally.until("created", lambda: len(self.tally.there) == pods)
+        await self.tally.until("running", lambda: len(self.tally.running) == pods)
         return Took(self.tally.last_there - began, self.tally.last_running - began)
 
-    async def clear(self, path: str) -> None:
-        """Delete what was posted there, and wait until no pod is left."""
+    async def clear(self) -> None:
+        """Delete everything, and wait until garbage collection has nothing left to do."""
         options = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
-        await self.admin.call("DELETE", path, options)
-        await self.tally.until(f"{self.namespace} emptied", lambda: not self.tally.there)
-        await asyncio.sleep(2.0)  # what the control plane still has to write of it
+        for path in (self.jobs, self.pods):
+            await self.admin.call("DELETE", path, options)
+        await self.tally.until("emptied", lambda: not self.tally.there)
+        for _ in range(int(PATIENCE / LOOK_SECONDS)):
+            await asyncio.sleep(LOOK_SECONDS)
+            if not await self._left():
+                break
+        else:
+            raise TimeoutError(f"garbage collection left something in {self.namespace}")
+
+    async def _left(self) -> bool:
+        labelled = f"?limit=1&labelSelector={names.LABEL_JOB_NAME}"
+        paths = [f"{self.core}/{kind}{labelled}" for kind in ("services", "configmaps", "pods")]
+        return any([(await self.admin.get(path))["items"] for path in paths])
 
 
 def bare(pod: Body, number: int) -> Body:
@@ -177,9 +195,12 @@ def bare(pod: Body, number: int) -> Body:
 class Bench:
     """The measurements over one cluster."""
 
-    def __init__(self, bed: Bed, admin: Admin, kubeconfig: Path) -> None:
+    def __init__(
+        self, bed: Bed, admin: Admin, account: KubernetesTransport, kubeconfig: Path
+    ) -> None:
         self._bed = bed
         self._admin = admin
+        self._account = account
         self._kubeconfig = kubeconfig
         self._numbers = iter(range(1000))
 
@@ -197,41 +218,34 @@ class Bench:
     async def sample(self) -> Body:
         """A pod as the operator makes it, and everything warm."""
         async with self.operator(), self.field() as field:
-            await field.post(field.jobs, [job("warm", 10)], "warm-up", 10)
+            await self._post(field, Shape(1, 10))
             found: Body = (await self._admin.get(field.pods))["items"][0]
-            await field.clear(field.jobs)
+            await field.clear()
         return found
 
-    async def bare(self, pod: Body, count: int, *, at_once: bool) -> Took:
-        """The same pods without an operator: all at once, or one after the other."""
+    async def bare(self, pod: Body, count: int, at_once: int) -> Took:
+        """The same pods without an operator, posted by its account."""
         bodies = [bare(pod, number) for number in range(count)]
         async with self.field() as field:
-            if at_once:
-                took = await field.post(field.pods, bodies, "bare", count)
-            else:
-                began = time.monotonic()
-                for body in bodies:
-                    await field.rest.post(field.pods, body)
-                await field.tally.until("one by one", lambda: len(field.tally.running) == count)
-                tally = field.tally
-                took = Took(tally.last_there - began, tally.last_running - began)
-            await field.clear(field.pods)
+            took = await field.post(field.pods, bodies, count, self._account, at_once)
+            await field.clear()
+        log_to_stderr(f"bare, {count} pods, {at_once} at once: {took}")
         return took
 
     async def jobs(self, shape: Shape, **settings: str) -> Took:
         """The operator's way from jobs to pods."""
         async with self.operator(**settings) as process, self.field() as field:
-            return await self._post_and_clear(field, shape, process)
-
-    async def _post_and_clear(self, field: Field, shape: Shape, process: Process) -> Took:
-        took = await self._post(field, shape)
-        await field.clear(field.jobs)
-        assert not process.events("reconcile_failed"), process.events("reconcile_failed")[0]
+            took = await self._post(field, shape)
+            await field.clear()
+            assert not process.events("reconcile_failed"), process.events("reconcile_failed")[0]
         return took
 
     async def _post(self, field: Field, shape: Shape) -> Took:
         bodies = [job(f"job-{number}", shape.pods) for number in range(shape.jobs)]
-        return await field.post(field.jobs, bodies, f"{shape.jobs} jobs", shape.total)
+        by = self._admin.transport
+        took = await field.post(field.jobs, bodies, shape.total, by, IN_FLIGHT)
+        log_to_stderr(f"{shape}: {took}")
+        return took
 
     async def weight(self, shape: Shape) -> dict[str, Any]:
         """Memory with nothing to do and with `shape` running, its CPU while nothing happens, its requests."""
@@ -245,7 +259,7 @@ class Bench:
             asked = collections.Counter(called(self._bed, HOME)) - before
             full, idle = memory(pid), await idle_share(pid)
             at_rest = collections.Counter(called(self._bed, HOME)) - before - asked
-            await field.clear(field.jobs)
+            await field.clear()
         return {
             "rssMiB": {"empty": empty["VmRSS"], "full": full["VmRSS"], "peak": full["VmHWM"]},
             "idleCpuPercent": idle,
@@ -290,20 +304,21 @@ async def measure(bed: Bed, folder: Path, rounds: int) -> dict[str, Any]:
     install(bed)
     fake_nodes(bed)
     kubeconfig = install_rights(bed, HOME, rendered(bed, HOME), folder)
-    admin = await Admin.login(bed.kubeconfig)
+    admin, account = await Admin.login(bed.kubeconfig), await Admin.login(kubeconfig)
     try:
-        bench = Bench(bed, admin, kubeconfig)
+        bench = Bench(bed, admin, account.transport, kubeconfig)
         pod = await bench.sample()
         took: dict[str, list[Took]] = collections.defaultdict(list)
         for _ in range(rounds):
-            took["bare"].append(await bench.bare(pod, WIDE.total, at_once=True))
+            took["bare"].append(await bench.bare(pod, WIDE.total, IN_FLIGHT))
             took["wide"].append(await bench.jobs(WIDE, **UNPACED))
             took["gangs"].append(await bench.jobs(GANGS, **UNPACED))
             took["single"].append(await bench.jobs(SINGLE, **UNPACED))
-        took["oneByOne"].append(await bench.bare(pod, 200, at_once=False))
+        took["oneByOne"].append(await bench.bare(pod, ONE_BY_ONE, 1))
         weight = await bench.weight(WIDE)
     finally:
         await admin.close()
+        await account.close()
     return {"seconds": {k: [dataclasses.asdict(t) for t in v] for k, v in took.items()}, **weight}
 
 
