@@ -184,6 +184,29 @@ async def test_a_look_at_a_quiet_job_asks_the_api_server_once() -> None:
     assert set(asked[3:]) == {asked[0]}
 
 
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [fine(SERVICE)],
+        [refusal(409, "AlreadyExists"), fine(SERVICE)],
+    ],
+    ids=["made", "there and ours"],
+)
+async def test_a_service_that_was_just_made_is_not_asked_for(answers: list[Answer]) -> None:
+    cluster, transport = cluster_of(*answers)
+    await cluster.create_service(KEY, SERVICE)
+    assert await cluster.has_service(KEY, "job-uid")
+    assert len(transport.asked) == len(answers)
+
+
+async def test_a_service_of_another_job_is_not_taken_for_ours() -> None:
+    other = {"metadata": {"name": "asr-master-0", "ownerReferences": [{**OWNER, "uid": "other"}]}}
+    cluster, _ = cluster_of(refusal(409, "AlreadyExists"), fine(other), fine(other))
+    with pytest.raises(Unsatisfiable):
+        await cluster.create_service(KEY, SERVICE)
+    assert not await cluster.has_service(KEY, "job-uid")
+
+
 async def test_what_an_attempt_was_built_from_is_parsed_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
