@@ -39,11 +39,11 @@ class Gate:
         self.failed = 0
         self.watches = 0
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
         if "watch" not in request.query:
-            answer = await self._transport.send("GET", request.path_qs, None, 10.0)
+            given = await self._transport.send("GET", request.path_qs, None, 10.0)
             return web.Response(
-                status=answer.status, body=answer.body, content_type="application/json"
+                status=given.status, body=given.body, content_type="application/json"
             )
         if self.failures:
             self.failures -= 1
@@ -70,7 +70,7 @@ class Gate:
 @contextlib.asynccontextmanager
 async def served(gate: Gate) -> AsyncIterator[str]:
     app = web.Application()
-    app.router.add_get("/{path:.*}", gate)
+    app.router.add_get("/{path:.*}", gate.answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     try:
