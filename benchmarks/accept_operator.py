@@ -2,24 +2,26 @@
 
     python benchmarks/accept_operator.py [--only SECTION ...] [--rounds 3]
 
-Sections: `load`, `crash`, and one a fault (`409`, `410`, `429`, `500`, `lost`, `refused`). Those left out are taken
-over from results/operator.json when they were measured at the same commit; so a run may be made in pieces.
-`load`: jobs and pods a second beside the same pods posted bare, memory, idle CPU and requests of a hundred jobs with
-a thousand pods of KWOK. The rest: the job of tests/api ends the same, whole, when the operator dies after any one
-of its writes, and when any one of its requests fails in this way. Writes results/operator.json.
+Sections: `load`, `weight`, `crash`, and one a fault (`409`, `410`, `429`, `500`, `lost`, `refused`). Those left out
+are taken over from results/operator.json when they were measured at the same commit; so a run may be made in pieces.
+`load`: jobs and pods a second beside the same pods posted bare, on nodes of KWOK. `weight`: memory, idle CPU and
+requests of a hundred jobs with a thousand pods. The rest: the job of tests/api ends the same, whole, when the
+operator dies after any one of its writes, and when any one of its requests fails in this way.
+Writes results/operator.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import functools
 import json
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +78,13 @@ def all_sections() -> dict[str, Callable[[int], Figures]]:
     """Name → what measures it, given the rounds of the load."""
     faults = {name: functools.partial(swept, functools.partial(fault_sweep, way=way))
               for way, name in enumerate(FAULTS)}  # fmt: skip
-    return {"load": loaded, "crash": functools.partial(swept, crash_sweep), **faults}
+    weight = functools.partial(on_kwok, operator_load.weight)
+    return {
+        "load": loaded,
+        "weight": weight,
+        "crash": functools.partial(swept, crash_sweep),
+        **faults,
+    }
 
 
 def kept(name: str) -> Figures:
@@ -90,18 +98,20 @@ def kept(name: str) -> Figures:
     return figures
 
 
+def on_kwok(measure: Callable[[Bed, Path, int], Coroutine[Any, Any, Figures]], rounds: int) -> Any:
+    """What a measurement gives on a cluster of its own."""
+    with tempfile.TemporaryDirectory() as folder, Bed("load", kwok=True) as bed:
+        return asyncio.run(measure(bed, Path(folder), rounds))
+
+
 def loaded(rounds: int) -> Figures:
-    """The load, and what follows from its seconds."""
-    with tempfile.TemporaryDirectory() as folder:
-        figures = operator_load.run(rounds, Path(folder))
-    created = {
-        name: [took["created"] for took in all_] for name, all_ in figures["seconds"].items()
-    }
-    bare = rate(WIDE.total, created["bare"])
+    """Seconds of the load, and what follows from them."""
+    took = on_kwok(operator_load.rates, rounds)
+    created = {name: [one.created for one in all_] for name, all_ in took.items()}
     return {
-        **figures,
+        "seconds": {name: [dataclasses.asdict(one) for one in all_] for name, all_ in took.items()},
         "podsPerSecond": {
-            "bare": bare,
+            "bare": rate(WIDE.total, created["bare"]),
             "oneByOne": rate(ONE_BY_ONE, created["oneByOne"]),
             "jobsOf10": rate(WIDE.total, created["wide"]),
             "jobsOf64": rate(GANGS.total, created["gangs"]),
@@ -143,6 +153,7 @@ def swept(sweep: Callable[[Admin], Any], _rounds: int) -> Figures:
 def table(figures: Mapping[str, Any]) -> list[Row]:
     """The figures beside what they must be."""
     rows = load_rows(figures["load"]) if "load" in figures else []
+    rows += weight_rows(figures["weight"]) if "weight" in figures else []
     faults = {name: found for name, found in figures.items() if name in FAULTS}
     if "crash" in figures:
         rows.append(sweep_row("operator dies after each write", [figures["crash"]], "0"))
@@ -169,7 +180,7 @@ def words(fault: str) -> str:
 
 def load_rows(load: Mapping[str, Any]) -> list[Row]:
     """Of the section `load`."""
-    pods, jobs, rss = load["podsPerSecond"], load["jobsPerSecond"], load["rssMiB"]
+    pods, jobs = load["podsPerSecond"], load["jobsPerSecond"]
     share = pods["jobsOf64"] / pods["bare"]
     wide = pods["jobsOf10"] / pods["bare"]
     running = statistics.median(took["running"] for took in load["seconds"]["wide"])
@@ -182,11 +193,18 @@ def load_rows(load: Mapping[str, Any]) -> list[Row]:
         Row("… until every pod runs (KWOK)", f"{running:.1f} s"),
         Row("operator, 200 jobs of 1 pod", f"{jobs['jobsOf1']:g} jobs/s",
             f"≥ {JOBS_PER_SECOND:g}", jobs["jobsOf1"] >= JOBS_PER_SECOND),
+    ]  # fmt: skip
+
+
+def weight_rows(weight: Mapping[str, Any]) -> list[Row]:
+    """Of the section `weight`."""
+    rss = weight["rssMiB"]
+    return [
         Row("memory with no job", f"{rss['empty']:g} MiB"),
         Row("memory, 100 jobs and 1,000 pods", f"{rss['full']:g} MiB, peak {rss['peak']:g} MiB",
             f"≤ {RSS_MIB:g} MiB", rss["peak"] <= RSS_MIB),
-        Row("CPU then, nothing happening", f"{load['idleCpuPercent']:g} % of a core"),
-        Row("requests a job of 10 pods", f"{load['requestsPerJob']['total']:g}"),
+        Row("CPU then, nothing happening", f"{weight['idleCpuPercent']:g} % of a core"),
+        Row("requests a job of 10 pods", f"{weight['requestsPerJob']['total']:g}"),
     ]  # fmt: skip
 
 

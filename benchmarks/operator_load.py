@@ -11,7 +11,6 @@ import asyncio
 import collections
 import contextlib
 import dataclasses
-import functools
 import json
 import os
 import time
@@ -102,12 +101,15 @@ class Tally:
         self._news = asyncio.Event()
 
     async def follow(self, admin: Admin, path: str) -> None:
-        """Watch until cancelled."""
+        """Watch until cancelled; an API server drops a watch whose reader has no time for it."""
         version = (await admin.get(path))["metadata"]["resourceVersion"]
-        stream = admin.transport.stream(f"{path}?watch=true&resourceVersion={version}", 10.0)
-        async with contextlib.aclosing(stream) as lines:
-            async for line in lines:
-                self._take(json.loads(line))
+        while True:
+            stream = admin.transport.stream(f"{path}?watch=true&resourceVersion={version}", 10.0)
+            async with contextlib.aclosing(stream) as lines:
+                async for line in lines:
+                    event = json.loads(line)
+                    version = event["object"]["metadata"]["resourceVersion"]
+                    self._take(event)
 
     def _take(self, event: Body) -> None:
         name, now = event["object"]["metadata"]["name"], time.monotonic()
@@ -124,12 +126,15 @@ class Tally:
         self._news.set()
 
     async def until(self, what: str, holds: Callable[[], bool]) -> None:
-        """Return once it holds. Raises TimeoutError."""
-        async with asyncio.timeout(PATIENCE):
-            while not holds():
-                self._news.clear()
-                await self._news.wait()
-        log_to_stderr(f"{what}: {len(self.there)} pods there, {len(self.running)} run")
+        """Return once it holds. Raises TimeoutError with the count."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not holds():
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError as error:
+            found = f"{len(self.there)} pods there, {len(self.running)} run"
+            raise TimeoutError(f"waited {PATIENCE:.0f} s for {what}: {found}") from error
 
 
 class Field:
@@ -146,7 +151,7 @@ class Field:
     async def __aenter__(self) -> Field:
         await Scene.make(self.admin, self.namespace)
         self._watch = asyncio.create_task(self.tally.follow(self.admin, self.pods))
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # until it watches
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -160,8 +165,8 @@ class Field:
         pace = Pace(UNBOUND, UNBOUND, in_flight=at_once, timeout_seconds=60.0)
         rest, began = Rest(by, time.monotonic, pace=pace), time.monotonic()
         await asyncio.gather(*(rest.post(path, body) for body in bodies))
-        await self.tally.until("created", lambda: len(self.tally.there) == pods)
-        await self.tally.until("running", lambda: len(self.tally.running) == pods)
+        await self.tally.until(f"{pods} pods", lambda: len(self.tally.there) == pods)
+        await self.tally.until(f"{pods} to run", lambda: len(self.tally.running) == pods)
         return Took(self.tally.last_there - began, self.tally.last_running - began)
 
     async def clear(self) -> None:
@@ -169,7 +174,7 @@ class Field:
         options = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
         for path in (self.jobs, self.pods):
             await self.admin.call("DELETE", path, options)
-        await self.tally.until("emptied", lambda: not self.tally.there)
+        await self.tally.until("no pod", lambda: not self.tally.there)
         for _ in range(int(PATIENCE / LOOK_SECONDS)):
             await asyncio.sleep(LOOK_SECONDS)
             if not await self._left():
@@ -299,30 +304,35 @@ async def idle_share(pid: int) -> float:
     return round(100.0 * (cpu_seconds(pid) - before) / (time.monotonic() - since), 2)
 
 
-async def measure(bed: Bed, folder: Path, rounds: int) -> dict[str, Any]:
-    """All figures of the load; bare and operated rounds alternate, so that drift meets both."""
+@contextlib.asynccontextmanager
+async def bench(bed: Bed, folder: Path) -> AsyncIterator[Bench]:
+    """The measurements over a new cluster: CRD, nodes, the operator's rights."""
     install(bed)
     fake_nodes(bed)
     kubeconfig = install_rights(bed, HOME, rendered(bed, HOME), folder)
     admin, account = await Admin.login(bed.kubeconfig), await Admin.login(kubeconfig)
     try:
-        bench = Bench(bed, admin, account.transport, kubeconfig)
-        pod = await bench.sample()
-        took: dict[str, list[Took]] = collections.defaultdict(list)
-        for _ in range(rounds):
-            took["bare"].append(await bench.bare(pod, WIDE.total, IN_FLIGHT))
-            took["wide"].append(await bench.jobs(WIDE, **UNPACED))
-            took["gangs"].append(await bench.jobs(GANGS, **UNPACED))
-            took["single"].append(await bench.jobs(SINGLE, **UNPACED))
-        took["oneByOne"].append(await bench.bare(pod, ONE_BY_ONE, 1))
-        weight = await bench.weight(WIDE)
+        yield Bench(bed, admin, account.transport, kubeconfig)
     finally:
         await admin.close()
         await account.close()
-    return {"seconds": {k: [dataclasses.asdict(t) for t in v] for k, v in took.items()}, **weight}
 
 
-def run(rounds: int, folder: Path) -> dict[str, Any]:
-    """`measure` on a cluster of its own."""
-    with Bed("load", kwok=True) as bed:
-        return asyncio.run(functools.partial(measure, bed, folder, rounds)())
+async def rates(bed: Bed, folder: Path, rounds: int) -> dict[str, list[Took]]:
+    """Bare and operated rounds alternate, so that drift meets both."""
+    took: dict[str, list[Took]] = collections.defaultdict(list)
+    async with bench(bed, folder) as at:
+        pod = await at.sample()
+        for _ in range(rounds):
+            took["bare"].append(await at.bare(pod, WIDE.total, IN_FLIGHT))
+            took["wide"].append(await at.jobs(WIDE, **UNPACED))
+            took["gangs"].append(await at.jobs(GANGS, **UNPACED))
+            took["single"].append(await at.jobs(SINGLE, **UNPACED))
+        took["oneByOne"].append(await at.bare(pod, ONE_BY_ONE, 1))
+    return took
+
+
+async def weight(bed: Bed, folder: Path, _rounds: int) -> dict[str, Any]:
+    """Once: memory does not differ from run to run as time does."""
+    async with bench(bed, folder) as at:
+        return await at.weight(WIDE)
