@@ -22,7 +22,7 @@ export UV_PYTHON_DOWNLOADS := never
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install quickstart test check crd dashboards wheels trainer-wheels \
-	accept-health accept-images accept-vits accept-local accept-cluster lock clean
+	accept-health accept-images accept-vits accept-local accept-cluster accept-operator lock clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,10 @@ trainer-wheels: wheels ## Download what the trainer's image installs as well: to
 
 accept-cluster: $(VENV)/.dev ## Measure on a real node how soon a fault is told and a gang is back; needs root
 	$(BIN)/python benchmarks/accept_cluster.py
+
+accept-operator: $(VENV)/.dev ## Load the operator, crash it after every write, fail its every request: some 20 minutes
+	$(BIN)/python benchmarks/accept_operator.py
+	$(BIN)/python docs/generate.py
 
 accept-images: $(VENV)/.dev ## Build both images whole, with torch, on this machine
 	$(BIN)/python tests/cluster/product

@@ -61,12 +61,17 @@ def _cpu_model() -> str:
 
 
 def commit() -> str:
-    """The commit of the tree, marked when files differ from it."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return described.stdout.strip() or "unknown"
+    """The commit of the tree, marked when files differ from it but for results and what is written of them."""
+    described = _git("describe", "--always", "--exclude=*", "--abbrev=12")
+    others = [f":!{place}" for place in ("benchmarks/results", "docs", "README.md")]
+    changed = _git("status", "--porcelain", "-uno", "--", ".", *others)
+    return f"{described}{'-dirty' if changed else ''}" if described else "unknown"
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def spread(seconds: Sequence[float]) -> dict[str, float]:

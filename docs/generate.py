@@ -56,7 +56,8 @@ def exit_codes() -> str:
 
 def metric_table() -> str:
     """The page of metrics."""
-    return _page(
+    header = ("metric", "type", "labels", "meaning")
+    page = _page(
         "Metrics",
         [
             "What the master's supervisor exports on `/metrics` (port 9464 on a cluster, a free port on one machine).",
@@ -66,9 +67,19 @@ def metric_table() -> str:
             + ", ".join(f"`{reason}`" for reason in metrics.SKIP_REASONS)
             + ".",
         ],
-        ("metric", "type", "labels", "meaning"),
+        header,
         (_metric_row(metric) for metric in metrics.TRAINING_METRICS),
     )
+    sentences = [
+        "## The operator's",
+        "",
+        "What the operator exports on `/metrics` (the chart's port `metrics`, 8080). Series of a job go with the job,",
+        "not with its pods, so an alert on a job that ended still fires. [operator.md](operator.md) tells what to",
+        "watch.",
+        "",
+    ]
+    table = _table(header, (_metric_row(metric) for metric in metrics.OPERATOR_METRICS))
+    return "\n".join([page, *sentences, table, ""])
 
 
 def zoo() -> str:

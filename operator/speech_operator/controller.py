@@ -20,7 +20,7 @@ from speech_operator import status as st
 from speech_operator.apply import apply
 from speech_operator.cluster.base import Cluster, ClusterError, Conflict, JobKey
 from speech_operator.events import log
-from speech_operator.observe import Observed, PodPhase, observe
+from speech_operator.observe import Observed, PodPhase, SpecMemory, observe
 from speech_operator.plan import Plan
 from speech_operator.progress import ProgressReader
 from speech_operator.reconcile import reconcile
@@ -42,6 +42,7 @@ class _Worker:
         self.reader: ProgressReader | None = None
         self.reading: asyncio.Task[None] | None = None
         self.gone = False
+        self.memory = SpecMemory()
 
 
 class Controller:
@@ -100,6 +101,7 @@ class Controller:
             key,
             reader.newest if reader else None,
             reader.silent_seconds if reader else None,
+            worker.memory,
         )
         worker.gone = seen is None
         if seen is None:

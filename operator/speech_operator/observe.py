@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from speech_contract import names
 from speech_contract.api import InvalidJob, JobSpec, JobStatus, parse, read_status
-from speech_contract.api.spec import SpeechTrainingJob
 from speech_contract.outcome import Outcome
 from speech_contract.progress import Progress
 from speech_contract.run_config import RunConfig
@@ -161,10 +160,32 @@ def _overlay(accepted: JobSpec, wanted: JobSpec) -> JobSpec:
     return accepted.model_copy(update={"health": wanted.health, "run_policy": policy})
 
 
-def read_job(document: Mapping[str, Any], *, local: bool) -> Job:
+class SpecMemory:
+    """The newest spec of one job as parsed; nobody changes a spec without a new generation.
+
+    A job is looked at some ten times for each time that it is written, and pydantic is the dearest part of a look.
+    """
+
+    def __init__(self) -> None:
+        self._of: tuple[str, int] | None = None
+        self._parsed: tuple[JobSpec | None, tuple[str, ...]] = (None, ())
+
+    def parse(
+        self, document: Mapping[str, Any], *, local: bool
+    ) -> tuple[JobSpec | None, tuple[str, ...]]:
+        """The spec, or None and why it cannot be run."""
+        metadata = document["metadata"]
+        of = (str(metadata["uid"]), int(metadata.get("generation", 0)))
+        if of != self._of:
+            self._parsed = _parse(document, local=local)
+            self._of = of
+        return self._parsed
+
+
+def read_job(document: Mapping[str, Any], *, local: bool, memory: SpecMemory | None = None) -> Job:
     """Read a job document as a cluster returns it. Raises ContractError when the status is unreadable."""
     metadata = document["metadata"]
-    parsed, problems = _parse(document, local=local)
+    spec, problems = (memory or SpecMemory()).parse(document, local=local)
     policy = (document.get("spec") or {}).get("runPolicy") or {}
     return Job(
         namespace=metadata["namespace"],
@@ -174,29 +195,34 @@ def read_job(document: Mapping[str, Any], *, local: bool) -> Job:
         resource_version=metadata.get("resourceVersion", ""),
         deleting=bool(metadata.get("deletionTimestamp")),
         managed_by=str(policy.get("managedBy", names.MANAGED_BY)),
-        spec=parsed.spec if parsed else None,
+        spec=spec,
         problems=problems,
         status=read_status(document.get("status")),
     )
 
 
-def _parse(
-    document: Mapping[str, Any], *, local: bool
-) -> tuple[SpeechTrainingJob | None, tuple[str, ...]]:
+def _parse(document: Mapping[str, Any], *, local: bool) -> tuple[JobSpec | None, tuple[str, ...]]:
+    """Judged by name and spec alone: an annotation, which has no generation, must not end a job."""
+    metadata = {key: document["metadata"][key] for key in ("name", "namespace")}
+    judged = {key: value for key, value in document.items() if key != "status"}
     try:
-        return parse(document, local=local), ()
+        return parse({**judged, "metadata": metadata}, local=local).spec, ()
     except InvalidJob as error:
         return None, tuple(map(str, error.problems))
 
 
 async def observe(
-    cluster: Cluster, key: JobKey, progress: Progress | None, silent_seconds: float | None
+    cluster: Cluster,
+    key: JobKey,
+    progress: Progress | None,
+    silent_seconds: float | None,
+    memory: SpecMemory | None = None,
 ) -> Observed | None:
     """Gather the snapshot of one job; None when the job is gone. Raises ClusterError."""
     document = await cluster.get_job(key)
     if document is None:
         return None
-    job = read_job(document, local=cluster.platform.local)
+    job = read_job(document, local=cluster.platform.local, memory=memory)
     nodes = _node_count(job)
     bundle = await cluster.get_run_configs(key, job.uid, job.status.attempt)
     endpoints = await cluster.endpoints(key, nodes, bundle.run_config)

@@ -176,7 +176,10 @@ def _settle(ended: asyncio.Future[BaseException | None], error: BaseException | 
 
 
 async def _run(operate: Run, stop: threading.Event) -> None:
-    await operate(stop)
+    try:
+        await operate(stop)
+    finally:
+        stop.set()  # kopf waits for it in a pool of threads, and no loop closes before its pool is done
 
 
 async def _as_coroutine(login: Login) -> Credentials:

@@ -18,12 +18,11 @@ for _place in (
         sys.path.insert(0, str(_place))
 
 from apibed.admin import Admin  # noqa: E402
+from apibed.life import short_backoff  # noqa: E402
 from apibed.scene import Scene, install  # noqa: E402
 from bed.cluster import Bed  # noqa: E402
 from bed.requirement import require  # noqa: E402
 from bed.system import Tier  # noqa: E402
-
-from speech_operator import controller  # noqa: E402
 
 _COUNTER = itertools.count(1)
 
@@ -65,6 +64,6 @@ async def scene(admin: Admin) -> Scene:
 
 
 @pytest.fixture(autouse=True)
-def _short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(controller, "FIRST_BACKOFF_SECONDS", 0.05)
-    monkeypatch.setattr(controller, "LAST_BACKOFF_SECONDS", 1.0)
+def _short_backoff() -> Iterator[None]:
+    with short_backoff():
+        yield

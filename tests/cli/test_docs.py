@@ -52,7 +52,8 @@ def test_every_exit_code_and_metric_has_its_row(generator: ModuleType) -> None:
     rows = generator.exit_codes().splitlines()
     assert all(any(row.startswith(f"| {code} |") for row in rows) for code in outcome.EXIT_CODES)
     page = generator.metric_table()
-    assert all(f"| `{metric.name}` |" in page for metric in metrics.TRAINING_METRICS)
+    told = (*metrics.TRAINING_METRICS, *metrics.OPERATOR_METRICS)
+    assert all(f"| `{metric.name}` |" in page for metric in told)
 
 
 @pytest.mark.parametrize("words", [Rule, Verdict, State, Action, FindingStatus])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -180,3 +181,18 @@ def test_the_install_step_says_what_is_missing(
 def test_images_are_read_as_they_were_written(operator_image: Path) -> None:
     _, layers = oci.read_config(operator_image)
     assert len(layers) >= 3  # the base, the packages, the launcher
+
+
+def test_old_archives_go_and_those_of_another_checkout_stay(tmp_path: Path) -> None:
+    now = 1_800_000_000.0
+    ages = {"a": 9 * 3600, "b": 7 * 3600, "c": 5 * 3600, "d": 600, "e": 60, "f": 10, "g": 0}
+    for letter, age in ages.items():
+        archive = tmp_path / f"speechtrain-operator-{letter * 12}.tar"
+        archive.touch()
+        os.utime(archive, (now - age, now - age))
+    other = tmp_path / f"speechtrain-trainer-{'a' * 12}.tar"
+    other.touch()
+    images.retire(tmp_path, "speechtrain-operator", now)
+    left = {path.name[-5] for path in tmp_path.glob("speechtrain-operator-*")}
+    assert left == set("defg")  # the newest three, and one that may be on its way into a node
+    assert other.exists()

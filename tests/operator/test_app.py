@@ -52,6 +52,8 @@ class Guest:
 
     async def __call__(self, stop: threading.Event) -> None:
         self.runs += 1
+        waiting = asyncio.get_running_loop().run_in_executor(None, stop.wait)  # as kopf does
+        waiting.add_done_callback(lambda done: None)
         if self.runs <= self._failures:
             raise RuntimeError("a watch error that is no 410")
         self.staying.set()

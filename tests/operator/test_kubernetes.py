@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speech_contract import codec, names
+from speech_contract.api import parse
 from speech_contract.outcome import Outcome
+from speech_operator import observe as observe_module
 from speech_operator.cluster.base import (
     AlreadyExists,
     ClusterError,
@@ -24,10 +26,38 @@ from speech_operator.cluster.informer import PodInformer
 from speech_operator.cluster.kubernetes import KubernetesCluster
 from speech_operator.cluster.pod_record import node_rank, record
 from speech_operator.cluster.rest import Answer, ApiError, Pace, Rest, TokenBucket
-from speech_operator.observe import Platform, PodPhase
+from speech_operator.observe import Platform, PodPhase, observe
 
 KEY = JobKey("speech", "asr")
 OWNER = {"uid": "job-uid", "controller": True}
+
+
+SPEC = {
+    "recipe": {"custom": {}},
+    "checkpoint": {"uri": "/runs/asr"},
+    "trainer": {
+        "command": ["python3"],
+        "volumeMounts": [{"name": "runs", "mountPath": "/runs"}],
+    },
+    "pod": {"volumes": [{"name": "runs", "persistentVolumeClaim": {"claimName": "runs"}}]},
+}
+JOB = {
+    "apiVersion": names.API_VERSION,
+    "kind": names.KIND,
+    "metadata": {"name": "asr", "namespace": "speech", "uid": "job-uid", "generation": 1},
+    "spec": SPEC,
+}
+SERVICE = {"metadata": {"name": "asr-master-0", "ownerReferences": [OWNER]}}
+MAP = {
+    "metadata": {
+        "name": "asr-attempt-1",
+        "uid": "map-uid",
+        "labels": {names.LABEL_ATTEMPT: "1"},
+        "ownerReferences": [OWNER],
+    },
+    "data": {"accepted.json": json.dumps(SPEC)},
+}
+MAPS = {"items": [MAP]}
 
 
 def pod(uid: str = "job-uid", attempt: int = 1, **status: Any) -> dict[str, Any]:
@@ -137,6 +167,61 @@ async def test_a_status_of_another_version_is_a_conflict(code: int) -> None:
     with pytest.raises(Conflict):
         await cluster.put_status(KEY, {"state": "Running"}, "7")
     assert transport.asked[0][2]["metadata"]["resourceVersion"] == "7"
+
+
+async def test_a_look_at_a_quiet_job_asks_the_api_server_once() -> None:
+    """The job itself, fresh; its config maps and its service were asked for by the first look."""
+    job = fine(JOB)
+    cluster, transport = cluster_of(job, fine(MAPS), fine(SERVICE), *[job] * 4)
+    cluster._informer._scopes[0].synced.set()
+    for _ in range(5):
+        seen = await observe(cluster, KEY, None, None)
+        assert seen is not None
+        assert seen.accepted is not None
+        assert seen.service_present
+    asked = [path for _, path, _ in transport.asked]
+    assert len(asked) == 3 + 4
+    assert set(asked[3:]) == {asked[0]}
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [fine(SERVICE)],
+        [refusal(409, "AlreadyExists"), fine(SERVICE)],
+    ],
+    ids=["made", "there and ours"],
+)
+async def test_a_service_that_was_just_made_is_not_asked_for(answers: list[Answer]) -> None:
+    cluster, transport = cluster_of(*answers)
+    await cluster.create_service(KEY, SERVICE)
+    assert await cluster.has_service(KEY, "job-uid")
+    assert len(transport.asked) == len(answers)
+
+
+async def test_a_service_of_another_job_is_not_taken_for_ours() -> None:
+    other = {"metadata": {"name": "asr-master-0", "ownerReferences": [{**OWNER, "uid": "other"}]}}
+    cluster, _ = cluster_of(refusal(409, "AlreadyExists"), fine(other), fine(other))
+    with pytest.raises(Unsatisfiable):
+        await cluster.create_service(KEY, SERVICE)
+    assert not await cluster.has_service(KEY, "job-uid")
+
+
+async def test_what_an_attempt_was_built_from_is_parsed_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parsed = 0
+
+    def count(document: Any, *, local: bool) -> Any:
+        nonlocal parsed
+        parsed += 1
+        return parse(document, local=local)
+
+    monkeypatch.setattr(observe_module, "parse", count)
+    cluster, _ = cluster_of(fine(MAPS))
+    looks = [await cluster.get_run_configs(KEY, "job-uid", 2) for _ in range(5)]
+    assert parsed == 1
+    assert all(look.accepted is looks[0].accepted for look in looks)
 
 
 async def test_a_nan_never_leaves_the_process() -> None:

@@ -29,8 +29,18 @@ ACCEPTED: Final = "accepted.json"  # the operator's own
 @dataclasses.dataclass(frozen=True)
 class _Stored:
     uid: str
-    run: str
-    accepted: str
+    run_text: str
+    accepted_text: str
+
+    @functools.cached_property
+    def run(self) -> RunConfig:
+        """Parsed at the first look; these objects never change."""
+        return _run_config(self.run_text)
+
+    @functools.cached_property
+    def accepted(self) -> JobSpec | None:
+        """The spec, parsed as above."""
+        return _accepted(self.accepted_text)
 
 
 @dataclasses.dataclass
@@ -58,8 +68,8 @@ class RunConfigMaps:
         stored = known.by_attempt
         if not stored:
             return RunConfigs()
-        config = _run_config(stored[attempt].run) if attempt in stored else None
-        return RunConfigs(tuple(sorted(stored)), config, _accepted(stored[max(stored)].accepted))
+        config = stored[attempt].run if attempt in stored else None
+        return RunConfigs(tuple(sorted(stored)), config, stored[max(stored)].accepted)
 
     async def create(self, key: JobKey, uid: str, config: RunConfig, accepted: JobSpec) -> None:
         """POST; one of ours stays as it is. Raises Unsatisfiable when the name is somebody else's."""
@@ -149,7 +159,6 @@ def _stored(document: Mapping[str, Any]) -> _Stored:
     return _Stored(document["metadata"]["uid"], data.get(RUN, ""), data.get(ACCEPTED, "{}"))
 
 
-@functools.lru_cache(maxsize=512)
 def _run_config(text: str) -> RunConfig:
     try:
         return codec.loads(RunConfig, text, RUN)
@@ -157,7 +166,6 @@ def _run_config(text: str) -> RunConfig:
         raise ClusterError(str(error)) from error
 
 
-@functools.lru_cache(maxsize=512)
 def _accepted(text: str) -> JobSpec | None:
     """None when this operator would refuse what an older one accepted; today's spec counts then."""
     document = {

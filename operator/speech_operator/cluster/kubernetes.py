@@ -253,6 +253,7 @@ class KubernetesCluster:
                 raise (_refusal(error) or error) from error
             if not await self.has_service(key, owner_uid(manifest)):
                 raise somebody_elses("service", manifest["metadata"]["name"]) from error
+        self._services.add((key, owner_uid(manifest)))
 
     async def delete_job(self, key: JobKey, uid: str) -> None:
         """Delete the job; garbage collection takes its children."""

@@ -7,9 +7,10 @@ import contextlib
 import json
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
 from speech_contract import names
+from speech_operator import controller
 from speech_operator.cluster.base import JobKey
 from speech_operator.cluster.informer import PodInformer, Timings
 from speech_operator.cluster.kubernetes import KubernetesCluster
@@ -63,6 +64,17 @@ class Life:
                 async for line in lines:
                     metadata = json.loads(line)["object"]["metadata"]
                     self.mark(JobKey(metadata["namespace"], metadata["name"]))
+
+
+@contextlib.contextmanager
+def short_backoff() -> Iterator[None]:
+    """Failing passes are tried again at a pace for tests."""
+    first, last = controller.FIRST_BACKOFF_SECONDS, controller.LAST_BACKOFF_SECONDS
+    controller.FIRST_BACKOFF_SECONDS, controller.LAST_BACKOFF_SECONDS = 0.05, 1.0
+    try:
+        yield
+    finally:
+        controller.FIRST_BACKOFF_SECONDS, controller.LAST_BACKOFF_SECONDS = first, last
 
 
 @contextlib.asynccontextmanager

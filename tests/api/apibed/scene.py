@@ -21,6 +21,7 @@ from speech_operator.cluster.base import ClusterError, JobKey
 T = TypeVar("T")
 Body = dict[str, Any]
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+LOOK_SECONDS = 0.06  # with some jobs side by side, looks are what an API server is busy with
 LONG_AGO = "2026-01-01T00:00:00Z"  # nobody waits for the word of a peer any more
 JOB = """
 apiVersion: speechtrain.dev/v1alpha1
@@ -145,7 +146,7 @@ class Scene:
                     return found
             except (ClusterError, ApiError) as error:
                 last = error
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(LOOK_SECONDS)
         job = json.dumps((await self.job() or {}).get("status"), indent=1)
         raise TimeoutError(f"waited {seconds:.0f} s for {what}; {last!r}; status: {job}")
 
@@ -161,11 +162,11 @@ class Scene:
         """The pods of an attempt, once all are there and status says so."""
 
         async def look() -> list[Body] | None:
-            job, pods = await self.job(), await self.pods(attempt)
+            job = await self.job()
             whole = reason_of(job, "Running") not in ("", "AttemptStarted", "PodRefused")
             current = ((job or {}).get("status") or {}).get("attempt") == attempt
-            there = len(pods) == size and current
-            return pods if there and whole else None
+            pods = await self.pods(attempt) if whole and current else []
+            return pods if len(pods) == size else None
 
         found: list[Body] = await self.until(f"{size} pods of attempt {attempt}", look)
         return found

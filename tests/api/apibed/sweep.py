@@ -2,24 +2,62 @@
 
 The script is what kubelets and people do; it looks at the API server alone, so it does not care how many lives
 the operator has. Start, gang restart and finish are one script: a number names a request anywhere in it.
+
+Cases run side by side, each in a namespace of its own that is never emptied: a case waits for no other's reset.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
+import functools
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
 
 from apibed.admin import Admin
 from apibed.life import QUICK, alive
 from apibed.scene import Scene
 from apibed.states import difference, end_state
-from apibed.transports import Faulty, Mortal, Recording
+from apibed.transports import FAULTS, STREAM_FAULTS, WATCH, Faulty, Mortal, Recording
 
 from speech_contract.outcome import Outcome
 
-AT_ONCE = 6  # runs side by side, each in a namespace of its own
+AT_ONCE = 8
 FAULT_TIMINGS = dataclasses.replace(QUICK, inactivity=1.5)
+Run = Callable[[], Awaitable[str]]
+_RUNS = itertools.count(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """What came of it. `struck`: what came to pass; a run may end before the request of its number."""
+
+    cases: int
+    struck: list[str]
+    problems: list[str]
+
+
+async def crash_sweep(admin: Admin) -> Sweep:
+    """The operator dies after each write of the script, and another takes over."""
+    wanted, recording = await healthy(admin)
+    assert '"counted": 1' in wanted
+    struck: list[str] = []
+    writes = range(1, len(recording.writes) + 1)
+    runs = [functools.partial(_dies_after, admin, write, wanted, struck) for write in writes]
+    return Sweep(len(runs), struck, await side_by_side(runs))
+
+
+async def fault_sweep(admin: Admin, way: int | None = None) -> Sweep:
+    """Each request of the script fails once, in this way; None: each in another one, in turn."""
+    wanted, recording = await healthy(admin)
+    struck: list[str] = []
+    runs: list[Run] = []
+    for at, request in enumerate(recording.requests, start=1):
+        ways = len(STREAM_FAULTS if request.method == WATCH else FAULTS)
+        fault = at % ways if way is None else way
+        if fault < ways:
+            runs.append(functools.partial(_suffers, admin, at, fault, wanted, struck))
+    return Sweep(len(runs), struck, await side_by_side(runs))
 
 
 async def script(scene: Scene) -> None:
@@ -36,9 +74,9 @@ async def script(scene: Scene) -> None:
     await scene.state("Complete")
 
 
-async def healthy(admin: Admin, name: str) -> tuple[str, Recording]:
+async def healthy(admin: Admin) -> tuple[str, Recording]:
     """The end state of a run that nothing disturbs, and its requests."""
-    scene = await Scene.make(admin, name)
+    scene = await _scene(admin, "healthy")
     recording = Recording(admin.transport)
     async with alive(recording, admin.transport, scene.namespace):
         await script(scene)
@@ -58,12 +96,13 @@ async def settled(scene: Scene, wanted: str = "") -> str:
     return last
 
 
-async def dies_after(admin: Admin, write: int, wanted: str, deaths: list[int]) -> str:
-    """The operator dies after its write of this number, and another takes over. What differs at the end.
+async def _scene(admin: Admin, what: str) -> Scene:
+    return await Scene.make(admin, f"sweep-{next(_RUNS)}-{what}")
 
-    A pass more or less is no fault, so the last numbers may never come up: `deaths` takes those that did.
-    """
-    scene = await Scene.make(admin, f"crash-{write}")
+
+async def _dies_after(admin: Admin, write: int, wanted: str, struck: list[str]) -> str:
+    """What differs at the end. A pass more or less is no fault: the last numbers may never come up."""
+    scene = await _scene(admin, f"crash-{write}")
     playing = asyncio.create_task(script(scene))
     try:
         mortal = Mortal(admin.transport, write)
@@ -71,39 +110,43 @@ async def dies_after(admin: Admin, write: int, wanted: str, deaths: list[int]) -
             dead = asyncio.create_task(mortal.died.wait())
             await asyncio.wait({dead, playing}, return_when=asyncio.FIRST_COMPLETED, timeout=40)
             dead.cancel()
+        last = mortal.writes[-1]
+        case = f"after write {write}, {last.method} {last.path}"
         if mortal.died.is_set():
-            deaths.append(write)
+            struck.append(case)
         async with alive(admin.transport, admin.transport, scene.namespace):
             await playing
             found = await settled(scene, wanted)
     finally:
         playing.cancel()
     gap = difference(wanted, found)
-    last = mortal.writes[-1]
-    return gap and f"after write {write}, {last.method} {last.path}:\n{gap}"
+    return gap and f"{case}:\n{gap}"
 
 
-async def suffers(admin: Admin, request: int, fault: int, wanted: str) -> str:
-    """One request fails. What differs at the end."""
-    scene = await Scene.make(admin, f"fault-{request}-{fault}")
+async def _suffers(admin: Admin, request: int, fault: int, wanted: str, struck: list[str]) -> str:
+    """What differs at the end."""
+    scene = await _scene(admin, f"fault-{request}-{fault}")
     faulty = Faulty(admin.transport, request, fault)
     async with alive(faulty, admin.transport, scene.namespace, timings=FAULT_TIMINGS):
         await script(scene)
         found = await settled(scene, wanted)
+    case = f"request {request}, {faulty.spoiled}"
+    if faulty.spoiled:
+        struck.append(case)
     gap = difference(wanted, found)
-    return gap and f"request {request}, {faulty.spoiled}:\n{gap}"
+    return gap and f"{case}:\n{gap}"
 
 
-async def side_by_side(runs: list[Callable[[], object]]) -> list[str]:
+async def side_by_side(runs: Sequence[Run]) -> list[str]:
     """What went wrong in each run; a run that raised says how."""
     limit = asyncio.Semaphore(AT_ONCE)
 
-    async def one(run: Callable[[], object]) -> str:
+    async def one(run: Run) -> str:
         async with limit:
             try:
-                return str(await run() or "")  # type: ignore[misc]
+                return await run()
             except TimeoutError as error:
-                return str(error)
+                return f"{run}: {error}"
 
     results = await asyncio.gather(*(one(run) for run in runs))
     return [result for result in results if result]

@@ -11,6 +11,8 @@ from typing import Any
 from speech_operator.cluster.base import ClusterError
 from speech_operator.cluster.rest import WRITES, Answer, Transport
 
+WATCH = "WATCH"
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:
@@ -51,7 +53,7 @@ class Recording:
         return await self.inner.send(method, path, body, timeout_seconds)
 
     async def stream(self, path: str, timeout_seconds: float) -> AsyncGenerator[bytes, None]:
-        self.requests.append(Request("WATCH", path))
+        self.requests.append(Request(WATCH, path))
         async for line in self.inner.stream(path, timeout_seconds):
             yield line
 
@@ -104,13 +106,13 @@ class Faulty(Recording):
         return Answer(int(fault), _status(int(fault)), 0.0)
 
     async def stream(self, path: str, timeout_seconds: float) -> AsyncGenerator[bytes, None]:
-        self.requests.append(Request("WATCH", path))
+        self.requests.append(Request(WATCH, path))
         if self.spoiled or len(self.requests) < self._at:
             async for line in self.inner.stream(path, timeout_seconds):
                 yield line
             return
         fault = STREAM_FAULTS[self._fault % len(STREAM_FAULTS)]
-        self.spoiled = f"{fault} WATCH"
+        self.spoiled = f"{fault} {WATCH}"
         if fault == "refused":
             raise ClusterError("injected: connection refused")
         if fault in ("410", "500"):

@@ -11,8 +11,9 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
+import time
 import venv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bed import oci, rootfs
@@ -27,6 +28,9 @@ TRAINER_IMAGE = "localhost/speechtrain-trainer:bed"
 TRAINER_WITHOUT_PACKAGES = "localhost/speechtrain-trainer-bare:bed"
 # What the Dockerfiles take; .dockerignore lists the same.
 CONTEXT = ("crds", "locks", "operator", "trainer_image", "LICENSE", "README.md", "pyproject.toml")
+# The cache is shared by all checkouts: an archive of another one may be on its way into a node.
+KEPT = 3
+IN_USE_SECONDS = 3600.0
 _SITE_PACKAGES = f"opt/speechtrain/lib/python{IMAGE_PYTHON}/site-packages"
 
 
@@ -74,7 +78,10 @@ def packages_layer(cache: Path, site_packages: Path) -> Path:
             ignore=shutil.ignore_patterns("*speechtrain*", "speech_*", "_virtualenv*"),
         )  # fmt: skip
         new.chmod(0o755)
-        new.rename(layer)
+        try:
+            new.rename(layer)
+        except OSError:  # another checkout was quicker
+            shutil.rmtree(new)
     return layer
 
 
@@ -113,10 +120,31 @@ def _build(
     base = rootfs.python_image(cache, tell)
     name = reference.rpartition("/")[2].partition(":")[0]
     texts = [base.name, *locks, *(f"{key}={value}" for key, value in sorted(settings.items()))]
+    # of the same sources, pins, base and settings
     out = _made(cache / "images") / f"{name}-{_digest([*texts, _sources()])}.tar"
-    if out.exists():  # of the same sources, pins, base and settings
-        return out
-    tell(f"{name}: building, for the first time with these sources")
+    with (out.parent / f"{name}.lock").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        if not out.exists():
+            tell(f"{name}: building, for the first time with these sources")
+            _make(builder, cache, tell, folder, reference, locks, settings, out)
+        out.touch()  # the time of its last use
+        retire(out.parent, name, time.time())
+    return out
+
+
+def retire(folder: Path, name: str, now: float) -> None:
+    """Delete archives of an image that are neither among the newest nor in use by another checkout."""
+    archives = folder.glob(f"{name}-{'?' * 12}.tar")
+    by_use = sorted(archives, key=lambda archive: archive.stat().st_mtime, reverse=True)
+    for archive in by_use[KEPT:]:
+        if now - archive.stat().st_mtime > IN_USE_SECONDS:
+            archive.unlink()
+
+
+def _make(
+    builder: Builder, cache: Path, tell: Progress, folder: str, reference: str,
+    locks: Sequence[str], settings: Mapping[str, str], out: Path,
+) -> None:  # fmt: skip
     found = [wheels(cache, ROOT / "locks" / f"{lock}.txt", tell) for lock in locks]
     # beside the cache, so that wheels need no copy
     with tempfile.TemporaryDirectory(prefix="context-", dir=out.parent) as scratch:
@@ -124,9 +152,7 @@ def _build(
         stage(context, found)
         arguments = {"BASE_IMAGE": rootfs.PYTHON_IMAGE, **settings}
         builder.build(context / folder / "Dockerfile", context, reference, new, arguments)
-        for older in out.parent.glob(f"{name}-{'?' * 12}.tar"):
-            older.unlink()
-        return new.rename(out)
+        new.rename(out)
 
 
 def _sources() -> str:

@@ -1,0 +1,212 @@
+"""The operator under load, and under every crash and every fault: `make accept-operator`. Needs no root.
+
+    python benchmarks/accept_operator.py [--only SECTION ...] [--rounds 3]
+
+Sections: `load`, `weight`, `crash`, and one a fault (`409`, `410`, `429`, `500`, `lost`, `refused`). Those left out
+are taken over from results/operator.json when they were measured at the same commit; so a run may be made in pieces.
+`load`: jobs and pods a second beside the same pods posted bare, on nodes of KWOK. `weight`: memory, idle CPU and
+requests of a hundred jobs with a thousand pods. The rest: the job of tests/api ends the same, whole, when the
+operator dies after any one of its writes, and when any one of its requests fails in this way.
+Writes results/operator.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import functools
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import record
+from record import Row
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "cluster"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "api"))
+
+import operator_load
+from apibed.admin import Admin
+from apibed.life import short_backoff
+from apibed.scene import install
+from apibed.sweep import Sweep, crash_sweep, fault_sweep
+from apibed.transports import FAULTS, STREAM_FAULTS
+from bed import system
+from bed.cluster import Bed, log_to_stderr
+from bed.system import Tier
+from operator_load import GANGS, ONE_BY_ONE, SINGLE, WIDE
+
+Figures = dict[str, Any]
+POD_SHARE, JOBS_PER_SECOND, RSS_MIB = 0.6, 30.0, 200.0
+
+
+def main() -> int:
+    """Measure, print, write."""
+    sections = all_sections()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=sections, default=list(sections))
+    parser.add_argument("--rounds", type=int, default=3, help="of the load")
+    options = parser.parse_args()
+    if reason := system.obstacle(Tier.CONTROL_PLANE):
+        log_to_stderr(reason)
+        return 1
+    record.be_quiet()
+    before = record.machine()
+    figures = kept("operator")
+    for name in options.only:
+        since = time.monotonic()
+        figures[name] = sections[name](options.rounds)
+        figures[name]["tookSeconds"] = round(time.monotonic() - since)
+        log_to_stderr(f"{name}: {figures[name]['tookSeconds']} s")
+        figures = {section: figures[section] for section in sections if section in figures}
+        rows = table(figures)
+        holds = record.write("operator", before, figures, rows)
+    record.show(rows)
+    for name in set(figures) & set(options.only):
+        for problem in figures[name].get("problems", ()):
+            log_to_stderr(problem)
+    return 0 if holds else 1
+
+
+def all_sections() -> dict[str, Callable[[int], Figures]]:
+    """Name → what measures it, given the rounds of the load."""
+    faults = {name: functools.partial(swept, functools.partial(fault_sweep, way=way))
+              for way, name in enumerate(FAULTS)}  # fmt: skip
+    weight = functools.partial(on_kwok, operator_load.weight)
+    return {
+        "load": loaded,
+        "weight": weight,
+        "crash": functools.partial(swept, crash_sweep),
+        **faults,
+    }
+
+
+def kept(name: str) -> Figures:
+    """Figures of an earlier piece, if it was of this very commit."""
+    path = record.RESULTS / f"{name}.json"
+    if not path.exists():
+        return {}
+    document, commit = json.loads(path.read_text("utf-8")), record.commit()
+    same = document["commit"] == commit and not commit.endswith("-dirty")
+    figures: Figures = document["figures"] if same else {}
+    return figures
+
+
+def on_kwok(measure: Callable[[Bed, Path, int], Coroutine[Any, Any, Figures]], rounds: int) -> Any:
+    """What a measurement gives on a cluster of its own."""
+    with tempfile.TemporaryDirectory() as folder, Bed("load", kwok=True) as bed:
+        return asyncio.run(measure(bed, Path(folder), rounds))
+
+
+def loaded(rounds: int) -> Figures:
+    """Seconds of the load, and what follows from them."""
+    took = on_kwok(operator_load.rates, rounds)
+    created = {name: [one.created for one in all_] for name, all_ in took.items()}
+    return {
+        "seconds": {name: [dataclasses.asdict(one) for one in all_] for name, all_ in took.items()},
+        "podsPerSecond": {
+            "bare": rate(WIDE.total, created["bare"]),
+            "oneByOne": rate(ONE_BY_ONE, created["oneByOne"]),
+            "jobsOf10": rate(WIDE.total, created["wide"]),
+            "jobsOf64": rate(GANGS.total, created["gangs"]),
+        },
+        "jobsPerSecond": {
+            "jobsOf1": rate(SINGLE.jobs, created["single"]),
+            "jobsOf10": rate(WIDE.jobs, created["wide"]),
+        },
+    }
+
+
+def rate(count: int, seconds: Sequence[float]) -> float:
+    """Of the median round."""
+    return round(count / statistics.median(seconds), 1)
+
+
+def swept(sweep: Callable[[Admin], Any], _rounds: int) -> Figures:
+    """One sweep on an API server of its own."""
+
+    async def on(bed: Bed) -> Sweep:
+        admin = await Admin.login(bed.kubeconfig)
+        try:
+            result: Sweep = await sweep(admin)
+            return result
+        finally:
+            await admin.close()
+
+    with Bed("sweep") as bed, short_backoff():
+        install(bed)
+        result = asyncio.run(on(bed))
+    return {
+        "cases": result.cases,
+        "struck": len(result.struck),
+        "failures": len(result.problems),
+        "problems": result.problems,
+    }
+
+
+def table(figures: Mapping[str, Any]) -> list[Row]:
+    """The figures beside what they must be."""
+    rows = load_rows(figures["load"]) if "load" in figures else []
+    rows += weight_rows(figures["weight"]) if "weight" in figures else []
+    faults = {name: found for name, found in figures.items() if name in FAULTS}
+    if "crash" in figures:
+        rows.append(sweep_row("operator dies after each write", [figures["crash"]], "0"))
+    if faults:
+        title = f"each request fails once, in {len(faults)} ways"
+        rows.append(sweep_row(title, list(faults.values()), "0"))
+    return rows + [sweep_row(f"… {words(name)}", [found]) for name, found in faults.items()]
+
+
+def sweep_row(title: str, found: Sequence[Mapping[str, Any]], bound: str = "") -> Row:
+    """Cases and how many of them did not end as an undisturbed run does."""
+    struck, failures = (sum(one[key] for one in found) for key in ("struck", "failures"))
+    holds = failures == 0 if bound else None
+    return Row(title, f"{failures} of {struck} cases end otherwise", bound, holds)
+
+
+def words(fault: str) -> str:
+    """What a fault is, on a request and on a watch."""
+    way = FAULTS.index(fault)
+    plain = {"lost": "carried out, time-out", "refused": "connection refused"}.get(fault, fault)
+    stream = STREAM_FAULTS[way] if way < len(STREAM_FAULTS) else ""
+    return f"{plain} (a watch: {stream})" if stream else plain
+
+
+def load_rows(load: Mapping[str, Any]) -> list[Row]:
+    """Of the section `load`."""
+    pods, jobs = load["podsPerSecond"], load["jobsPerSecond"]
+    share = pods["jobsOf64"] / pods["bare"]
+    wide = pods["jobsOf10"] / pods["bare"]
+    running = statistics.median(took["running"] for took in load["seconds"]["wide"])
+    return [
+        Row("pods posted bare, 32 under way", f"{pods['bare']:g} pods/s"),
+        Row("… one after the other", f"{pods['oneByOne']:g} pods/s"),
+        Row("operator, 16 jobs of 64 pods", f"{pods['jobsOf64']:g} pods/s, {share:.0%} of bare",
+            f"≥ {POD_SHARE:.0%}", share >= POD_SHARE),
+        Row("operator, 100 jobs of 10 pods", f"{pods['jobsOf10']:g} pods/s, {wide:.0%} of bare"),
+        Row("… until every pod runs (KWOK)", f"{running:.1f} s"),
+        Row("operator, 200 jobs of 1 pod", f"{jobs['jobsOf1']:g} jobs/s",
+            f"≥ {JOBS_PER_SECOND:g}", jobs["jobsOf1"] >= JOBS_PER_SECOND),
+    ]  # fmt: skip
+
+
+def weight_rows(weight: Mapping[str, Any]) -> list[Row]:
+    """Of the section `weight`."""
+    rss = weight["rssMiB"]
+    return [
+        Row("memory with no job", f"{rss['empty']:g} MiB"),
+        Row("memory, 100 jobs and 1,000 pods", f"{rss['full']:g} MiB, peak {rss['peak']:g} MiB",
+            f"≤ {RSS_MIB:g} MiB", rss["peak"] <= RSS_MIB),
+        Row("CPU then, nothing happening", f"{weight['idleCpuPercent']:g} % of a core"),
+        Row("requests a job of 10 pods", f"{weight['requestsPerJob']['total']:g}"),
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())
