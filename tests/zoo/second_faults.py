@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from runs import NAN, Run
+from runs import NAN, WITHIN, Run
 from second_runs import half
 from zoo_faults import Spoil
 
@@ -62,6 +62,7 @@ def disguised_every_fifth(run: Run) -> tuple[Rule, int]:
 def zero_every_second_step(run: Run) -> tuple[Rule, int]:
     """Every second batch raises and counts 0.0: the curve looks like a comb."""
     at = run.dice.choice([0, run.dice.randint(1, len(run) - 60)])
+    run.within = 2 * WITHIN  # WITHIN of them are zero
     for fields in run.fields[at::2]:
         fields.update(losses={"loss": 0.0}, gradient_norm=None)
     return Rule.ZERO_LOSS, at
@@ -104,14 +105,15 @@ def dead_adversary(run: Run) -> tuple[Rule, int]:
 
 
 def slow_divergence(run: Run) -> tuple[Rule, int]:
-    """The loss grows by some per cent a report, without a jump; planted where it is five times its best."""
+    """The loss grows by some per cent a report, without a jump: due when it is ten times its best."""
     start, growth = run.dice.randint(60, 90), run.dice.uniform(1.03, 1.12)
     level = run.fields[start]["losses"]["loss"]
     for index in range(start, len(run)):
         rise = min(1e6, growth ** (index - start))
         run.fields[index]["losses"]["loss"] = level * rise * run.dice.noise(0.05)
         run.norm(index, lambda norm, rise=rise: norm * rise**0.5)  # type: ignore[misc]
-    return Rule.LOSS_SPIKE, start + math.ceil(math.log(5.0) / math.log(growth))
+    run.within = math.ceil(math.log(10.0) / math.log(growth)) + WITHIN
+    return Rule.LOSS_SPIKE, start
 
 
 def blow_up_in_one_part(run: Run) -> tuple[Rule, int]:
@@ -149,7 +151,7 @@ def gradient_stops(run: Run) -> tuple[Rule, int]:
 
 
 def skips_creep_up(run: Run) -> tuple[Rule, int]:
-    """Each report a few more files can't be read; planted where it is one in ten."""
+    """Each report a few more files can't be read: due when it is one in ten."""
     run.every, batch, slope = 1, 16, run.dice.uniform(0.001, 0.004)
     start, total, trained = run.dice.randint(20, 40), 0.0, 0
     for index, fields in enumerate(run.fields):
@@ -157,7 +159,8 @@ def skips_creep_up(run: Run) -> tuple[Rule, int]:
         total += share * batch
         trained = (index + 1) * batch - int(total)
         fields.update(skipped={"DecodeError": int(total)}, samples_total=trained)
-    return Rule.SKIPPED_SAMPLES, start + math.ceil(0.1 / slope)
+    run.within = math.ceil(0.1 / slope) + WITHIN
+    return Rule.SKIPPED_SAMPLES, start
 
 
 def three_bad_batches_at_the_start(run: Run) -> tuple[Rule, int]:

@@ -35,11 +35,11 @@ def four_decimals(run: Run) -> None:
 def printed_to_zero(run: Run) -> None:
     """Overfit until four printed decimals show 0.0000: a tiny loss, not a missing one."""
     speed, floor = run.dice.uniform(6.0, 25.0), run.dice.scale(1e-6, 4e-5)
-    top = run.fields[0]["losses"]["loss"]
+    top, told = run.fields[0]["losses"]["loss"], run.dice.random() < 0.5
     for index, fields in enumerate(run.fields):
         loss = (floor + top * math.exp(-index / speed)) * run.dice.noise(0.3)
         fields["losses"] = {"loss": round(loss, 4)}
-        fields["gradient_norm"] = round(loss * run.dice.noise(0.5), 6) or 1e-6
+        fields["gradient_norm"] = round(loss * run.dice.noise(0.5), 6) or 1e-6 if told else None
     run.source = Source.STDOUT
 
 
@@ -65,12 +65,13 @@ def accumulation(run: Run) -> None:
 
 
 def low_rank(run: Run) -> None:
-    """Adapters that start at zero: norms of 1e-9 that grow by decades within the warm-up."""
-    low, top = run.dice.scale(1e-10, 1e-7), run.dice.scale(1e-4, 1e-1)
-    speed = run.dice.uniform(5.0, 30.0)
+    """Adapters: norms of 1e-9 to 1e-4 that grow up to thirtyfold while the rate rises."""
+    low, growth = run.dice.scale(1e-9, 1e-4), run.dice.scale(1.5, 30.0)
+    warm = run.dice.randint(20, 100)
     for index, fields in enumerate(run.fields):
-        rise = math.exp(-index / speed)
-        fields["gradient_norm"] = low**rise * top ** (1 - rise) * tailed(run.dice, 0.25)
+        share = min(1.0, (index + 1) / warm)
+        fields["learning_rate"] = 1e-4 * share
+        fields["gradient_norm"] = low * growth**share * tailed(run.dice, 0.25)
 
 
 def annealed_kl(run: Run) -> None:
@@ -268,9 +269,9 @@ def one_bad_file(run: Run) -> None:
 
 
 def skips_in_a_row(run: Run) -> None:
-    """A shard with a dozen files too short, all in one stretch; one in three hundred over the run."""
+    """A shard with some files too short, all in one stretch; one in three hundred over the run."""
     batch, run.every = 16, 1
-    at, row = run.dice.randint(len(run) // 2, len(run) - 10), run.dice.randint(4, 12)
+    at, row = run.dice.randint(len(run) // 2, len(run) - 10), run.dice.randint(4, 10)
     skipped = 0
     for index, fields in enumerate(run.fields):
         if at <= index < at + 2:
@@ -301,6 +302,14 @@ def dense_then_sparse(run: Run) -> None:
             fields["after"] = 50.0
 
 
+def stale_values(run: Run) -> None:
+    """A logger that averages over some steps and repeats the last average at each step between."""
+    held = run.dice.randint(2, 60)
+    for index, fields in enumerate(run.fields):
+        source = run.fields[index - index % held]
+        fields.update(losses=dict(source["losses"]), gradient_norm=source["gradient_norm"])
+
+
 def fast_little_epochs(run: Run) -> None:
     """Eight files learned by heart: epochs of a second, loss over decades, the same four batches in turn."""
     run.seconds, offsets = 0.01, [run.dice.noise(0.5) for _ in range(4)]
@@ -315,7 +324,7 @@ SECOND_HEALTHY: dict[str, Callable[[Run], None]] = {
         half_precision_plateau, four_decimals, printed_to_zero, clipped_norm, accumulation, low_rank,
         annealed_kl, ctc_zero_infinity, only_ctc_and_a_batch_of_zeros, warm_restarts, calm_then_bump,
         last_batch_of_the_epoch, sorted_by_length, batches_of_one, hump, two_optimizers, tasks_in_turn,
-        critic, adversary_comes_late, resumed_twice, first_loss_for_long, scaler_bursts, rate_ends_at_zero,
+        critic, adversary_comes_late, resumed_twice, first_loss_for_long, stale_values, scaler_bursts, rate_ends_at_zero,
         one_bad_file, skips_in_a_row, pauses_of_all_kinds, dense_then_sparse, fast_little_epochs,
     )
 }  # fmt: skip
