@@ -215,3 +215,11 @@ def test_a_bar_drawn_again_is_the_same_bad_step(run: Any) -> None:
         run.say(step, loss=NAN)
     assert "2 non-finite" in found(run).evidence
     assert run.monitor.decision is None
+
+
+def test_a_scaler_that_never_finds_its_scale_is_named_at_the_twentieth_report(run: Any) -> None:
+    for step in range(1, 20):
+        run.step(step, loss=1.0 + step / 7, gradient_norm=math.inf)
+    assert run.finding(Rule.NON_FINITE).severity is Severity.INFO
+    run.step(20, loss=1.0, gradient_norm=math.inf)
+    assert run.finding(Rule.NON_FINITE).severity is not Severity.INFO

@@ -204,3 +204,32 @@ def test_heard_within_twenty_reports_wherever_planted(
         run.step(number * every, loss=low * wave(number) * up)
         assert number > before or run.rules == []
     assert run.rules == [Rule.LOSS_SPIKE]
+
+
+@pytest.mark.parametrize("ratio", [3.0, 5.0, 9.0])
+def test_two_tasks_in_turn_are_no_divergence(run: Any, ratio: float) -> None:
+    train(run, 1, 15)
+    for step in range(16, 300):
+        dear = step % 9 in (0, 1, 2, 3, 5)
+        run.step(step * 10, loss=wave(step) * (ratio if dear else 1.0))
+    assert Rule.LOSS_SPIKE not in run.rules
+
+
+def test_what_came_down_time_after_time_is_no_news_but_twice_as_high_is(run: Any) -> None:
+    at = 0
+    for _ in range(40):
+        for place in range(9):
+            at += 1
+            run.step(at, loss=wave(at) * (6.0 if place < 4 else 1.0))
+    for step in range(at + 1, at + 40):
+        run.step(step, loss=wave(step) * 6.0)
+    assert run.rules == []
+    for step in range(at + 40, at + 60):
+        run.step(step, loss=wave(step) * 20.0)
+    assert run.rules == [Rule.LOSS_SPIKE]
+
+
+def test_a_few_first_values_near_zero_are_no_yardstick(run: Any) -> None:
+    for step, loss in enumerate([0.02, 0.3, 0.01, 0.02, 0.4, *[0.5] * 12], start=1):
+        run.step(step, loss=loss + step * 1e-4)
+    assert run.rules == []

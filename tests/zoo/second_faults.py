@@ -1,4 +1,7 @@
-"""Faults planted by a second hand, after bugs of real runs. Each spoils a healthy run from a place on. Used by curves."""
+"""Faults planted by a second hand, after bugs of real runs.
+
+Each spoils a healthy run from a place on. Used by curves.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,9 @@ def frozen_loss(run: Run) -> tuple[Rule, int]:
     """The variable that is logged is no longer the one that is computed: loss and norm stand still to the bit."""
     at = _late(run)
     for fields in run.fields[at:]:
-        fields.update(losses=dict(run.fields[at]["losses"]), gradient_norm=run.fields[at]["gradient_norm"])
+        fields.update(
+            losses=dict(run.fields[at]["losses"]), gradient_norm=run.fields[at]["gradient_norm"]
+        )
     return Rule.CONSTANT_COMPONENT, at
 
 

@@ -172,14 +172,18 @@ def two_optimizers(run: Run) -> None:
         if (index % 2 == 0) == first:
             fields["losses"] = {"discriminator/loss": 2.0 * run.dice.noise(0.3)}
         else:
-            fields["losses"] = {"generator/mel": loss * 30.0, "generator/kl": run.dice.uniform(1, 2)}
+            fields["losses"] = {
+                "generator/mel": loss * 30.0,
+                "generator/kl": run.dice.uniform(1, 2),
+            }
 
 
 def tasks_in_turn(run: Run) -> None:
-    """Two tasks drawn at random under one name `loss`: text at 2, spectrograms at 20 and their norms."""
-    ratio, share = run.dice.uniform(2.0, 10.0), run.dice.uniform(0.2, 0.8)
+    """Two tasks in turn under one name `loss`, up to four steps each: text at 2, spectrograms at 20."""
+    ratio, cycle = run.dice.uniform(2.0, 10.0), run.dice.randint(2, 5)
+    dear = run.dice.randint(1, cycle - 1)
     for index in range(len(run)):
-        if run.dice.random() < share:
+        if index % cycle < dear:
             run.loss(index, lambda loss: loss * ratio)
             run.norm(index, lambda norm: norm * ratio)
 
@@ -203,7 +207,10 @@ def adversary_comes_late(run: Run) -> None:
         judged = weight * scale * run.dice.noise(0.35) if on else 0.0
         fields["losses"] = {"total": loss + judged, "generator/mel": loss}
         if on:
-            fields["losses"] |= {"generator/adversarial": judged, "discriminator/loss": run.dice.uniform(1, 3)}
+            fields["losses"] |= {
+                "generator/adversarial": judged,
+                "discriminator/loss": run.dice.uniform(1, 3),
+            }
             fields["gradient_norm"] *= (1 + 3 * weight) * run.dice.noise(0.4)
 
 
@@ -238,7 +245,9 @@ def scaler_bursts(run: Run) -> None:
     for fields in run.fields:
         fields["non_finite_steps"] = None
     bursts = [(0, run.dice.randint(3, 17))]
-    bursts += [(at, run.dice.randint(1, 4)) for at in range(40, len(run) - 8, run.dice.randint(35, 90))]
+    bursts += [
+        (at, run.dice.randint(1, 4)) for at in range(40, len(run) - 8, run.dice.randint(35, 90))
+    ]
     lost = 0
     held = {index for at, long in bursts for index in range(at, at + long)}
     for index, fields in enumerate(run.fields):
@@ -289,7 +298,9 @@ def pauses_of_all_kinds(run: Run) -> None:
         if index % 40 == 39:
             phase = run.dice.choice(kinds)
             fields.append({"step": report["step"], "phase": phase, "after": 0.1})
-            fields.append({"step": report["step"], "phase": phase, "after": run.dice.uniform(30, 900)})
+            fields.append(
+                {"step": report["step"], "phase": phase, "after": run.dice.uniform(30, 900)}
+            )
     run.fields = fields
 
 
@@ -324,7 +335,7 @@ SECOND_HEALTHY: dict[str, Callable[[Run], None]] = {
         half_precision_plateau, four_decimals, printed_to_zero, clipped_norm, accumulation, low_rank,
         annealed_kl, ctc_zero_infinity, only_ctc_and_a_batch_of_zeros, warm_restarts, calm_then_bump,
         last_batch_of_the_epoch, sorted_by_length, batches_of_one, hump, two_optimizers, tasks_in_turn,
-        critic, adversary_comes_late, resumed_twice, first_loss_for_long, stale_values, scaler_bursts, rate_ends_at_zero,
-        one_bad_file, skips_in_a_row, pauses_of_all_kinds, dense_then_sparse, fast_little_epochs,
+        critic, adversary_comes_late, resumed_twice, first_loss_for_long, stale_values, scaler_bursts,
+        rate_ends_at_zero, one_bad_file, skips_in_a_row, pauses_of_all_kinds, dense_then_sparse, fast_little_epochs,
     )
 }  # fmt: skip

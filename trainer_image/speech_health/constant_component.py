@@ -23,8 +23,14 @@ from speech_health.samples import StepSample
 
 HALF_BITS = 2048.0  # 2 ** 11: the significand of float16; bfloat16 has fewer
 ROUNDED = 10  # significant decimal digits that a printer may have left
-HELD = 3  # times the longest earlier repetition: a regularizer of every n-th step is repeated between
-PAST, DISTINCT, TURNS = 16, 12, 4  # reports before a stand-still, values and turns among them of a lively series
+HELD = (
+    3  # times the longest earlier repetition: a regularizer of every n-th step is repeated between
+)
+PAST, DISTINCT, TURNS = (
+    16,
+    12,
+    4,
+)  # reports before a stand-still, values and turns among them of a lively series
 
 
 @dataclasses.dataclass
@@ -120,7 +126,9 @@ class ConstantComponent(Detector[_Stream]):
         """
         bound = max(self._limits.for_reports, HELD * series.longest)
         alone = series.run >= bound and (not series.varied or series.exact or series.lively)
-        together = series.still >= bound and series.changes >= PAST and (series.exact or series.lively)
+        together = (
+            series.still >= bound and series.changes >= PAST and (series.exact or series.lively)
+        )
         return (alone and (series.varied or exact)) or together
 
     def _convict(self, series: _Series, sample: StepSample, name: str) -> None:

@@ -20,7 +20,9 @@ from speech_health.samples import StepSample
 
 HEAL_AT = 0.5  # of warnRatio: hysteresis, so that a ratio on the edge does not flap
 FEWEST_AT_EXIT = 20  # samples that a run must have asked for to be warned of at its end
-BY_CHANCE = 0.05  # at most: a share of exactly warnRatio would have skipped so many in so short a run
+BY_CHANCE = (
+    0.05  # at most: a share of exactly warnRatio would have skipped so many in so short a run
+)
 
 
 class SkippedSamples(Detector[None]):
@@ -122,7 +124,5 @@ class SkippedSamples(Detector[None]):
 
 def _by_chance(skipped: int, asked: int, ratio: float) -> float:
     """P(X ≥ skipped) of a binomial: how often `asked` samples at `ratio` would show so many."""
-    fewer = (
-        math.comb(asked, k) * ratio**k * (1.0 - ratio) ** (asked - k) for k in range(skipped)
-    )
+    fewer = (math.comb(asked, k) * ratio**k * (1.0 - ratio) ** (asked - k) for k in range(skipped))
     return 1.0 - sum(fewer)

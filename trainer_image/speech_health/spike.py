@@ -1,9 +1,9 @@
 """Rules LossSpike and GradientSpike: a series stands far above its own baseline and does not come down.
 
 A single outlier is no spike, nor is a burst shorter than `forSteps`: both heal by themselves. High values stay
-out of the baseline, so that a divergence cannot become normal; but what
-came down again time after time, as in a run of two tasks in turn, is no news. When a part starts (a discriminator that comes
-late), the baseline starts over; while the learning rate rises, twice the factor is asked for.
+out of the baseline, so that a divergence cannot become normal; but what came down again time after time, as in
+a run of two tasks in turn, is no news. When a part starts (a discriminator that comes late), the baseline
+starts over; while the learning rate rises, twice the factor is asked for.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ REPORTS_TO_END = 8  # the same, before an attempt is ended
 LEARNED = 10  # high values of a healed burst, at most, that are kept
 USUAL, AS_HIGH = 10, 1.5  # of the last SIZE reports; times their height that is still no news
 CALM = 2  # normal reports in a row that end a burst
-BETWEEN = 0.2  # normal reports for each high one, above which it is two tasks in turn and no divergence
+BETWEEN = (
+    0.2  # normal reports for each high one, above which it is two tasks in turn and no divergence
+)
 WARM_UP = 2.0  # times the factor while the learning rate rises
 
 Limits: TypeAlias = thresholds.LossSpike | thresholds.GradientSpike
@@ -48,8 +50,10 @@ class _Stream:
     onset: int = 0  # step of the first high report
     raised: bool = False
     pending: list[float] = dataclasses.field(default_factory=list)  # the first high ones
-    bursts: collections.deque[float] = dataclasses.field(  # high ones that healed; 0 for a normal report
-        default_factory=lambda: collections.deque(maxlen=SIZE)
+    bursts: collections.deque[float] = (
+        dataclasses.field(  # high ones that healed; 0 for a normal report
+            default_factory=lambda: collections.deque(maxlen=SIZE)
+        )
     )
 
     def follow(self, sample: StepSample) -> None:
