@@ -73,7 +73,8 @@ def zoo() -> str:
         [
             "Runs drawn at random by `tests/zoo`, half of them with `total` and components as a GAN has,",
             "with a fault planted at a random place, or healthy and ugly. Every rule judges each of them under default",
-            f"thresholds. *Missed*: its rule did not warn within its bound, mostly {figures['withinReports']} reports. *False alarm*:",
+            f"thresholds. *Missed*: its rule did not warn within its bound, mostly",
+            f"{figures['withinReports']} reports. *False alarm*:",
             "any rule warned on a healthy curve, or before the fault.",
             "",
             f"{figures['curves']} curves, seed {figures['seed']}, commit `{document['commit']}`: "
