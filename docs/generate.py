@@ -86,7 +86,7 @@ def zoo() -> str:
             "These are drawn curves: they show what the rules do on faults of these kinds, not how often your runs",
             "have them. The first hand wrote the rules as well; the kinds of the second (tests/zoo/second_*) were",
             "drawn before it had read a rule, and changed rules since. Bounds of single rows are wide, for n is small.",
-            "Three of its kinds were narrowed afterwards: tasks drawn at random, norms that grow by decades and bad files",
+            "Three of its kinds were narrowed afterwards: tasks drawn at random, norms that grow by decades, bad files",
             "in a row do warn, as the pages of LossSpike, GradientSpike and SkippedSamples say.",
             "A fault that grows, or comes with every second batch, has a bound of its own.",
             "`make accept-health` draws anew.",

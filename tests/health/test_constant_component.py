@@ -153,3 +153,16 @@ def test_a_longer_stand_still_than_ever_is_named_though_values_were_held(run: An
     assert run.rules == []
     train(run, 448, 447, mel=fine, lazy=fine(999))
     assert run.rules == [Rule.CONSTANT_COMPONENT]
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        lambda step: math.floor((0.7 + 0.05 * max(0, 30 - step)) * 256) / 256,
+        lambda step: 0.69140625 + 0.01171875 * (step % 2 if step < 40 else 0),
+    ],
+    ids=["it came down straight", "it went between two values"],
+)
+def test_what_rounding_holds_still_is_none(run: Any, half: Callable[[int], float]) -> None:
+    train(run, 150, mel=fine, half=half)
+    assert run.rules == []

@@ -233,3 +233,29 @@ def test_a_few_first_values_near_zero_are_no_yardstick(run: Any) -> None:
     for step, loss in enumerate([0.02, 0.3, 0.01, 0.02, 0.4, *[0.5] * 12], start=1):
         run.step(step, loss=loss + step * 1e-4)
     assert run.rules == []
+
+
+def test_one_burst_however_long_is_no_habit(run: Any) -> None:
+    train(run, 1, 50)
+    train(run, 51, 75, 6.0)
+    train(run, 76, 100)
+    assert run.finding(Rule.LOSS_SPIKE).status is FindingStatus.HEALED
+    train(run, 101, 110, 6.0)
+    assert run.finding(Rule.LOSS_SPIKE).status is FindingStatus.ACTIVE
+
+
+def test_habits_of_another_total_are_forgotten_with_it(run: Any) -> None:
+    for step in range(1, 200):
+        run.step(step, losses={"total": wave(step) * (60.0 if step % 9 < 3 else 10.0)})
+    for step in range(200, 250):
+        run.step(step, losses={"total": wave(step), "kl": 1.0 + step / 7})
+    assert run.rules == []
+    for step in range(250, 260):
+        run.step(step, losses={"total": wave(step) * 6.0, "kl": 1.0 + step / 7})
+    assert run.rules == [Rule.LOSS_SPIKE]
+
+
+def test_with_few_reports_four_times_the_loss_is_not_yet_a_spike(run: Any) -> None:
+    train(run, 1, 8)
+    train(run, 9, 40, 4.0)
+    assert run.rules == []

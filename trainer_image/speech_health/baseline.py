@@ -18,9 +18,7 @@ SIZE: Final = 100  # accepted reports that make the baseline
 ENOUGH: Final = 20  # below this the spread is not trusted: the fallback factor stands alone
 FEWEST: Final = 5  # below this nothing is judged
 FALLBACK: Final = 5.0  # factor over the median without a trustworthy spread
-OVER_THE_HIGHEST: Final = (
-    2.0  # the same: times the highest accepted, for a few may lie near zero by chance
-)
+OVER_THE_HIGHEST: Final = 2.0  # and over the highest: a few may lie near zero by chance
 LAG: Final = 10  # reports apart: near enough for a straight trend, far enough for slow beats
 SIGMA: Final = 1.4826  # MAD → standard deviation of a normal distribution
 OF_THE_START: Final = (

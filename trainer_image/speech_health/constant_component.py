@@ -23,14 +23,9 @@ from speech_health.samples import StepSample
 
 HALF_BITS = 2048.0  # 2 ** 11: the significand of float16; bfloat16 has fewer
 ROUNDED = 10  # significant decimal digits that a printer may have left
-HELD = (
-    3  # times the longest earlier repetition: a regularizer of every n-th step is repeated between
-)
-PAST, DISTINCT, TURNS = (
-    16,
-    12,
-    4,
-)  # reports before a stand-still, values and turns among them of a lively series
+HELD = 3  # times the longest earlier repetition: what is computed now and then is repeated between
+# Reports before a stand-still; among them values and turns of a lively series.
+PAST, DISTINCT, TURNS = 16, 12, 4
 
 
 @dataclasses.dataclass
@@ -124,7 +119,8 @@ class ConstantComponent(Detector[_Stream]):
         When nothing else in the report changes either, only a series that used to change is judged: a script
         may print one report over again.
         """
-        bound = max(self._limits.for_reports, HELD * series.longest)
+        held = HELD * series.longest if series.longest > 1 else 0
+        bound = max(self._limits.for_reports, held)
         alone = series.run >= bound and (not series.varied or series.exact or series.lively)
         together = (
             series.still >= bound and series.changes >= PAST and (series.exact or series.lively)

@@ -20,9 +20,7 @@ from speech_health.samples import StepSample
 
 HEAL_AT = 0.5  # of warnRatio: hysteresis, so that a ratio on the edge does not flap
 FEWEST_AT_EXIT = 20  # samples that a run must have asked for to be warned of at its end
-BY_CHANCE = (
-    0.05  # at most: a share of exactly warnRatio would have skipped so many in so short a run
-)
+BY_CHANCE = 0.05  # at most, that a share of exactly warnRatio shows so many in so short a run
 
 
 class SkippedSamples(Detector[None]):

@@ -24,12 +24,10 @@ from speech_health.samples import HEADLINES, StepSample
 
 REPORTS = 5  # high ones, at least, however far apart the reports lie
 REPORTS_TO_END = 8  # the same, before an attempt is ended
-LEARNED = 10  # high values of a healed burst, at most, that are kept
+LEARNED = 4  # high values of a healed burst, at most, that are kept: one long burst is no habit
 USUAL, AS_HIGH = 10, 1.5  # of the last SIZE reports; times their height that is still no news
 CALM = 2  # normal reports in a row that end a burst
-BETWEEN = (
-    0.2  # normal reports for each high one, above which it is two tasks in turn and no divergence
-)
+BETWEEN = 0.2  # normal reports for each high one, above which it is two tasks and no divergence
 WARM_UP = 2.0  # times the factor while the learning rate rises
 
 Limits: TypeAlias = thresholds.LossSpike | thresholds.GradientSpike
