@@ -21,7 +21,7 @@ export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install quickstart test test-e2e check crd dashboards wheels trainer-wheels \
+.PHONY: help install quickstart test check crd dashboards wheels trainer-wheels \
 	accept-health accept-images accept-vits accept-local accept-cluster lock clean
 
 help: ## Say what each target does
@@ -45,9 +45,6 @@ accept-local: $(VENV)/.run ## Measure what watching costs and how soon faults ar
 
 test: check ## Run every check and every test: what CI runs
 	$(BIN)/pytest
-
-test-e2e: $(VENV)/.dev ## Install the product on a real node, train there, wait for the alerts
-	$(BIN)/pytest tests/e2e
 
 check: $(VENV)/.dev ## Format, lint, types, import contracts and generated files, without the tests
 	$(BIN)/ruff format --check .

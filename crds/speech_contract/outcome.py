@@ -89,7 +89,7 @@ _ROWS: Final = (
         "the training script raised an exception",
         Next.RESTART,
         True,
-        "read the last log lines; the same cause twice ends the job",
+        "read the last log lines; the same cause `runPolicy.restarts.sameCause` times ends the job",
     ),
     ExitMeaning(
         2,
@@ -206,7 +206,7 @@ _ROWS: Final = (
         "aborted (often NCCL or a C++ assertion)",
         Next.RESTART,
         True,
-        "read the last log lines; the same cause twice ends the job",
+        "read the last log lines; the same cause `runPolicy.restarts.sameCause` times ends the job",
     ),
     ExitMeaning(
         135,
@@ -230,7 +230,7 @@ _ROWS: Final = (
         "segmentation fault",
         Next.RESTART,
         True,
-        "read the last log lines; the same cause twice ends the job",
+        "read the last log lines; the same cause `runPolicy.restarts.sameCause` times ends the job",
     ),
     ExitMeaning(
         143, Cause.KILLED, "ended by SIGTERM", Next.RESTART, True, "see who sent the signal"
@@ -270,6 +270,10 @@ class Outcome:
     last_confirmed_step: int | None = None
     component: str = ""  # loss component of the first bad step
     module: str = ""  # module whose gradient was bad
+    loss: float | None = None  # the last numbers of the attempt: nobody can ask for them any more
+    gradient_norm: float | None = None
+    samples_skipped: int | None = None
+    non_finite_steps: int | None = None
     verdict: str = ""
     findings: list[Finding] = dataclasses.field(default_factory=list)
     log_tail: str = ""

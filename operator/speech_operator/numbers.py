@@ -93,6 +93,8 @@ def with_progress(status: JobStatus, seen: Observed, now: float) -> JobStatus:
     numbers, progress = status.progress, seen.current_progress
     if progress is not None and _due(status, seen, progress, now):
         numbers = _numbers(progress, numbers)
+    if progress is not None and status.attempt == progress.attempt:
+        status = st.note_resumed(status, progress.resumed_from_step)
     numbers = _last_words(numbers, seen.master)
     return dataclasses.replace(status, progress=numbers)
 
@@ -131,8 +133,8 @@ def _numbers(progress: Progress, old: JobProgress) -> JobProgress:
         eta_seconds=whole(progress.eta_seconds),
         samples_skipped=sum(progress.samples_skipped.values()),
         non_finite_steps=progress.non_finite_steps,
-        last_checkpoint_step=_either(progress.last_checkpoint_step, old.last_checkpoint_step),
-        last_confirmed_checkpoint_step=_either(
+        last_checkpoint_step=st.either(progress.last_checkpoint_step, old.last_checkpoint_step),
+        last_confirmed_checkpoint_step=st.either(
             progress.last_confirmed_checkpoint_step, old.last_confirmed_checkpoint_step
         ),
         updated_at=_moment(progress.updated_at),
@@ -140,24 +142,28 @@ def _numbers(progress: Progress, old: JobProgress) -> JobProgress:
 
 
 def _last_words(numbers: JobProgress, master: PodRecord | None) -> JobProgress:
-    """What the master's outcome says at the end; it is newer than any progress answer."""
+    """What the master's outcome says at the end: newer than any answer, unless the master was killed."""
     outcome = master.outcome if master and master.ended else None
-    if outcome is None:
+    if outcome is None or (outcome.exit_code is None and _behind(outcome.step, numbers.step)):
         return numbers
-    step = _either(outcome.step, numbers.step)
+    step = st.either(outcome.step, numbers.step)
     return dataclasses.replace(
         numbers,
         step=step,
         percent=_percent(step, numbers.total_steps),
-        last_checkpoint_step=_either(outcome.last_checkpoint_step, numbers.last_checkpoint_step),
-        last_confirmed_checkpoint_step=_either(
+        loss=text(outcome.loss) or numbers.loss,
+        gradient_norm=text(outcome.gradient_norm) or numbers.gradient_norm,
+        samples_skipped=st.either(outcome.samples_skipped, numbers.samples_skipped),
+        non_finite_steps=st.either(outcome.non_finite_steps, numbers.non_finite_steps),
+        last_checkpoint_step=st.either(outcome.last_checkpoint_step, numbers.last_checkpoint_step),
+        last_confirmed_checkpoint_step=st.either(
             outcome.last_confirmed_step, numbers.last_confirmed_checkpoint_step
         ),
     )
 
 
-def _either(new: int | None, old: int | None) -> int | None:
-    return old if new is None else new
+def _behind(step: int | None, other: int | None) -> bool:
+    return other is not None and (step is None or step < other)
 
 
 def _percent(step: int | None, total: int | None) -> int | None:

@@ -105,9 +105,16 @@ def note_attempt(status: JobStatus, ending: Ending) -> JobStatus:
         rank=ending.rank,
         node=ending.node or None,
         exit_code=ending.exit_code,
-        last_step=ending.step if ending.step is not None else status.attempts[-1].last_step,
-        resumed_from_step=ending.resumed_from_step,
+        last_step=either(ending.step, status.attempts[-1].last_step),
+        resumed_from_step=either(ending.resumed_from_step, status.attempts[-1].resumed_from_step),
     )
+
+
+def note_resumed(status: JobStatus, step: int | None) -> JobStatus:
+    """Write where the newest attempt went on from, while it runs: pods that vanish leave no last word."""
+    if step is None or not status.attempts or status.attempts[-1].resumed_from_step == step:
+        return status
+    return _change_last(status, resumed_from_step=step)
 
 
 def note_success(status: JobStatus, last_step: int | None, resumed_from: int | None) -> JobStatus:
@@ -115,9 +122,14 @@ def note_success(status: JobStatus, last_step: int | None, resumed_from: int | N
     last = status.attempts[-1]
     return _change_last(
         status,
-        last_step=last.last_step if last_step is None else last_step,
-        resumed_from_step=resumed_from,
+        last_step=either(last_step, last.last_step),
+        resumed_from_step=either(resumed_from, last.resumed_from_step),
     )
+
+
+def either(new: int | None, old: int | None) -> int | None:
+    """The new value; the old one where there is no new one."""
+    return old if new is None else new
 
 
 def end_attempt(status: JobStatus, reason: Reason, now: float) -> JobStatus:

@@ -32,11 +32,20 @@ def test_generated_pages_are_up_to_date(generator: ModuleType) -> None:
 
 
 def test_a_stale_or_missing_page_is_found(generator: ModuleType, tmp_path: Path) -> None:
-    assert set(generator.stale(tmp_path)) == set(generator.PAGES)
-    (tmp_path / "metrics.md").write_text(generator.metric_table() + "x", encoding="utf-8")
-    (tmp_path / "exit-codes.md").write_text(generator.exit_codes(), encoding="utf-8")
-    (tmp_path / "zoo.md").write_text(generator.zoo(), encoding="utf-8")
-    assert generator.stale(tmp_path) == ["metrics.md"]
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    assert set(generator.stale(folder)) == set(generator.PAGES)
+    for name, page in generator.PAGES.items():
+        (folder / name).write_text(page(), encoding="utf-8")
+    assert generator.stale(folder) == []
+    (folder / "metrics.md").write_text(generator.metric_table() + "x", encoding="utf-8")
+    assert generator.stale(folder) == ["metrics.md"]
+
+
+def test_the_readme_shows_figures_of_every_acceptance_run(generator: ModuleType) -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    results = {path.stem for path in generator.RESULTS.glob("*.json")}
+    assert [name for name in results if f"`make accept-{name}`" not in page] == []
 
 
 def test_every_exit_code_and_metric_has_its_row(generator: ModuleType) -> None:

@@ -33,6 +33,11 @@ def main() -> int:
         if verb == "up":
             sub.add_argument("--no-node", action="store_true", help="a control plane alone")
             sub.add_argument("--kwok", action="store_true", help="room for fake nodes")
+            sub.add_argument(
+                "--product",
+                action="store_true",
+                help="with our images, and a namespace to train in",
+            )
         if verb == "image":
             sub.add_argument("reference", help="such as localhost/speechtrain-operator:dev")
             sub.add_argument("dockerfile", type=Path)
@@ -52,8 +57,10 @@ def _up(arguments: argparse.Namespace) -> int:
     if _find(arguments.name):
         return _complain(f"a cluster {arguments.name} is up already: `down` ends it")
     node = not arguments.no_node
-    if reason := system.obstacle(system.Tier.NODE if node else system.Tier.CONTROL_PLANE):
-        return _complain(f"{reason}; `--no-node` gives a control plane alone")
+    tiers = [system.Tier.NODE if node else system.Tier.CONTROL_PLANE]
+    tiers += [system.Tier.IMAGES] if arguments.product else []
+    if reason := next(filter(None, map(system.obstacle, tiers)), ""):
+        return _complain(f"{reason}; `up --no-node` gives a control plane alone")
     wanted = (families.KUBERNETES, families.HELM)
     for family in wanted:
         binaries.ensure(family, cache_dir(), log_to_stderr)
@@ -61,13 +68,22 @@ def _up(arguments: argparse.Namespace) -> int:
     bed.start()
     if node:
         bed.advertise("nvidia.com/gpu", 8, {"nvidia.com/gpu.product": "NVIDIA-H200"})
-    bed.release()
     for what, seconds in bed.timeline:
         log_to_stderr(f"{seconds:6.2f} s  {what}")
+    if arguments.product:
+        _furnish(bed)
+    bed.release()
     programs = [binaries.folder(family, cache_dir()) for family in wanted]
     _print(f"export KUBECONFIG={bed.kubeconfig}")
     _print(f"export PATH={':'.join(map(str, programs))}:$PATH")
     return 0
+
+
+def _furnish(bed: Bed) -> None:
+    from product.hand import furnish  # every keeper starts here and needs none of it
+
+    log_to_stderr("images of operator and trainer: minutes at the first time, seconds later")
+    furnish(bed, bed.layout.run / "volumes")
 
 
 def _down(arguments: argparse.Namespace) -> int:

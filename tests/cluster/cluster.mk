@@ -3,8 +3,8 @@
 
 .PHONY: cluster cluster-down cluster-binaries
 
-cluster: $(VENV)/.dev ## Bring up a Kubernetes cluster for hand work, and print what to export
-	@$(BIN)/python tests/cluster up
+cluster: $(VENV)/.dev ## Bring up a Kubernetes cluster with our images for hand work; print what to export
+	@$(BIN)/python tests/cluster up --product
 
 cluster-down: $(VENV)/.dev ## Take it down; nothing of it is left
 	@$(BIN)/python tests/cluster down

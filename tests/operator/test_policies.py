@@ -491,6 +491,33 @@ class TestNumbers:
         numbers = reconcile(seen, build.now).status.progress
         assert (numbers.step, numbers.percent, numbers.last_checkpoint_step) == (100, 100, 100)
 
+    def test_the_last_words_hold_the_last_numbers(self, build):
+        """A run that ends in half a second was asked once; its five bad steps read as three."""
+        told = build.outcome(
+            40, step=8, loss=float("nan"), gradient_norm=2.5, samples_skipped=4, non_finite_steps=5
+        )
+        early = build.progress(step=6, loss=1.5, gradient_norm=1.0, non_finite_steps=3)
+        seen = build.seen(build.failed(0, 40, outcome=told), build.pod(1), progress=early)
+        numbers = reconcile(seen, build.now).status.progress
+        assert (numbers.non_finite_steps, numbers.samples_skipped) == (5, 4)
+        assert (numbers.loss, numbers.gradient_norm) == ("nan", "2.5")
+
+    def test_the_record_of_a_killed_master_is_no_last_word(self, build):
+        stale = build.outcome(None, step=20, non_finite_steps=0)
+        answer = build.progress(step=31, non_finite_steps=1)
+        seen = build.seen(build.failed(0, 137, outcome=stale), build.pod(1), progress=answer)
+        numbers = reconcile(seen, build.now).status.progress
+        assert (numbers.step, numbers.non_finite_steps) == (31, 1)
+
+    def test_where_an_attempt_went_on_from_outlives_pods_that_vanish(self, build):
+        pods = (build.pod(0), build.pod(1))
+        told = build.progress(step=31, running=True, resumed_from_step=20)
+        status = reconcile(build.seen(*pods, progress=told), build.now).status
+        assert status.attempts[-1].resumed_from_step == 20
+        status = reconcile(build.seen(build.pod(0), status=status), build.now).status
+        assert status.attempts[-1].end_time is not None
+        assert status.attempts[-1].resumed_from_step == 20
+
     def test_transition_times_move_only_on_flips(self, build):
         status = st.with_condition(st.JobStatus(), Condition.HEALTHY, True, "A", "", build.now)
         same = st.with_condition(status, Condition.HEALTHY, True, "B", "new", build.now + 9)

@@ -40,18 +40,22 @@ def product(name: str, values: Object | None = None) -> Iterator[Bed]:
     Images are built from our Dockerfiles at the first call with these sources. Raises RuntimeError,
     CommandFailed, TimeoutError.
     """
+    with Bed(name, node=True) as bed:
+        bed.advertise("nvidia.com/gpu", 8, {"nvidia.com/gpu.product": ACCELERATOR})
+        load_images(bed)
+        install(bed, values)
+        yield bed
+
+
+def load_images(bed: Bed) -> None:
+    """Give the node operator, trainer and a foreign image: Python, and nothing of ours. Raises as `product`."""
     cache = cache_dir()
     python = rootfs.python_image(cache, log_to_stderr)
     builder = Builder(cache / "buildah")
     builder.load(python)
-    operator = images.operator_image(builder, cache, log_to_stderr)
-    with Bed(name, node=True) as bed:
-        bed.advertise("nvidia.com/gpu", 8, {"nvidia.com/gpu.product": ACCELERATOR})
-        bed.load_image(operator)
-        bed.load_image(python)  # the foreign image: Python, and nothing of ours
-        images.load_trainer(bed, builder, cache, log_to_stderr)
-        install(bed, values)
-        yield bed
+    bed.load_image(python)
+    bed.load_image(images.operator_image(builder, cache, log_to_stderr))
+    images.load_trainer(bed, builder, cache, log_to_stderr)
 
 
 def install(bed: Bed, values: Object | None = None) -> None:
