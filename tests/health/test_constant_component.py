@@ -94,3 +94,75 @@ def test_stdout_alone_is_too_coarse(run: Any) -> None:
     for step in range(1, 60):
         run.step(step, loss=0.69, gradient_norm=fine(step), source=Source.STDOUT)
     assert run.rules == []
+
+
+def bfloat(step: int) -> float:
+    """A noisy loss as bfloat16 holds it: eight bits, each report another value."""
+    return math.floor(fine(step) * 256) / 256
+
+
+def test_a_lively_part_in_half_precision_that_stops_at_its_clamp(run: Any) -> None:
+    train(run, 40, mel=bfloat, kl=bfloat)
+    train(run, 59, 41, mel=bfloat, kl=5.0)
+    assert run.rules == []
+    train(run, 60, 60, mel=bfloat, kl=5.0)
+    assert run.finding(Rule.CONSTANT_COMPONENT).step == 41
+
+
+def test_a_plateau_in_half_precision_that_was_settling_is_none(run: Any) -> None:
+    def settle(step: int) -> float:
+        return math.floor((0.7 + math.exp(-step / 8.0)) * 256) / 256
+
+    train(run, 200, mel=fine, half=settle)
+    assert run.rules == []
+
+
+def test_a_late_part_that_never_moves_once_it_is_on(run: Any) -> None:
+    train(run, 30, mel=fine, judge=0.0)
+    train(run, 49, 31, mel=fine, judge=2.0)
+    assert run.rules == []
+    train(run, 50, 50, mel=fine, judge=2.0)
+    assert run.finding(Rule.CONSTANT_COMPONENT).step == 31
+
+
+def test_a_whole_report_that_stands_still_after_it_used_to_change(run: Any) -> None:
+    train(run, 40, loss=fine)
+    train(run, 59, 41, loss=fine(40) + 1.0)
+    assert run.rules == []
+    train(run, 60, 60, loss=fine(40) + 1.0)
+    assert "steps advance" in run.finding(Rule.CONSTANT_COMPONENT).evidence
+
+
+def test_no_step_is_lost_while_the_rate_is_zero(run: Any) -> None:
+    train(run, 40, loss=fine)
+    for step in range(41, 100):
+        run.step(step, loss=1.25, learning_rate=0.0)
+    assert run.rules == []
+
+
+@pytest.mark.parametrize("held", [2, 10, 25, 50])
+def test_an_average_that_is_repeated_between_is_none(run: Any, held: int) -> None:
+    for step in range(1, held * 30):
+        run.step(step, loss=fine(step // held), gradient_norm=fine(step // held + 7))
+    assert run.rules == []
+
+
+def test_a_longer_stand_still_than_ever_is_named_though_values_were_held(run: Any) -> None:
+    train(run, 400, mel=fine, lazy=lambda step: fine(step // 16))
+    train(run, 446, 401, mel=fine, lazy=fine(999))
+    assert run.rules == []
+    train(run, 448, 447, mel=fine, lazy=fine(999))
+    assert run.rules == [Rule.CONSTANT_COMPONENT]
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        lambda step: math.floor((0.7 + 0.05 * max(0, 30 - step)) * 256) / 256,
+        lambda step: 0.69140625 + 0.01171875 * (step % 2 if step < 40 else 0),
+    ],
+    ids=["it came down straight", "it went between two values"],
+)
+def test_what_rounding_holds_still_is_none(run: Any, half: Callable[[int], float]) -> None:
+    train(run, 150, mel=fine, half=half)
+    assert run.rules == []

@@ -98,3 +98,19 @@ def test_warning_heals_with_a_gradient(run_with: Callable[..., Any]) -> None:
     assert run.rules == [Rule.NO_GRADIENT]
     run.step(4, gradient_norm=0.7)
     assert run.finding(Rule.NO_GRADIENT).status is FindingStatus.HEALED
+
+
+def test_batches_with_nothing_to_learn_from_are_left_to_zero_loss(run: Any) -> None:
+    for step in range(1, 10):
+        run.step(step, loss=1.0 + step / 7, gradient_norm=1.0)
+    for step in range(10, 29):
+        run.step(step, loss=0.0, gradient_norm=0.0)
+    assert run.rules == []
+    run.step(29, loss=0.0, gradient_norm=0.0)
+    assert run.rules == [Rule.ZERO_LOSS]
+
+
+def test_from_the_start_they_are_not(run: Any) -> None:
+    for step in (1, 2):
+        run.step(step, loss=0.0, gradient_norm=0.0)
+    assert Rule.NO_GRADIENT in run.rules

@@ -215,3 +215,24 @@ def test_a_bar_drawn_again_is_the_same_bad_step(run: Any) -> None:
         run.say(step, loss=NAN)
     assert "2 non-finite" in found(run).evidence
     assert run.monitor.decision is None
+
+
+def test_a_scaler_that_never_finds_its_scale_is_named_at_the_twentieth_report(run: Any) -> None:
+    for step in range(1, 20):
+        run.step(step, loss=1.0 + step / 7, gradient_norm=math.inf)
+    assert run.finding(Rule.NON_FINITE).severity is Severity.INFO
+    run.step(20, loss=1.0, gradient_norm=math.inf)
+    assert run.finding(Rule.NON_FINITE).severity is not Severity.INFO
+
+
+def test_a_bad_norm_counts_at_once_where_bad_steps_are_counted(run: Any) -> None:
+    run.step(1, loss=1.0, gradient_norm=math.nan, non_finite_steps=0)
+    assert run.finding(Rule.NON_FINITE).severity is Severity.WARNING
+
+
+def test_steps_in_a_row_are_counted_beyond_the_window(run_with: Callable[..., Any]) -> None:
+    run = run_with(non_finite=NonFinite(skip_budget=15, window_steps=10))
+    run.step(10, loss=1.0, non_finite_steps=10)
+    assert run.monitor.decision is None
+    run.step(20, loss=1.0, non_finite_steps=20)
+    assert run.monitor.decision.exit_code == 40

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from speech_contract.phases import PAUSES, Phase
 from speech_contract.progress import Rule, Severity
-from speech_contract.thresholds import LossSpike, OnExceeded, Stall, ZeroLoss
+from speech_contract.thresholds import (
+    ConstantComponent,
+    LossSpike,
+    OnExceeded,
+    Stall,
+    Telemetry,
+    ZeroLoss,
+)
 from speech_contract.wire import Codebook, Plan, Weights
 from speech_health.samples import Source
 
@@ -283,3 +290,71 @@ def test_nothing_a_script_reports_breaks_the_monitor(
     for finding in run.monitor.findings:
         assert finding.evidence
         assert finding.remedy
+
+
+@quick
+@given(
+    before=st.lists(st.floats(0.5, 2.0), max_size=60),
+    bound=st.floats(1e-3, 1e3),
+    source=sources,
+    reports=st.integers(2, 40),
+    stride=st.integers(1, 100),
+)
+def test_a_clamp_is_heard_at_its_bound_wherever_it_bites(
+    run_with: Callable[..., Any],
+    before: list[float],
+    bound: float,
+    source: Source,
+    reports: int,
+    stride: int,
+) -> None:
+    run = run_with(constant_component=ConstantComponent(for_reports=reports))
+    for step, loss in enumerate(before, start=1):
+        wiggled = (loss + step / 977) / 3
+        run.step(step * stride, losses={"mel": step / 7, "vq": wiggled}, source=source)
+    for number in range(1, reports + 1):
+        assert others(run) == []
+        step = len(before) + number
+        clamped = bound + math.pi * 1e-6
+        run.step(step * stride, losses={"mel": step / 7 + 1e-9, "vq": clamped}, source=source)
+    assert others(run) == [Rule.CONSTANT_COMPONENT]
+
+
+@quick
+@given(batch=st.integers(1, 64), skips=st.lists(st.booleans(), min_size=1, max_size=200))
+def test_skips_below_the_ratio_raise_nothing(
+    run_with: Callable[..., Any], batch: int, skips: list[bool]
+) -> None:
+    run = run_with()
+    bad = asked = 0
+    for step, skip in enumerate(skips, start=1):
+        asked += batch
+        bad += skip and (bad + 1) * 100 <= asked
+        run.step(step, samples_total=asked - bad, skipped={"TooShort": bad})
+    run.monitor.finish(run.now, 0)
+    assert run.rules == []
+
+
+@quick
+@given(silence=st.floats(0.0, 900.0), limit=st.integers(1, 600))
+def test_missing_telemetry_is_told_from_its_limit_on(
+    run_with: Callable[..., Any], row: Callable[..., Any], silence: float, limit: int
+) -> None:
+    run = run_with(telemetry=Telemetry(missing_seconds=limit))
+    run.tick(silence, row(registered=False, phase=Phase.STARTING))
+    assert (Rule.TELEMETRY_MISSING in run.rules) == (silence >= limit)
+
+
+@quick
+@given(reports=st.integers(5, 60), limit=st.integers(10, 300), gap=st.floats(0.01, 3.0))
+def test_stale_telemetry_is_told_at_its_limit(
+    run_with: Callable[..., Any], row: Callable[..., Any], reports: int, limit: int, gap: float
+) -> None:
+    run = run_with(telemetry=Telemetry(stale_seconds=limit))
+    for step in range(1, reports + 1):
+        run.step(step, after=gap, loss=float(step), gated=True)
+        run.tick(0.0, row(step=step))
+    run.tick(limit - 0.5, row(step=reports + 1, phase_age=0.1))
+    assert Rule.TELEMETRY_STALE not in run.rules
+    run.tick(1.0, row(step=reports + 2, phase_age=0.1))
+    assert Rule.TELEMETRY_STALE in run.rules

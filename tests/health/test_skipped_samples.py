@@ -110,3 +110,15 @@ def test_on_the_edge_it_does_not_flap(run: Any) -> None:
     assert run.finding(Rule.SKIPPED_SAMPLES).status is FindingStatus.ACTIVE  # 0.6 %
     batches(run, 1, 0, at)
     assert run.finding(Rule.SKIPPED_SAMPLES).status is FindingStatus.HEALED  # 0.5 %
+
+
+@pytest.mark.parametrize(
+    ("bad", "asked", "told"),
+    [(1, 97, False), (2, 97, False), (4, 97, True), (1, 20, False), (2, 20, True), (3, 60, True)],
+)
+def test_at_exit_a_count_within_chance_says_nothing(
+    run: Any, bad: int, asked: int, told: bool
+) -> None:
+    run.step(1, samples_total=asked - bad, skipped={"DecodeError": bad})
+    run.monitor.finish(run.now, 0)
+    assert (Rule.SKIPPED_SAMPLES in run.rules) == told

@@ -127,7 +127,7 @@ def test_a_series_round_zero_is_measured_by_its_spread(run: Any, level: float) -
 
 def test_a_rise_that_loses_nothing_learned_is_none(run: Any) -> None:
     for step in range(1, 200):
-        run.step(step, loss=5.0 * math.exp(-step / 8.0) if step < 120 else 0.01)
+        run.step(step, loss=5.0 * math.exp(-step / 8.0) if step < 120 else 0.01 + step * 1e-6)
     assert run.rules == []
 
 
@@ -204,3 +204,58 @@ def test_heard_within_twenty_reports_wherever_planted(
         run.step(number * every, loss=low * wave(number) * up)
         assert number > before or run.rules == []
     assert run.rules == [Rule.LOSS_SPIKE]
+
+
+@pytest.mark.parametrize("ratio", [3.0, 5.0, 9.0])
+def test_two_tasks_in_turn_are_no_divergence(run: Any, ratio: float) -> None:
+    train(run, 1, 15)
+    for step in range(16, 300):
+        dear = step % 9 in (0, 1, 2, 3, 5)
+        run.step(step * 10, loss=wave(step) * (ratio if dear else 1.0))
+    assert Rule.LOSS_SPIKE not in run.rules
+
+
+def test_what_came_down_time_after_time_is_no_news_but_twice_as_high_is(run: Any) -> None:
+    at = 0
+    for _ in range(40):
+        for place in range(9):
+            at += 1
+            run.step(at, loss=wave(at) * (6.0 if place < 4 else 1.0))
+    for step in range(at + 1, at + 40):
+        run.step(step, loss=wave(step) * 6.0)
+    assert run.rules == []
+    for step in range(at + 40, at + 60):
+        run.step(step, loss=wave(step) * 20.0)
+    assert run.rules == [Rule.LOSS_SPIKE]
+
+
+def test_a_few_first_values_near_zero_are_no_yardstick(run: Any) -> None:
+    for step, loss in enumerate([0.02, 0.3, 0.01, 0.02, 0.4, *[0.5] * 12], start=1):
+        run.step(step, loss=loss + step * 1e-4)
+    assert run.rules == []
+
+
+def test_one_burst_however_long_is_no_habit(run: Any) -> None:
+    train(run, 1, 50)
+    train(run, 51, 75, 6.0)
+    train(run, 76, 100)
+    assert run.finding(Rule.LOSS_SPIKE).status is FindingStatus.HEALED
+    train(run, 101, 110, 6.0)
+    assert run.finding(Rule.LOSS_SPIKE).status is FindingStatus.ACTIVE
+
+
+def test_habits_of_another_total_are_forgotten_with_it(run: Any) -> None:
+    for step in range(1, 200):
+        run.step(step, losses={"total": wave(step) * (60.0 if step % 9 < 3 else 10.0)})
+    for step in range(200, 250):
+        run.step(step, losses={"total": wave(step), "kl": 1.0 + step / 7})
+    assert run.rules == []
+    for step in range(250, 260):
+        run.step(step, losses={"total": wave(step) * 6.0, "kl": 1.0 + step / 7})
+    assert run.rules == [Rule.LOSS_SPIKE]
+
+
+def test_with_few_reports_four_times_the_loss_is_not_yet_a_spike(run: Any) -> None:
+    train(run, 1, 8)
+    train(run, 9, 40, 4.0)
+    assert run.rules == []

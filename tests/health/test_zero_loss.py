@@ -137,3 +137,51 @@ def test_nan_is_no_zero(run: Any) -> None:
     for step in range(1, 30):
         run.step(step, loss=math.nan)
     assert run.rules == [Rule.NON_FINITE]
+
+
+def test_every_second_batch_lost_is_a_warning_at_the_twentieth_zero(run: Any) -> None:
+    for step in range(1, 39):
+        run.step(step, loss=0.0 if step % 2 else 2.5)
+    assert run.rules == []
+    run.step(39, loss=0.0)
+    finding = run.finding(Rule.ZERO_LOSS)
+    assert (finding.severity, finding.action) == (Severity.WARNING, Action.WARNED)
+    assert "in 20 of the last 39 reports" in finding.evidence
+    assert run.monitor.decision is None
+
+
+def test_the_comb_heals_when_half_of_its_teeth_are_gone(run: Any) -> None:
+    for step in range(1, 61):
+        run.step(step, loss=0.0 if step % 2 else 2.5)
+    for step in range(61, 77):
+        run.step(step, loss=2.5)
+    assert run.finding(Rule.ZERO_LOSS).status is FindingStatus.ACTIVE
+    for step in range(77, 81):
+        run.step(step, loss=2.5)
+    assert run.finding(Rule.ZERO_LOSS).status is FindingStatus.HEALED
+
+
+def test_one_batch_of_zeros_in_three_is_none(run: Any) -> None:
+    for step in range(1, 400):
+        run.step(step, loss=2.5 if step % 3 else 0.0)
+    assert run.rules == []
+
+
+def test_a_tiny_loss_printed_with_four_decimals_is_not_zero(run: Any) -> None:
+    for step in range(1, 200):
+        run.say(step, loss=round(2.5 * math.exp(-step / 10.0), 4))
+    assert run.rules == []
+
+
+def test_zeros_on_stdout_after_a_large_loss_are(run: Any) -> None:
+    for step in range(1, 50):
+        run.say(step, loss=2.5 + step / 100 if step < 30 else 0.0)
+    assert run.rules == [Rule.ZERO_LOSS]
+
+
+def test_a_tiny_loss_on_stdout_that_ends_without_a_gradient_is(run: Any) -> None:
+    for step in range(1, 21):
+        run.say(step, loss=0.0004 + step % 3 / 1e4, gradient_norm=0.1)
+    for step in range(21, 41):
+        run.say(step, loss=0.0, gradient_norm=0.0)
+    assert run.rules == [Rule.ZERO_LOSS]

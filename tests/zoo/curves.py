@@ -2,19 +2,28 @@
 
 `FAULTS` and `HEALTHY` name every kind; `make(kind, seed)` builds one. Used by tests/zoo/test_curves.py with
 fixed seeds and by benchmarks/accept_health.py with fresh ones. Generators draw scale, noise, length, decay and
-cadence at random, so that no threshold can be fitted to one picture.
+cadence at random, so that no threshold can be fitted to one picture. The second hand drew its kinds and its own
+base before it had read a rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from runs import WITHIN, Curve, Dice, base
-from zoo_faults import FAULTS as CURVE_FAULTS
-from zoo_healthy import HEALTHY as CURVE_HEALTHY
+from runs import WITHIN, Curve, Dice, Run, base
+from second_faults import SECOND_FAULTS
+from second_healthy import SECOND_HEALTHY
+from second_runs import second_base
+from zoo_faults import FAULTS as FIRST_FAULTS
+from zoo_faults import Spoil
+from zoo_healthy import HEALTHY as FIRST_HEALTHY
 from zoo_outcomes import OUTCOME_FAULTS, OUTCOME_HEALTHY
 
 __all__ = ["FAULTS", "HEALTHY", "WITHIN", "Curve", "draw", "make"]
+
+FAULTS: dict[str, Spoil] = FIRST_FAULTS | SECOND_FAULTS | OUTCOME_FAULTS
+HEALTHY: dict[str, Callable[[Run], None]] = FIRST_HEALTHY | SECOND_HEALTHY | OUTCOME_HEALTHY
+SECOND = SECOND_FAULTS.keys() | SECOND_HEALTHY.keys()
 
 FAULTS = CURVE_FAULTS | OUTCOME_FAULTS
 HEALTHY = CURVE_HEALTHY | OUTCOME_HEALTHY
@@ -23,10 +32,10 @@ HEALTHY = CURVE_HEALTHY | OUTCOME_HEALTHY
 def make(kind: str, seed: int) -> Curve:
     """Build one curve; the same kind and seed give the same curve."""
     dice = Dice(f"{kind}/{seed}")
-    run = base(dice)
+    run = second_base(dice) if kind in SECOND else base(dice)
     if kind in FAULTS:
         rule, planted = FAULTS[kind](run)
-        return Curve(kind, run.samples(), rule, planted)
+        return Curve(kind, run.samples(), rule, planted, run.within)
     HEALTHY[kind](run)
     return Curve(kind, run.samples())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 
-from curves import WITHIN, Curve
+from curves import Curve
 
 from speech_contract.progress import Finding, Rule, Severity
 from speech_contract.thresholds import HealthMode, Thresholds
@@ -27,7 +27,7 @@ class Judged:
     def reports(self) -> int | None:
         """Reports from the plant to the alarm of its rule, the planted one included; None: missed."""
         at = self.first.get(self.curve.rule) if self.curve.rule else None
-        late = at is None or at - self.curve.planted + 1 > WITHIN
+        late = at is None or at - self.curve.planted + 1 > self.curve.within
         return None if at is None or late else at - self.curve.planted + 1
 
     @property

@@ -23,6 +23,7 @@ class Curve:
     samples: list[StepSample]
     rule: Rule | None = None
     planted: int = 0
+    within: int = WITHIN  # reports; more for a fault that grows
 
 
 class Dice(random.Random):
@@ -47,6 +48,7 @@ class Run:
     seconds: float = 1.0
     source: Source = Source.REPORTER
     gated: bool = False
+    within: int = WITHIN  # reports in which a planted fault must be named
 
     def samples(self) -> list[StepSample]:
         """Steps and times are filled in where the kind set none."""

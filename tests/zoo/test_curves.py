@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from curves import FAULTS, HEALTHY, WITHIN, make
+from curves import FAULTS, HEALTHY, make
 from judging import judge
 
 SEEDS = range(4)
@@ -15,7 +15,7 @@ def test_a_planted_fault_is_named_in_time_and_nothing_before(kind: str) -> None:
         judged = judge(make(kind, seed))
         assert not judged.missed, (seed, judged.curve.planted, judged.first)
         assert judged.reports is not None
-        assert 1 <= judged.reports <= WITHIN
+        assert 1 <= judged.reports <= judged.curve.within
         assert judged.early == [], (seed, judged.findings)
 
 

@@ -18,6 +18,7 @@ SIZE: Final = 100  # accepted reports that make the baseline
 ENOUGH: Final = 20  # below this the spread is not trusted: the fallback factor stands alone
 FEWEST: Final = 5  # below this nothing is judged
 FALLBACK: Final = 5.0  # factor over the median without a trustworthy spread
+OVER_THE_HIGHEST: Final = 2.0  # and over the highest: a few may lie near zero by chance
 LAG: Final = 10  # reports apart: near enough for a straight trend, far enough for slow beats
 SIGMA: Final = 1.4826  # MAD → standard deviation of a normal distribution
 OF_THE_START: Final = (
@@ -72,7 +73,8 @@ class Baseline:
             return None
         height, spread = math.log(value) - math.log(median), self._spread(math.log)
         if len(self._values) < ENOUGH or spread == 0.0:
-            return Height(median, None) if value >= median * max(FALLBACK, factor) else None
+            bound = max(median * max(FALLBACK, factor), self._sorted[-1] * OVER_THE_HIGHEST)
+            return Height(median, None) if value >= bound else None
         return Height(median, height / spread) if height >= z_score * spread else None
 
     def _above(self, value: float, z_score: float, factor: float) -> Height | None:

@@ -1,12 +1,16 @@
 """Rule ConstantComponent: a loss component repeats one value bit by bit while the rest of the report changes.
 
-The mark of a clamp: beyond its bound a term has no gradient. Only exact series are judged: a value rounded by
-a printer or held in half precision repeats for no fault. Exactly 0 is a part that is switched off.
+The mark of a clamp: beyond its bound a term has no gradient. A value rounded by a printer or held in half
+precision repeats for no fault: judged are exact series, and those that were lively until they stood still.
+A whole report that stands still while steps advance is judged the same, once it used to change.
+Exactly 0 is a part that is switched off.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable
 
@@ -19,6 +23,9 @@ from speech_health.samples import StepSample
 
 HALF_BITS = 2048.0  # 2 ** 11: the significand of float16; bfloat16 has fewer
 ROUNDED = 10  # significant decimal digits that a printer may have left
+HELD = 3  # times the longest earlier repetition: what is computed now and then is repeated between
+# Reports before a stand-still; among them values and turns of a lively series.
+PAST, DISTINCT, TURNS = 16, 12, 4
 
 
 @dataclasses.dataclass
@@ -26,10 +33,32 @@ class _Series:
     """One component."""
 
     value: float
-    run: int = 1  # reports in a row with this value, while something else changed
-    since: int = 0  # step of the first of them
-    varied: bool = False
-    exact: bool = False  # it showed a value that no rounding leaves
+    since: int  # step of the first report in a row with this value
+    exact: bool  # it showed a value that no rounding leaves
+    still: int = 1  # reports in a row with this value
+    run: int = 1  # of them those at which something else changed
+    longest: int = 0  # the most reports that an earlier value stayed
+    changes: int = 0
+    varied: bool = False  # it changed while it was on
+    past: collections.deque[float] = dataclasses.field(
+        default_factory=lambda: collections.deque(maxlen=PAST)
+    )
+
+    def move(self, value: float, step: int, on: bool) -> None:
+        """Another value. `on`: the one before was that of an active part."""
+        self.past.extend([self.value] * min(self.still, PAST))
+        self.varied |= on and self.value != 0.0
+        self.longest, self.changes = max(self.longest, self.still), self.changes + 1
+        self.value, self.since, self.still, self.run = value, step, 1, 1
+        self.exact |= _exact(value)
+
+    @property
+    def lively(self) -> bool:
+        """Before it stood still it went up and down, each report another value: no rounding holds it."""
+        values = list(self.past)
+        slopes = [late > early for early, late in itertools.pairwise(values)]
+        turns = sum(one != other for one, other in itertools.pairwise(slopes))
+        return len(values) == PAST and len(set(values)) >= DISTINCT and turns >= TURNS
 
 
 @dataclasses.dataclass
@@ -62,8 +91,7 @@ class ConstantComponent(Detector[_Stream]):
         if sample.step == stream.last_step:
             return
         stream.last_step = sample.step
-        idle = sample.learning_rate is not None and sample.learning_rate <= 0.0
-        moved = not idle and _something_changed(stream, sample)
+        moved = not _idle(sample) and _something_changed(stream, sample)
         stream.norm = sample.gradient_norm
         for name, value in sample.losses.items():
             self._follow(stream, sample, name, value, moved)
@@ -72,28 +100,41 @@ class ConstantComponent(Detector[_Stream]):
         self, stream: _Stream, sample: StepSample, name: str, value: float, moved: bool
     ) -> None:
         series = stream.series.get(name)
-        if series is None or series.value != value:
-            varied = series is not None
-            exact = _exact(value) or (series is not None and series.exact)
-            stream.exact |= exact
-            stream.series[name] = _Series(value, 1, sample.step, varied, exact)
+        if series is None:
+            series = stream.series[name] = _Series(value, sample.step, _exact(value))
+            stream.exact |= series.exact
+        elif series.value != value:
+            series.move(value, sample.step, _active(sample, name))
+            stream.exact |= series.exact
             if name == self._named:
                 self._heal(f"{name!r} is {value:.6g} at step {sample.step}")
-            return
-        if not moved or value == 0.0 or not math.isfinite(value) or not _active(sample, name):
-            return
-        series.run += 1
-        trusted = series.exact if series.varied else stream.exact
-        if series.run >= self._limits.for_reports and trusted:
-            self._convict(series, sample, name)
+        elif value != 0.0 and math.isfinite(value) and _active(sample, name) and not _idle(sample):
+            series.still, series.run = series.still + 1, series.run + moved
+            if self._stands(series, stream.exact):
+                self._convict(series, sample, name)
+
+    def _stands(self, series: _Series, exact: bool) -> bool:
+        """Longer than a clamp needs to show, than this series ever held a value, and not by rounding.
+
+        When nothing else in the report changes either, only a series that used to change is judged: a script
+        may print one report over again.
+        """
+        held = HELD * series.longest if series.longest > 1 else 0
+        bound = max(self._limits.for_reports, held)
+        alone = series.run >= bound and (not series.varied or series.exact or series.lively)
+        together = (
+            series.still >= bound and series.changes >= PAST and (series.exact or series.lively)
+        )
+        return (alone and (series.varied or exact)) or together
 
     def _convict(self, series: _Series, sample: StepSample, name: str) -> None:
         if self.active and self._named != name:
             return  # the first one stands until it heals
         self._named = name
+        rest = "the rest changes" if series.run > series.still // 2 else "steps advance"
         self._exceed(
-            f"loss component {name!r} is exactly {series.value!r} in {series.run} reports in a row since "
-            f"step {series.since}, threshold {self._limits.for_reports}, while the rest changes",
+            f"loss component {name!r} is exactly {series.value!r} in {series.still} reports in a row since "
+            f"step {series.since}, threshold {self._limits.for_reports}, while {rest}",
             EXIT_NOT_LEARNING,
             self._limits.on_exceeded,
             step=series.since,
@@ -108,6 +149,11 @@ def _something_changed(stream: _Stream, sample: StepSample) -> bool:
         return True
     known, losses = stream.series, sample.losses or {}
     return any(name in known and known[name].value != value for name, value in losses.items())
+
+
+def _idle(sample: StepSample) -> bool:
+    """The learning rate is 0: nothing can change."""
+    return sample.learning_rate is not None and sample.learning_rate <= 0.0
 
 
 def _active(sample: StepSample, name: str) -> bool:

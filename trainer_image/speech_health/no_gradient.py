@@ -22,6 +22,7 @@ class _Stream:
     """One rank as heard through one source."""
 
     zeros: int = 0  # reports in a row with a gradient norm of exactly 0
+    learned: bool = False  # a norm other than 0 was seen
     last_step: int | None = None  # of a report with a gradient norm
     reports: int = 0  # that named modules without gradient, or none of them
     last_named_step: int | None = None
@@ -68,13 +69,15 @@ class NoGradient(Detector[_Stream]):
 
     def _feed_norm(self, stream: _Stream, sample: StepSample, norm: float) -> None:
         if norm != 0.0:
-            stream.zeros, stream.last_step = 0, sample.step
+            stream.zeros, stream.last_step, stream.learned = 0, sample.step, True
             if not any(other.dead for other in self._streams.values()):
                 self._heal(f"gradient norm {norm:.6g} at step {sample.step}")
             return
         idle = sample.learning_rate is not None and sample.learning_rate <= 0.0
         if idle or sample.step == stream.last_step:
             return
+        if stream.learned and sample.zero_loss:
+            return  # a batch with nothing to learn from; many of them are ZeroLoss's
         stream.zeros, stream.last_step = stream.zeros + 1, sample.step
         if stream.zeros >= self._limits.for_updates:
             rate = (

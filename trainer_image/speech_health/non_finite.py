@@ -19,7 +19,7 @@ from speech_contract.thresholds import HealthMode, OnExceeded
 from speech_health.detector import Detector
 from speech_health.samples import StepSample
 
-OVERFLOW_BURST = 20  # 2**16, the usual first scale, is halved to 1 in 16 steps
+OVERFLOW_BURST = 19  # 2**16, the usual first scale, is halved to 1 in 16 steps
 
 
 @dataclasses.dataclass

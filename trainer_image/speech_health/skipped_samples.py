@@ -8,6 +8,7 @@ first batch is none. Without `samples_total` there is no ratio, and none is made
 from __future__ import annotations
 
 import collections
+import math
 from collections.abc import Callable
 
 from speech_contract import thresholds
@@ -19,6 +20,7 @@ from speech_health.samples import StepSample
 
 HEAL_AT = 0.5  # of warnRatio: hysteresis, so that a ratio on the edge does not flap
 FEWEST_AT_EXIT = 20  # samples that a run must have asked for to be warned of at its end
+BY_CHANCE = 0.05  # at most, that a share of exactly warnRatio shows so many in so short a run
 
 
 class SkippedSamples(Detector[None]):
@@ -55,7 +57,10 @@ class SkippedSamples(Detector[None]):
         self._judge(sample)
 
     def finish(self, now: float, exit_code: int) -> None:
-        """A run shorter than the window gets its real ratio, as a warning: it has completed."""
+        """A run shorter than the window gets its real ratio, as a warning: it has completed.
+
+        One bad file of 97 is above one in a hundred and says nothing: the count must be beyond chance.
+        """
         trained, skipped = self._totals()
         asked = trained + skipped
         if (
@@ -64,7 +69,7 @@ class SkippedSamples(Detector[None]):
             or not FEWEST_AT_EXIT <= asked < self._limits.window_samples
         ):
             return
-        if skipped / asked > self._warn_ratio:
+        if _by_chance(skipped, asked, self._warn_ratio) < BY_CHANCE:
             self._warn(self._sentence(skipped, asked, skipped / asked))
 
     def _totals(self) -> tuple[int, int]:
@@ -113,3 +118,9 @@ class SkippedSamples(Detector[None]):
             step=sample.step,
             rank=sample.rank,
         )
+
+
+def _by_chance(skipped: int, asked: int, ratio: float) -> float:
+    """P(X ≥ skipped) of a binomial: how often `asked` samples at `ratio` would show so many."""
+    fewer = (math.comb(asked, k) * ratio**k * (1.0 - ratio) ** (asked - k) for k in range(skipped))
+    return 1.0 - sum(fewer)

@@ -1,12 +1,14 @@
 """Rules LossSpike and GradientSpike: a series stands far above its own baseline and does not come down.
 
 A single outlier is no spike, nor is a burst shorter than `forSteps`: both heal by themselves. High values stay
-out of the baseline, so that a divergence cannot become normal. When a part starts (a discriminator that comes
-late), the baseline starts over; while the learning rate rises, twice the factor is asked for.
+out of the baseline, so that a divergence cannot become normal; but what came down again time after time, as in
+a run of two tasks in turn, is no news. When a part starts (a discriminator that comes late), the baseline
+starts over; while the learning rate rises, twice the factor is asked for.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 from collections.abc import Callable
@@ -16,13 +18,16 @@ from speech_contract import thresholds
 from speech_contract.outcome import EXIT_NON_FINITE
 from speech_contract.progress import Rule
 from speech_contract.thresholds import HealthMode
-from speech_health.baseline import Baseline, Height
+from speech_health.baseline import SIZE, Baseline, Height
 from speech_health.detector import Detector
 from speech_health.samples import HEADLINES, StepSample
 
 REPORTS = 5  # high ones, at least, however far apart the reports lie
 REPORTS_TO_END = 8  # the same, before an attempt is ended
+LEARNED = 4  # high values of a healed burst, at most, that are kept: one long burst is no habit
+USUAL, AS_HIGH = 10, 1.5  # of the last SIZE reports; times their height that is still no news
 CALM = 2  # normal reports in a row that end a burst
+BETWEEN = 0.2  # normal reports for each high one, above which it is two tasks and no divergence
 WARM_UP = 2.0  # times the factor while the learning rate rises
 
 Limits: TypeAlias = thresholds.LossSpike | thresholds.GradientSpike
@@ -39,8 +44,15 @@ class _Stream:
     rising: bool = False  # the learning rate, between the two newest reports
     high: int = 0  # high reports of this burst
     calm: int = 0  # normal reports since the last high one
+    normal: int = 0  # all of this burst
     onset: int = 0  # step of the first high report
     raised: bool = False
+    pending: list[float] = dataclasses.field(default_factory=list)  # the first high ones
+    bursts: collections.deque[float] = (
+        dataclasses.field(  # high ones that healed; 0 for a normal report
+            default_factory=lambda: collections.deque(maxlen=SIZE)
+        )
+    )
 
     def follow(self, sample: StepSample) -> None:
         """Notice a warm-up, a new part and a step counter that went back."""
@@ -51,13 +63,24 @@ class _Stream:
         self.last_step = sample.step
         if self._part_started(sample):
             self.baseline.clear()
+            self.bursts.clear()
             self.settle()
         elif went_back:
             self.settle()
 
+    def accept(self) -> None:
+        """The burst has healed by itself: bursts as high as it belong to this run."""
+        self.bursts.extend(self.pending)
+        self.settle()
+
+    def used_to(self, value: float) -> bool:
+        """One in ten of the last reports was as high, and each time the series came down."""
+        return sum(value <= high * AS_HIGH for high in self.bursts) >= USUAL
+
     def settle(self) -> None:
         """The burst, if there was one, is over."""
-        self.high, self.calm, self.raised = 0, 0, False
+        self.pending.clear()
+        self.high, self.calm, self.normal, self.raised = 0, 0, 0, False
 
     def _part_started(self, sample: StepSample) -> bool:
         if sample.losses is None:
@@ -95,6 +118,10 @@ class _Spike(Detector[_Stream]):
         height = stream.baseline.above(value, self._z_score, factor)
         if height is None:
             stream.baseline.add(value)
+            stream.bursts.append(0.0)
+            self._calm(stream, sample, value)
+        elif stream.used_to(value):
+            stream.bursts.append(value)
             self._calm(stream, sample, value)
         else:
             self._high(stream, sample, value, height)
@@ -103,6 +130,8 @@ class _Spike(Detector[_Stream]):
         if stream.high == 0:
             stream.onset = sample.step
         stream.high, stream.calm = stream.high + 1, 0
+        if len(stream.pending) < LEARNED:
+            stream.pending.append(value)
         lasting = sample.step - stream.onset + 1
         if stream.high < REPORTS or lasting < self._limits.for_steps:
             return
@@ -135,9 +164,9 @@ class _Spike(Detector[_Stream]):
         return self.active and self.finding is not None and "not healed" in self.finding.evidence
 
     def _calm(self, stream: _Stream, sample: StepSample, value: float) -> None:
-        stream.calm += 1
-        if stream.calm >= CALM:
-            stream.settle()
+        stream.calm, stream.normal = stream.calm + 1, stream.normal + 1
+        if stream.calm >= CALM or stream.normal > stream.high * BETWEEN:
+            stream.accept()
         if not any(other.raised for other in self._streams.values()):
             self._heal(f"{self.series} {value:.4g} at step {sample.step}")
 

@@ -6,7 +6,9 @@ without a loss says nothing; a zero that hides a NaN is NonFinite's.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 from speech_contract import thresholds
@@ -16,6 +18,8 @@ from speech_contract.thresholds import HealthMode
 from speech_health.detector import Detector
 from speech_health.samples import Source, StepSample
 
+COMB = 2  # times forSteps reports, of which forSteps are zero: every second batch
+DECIMALS, TINY = 4, 1e-3  # as printers round; ten units of the last decimal
 AT_EXIT = 3  # reports, all zero, that convict a run too short for `forSteps`
 
 
@@ -25,6 +29,27 @@ class _Stream:
 
     reports: int = 0  # that carried a loss, at different steps
     streak: int = 0  # of them the newest, in a row, exactly zero
+    tiny: bool = False  # the newest loss other than 0 was one that few decimals show as 0
+    recent: collections.deque[bool] = dataclasses.field(default_factory=collections.deque)
+
+    def count(self, zero: bool, window: int) -> None:
+        """Take the newest report into the last `window`."""
+        self.reports += 1
+        self.streak = self.streak + 1 if zero else 0
+        self.recent.append(zero)
+        if len(self.recent) > window:
+            self.recent.popleft()
+
+    @property
+    def zeros(self) -> int:
+        """Of the recent reports."""
+        return sum(self.recent)
+
+    @property
+    def teeth(self) -> int:
+        """Ends of a row of zeros among the recent reports."""
+        return sum(was and not now for was, now in itertools.pairwise(self.recent))
+
     last_step: int | None = None
     first_zero_step: int = 0
 
@@ -39,6 +64,7 @@ class ZeroLoss(Detector[_Stream]):
     ) -> None:
         super().__init__(mode, wall)
         self._limits = limits
+        self._combed = False  # the finding speaks of a comb
 
     def feed(self, sample: StepSample) -> None:
         """Count zeros in a row per rank; any other loss on that rank starts over."""
@@ -46,17 +72,42 @@ class ZeroLoss(Detector[_Stream]):
         if loss is None:
             return
         stream = self._streams.setdefault((sample.source, sample.rank), _Stream())
-        if not sample.zero_loss or _rounded(sample):
-            stream.reports, stream.streak, stream.last_step = stream.reports + 1, 0, sample.step
-            self._heal(f"loss {loss:.6g} at step {sample.step}")
-            return
-        if sample.step == stream.last_step:
+        zero = sample.zero_loss and not _rounded(sample, stream.tiny)
+        if zero and sample.step == stream.last_step:
             return  # steps do not advance
-        stream.reports, stream.last_step = stream.reports + 1, sample.step
+        stream.last_step = sample.step
         stream.first_zero_step = stream.first_zero_step if stream.streak else sample.step
-        stream.streak += 1
-        if stream.streak >= self._limits.for_steps and self._all_zero_now():
+        stream.count(zero, COMB * self._limits.for_steps)
+        if not zero:
+            stream.tiny = _printed_tiny(loss) if loss else stream.tiny
+            self._perhaps_heal(f"loss {loss:.6g} at step {sample.step}")
+        elif stream.streak >= self._limits.for_steps and self._all_zero_now():
             self._convict(stream, sample.rank, "")
+        self._judge_comb(stream, sample)
+
+    def _judge_comb(self, stream: _Stream, sample: StepSample) -> None:
+        """Half of the batches are lost: as many zeros as in a row would convict, with others between."""
+        if self.active or not self._combs():
+            return
+        self._combed = True
+        self._warn(
+            f"loss exactly 0 in {stream.zeros} of the last {len(stream.recent)} reports up to step "
+            f"{sample.step}, threshold {self._limits.for_steps}",
+            step=sample.step,
+            rank=sample.rank,
+        )
+
+    def _combs(self) -> bool:
+        zeros, teeth = self._limits.for_steps, max(2, self._limits.for_steps // 4)
+        told = [stream for stream in self._streams.values() if stream.reports]
+        return all(s.zeros >= zeros and s.teeth >= teeth for s in told)
+
+    def _perhaps_heal(self, evidence: str) -> None:
+        """Any loss acquits of zeros in a row; a comb is gone when it has lost half of its teeth."""
+        most = max((stream.zeros for stream in self._streams.values()), default=0)
+        if not self._combed or 2 * most <= self._limits.for_steps:
+            self._combed = False
+            self._heal(evidence)
 
     def finish(self, now: float, exit_code: int) -> None:
         """A short run: at least three reports in all, and every one exactly zero."""
@@ -85,7 +136,13 @@ class ZeroLoss(Detector[_Stream]):
         )
 
 
-def _rounded(sample: StepSample) -> bool:
-    """Old Hugging Face versions print the loss rounded to 4 digits: with a gradient, 0.0 was not zero."""
+def _printed_tiny(loss: float) -> bool:
+    """Four decimals at the most, and next to nothing: what comes below it prints as 0.0000."""
+    return abs(loss) <= TINY and round(loss, DECIMALS) == loss
+
+
+def _rounded(sample: StepSample, tiny: bool) -> bool:
+    """Printers round to 4 digits: with a gradient, or after a tiny loss, 0.0 was not zero."""
     norm = sample.gradient_norm
-    return sample.source is Source.STDOUT and norm is not None and norm > 0.0
+    gradient = norm is not None and norm > 0.0
+    return sample.source is Source.STDOUT and (gradient or (tiny and norm is None))

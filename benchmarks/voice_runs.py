@@ -1,0 +1,221 @@
+"""Whole training runs of VITS Debug under the real supervisor: correct ones that are disturbed, and broken twins.
+
+Used by accept_health.py. A correct run warms up, evaluates, saves, is killed with its supervisor, suspended and
+resumed, and must raise nothing; one that is given NaN batches must roll back, heal and raise nothing else. A twin
+runs with preflight off, so that what names it is a rule at a step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from twins.catalogue import VITS, Twin
+
+from speech_contract import names
+from speech_contract.progress import Rule
+from speech_contract.thresholds import Thresholds
+from speech_operator.cluster.local_state import JobFolder
+from speech_operator.local_run import resume, run_local, suspend
+from speech_trainer.data.synthesize import SynthesisPlan, synthesize
+
+WRAP = "SPEECHTRAIN_WRAP_RECIPE"
+STEPS, KILL_AT, SUSPEND_AT = 160, 60, 110
+TWIN_STEPS = 24
+PREFLIGHT = "preflight"
+ZOO = Path(__file__).resolve().parents[1] / "tests" / "zoo"
+
+
+@dataclasses.dataclass
+class Watched:
+    """What one run said over all its attempts."""
+
+    findings: dict[tuple[int, str], Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    step: int = 0
+    killed: bool = False
+
+    def see(self, status: Mapping[str, Any]) -> None:
+        """Keep the newest of each attempt's findings."""
+        self.step = status.get("progress", {}).get("step") or 0
+        for finding in status.get("health", {}).get("findings", []):
+            self.findings[status.get("attempt", 0), finding["rule"]] = finding
+
+    def told(self) -> list[dict[str, Any]]:
+        """Warnings and worse, by rule, step, evidence."""
+        keys = ("rule", "step", "status", "severity", "action", "evidence")
+        found = [
+            {"attempt": a, **{k: f.get(k) for k in keys}} for (a, _), f in self.findings.items()
+        ]
+        return [one for one in found if one["severity"] != "info"]
+
+
+def speech(place: Path, speakers: int) -> Path:
+    """A folder of synthesized sentences."""
+    folder = place / f"speech-{speakers}"
+    plan = SynthesisPlan(
+        languages=("te",), speakers=speakers, utterances=32, validation=4, seed=speakers
+    )
+    synthesize(plan, folder)
+    return folder
+
+
+def job(name: str, data: Path, seed: int, **more: Any) -> dict[str, Any]:
+    """The manifest: as people write it, every step reported."""
+    manifests = {"train": {"manifest": str(data / "train.jsonl")}}
+    if more.pop("held_out", False):
+        manifests["validation"] = {"manifest": str(data / "validation.jsonl")}
+    training = {"seed": seed, "device": "CPU", "globalBatchSize": 4, "logEverySteps": 1}
+    wrap = more.pop("wrap", "")
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": {"name": name},
+        "spec": {
+            "recipe": {"vits": {"preset": "Debug", **more.pop("recipe", {})}},
+            "data": manifests,
+            "training": training | more.pop("training"),
+            "trainer": {"env": [{"name": WRAP, "value": wrap}]} if wrap else {},
+            **more,
+        },
+    }
+
+
+def disturbed(place: Path, data: Path, seed: int) -> dict[str, Any]:
+    """One correct run: warm-up, evaluations, saves, a kill, a suspension."""
+    name = f"disturbed-{seed}"
+    document = job(
+        name, data, seed, held_out=True,
+        training={"maxSteps": STEPS, "evaluateEverySteps": 40},
+        checkpoint={"uri": name, "everySteps": 25},
+        strategicLogging={"enabled": True, "everySteps": 50},
+    )  # fmt: skip
+    began, watched = time.monotonic(), Watched()
+    codes = asyncio.run(_disturb(document, place, name, watched))
+    return _told(place, name, watched, began) | {"seed": seed, "exitCodes": codes}
+
+
+async def _disturb(document: dict[str, Any], place: Path, name: str, watched: Watched) -> list[int]:
+    folder, due = JobFolder(place / "state", "default", name), asyncio.Event()
+
+    def look(found: Mapping[str, Any], _: object) -> None:
+        watched.see(found.get("status", {}))
+        if watched.step >= KILL_AT and not watched.killed:
+            watched.killed = True
+            _kill(folder)
+        if watched.step >= SUSPEND_AT:
+            due.set()
+
+    run = asyncio.create_task(
+        run_local(document, place / "job.yaml", place / "state", on_update=look)
+    )
+    waiting = asyncio.create_task(due.wait())
+    await asyncio.wait({run, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not run.done():
+        await suspend(place / "state", "default", name)
+    codes = [await run]
+    if codes[0] == 75:
+        codes.append(await resume(place / "state", "default", name, on_update=look))
+    return codes
+
+
+def _kill(folder: JobFolder) -> None:
+    """The supervisor of this run, which takes its ranks with it."""
+    for pod in (folder.path / "pods").glob("*.json"):
+        pid = json.loads(pod.read_text(encoding="utf-8")).get("pid")
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+
+
+def healed(place: Path, data: Path, seed: int) -> dict[str, Any]:
+    """NaN in the batches of five steps: rolled back, skipped, and only that is told."""
+    name = f"healed-{seed}"
+    document = job(
+        name, data, seed, wrap="vits_faults:nan_window",
+        training={"maxSteps": 45}, checkpoint={"uri": name, "everySteps": 10},
+        health=_health() | {"nonFinite": {"confirmSteps": 5}},
+    )  # fmt: skip
+    return {"seed": seed, **_watch(document, place, name)}
+
+
+def twin_run(place: Path, data: Path, twin: Twin) -> dict[str, Any]:
+    """A twin, whole, with preflight off; which of its rules spoke, and at which step."""
+    name = twin.name.replace(" ", "-")
+    document = job(
+        name, data, 7, wrap=twin.hook, recipe=twin.recipe,
+        training={"maxSteps": TWIN_STEPS}, checkpoint={"uri": name, "everySteps": 8},
+        strategicLogging={"enabled": False}, nprocPerNode=twin.ranks,
+        health=_health(),
+        runPolicy={"restarts": {"max": 0}},
+    )  # fmt: skip
+    ran = _watch(document, place, name)
+    spoke = [one for one in ran["findings"] if one["rule"] in {rule.value for rule in twin.rules}]
+    return {
+        "twin": twin.name,
+        "breaks": twin.breaks,
+        "check": twin.check.value,
+        "emulated": twin.emulated,
+        "rules": [rule.value for rule in twin.rules],
+        "caught": [{key: one[key] for key in ("rule", "step", "action")} for one in spoke],
+        "inTime": bool(spoke) and all((one["step"] or 0) <= 20 for one in spoke),
+        "byTime": Rule.STALLED in twin.rules,
+        **ran,
+    }
+
+
+def _health() -> dict[str, Any]:
+    """Preflight off, where there is one."""
+    known = {field.name for field in dataclasses.fields(Thresholds)}
+    return {PREFLIGHT: {"mode": "Off"}} if PREFLIGHT in known else {}
+
+
+def _watch(document: dict[str, Any], place: Path, name: str) -> dict[str, Any]:
+    began, watched = time.monotonic(), Watched()
+    code = asyncio.run(
+        run_local(
+            document, place / "job.yaml", place / "state",
+            on_update=lambda found, _: watched.see(found.get("status", {})),
+        )
+    )  # fmt: skip
+    return _told(place, name, watched, began) | {"exitCodes": [code]}
+
+
+def _told(place: Path, name: str, watched: Watched, began: float) -> dict[str, Any]:
+    status = (JobFolder(place / "state", "default", name).read_job() or {})["status"]
+    watched.see(status)
+    return {
+        "state": status.get("state"),
+        "attempt": status.get("attempt"),
+        "verdict": status.get("health", {}).get("verdict"),
+        "steps": watched.step,
+        "findings": watched.told(),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def measure(place: Path, seeds: list[int], twins: tuple[Twin, ...] = VITS) -> dict[str, Any]:
+    """All of it; a line of progress a run."""
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ZOO), os.environ.get("PYTHONPATH", "")])
+    data = {speakers: speech(place, speakers) for speakers in (1, 2)}
+    return {
+        "disturbed": list(_say(disturbed(place, data[1], seed) for seed in seeds)),
+        "healed": list(_say(healed(place, data[1], seed) for seed in seeds)),
+        "twins": list(_say(twin_run(place, data[one.speakers], one) for one in twins)),
+    }
+
+
+def _say(runs: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for one in runs:
+        who = one.get("twin", f"seed {one.get('seed')}")
+        found = ", ".join(f"{f['rule']} at {f['step']}" for f in one["findings"]) or "nothing"
+        sys.stdout.write(f"{who}: {found}; exit {one['exitCodes']}, {one['seconds']} s\n")
+        sys.stdout.flush()
+        yield one
