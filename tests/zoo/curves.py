@@ -25,9 +25,6 @@ FAULTS: dict[str, Spoil] = FIRST_FAULTS | SECOND_FAULTS | OUTCOME_FAULTS
 HEALTHY: dict[str, Callable[[Run], None]] = FIRST_HEALTHY | SECOND_HEALTHY | OUTCOME_HEALTHY
 SECOND = SECOND_FAULTS.keys() | SECOND_HEALTHY.keys()
 
-FAULTS = CURVE_FAULTS | OUTCOME_FAULTS
-HEALTHY = CURVE_HEALTHY | OUTCOME_HEALTHY
-
 
 def make(kind: str, seed: int) -> Curve:
     """Build one curve; the same kind and seed give the same curve."""
