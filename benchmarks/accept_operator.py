@@ -93,7 +93,7 @@ def kept(name: str) -> Figures:
     if not path.exists():
         return {}
     document, commit = json.loads(path.read_text("utf-8")), record.commit()
-    same = document["commit"] == commit and not commit.endswith("-dirty")
+    same = document["commit"] == commit and not commit.endswith(("-dirty", "unknown"))
     figures: Figures = document["figures"] if same else {}
     return figures
 
