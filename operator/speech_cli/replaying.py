@@ -16,19 +16,21 @@ from typing import Any, Final
 
 from speech_cli.errors import MissingExtra, UserError
 from speech_cli.rendering.view import Document, mapping, objects
-from speech_contract import env
 
 MODULE: Final = "speech_trainer.replay_batch"
 EXTRA: Final = "trainer,cli"
+PATH: Final = "PYTHONPATH"
 
 
-def replay(run_dir: Path, attempt: int | None, hook: str = "") -> Mapping[str, Any]:
-    """The answer of a replay. `hook`: what `trainer.env` gives as SPEECHTRAIN_WRAP_RECIPE. Raises UserError."""
+def replay(
+    run_dir: Path, attempt: int | None, given: Mapping[str, str] | None = None
+) -> Mapping[str, Any]:
+    """The answer of a replay. `given`: the job's `trainer.env`; a fault hook may read it. Raises UserError."""
     if importlib.util.find_spec("torch") is None:
         raise MissingExtra(EXTRA, "torch")
     command = [sys.executable, "-m", MODULE, "--run-dir", str(run_dir)]
     command += [] if attempt is None else ["--attempt", str(attempt)]
-    environment = {**os.environ, **({env.WRAP_RECIPE: hook} if hook else {})}
+    environment = {**os.environ, **(given or {})}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if ended.returncode:
         lines = [line for line in ended.stderr.splitlines() if line.strip()]
@@ -37,12 +39,13 @@ def replay(run_dir: Path, attempt: int | None, hook: str = "") -> Mapping[str, A
     return answer
 
 
-def hook_of(document: Document) -> str:
-    """The fault hook of a job, as its manifest sets it."""
-    given = {
-        str(e.get("name")): e.get("value") for e in objects(document, "spec", "trainer", "env")
-    }
-    return str(given.get(env.WRAP_RECIPE) or "")
+def environment_of(document: Document) -> dict[str, str]:
+    """The plain variables of a job's `trainer.env`; its PYTHONPATH goes before ours."""
+    entries = objects(document, "spec", "trainer", "env")
+    given = {str(e["name"]): str(e["value"]) for e in entries if e.get("name") and e.get("value")}
+    if PATH in given and os.environ.get(PATH):
+        given[PATH] = f"{given[PATH]}{os.pathsep}{os.environ[PATH]}"
+    return given
 
 
 def where_mounted(document: Document) -> str:

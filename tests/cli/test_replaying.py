@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ ANSWER: dict[str, Any] = {
     "places": [
         {"what": "Output", "name": "generator.decoder.conv", "kind": "Conv1d", "nan": 3, "infinite": 1, "of": 64,
          "inputsFinite": True},
-        {"what": "Loss", "name": "mel", "kind": "", "nan": 1, "infinite": 0, "of": 1, "inputsFinite": None},
+        {"what": "Loss", "name": "mel", "kind": "", "nan": 1, "infinite": 0, "of": 1},
     ],
 }  # fmt: skip
 
@@ -51,6 +52,13 @@ def test_data_backward_pass_and_loss_are_told_apart(what: str, text: str) -> Non
     assert told(places=[{"what": what, "name": "x"}])["began in"] == text
 
 
+def test_the_table_has_a_row_for_every_place() -> None:
+    table = replayed.table(ANSWER)
+    cells = [list(column.cells) for column in table.columns]
+    assert cells[2] == ["generator.decoder.conv", "mel"]
+    assert cells[-1] == ["finite", ""]  # nothing is known of a loss's inputs: no key in JSON
+
+
 @pytest.mark.parametrize(("exact", "why"), [(False, "one update"), (True, "another rank")])
 def test_a_finite_replay_says_what_may_differ(exact: bool, why: str) -> None:
     said = told(reproduced=False, exact=exact, places=[])
@@ -73,7 +81,7 @@ def test_the_trainer_is_asked_in_a_process_of_its_own(trainer: Path, tmp_path: P
         "print('a library says something')\n"
         f"print(json.dumps([sys.argv[1:], os.environ.get('{env.WRAP_RECIPE}')]))\n"
     )
-    answer: Any = replaying.replay(tmp_path, 2, "faults:nan")
+    answer: Any = replaying.replay(tmp_path, 2, {env.WRAP_RECIPE: "faults:nan"})
     assert answer == [["--run-dir", str(tmp_path), "--attempt", "2"], "faults:nan"]
 
 
@@ -96,10 +104,18 @@ def test_a_cluster_says_where_to_run_it() -> None:
     assert "--run-dir /checkpoints/voice" in said
 
 
-def test_the_hook_of_the_manifest_is_used() -> None:
-    given = [{"name": "A", "value": "1"}, {"name": env.WRAP_RECIPE, "value": "faults:nan"}]
-    assert replaying.hook_of({"spec": {"trainer": {"env": given}}}) == "faults:nan"
-    assert replaying.hook_of({"spec": {}}) == ""
+def test_the_trainer_s_environment_is_the_job_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "ours")
+    given = [
+        {"name": "PYTHONPATH", "value": "theirs"},
+        {"name": env.WRAP_RECIPE, "value": "faults:nan"},
+        {"name": "FROM_A_SECRET", "valueFrom": {}},
+    ]
+    assert replaying.environment_of({"spec": {"trainer": {"env": given}}}) == {
+        "PYTHONPATH": f"theirs{os.pathsep}ours",
+        env.WRAP_RECIPE: "faults:nan",
+    }
+    assert replaying.environment_of({"spec": {}}) == {}
 
 
 @pytest.mark.parametrize(

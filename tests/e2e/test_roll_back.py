@@ -68,7 +68,7 @@ def stories(speech: Namespace) -> Stories:
             "data": {MODULE.name: MODULE.read_text(encoding="utf-8")},
         }
     )  # fmt: skip
-    speech.apply(job(HEALS, 12, 16))
+    speech.apply(job(HEALS, 12, 15))  # four: the budget is spent with the last of them
     speech.apply(job(FAILS, 12, 4000))
     heals = speech.until_state(HEALS, State.COMPLETE)
     fails = speech.until_state(FAILS, State.FAILED)

@@ -62,15 +62,16 @@ def _replay(
     output: str | None,
     plain: bool,
 ) -> None:
-    hook = ""
+    given: dict[str, str] = {}
     if run_dir is None:
         if job is None:
             raise click.UsageError("--replay-batch: give JOB or --run-dir PATH")
         found, document = place.find(where, job)
         if not isinstance(found, LocalPlace):
             raise click.UsageError(replaying.where_mounted(document))
-        run_dir, hook = local.run_dir(document, found.namespace), replaying.hook_of(document)
-    answer = replaying.replay(run_dir, attempt, hook)
+        run_dir = local.run_dir(document, found.namespace)
+        given = replaying.environment_of(document)
+    answer = replaying.replay(run_dir, attempt, given)
     if output:
         emit(answer, output)
         return

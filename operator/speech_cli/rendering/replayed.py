@@ -40,7 +40,7 @@ def table(answer: Mapping[str, Any]) -> Table:
     for title in ("#", "what", "name", "kind", "nan", "inf", "of", "inputs"):
         found.add_column(title)
     for number, place in enumerate(answer["places"], start=1):
-        inputs = {True: "finite", False: "not finite"}.get(place["inputsFinite"], "")
+        inputs = {True: "finite", False: "not finite"}.get(place.get("inputsFinite"), "")
         counts = (str(place[key]) for key in ("nan", "infinite", "of"))
         found.add_row(str(number), place["what"], place["name"], place["kind"], *counts, inputs)
     return found
