@@ -181,7 +181,7 @@ def test_zeros_on_stdout_after_a_large_loss_are(run: Any) -> None:
 
 def test_a_tiny_loss_on_stdout_that_ends_without_a_gradient_is(run: Any) -> None:
     for step in range(1, 21):
-        run.say(step, loss=0.0004 + step % 3 / 1e4, gradient_norm=0.1)
+        run.say(step, loss=round(0.0004 + step % 3 / 1e4, 4), gradient_norm=0.1)
     for step in range(21, 41):
         run.say(step, loss=0.0, gradient_norm=0.0)
     assert run.rules == [Rule.ZERO_LOSS]
