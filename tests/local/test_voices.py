@@ -89,10 +89,10 @@ def jobs(desk: Desk, voice: Path) -> dict[str, Path]:
         ),
         "diverging": job(desk, "diverging", voice, rate="1e4"),
         "dead-modules": job(
-            desk, "dead-modules", voice, wrap="vits_twins:dead_modules", training=twenty
+            desk, "dead-modules", voice, wrap="twins.vits_step:dead_modules", training=twenty
         ),
         "no-backward": job(
-            desk, "no-backward", voice, wrap="vits_twins:no_backward", training=twenty
+            desk, "no-backward", voice, wrap="twins.vits_step:no_backward", training=twenty
         ),
         "bad-samples": job(desk, "bad-samples", three_bad_samples(desk, voice)),
         "malformed": job(desk, "malformed", malformed_line(desk, voice)),

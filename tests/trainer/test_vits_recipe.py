@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from transformers import VitsModel, VitsTokenizer
+from twins import vits_step
 
 from speech_contract import paths
 from speech_contract.recipes import Preset
@@ -27,17 +25,6 @@ from speech_trainer.strategic.collect import failed
 
 MakeContext = Callable[..., RecipeContext]
 CPU = torch.device("cpu")
-
-
-def load_twins() -> ModuleType:
-    path = Path(__file__).parents[1] / "zoo" / "vits_twins.py"
-    spec = importlib.util.spec_from_file_location("vits_twins", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["vits_twins"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def first_batch(recipe: Vits) -> VitsBatch:
@@ -273,7 +260,7 @@ def test_the_learning_rate_warms_up_and_falls(preset: Preset) -> None:
 
 
 def test_twin_dead_modules_learns_but_two_modules_get_nothing(recipe: Vits) -> None:
-    twin = load_twins().dead_modules(recipe)
+    twin = vits_step.dead_modules(recipe)
     built = twin.build()
     losses = twin.train_step(built, first_batch(twin), 1)
     norms = gradient_norms(built)
@@ -283,7 +270,7 @@ def test_twin_dead_modules_learns_but_two_modules_get_nothing(recipe: Vits) -> N
 
 
 def test_twin_no_backward_has_losses_and_no_gradient(recipe: Vits) -> None:
-    twin = load_twins().no_backward(recipe)
+    twin = vits_step.no_backward(recipe)
     built = twin.build()
     losses = twin.train_step(built, first_batch(twin), 2)
     assert float(losses["total"]) > 0
