@@ -60,6 +60,7 @@ class Event(str, enum.Enum):
     REPORT_FAILED = "report_failed"
     INTERRUPTED = "interrupted"
     TRAINING_FINISHED = "training_finished"
+    PREFLIGHT_FINISHED = "preflight_finished"
 
 
 MESSAGES: dict[Event, str] = {
@@ -109,4 +110,5 @@ MESSAGES: dict[Event, str] = {
     Event.REPORT_FAILED: "A report could not be written",
     Event.INTERRUPTED: "Interrupted; saving",
     Event.TRAINING_FINISHED: "Training finished",
+    Event.PREFLIGHT_FINISHED: "The preflight is done",
 }

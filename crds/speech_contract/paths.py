@@ -18,6 +18,10 @@ EVENTS: Final = "events.jsonl"
 CONFIG: Final = "config.json"  # the effective configuration, written by rank 0
 QUARANTINE: Final = "quarantine.jsonl"
 RESULT: Final = "result.json"  # the last evaluation, with its trivial baselines
+PREFLIGHT: Final = "preflight.json"  # the newest preflight, every row of it
+PREFLIGHT_ALONE: Final = (
+    "preflight"  # run directory of `speechtrain preflight`, below that of the job
+)
 
 COMMIT: Final = "COMMIT"
 CONFIRMED: Final = "CONFIRMED"

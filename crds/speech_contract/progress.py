@@ -9,6 +9,7 @@ import dataclasses
 import enum
 
 from speech_contract.phases import Phase
+from speech_contract.preflight import PreflightReport
 
 
 class Verdict(str, enum.Enum):
@@ -63,6 +64,7 @@ class Rule(str, enum.Enum):
     TELEMETRY_MISSING = "TelemetryMissing"
     TELEMETRY_STALE = "TelemetryStale"
     TELEMETRY_UNREACHABLE = "TelemetryUnreachable"  # the operator's own: no answer from /progress
+    PREFLIGHT = "Preflight"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +133,7 @@ class Progress:
     findings: list[Finding] = dataclasses.field(default_factory=list)
     ranks: list[RankRow] = dataclasses.field(default_factory=list)
     updated_at: float = 0.0  # epoch seconds of the newest sample
+    preflight: PreflightReport | None = None
 
 
 SEVERITY_ORDER = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}

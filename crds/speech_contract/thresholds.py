@@ -230,6 +230,19 @@ class ConstantComponent:
 
 
 @dataclasses.dataclass(frozen=True)
+class Preflight:
+    """Checks on the real model and real batches before step 1. `mode` here can only weaken `health.mode`; what takes
+    longer than `timeout_seconds` is stopped and has failed."""
+
+    __pydantic_config__ = _FORBID
+    mode: HealthMode = HealthMode.ENFORCE
+    timeout_seconds: int = 300
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "timeout_seconds")
+
+
+@dataclasses.dataclass(frozen=True)
 class Thresholds:
     """`spec.health`."""
 
@@ -244,3 +257,10 @@ class Thresholds:
     gradient_spike: GradientSpike = dataclasses.field(default_factory=GradientSpike)
     stall: Stall = dataclasses.field(default_factory=Stall)
     telemetry: Telemetry = dataclasses.field(default_factory=Telemetry)
+    preflight: Preflight = dataclasses.field(default_factory=Preflight)
+
+    @property
+    def preflight_mode(self) -> HealthMode:
+        """The weaker of `mode` and `preflight.mode`."""
+        strength = list(HealthMode)
+        return max(self.mode, self.preflight.mode, key=strength.index)

@@ -12,6 +12,7 @@ import struct
 from typing import Final
 
 from speech_contract.phases import Phase
+from speech_contract.preflight import PreflightReport
 
 PHASE_RECORD: Final = struct.Struct(
     "=qqd"
@@ -69,6 +70,7 @@ class Datagram:
     message: str = ""  # one line worth keeping: a roll-back, a save
     device: str = ""
     dropped: int = 0  # datagrams this reporter could not send
+    preflight: PreflightReport | None = None  # repeated, bounded, from its end on
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,6 +24,7 @@ from speech_health.detector import Decision, Detector
 from speech_health.no_gradient import NoGradient
 from speech_health.non_finite import NonFinite
 from speech_health.pace import Pace
+from speech_health.preflight import Preflight
 from speech_health.samples import Source, StepSample
 from speech_health.skipped_samples import SkippedSamples
 from speech_health.spike import GradientSpike, LossSpike
@@ -65,6 +66,7 @@ class Monitor:
             ConstantComponent(thresholds.constant_component, mode, wall),
             LossSpike(thresholds.loss_spike, mode, wall),
             GradientSpike(thresholds.gradient_spike, mode, wall),
+            Preflight(mode, wall),
         )
         self._time_rules: tuple[Detector[Any], ...] = (
             Stalled(thresholds.stall, mode, wall, pace),

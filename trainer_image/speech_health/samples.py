@@ -12,6 +12,7 @@ import math
 from typing import Final
 
 from speech_contract.phases import Phase
+from speech_contract.preflight import PreflightReport
 from speech_contract.wire import Datagram
 
 HEADLINES: Final = ("total", "loss")
@@ -49,6 +50,7 @@ class StepSample:
     phase: Phase = Phase.TRAINING
     rollbacks: int | None = None
     active_from: dict[str, int] | None = None  # part → its first step
+    preflight: PreflightReport | None = None
 
     @property
     def headline(self) -> float | None:
@@ -123,4 +125,5 @@ def from_datagram(datagram: Datagram, now: float) -> StepSample:
         phase=datagram.phase,
         rollbacks=datagram.rollbacks,
         active_from=datagram.active_from,
+        preflight=datagram.preflight,
     )

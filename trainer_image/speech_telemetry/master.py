@@ -151,6 +151,7 @@ class MasterSupervisor(Supervisor):
             verdict=self.judge.verdict.value,
             findings=self.judge.findings,
             log_tail=end.log_tail if end else "",
+            preflight=self.judge.state.preflight,
         )
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from speech_contract.outcome import (
     EXIT_INTERRUPTED,
     EXIT_NON_FINITE,
     EXIT_NOT_LEARNING,
+    EXIT_PREFLIGHT,
     EXIT_SKIP_BUDGET,
     EXIT_STALLED,
     Outcome,
@@ -32,6 +33,7 @@ _RULES: dict[int, tuple[Rule, ...]] = {
     EXIT_NOT_LEARNING: (Rule.ZERO_LOSS, Rule.NO_GRADIENT),
     EXIT_SKIP_BUDGET: (Rule.SKIPPED_SAMPLES,),
     EXIT_STALLED: (Rule.STALLED,),
+    EXIT_PREFLIGHT: (Rule.PREFLIGHT,),
 }
 
 

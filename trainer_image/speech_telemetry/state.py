@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from speech_contract.phases import STARTUP, Phase
+from speech_contract.preflight import PreflightReport
 from speech_contract.progress import Finding, Progress, RankRow, Verdict
 from speech_contract.wire import Datagram
 from speech_health.samples import Source, StepSample
@@ -45,6 +46,7 @@ class JobState:
         self.updated_at = 0.0
         self.stdout_non_finite = 0
         self.newest: dict[int, Datagram] = {}
+        self.preflight: PreflightReport | None = None
 
     def take_datagram(self, datagram: Datagram, node_rank: int, now: float) -> None:
         """A rank's report, local or out of a worker's summary."""
@@ -58,6 +60,8 @@ class JobState:
         self.newest[rank] = datagram
         if datagram.skipped:
             self._skipped[rank] = datagram.skipped
+        if datagram.preflight is not None and not (self.preflight and self.preflight.failed):
+            self.preflight = datagram.preflight  # any rank's failure is the job's
         if self._lead is None or rank < self._lead or self.source is not Source.REPORTER:
             self._lead = rank
         self.source = Source.REPORTER
@@ -162,6 +166,7 @@ class JobState:
             findings=findings,
             ranks=self.rows(now),
             updated_at=self.updated_at,
+            preflight=self.preflight,
         )  # fmt: skip
 
     def _entry(self, rank: int, node_rank: int) -> _Rank:

@@ -5,7 +5,8 @@
     ├── DataError                65  a manifest, or all of its samples
     ├── CheckpointError          1   a checkpoint could not be written or read (a retry may help)
     ├── HardwareError            16  fewer devices than asked for
-    └── NonFiniteBudgetSpent     40  raised by the engine when roll-backs are spent
+    ├── NonFiniteBudgetSpent     40  raised by the engine when roll-backs are spent
+    └── PreflightFailed          44  raised by the preflight, before the first step
 
 `__main__` turns them into exit codes; nothing else catches them.
 """
@@ -49,3 +50,9 @@ class NonFiniteBudgetSpent(TrainerError):
     """Non-finite steps beyond the budget and no roll-back left."""
 
     exit_code = outcome.EXIT_NON_FINITE
+
+
+class PreflightFailed(TrainerError):
+    """A check before the first step failed."""
+
+    exit_code = outcome.EXIT_PREFLIGHT

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -34,7 +35,7 @@ from speech_trainer.engine.gate import Gate, Judgement
 from speech_trainer.engine.interrupts import Interrupts
 from speech_trainer.engine.measures import Measures
 from speech_trainer.engine.randomness import seed_all
-from speech_trainer.engine.recipe import Batch, Recipe
+from speech_trainer.engine.recipe import Batch, DataStream, Recipe
 from speech_trainer.engine.reporting import Events, Reporting, Telemetry
 from speech_trainer.engine.saver import Saver
 from speech_trainer.engine.schedules import LateSchedules
@@ -49,6 +50,7 @@ from speech_trainer.engine.state import (
     restore_tensors,
 )
 from speech_trainer.errors import NonFiniteBudgetSpent
+from speech_trainer.preflight import run as preflight
 
 
 class Interrupted(Exception):
@@ -63,6 +65,9 @@ class Outside:
     events: Events
     strategic: cadence.StrategicWriter | None = None
     files: Files | None = None
+    show: Callable[[str], object] = lambda text: None
+    abort: preflight.Abort = lambda code, text: None
+    preflight_only: bool = False
 
 
 class Engine:
@@ -70,6 +75,7 @@ class Engine:
 
     def __init__(self, config: RunConfig, recipe: Recipe, world: World, outside: Outside) -> None:
         self.config, self.recipe, self.world = config, recipe, world
+        self.outside = outside
         self.run_dir = Path(config.run_dir)
         self.max_steps = config.training.max_steps
         self.reporting = Reporting(
@@ -97,9 +103,12 @@ class Engine:
         with self.interrupts:
             self._build()
             try:
-                self._restore_newest()
-                self._train()
-                self._finish()
+                if not self.outside.preflight_only:
+                    self._restore_newest()
+                self._check_first()
+                if not self.outside.preflight_only:
+                    self._train()
+                    self._finish()
             except Interrupted:
                 return outcome.EXIT_INTERRUPTED
             finally:
@@ -113,7 +122,7 @@ class Engine:
         self.digest = config_digest(effective)
         self.log_every = training.log_every_steps or int(effective.get("logEverySteps") or 10)
         self.reporting.phase(0, Phase.DATA)
-        self.stream = self.recipe.data()
+        self.stream: DataStream = self.recipe.data()
         self.built = self.recipe.build()
         self.gate = Gate(self.built, world.device, world.rank, world.size)
         self.schedules = LateSchedules(self.built.optimizers, world.device)
@@ -124,6 +133,17 @@ class Engine:
         self.reporting.event(Event.MODEL_BUILT, **self.measures.sizes())
         if world.leads:
             cadence.write_json(self.run_dir / paths.CONFIG, effective)
+
+    def _check_first(self) -> None:
+        """The preflight; raises PreflightFailed. Batches that it looked at are trained on all the same."""
+        self.reporting.phase(self.counters.step, Phase.PREFLIGHT)
+        subject = preflight.Subject(
+            self.config, self.recipe, self.built, self.stream, self.counters, self.digest
+        )
+        around = preflight.Surroundings(
+            self.world, self.reporting, self.outside.show, self.outside.abort
+        )
+        self.stream = preflight.run(subject, around)
 
     def _train(self) -> None:
         self.reporting.event(
