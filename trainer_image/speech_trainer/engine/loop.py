@@ -106,9 +106,11 @@ class Engine:
                 if not self.outside.preflight_only:
                     self._restore_newest()
                 self._check_first()
-                if not self.outside.preflight_only:
-                    self._train()
-                    self._finish()
+                if self.outside.preflight_only:
+                    self._phase(Phase.DONE)
+                    return outcome.EXIT_DONE
+                self._train()
+                self._finish()
             except Interrupted:
                 return outcome.EXIT_INTERRUPTED
             finally:

@@ -280,11 +280,11 @@ class Preflight:
         reporting.facts.preflight = bounded(report)
         if around.world.leads or alone:
             write_json(Path(self._subject.config.run_dir) / paths.PREFLIGHT, vars(report))
-            around.show("\n".join([*table.lines(report), ""]))
             reporting.event(Event.PREFLIGHT_FINISHED, **codec.to_document(report))
+            around.show("\n".join([*table.lines(report), ""]))
         if report.verdict is PreflightVerdict.FAILED:
             reporting.send(self._subject.counters)
-            raise PreflightFailed(f"preflight: {summary(report.failed)}")
+            raise PreflightFailed(summary(report.failed))
 
     def _report(self, rows: list[CheckResult]) -> PreflightReport:
         failed = any(r.mark is Mark.FAILED for r in rows)
@@ -303,7 +303,7 @@ class Preflight:
             return  # rule Stalled takes over
         self._around.reporting.facts.preflight = bounded(report)
         self._around.reporting.send(self._subject.counters)
-        message = f"preflight: {summary(report.failed)}"
+        message = f"{PreflightFailed.__name__}: {summary(report.failed)}"
         self._around.abort(outcome.EXIT_PREFLIGHT, message)
 
     def _time(self, *, late: bool) -> CheckResult:
