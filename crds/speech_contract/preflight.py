@@ -93,7 +93,7 @@ class PreflightReport:
 
 
 MAX_FAILED: Final = 4  # rows that travel; the file holds all
-MAX_TEXT: Final = 240  # characters of each text that travels
+MAX_TEXT: Final = 160  # characters of each text that travels: four rows of four fit a datagram
 
 
 def bounded(report: PreflightReport) -> PreflightReport:
