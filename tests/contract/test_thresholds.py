@@ -73,7 +73,9 @@ def test_defaults_are_the_designs() -> None:
 
 @pytest.mark.parametrize("health", t.HealthMode)
 @pytest.mark.parametrize("preflight", t.HealthMode)
-def test_the_weaker_mode_holds_for_the_preflight(health: t.HealthMode, preflight: t.HealthMode) -> None:
+def test_the_weaker_mode_holds_for_the_preflight(
+    health: t.HealthMode, preflight: t.HealthMode
+) -> None:
     strength = [t.HealthMode.ENFORCE, t.HealthMode.NOTIFY, t.HealthMode.OFF]
     mode = t.Thresholds(mode=health, preflight=t.Preflight(mode=preflight)).preflight_mode
     assert strength.index(mode) == max(strength.index(health), strength.index(preflight))

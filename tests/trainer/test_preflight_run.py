@@ -251,7 +251,10 @@ SCHEDULES = torch.optim.lr_scheduler
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_planned_rates(make: Any, marks: list[Mark]) -> None:
     built = plan_with(make)
-    schedule, (group,) = built.optimizers["m"].schedule, built.optimizers["m"].optimizer.param_groups
+    schedule, (group,) = (
+        built.optimizers["m"].schedule,
+        built.optimizers["m"].optimizer.param_groups,
+    )
     before, rate = schedule.state_dict() if schedule else None, str(group["lr"])
     assert [row.mark for row in planned.learning_rates(built, 10)] == marks
     assert (schedule.state_dict() if schedule else None) == before
