@@ -110,7 +110,11 @@ def components(trials: Sequence[Trial]) -> list[CheckResult]:
     same: dict[str, float] = {}
     for name in names:
         values = [trial.losses[name] for trial in used if name in trial.losses]
-        if len(values) > 1 and len(set(values)) == 1 and values[0] not in (0.0, math.inf, -math.inf):
+        if (
+            len(values) > 1
+            and len(set(values)) == 1
+            and values[0] not in (0.0, math.inf, -math.inf)
+        ):
             same[name] = values[0]
     remedy = "look for a clamp, min() or max() round it: beyond the bound it has no gradient"
     expected = "another value for another batch"

@@ -52,7 +52,9 @@ from speech_trainer.preflight.rows import joined, row, skipped, warning
 
 BATCHES: Final = 3
 MERCY: Final = 5.0  # seconds after the limit for the ranks to say so themselves
-LEAST_RATE: Final = 1e-5  # of an update that must lower the loss; a tenth of it still shows in float32
+LEAST_RATE: Final = (
+    1e-5  # of an update that must lower the loss; a tenth of it still shows in float32
+)
 MOST_RATE: Final = 1e-3  # above it an untrained model may overshoot
 SMALLER: Final = 10.0  # a step that overshot is tried again, so much smaller
 TRIES: Final = 3
