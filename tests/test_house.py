@@ -30,6 +30,7 @@ BOUND_ROOMS = (
     "speech_operator.resources",
     "speech_operator.status",
     "speech_trainer.engine",
+    "speech_trainer.preflight",
     "speech_trainer.losses",
     "speech_trainer.audio",
     "speech_trainer.data",

@@ -18,6 +18,7 @@ from speech_contract import names
 from speech_contract.api.base import JOB_NAME, MAX_ITEMS, MAX_TEXT
 from speech_contract.api.spec import JobSpec
 from speech_contract.api.status import MAX_ATTEMPTS, MAX_EXCLUDED, MAX_FINDINGS, STATUS
+from speech_contract.preflight import MAX_FAILED
 
 Schema = dict[str, Any]
 
@@ -52,6 +53,7 @@ MOST_ITEMS: Final = {
     "status.attempts": MAX_ATTEMPTS,
     "status.health.findings": MAX_FINDINGS,
     "status.excludedNodes": MAX_EXCLUDED,
+    "status.preflight.failed": MAX_FAILED,
 }
 COLUMNS: Final = (
     ("State", "string", ".status.state", 0),

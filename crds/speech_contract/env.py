@@ -42,6 +42,7 @@ RESUME_FROM: Final = "SPEECHTRAIN_RESUME_FROM"  # Newest | Confirmed
 WRAP_RECIPE: Final = (
     "SPEECHTRAIN_WRAP_RECIPE"  # module:callable that wraps the built recipe (experiments, faults)
 )
+PREFLIGHT_ONLY: Final = "SPEECHTRAIN_PREFLIGHT_ONLY"  # 1: check, then end with 0 or 44
 
 # User → CLI.
 LOCAL_STATE: Final = "SPEECHTRAIN_STATE"  # default .speechtrain below the working directory

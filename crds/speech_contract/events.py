@@ -62,6 +62,7 @@ class Event(str, enum.Enum):
     TRAINING_FINISHED = "training_finished"
     CHECKPOINTS_COMPARED = "checkpoints_compared"
     RANKS_DISAGREE = "ranks_disagree"
+    PREFLIGHT_FINISHED = "preflight_finished"
 
 
 MESSAGES: dict[Event, str] = {
@@ -113,4 +114,5 @@ MESSAGES: dict[Event, str] = {
     Event.TRAINING_FINISHED: "Training finished",
     Event.CHECKPOINTS_COMPARED: "The newest two checkpoints were compared",
     Event.RANKS_DISAGREE: "Ranks that must be the same are not",
+    Event.PREFLIGHT_FINISHED: "The preflight is done",
 }

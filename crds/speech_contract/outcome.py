@@ -13,6 +13,7 @@ import re
 from typing import Final
 
 from speech_contract import codec
+from speech_contract.preflight import PreflightReport
 from speech_contract.progress import Finding
 
 
@@ -49,6 +50,7 @@ class Cause(str, enum.Enum):
     SEGFAULT = "SegmentationFault"
     KILLED = "Killed"
     OUT_OF_MEMORY = "OutOfMemory"
+    PREFLIGHT = "PreflightFailed"
 
 
 EXIT_DONE: Final = 0
@@ -60,6 +62,7 @@ EXIT_NON_FINITE: Final = 40
 EXIT_NOT_LEARNING: Final = 41
 EXIT_SKIP_BUDGET: Final = 42
 EXIT_DIVERGED: Final = 43
+EXIT_PREFLIGHT: Final = 44
 EXIT_STALLED: Final = 45
 EXIT_RANK_DISAGREES: Final = 46
 EXIT_BAD_CONFIG: Final = 64
@@ -147,6 +150,14 @@ _ROWS: Final = (
         Next.FAIL,
         False,
         "lower the learning rate; look at the finding's evidence",
+    ),
+    ExitMeaning(
+        44,
+        Cause.PREFLIGHT,
+        "a check before the first step failed",
+        Next.FAIL,
+        False,
+        "mend what the message names; `speechtrain preflight FILE` shows the whole table on a laptop",
     ),
     ExitMeaning(
         45,
@@ -279,10 +290,11 @@ class Outcome:
     log_tail: str = ""
     rollbacks: int = 0  # of this attempt
     discarded_steps: int = 0  # trained and then left behind by roll-backs or by exit code 40
+    preflight: PreflightReport | None = None
 
 
 def encode(outcome: Outcome) -> str:
-    """The outcome as JSON of at most OUTCOME_LIMIT_BYTES bytes: log tail, then findings, give way."""
+    """The outcome as JSON of at most OUTCOME_LIMIT_BYTES bytes: log tail, preflight rows, then findings give way."""
     text = codec.dumps(outcome)
     while len(text.encode()) > OUTCOME_LIMIT_BYTES:
         outcome = _smaller(outcome)
@@ -297,8 +309,15 @@ def _smaller(outcome: Outcome) -> Outcome:
         )
     if outcome.log_tail:
         return dataclasses.replace(outcome, log_tail="")
+    checked = outcome.preflight
+    if checked is not None and len(checked.results) > 1:
+        fewer = dataclasses.replace(checked, results=checked.results[:-1])
+        return dataclasses.replace(outcome, preflight=fewer)
     if outcome.findings:
         return dataclasses.replace(outcome, findings=outcome.findings[:-1])
+    if checked is not None and checked.results:
+        fewer = dataclasses.replace(checked, results=())
+        return dataclasses.replace(outcome, preflight=fewer)
     return dataclasses.replace(outcome, message=outcome.message[: len(outcome.message) // 2])
 
 

@@ -19,6 +19,10 @@ CONFIG: Final = "config.json"  # the effective configuration, written by rank 0
 QUARANTINE: Final = "quarantine.jsonl"
 BAD_STEPS: Final = "bad_steps"  # the first non-finite step of an attempt, to replay it
 RESULT: Final = "result.json"  # the last evaluation, with its trivial baselines
+PREFLIGHT: Final = "preflight.json"  # the newest preflight, every row of it
+PREFLIGHT_ALONE: Final = (
+    "preflight"  # run directory of `speechtrain preflight`, below that of the job
+)
 
 COMMIT: Final = "COMMIT"
 CONFIRMED: Final = "CONFIRMED"

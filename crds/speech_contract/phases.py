@@ -23,10 +23,11 @@ class Phase(str, enum.Enum):
     SAVING = "Saving"  # after SIGTERM
     FINISHING = "Finishing"
     DONE = "Done"
+    PREFLIGHT = "Preflight"  # before the first step: see speech_contract.preflight
 
 
 PHASES: Final = tuple(Phase)
-STARTUP: Final = frozenset(PHASES[: PHASES.index(Phase.TRAINING)])
+STARTUP: Final = frozenset({*PHASES[: PHASES.index(Phase.TRAINING)], Phase.PREFLIGHT})
 PAUSES: Final = frozenset(
     {Phase.EVALUATION, Phase.CHECKPOINT, Phase.STRATEGIC_LOG, Phase.SAVING, Phase.FINISHING}
 )

@@ -9,6 +9,7 @@ import dataclasses
 import enum
 
 from speech_contract.phases import Phase
+from speech_contract.preflight import PreflightReport
 from speech_contract.wire import Codebook, Memory, Weights
 
 
@@ -71,6 +72,7 @@ class Rule(str, enum.Enum):
     IMPLAUSIBLE = "Implausible"
     GOAL_UNREACHABLE = "GoalUnreachable"
     RANK_DIVERGENCE = "RankDivergence"
+    PREFLIGHT = "Preflight"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +144,7 @@ class Progress:
     weights: Weights | None = None  # the newest two checkpoints, compared
     codebooks: dict[str, Codebook] = dataclasses.field(default_factory=dict)
     memory: dict[str, Memory] = dataclasses.field(default_factory=dict)  # by node rank
+    preflight: PreflightReport | None = None
 
 
 SEVERITY_ORDER = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}

@@ -359,6 +359,19 @@ class RankDivergence:
 
 
 @dataclasses.dataclass(frozen=True)
+class Preflight:
+    """Checks on the real model and real batches before step 1. `mode` here can only weaken `health.mode`; what takes
+    longer than `timeout_seconds` is stopped and has failed."""
+
+    __pydantic_config__ = _FORBID
+    mode: HealthMode = HealthMode.ENFORCE
+    timeout_seconds: int = 300
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "timeout_seconds")
+
+
+@dataclasses.dataclass(frozen=True)
 class Thresholds:
     """`spec.health`."""
 
@@ -380,3 +393,10 @@ class Thresholds:
     implausible: Implausible = dataclasses.field(default_factory=Implausible)
     goal_unreachable: GoalUnreachable = dataclasses.field(default_factory=GoalUnreachable)
     rank_divergence: RankDivergence = dataclasses.field(default_factory=RankDivergence)
+    preflight: Preflight = dataclasses.field(default_factory=Preflight)
+
+    @property
+    def preflight_mode(self) -> HealthMode:
+        """The weaker of `mode` and `preflight.mode`."""
+        strength = list(HealthMode)
+        return max(self.mode, self.preflight.mode, key=strength.index)

@@ -12,6 +12,7 @@ import struct
 from typing import Final
 
 from speech_contract.phases import Phase
+from speech_contract.preflight import PreflightReport
 
 PHASE_RECORD: Final = struct.Struct(
     "=qqd"
@@ -141,6 +142,7 @@ class Datagram:
     planned_rate: float | None = None  # what the schedule gives for this update
     codebooks: dict[str, Codebook] | None = None
     peers: Peers | None = None  # after each comparison, and at every step while the ranks disagree
+    preflight: PreflightReport | None = None  # repeated, bounded, from its end on
 
 
 @dataclasses.dataclass(frozen=True)

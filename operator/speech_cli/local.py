@@ -87,13 +87,14 @@ def run(
     new: bool,
     volumes: Mapping[str, Path],
     watcher: Watcher,
+    root: Path | None = None,
 ) -> int:
-    """Run a manifest to its end. Raises UserError for what a person can mend."""
-    runs = backend()
+    """Run a manifest to its end; `root`: other state than the usual. Raises UserError for what a person can mend."""
+    runs, state = backend(), root or state_root()
     return _told(
         runs,
         runs.run_local(
-            document, path, state_root(), namespace, new, volumes, watcher.update, watcher.notice
+            document, path, state, namespace, new, volumes, watcher.update, watcher.notice
         ),
     )
 
@@ -136,9 +137,9 @@ def state_root() -> Path:
     return Path(os.environ.get(env.LOCAL_STATE) or DEFAULT_STATE).absolute()
 
 
-def state_dir(namespace: str, name: str) -> Path:
+def state_dir(namespace: str, name: str, root: Path | None = None) -> Path:
     """The folder of one job's state."""
-    return state_root() / namespace / name
+    return (root or state_root()) / namespace / name
 
 
 def find(namespace: str, name: str) -> Document:
@@ -155,22 +156,22 @@ def find(namespace: str, name: str) -> Document:
     raise NoSuchJob(f"job: {name!r} is not in namespace {namespace!r} below {state_root()}; {have}")
 
 
-def outcomes(namespace: str, name: str) -> list[Outcome]:
+def outcomes(namespace: str, name: str, root: Path | None = None) -> list[Outcome]:
     """What the pods of a job left in their termination files, as far as they can be read."""
     found = []
-    for path in sorted((state_dir(namespace, name) / "pods").glob("*.termination.json")):
+    for path in sorted((state_dir(namespace, name, root) / "pods").glob("*.termination.json")):
         told = outcome.decode(path.read_text(encoding="utf-8", errors="replace"))
         if told is not None:
             found.append(told)
     return found
 
 
-def run_dir(document: Document, namespace: str) -> Path:
+def run_dir(document: Document, namespace: str, root: Path | None = None) -> Path:
     """The run directory of a job on this machine: what its newest run config says, else `checkpoint.uri`.
 
     Only the run config knows which folder stands for a volume, and what a relative path is relative to.
     """
-    folder = state_dir(namespace, str(mapping(document, "metadata").get("name", "")))
+    folder = state_dir(namespace, str(mapping(document, "metadata").get("name", "")), root)
     configs = sorted(
         (folder / "attempts").glob("*/run.json"),
         key=lambda path: int(path.parent.name) if path.parent.name.isdigit() else 0,

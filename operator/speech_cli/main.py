@@ -20,6 +20,7 @@ PLUGIN: Final = "kubectl-stj"
 # command → module below speech_cli.commands, in the order of `speechtrain --help`
 COMMANDS: Final[Mapping[str, str]] = {
     "run": "run",
+    "preflight": "preflight",
     "status": "status",
     "why": "why",
     "logs": "logs",

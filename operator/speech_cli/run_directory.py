@@ -15,7 +15,9 @@ from typing import Any
 
 from speech_cli.rendering.verdict import Result
 from speech_cli.rendering.view import mapping, real, whole
-from speech_contract import paths
+from speech_contract import codec, paths
+from speech_contract.errors import ContractError
+from speech_contract.preflight import PreflightReport
 
 TAIL_BYTES = 64 * 1024
 EXPORT = "export"
@@ -52,6 +54,15 @@ class RunDirectory:
         """What a person may want to open, as far as it is there."""
         found = {"samples": _newest(self.root / paths.SAMPLES), EXPORT: self.root / EXPORT}
         return {name: path for name, path in found.items() if path is not None and path.exists()}
+
+    def preflight(self) -> PreflightReport | None:
+        """The newest preflight; None when there was none."""
+        text = self._text(self.root / paths.PREFLIGHT)
+        try:
+            return codec.loads(PreflightReport, text, paths.PREFLIGHT) if text else None
+        except ContractError as error:
+            self.faults.append(str(error))
+            return None
 
     def bad_samples(self) -> list[BadSample]:
         """Samples that the loader had to replace."""

@@ -8,9 +8,17 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from speech_contract.api.status import JobProgress, JobStatus, Replicas, Startup
+from speech_contract.api.status import (
+    FailedCheck,
+    JobPreflight,
+    JobProgress,
+    JobStatus,
+    Replicas,
+    Startup,
+)
 from speech_contract.outcome import Outcome
 from speech_contract.phases import STARTUP, Phase
+from speech_contract.preflight import MAX_FAILED, MAX_TEXT, CheckResult, PreflightReport
 from speech_contract.progress import Progress
 from speech_contract.reasons import Condition, Reason
 from speech_operator import status as st
@@ -101,6 +109,38 @@ def with_progress(status: JobStatus, seen: Observed, now: float) -> JobStatus:
         status = dataclasses.replace(status, progress=_last_words(status.progress, outcome))
         status = st.note_rollbacks(status, outcome.rollbacks, outcome.discarded_steps)
     return status
+
+
+def with_preflight(status: JobStatus, seen: Observed) -> JobStatus:
+    """What the open attempt's preflight came to; a new attempt starts without."""
+    if st.open_attempt(seen.job.status) is None:
+        return status
+    if status.attempt != seen.job.status.attempt:
+        return dataclasses.replace(status, preflight=None)
+    progress, outcome = seen.current_progress, seen.master.outcome if seen.master else None
+    report = (outcome.preflight if outcome else None) or (progress.preflight if progress else None)
+    return status if report is None else dataclasses.replace(status, preflight=_preflight(report))
+
+
+def _preflight(report: PreflightReport) -> JobPreflight:
+    """Bounded again: an answer can hold anything."""
+    return JobPreflight(
+        verdict=report.verdict,
+        scope=report.scope,
+        seconds=text(report.seconds) or "0",
+        failed=tuple(map(_failed_check, report.failed[:MAX_FAILED])),
+    )
+
+
+def _failed_check(row: CheckResult) -> FailedCheck:
+    return FailedCheck(
+        check=row.check,
+        field=row.field[:MAX_TEXT],
+        measured=row.measured[:MAX_TEXT],
+        expected=row.expected[:MAX_TEXT],
+        remedy=row.remedy[:MAX_TEXT],
+        rank=row.rank,
+    )
 
 
 def seconds_until_due(seen: Observed, now: float) -> float | None:

@@ -76,6 +76,7 @@ def _settled(observed: Observed, draft: Draft, now: float, runnable: bool) -> Jo
         if status.attempt != observed.job.status.attempt:
             status = new_attempt(status, now)
         status = numbers.with_progress(status, observed, now)
+        status = numbers.with_preflight(status, observed)
         status = numbers.with_running(status, observed, now)
         status = numbers.with_replicas(status, observed)
     return dataclasses.replace(status, state=st.derive_state(status))

@@ -205,7 +205,7 @@ def runs(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRu
     """The fake controller in the place of the real one."""
     fake = FakeRuns(tmp_path / "run")
     monkeypatch.setattr(local, "backend", lambda: fake)
-    monkeypatch.setattr(local, "run_dir", lambda document, namespace: fake.run_dir)
+    monkeypatch.setattr(local, "run_dir", lambda document, namespace, root=None: fake.run_dir)
     return fake
 
 

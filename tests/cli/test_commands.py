@@ -52,7 +52,7 @@ def test_every_command_explains_itself(call: Call, name: str) -> None:
 
 
 def test_a_command_that_does_not_exist_is_a_wrong_command_line(call: Call) -> None:
-    assert call("preflight").exit_code == outcome.EXIT_USAGE
+    assert call("prefight").exit_code == outcome.EXIT_USAGE
 
 
 def test_run_shows_the_run_and_ends_with_the_scores(

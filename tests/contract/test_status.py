@@ -14,6 +14,7 @@ from speech_contract import api, codec, crd
 from speech_contract.api import status as s
 from speech_contract.errors import ContractError
 from speech_contract.phases import Phase
+from speech_contract.preflight import Check, PreflightVerdict, Scope
 from speech_contract.progress import Action, FindingStatus, Rule, Severity, Verdict
 from speech_contract.reasons import Condition as ConditionType
 from speech_contract.reasons import State
@@ -35,6 +36,12 @@ FULL = s.JobStatus(
     ),
     replicas=s.Replicas(2, 2, 0, 0),
     startup=s.Startup(Phase.RENDEZVOUS, NOW),
+    preflight=s.JobPreflight(
+        PreflightVerdict.WOULD_HAVE_FAILED,
+        Scope.FULL,
+        "1.5",
+        (s.FailedCheck(Check.GRADIENTS, "flow", "norm 0", "above 0", "look", 1),),
+    ),
     progress=s.JobProgress(
         41, 100, 41, "nan", "inf", "0.0002", "81.5", 60, 3, 1, 40, 20, updated_at=NOW
     ),

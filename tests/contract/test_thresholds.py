@@ -68,6 +68,7 @@ from speech_contract.recipes import RecipeSpec, VitsRecipe
         (lambda: t.RankDivergence(for_samples=0), "forSamples"),
         (lambda: t.RankDivergence(skew_steps=0), "skewSteps"),
         (lambda: t.RankDivergence(on_exceeded=t.OnExceeded.STOP), "onExceeded"),
+        (lambda: t.Preflight(timeout_seconds=0), "timeoutSeconds"),
         (lambda: t.Telemetry(on_exceeded=t.OnExceeded.STOP), "onExceeded"),
         (lambda: rc.Training(max_steps=0), "maxSteps"),
         (lambda: rc.Training(global_batch_size=0), "globalBatchSize"),
@@ -102,6 +103,16 @@ def test_defaults_are_the_designs() -> None:
     )
     assert (d.telemetry.missing_seconds, d.telemetry.stale_seconds) == (300, 120)
     assert from_document(t.Thresholds, to_document(d)) == d
+
+
+@pytest.mark.parametrize("health", t.HealthMode)
+@pytest.mark.parametrize("preflight", t.HealthMode)
+def test_the_weaker_mode_holds_for_the_preflight(
+    health: t.HealthMode, preflight: t.HealthMode
+) -> None:
+    strength = [t.HealthMode.ENFORCE, t.HealthMode.NOTIFY, t.HealthMode.OFF]
+    mode = t.Thresholds(mode=health, preflight=t.Preflight(mode=preflight)).preflight_mode
+    assert strength.index(mode) == max(strength.index(health), strength.index(preflight))
 
 
 def test_the_recipe_that_is_set_has_a_name() -> None:

@@ -82,6 +82,7 @@ def jobs(desk: Desk, voice: Path) -> dict[str, Path]:
     """Every run of this module by name."""
     confirm = {"nonFinite": {"confirmSteps": 5}}
     twenty = {"maxSteps": 20}
+    unchecked = {"preflight": {"mode": "Off"}}  # what the rules say when nobody looked before
     return {
         "nan-window": job(
             desk, "nan-window", voice, wrap="vits_faults:nan_window", health=confirm,
@@ -89,10 +90,10 @@ def jobs(desk: Desk, voice: Path) -> dict[str, Path]:
         ),
         "diverging": job(desk, "diverging", voice, rate="1e4"),
         "dead-modules": job(
-            desk, "dead-modules", voice, wrap="twins.vits_step:dead_modules", training=twenty
+            desk, "dead-modules", voice, wrap="twins.vits_step:dead_modules", training=twenty, health=unchecked
         ),
         "no-backward": job(
-            desk, "no-backward", voice, wrap="twins.vits_step:no_backward", training=twenty
+            desk, "no-backward", voice, wrap="twins.vits_step:no_backward", training=twenty, health=unchecked
         ),
         "bad-samples": job(desk, "bad-samples", three_bad_samples(desk, voice)),
         "malformed": job(desk, "malformed", malformed_line(desk, voice)),

@@ -36,6 +36,7 @@ from speech_trainer.engine.recipe import (
     unwrap,
 )
 from speech_trainer.engine.state import collect_tensors
+from speech_trainer.preflight.expectations import Expectations
 
 WIDTH = 8
 BATCH = 4  # samples per rank and step
@@ -186,6 +187,9 @@ class ToyRecipe:
 
     def data(self) -> ToyStream:
         return self.stream
+
+    def preflight_checks(self, built: Built) -> Expectations | None:
+        return None
 
     def train_step(self, built: Built, batch: ToyBatch, step: int) -> Losses:
         losses: dict[str, Tensor] = {}

@@ -32,6 +32,7 @@ from speech_health.no_gradient import NoGradient
 from speech_health.non_finite import NonFinite
 from speech_health.not_updating import NotUpdating
 from speech_health.pace import Pace
+from speech_health.preflight import Preflight
 from speech_health.rank_divergence import RankDivergence
 from speech_health.samples import Source, StepSample
 from speech_health.schedule_mismatch import ScheduleMismatch
@@ -89,6 +90,7 @@ class Monitor:
             Implausible(thresholds.implausible, mode, wall),
             GoalUnreachable(thresholds.goal_unreachable, mode, wall),
             RankDivergence(thresholds.rank_divergence, mode, wall),
+            Preflight(mode, wall),
         )
         self._time_rules: tuple[Detector[Any], ...] = (
             Stalled(thresholds.stall, mode, wall, pace),

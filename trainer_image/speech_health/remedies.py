@@ -20,6 +20,7 @@ REMEDIES: Final[dict[Rule, str]] = {
     Rule.LOSS_SPIKE: "lower the learning rate or lengthen the warm-up; look at the data of the first high step; "
     "if the task got harder on purpose, raise health.lossSpike.factor",
     Rule.GRADIENT_SPIKE: "clip the gradient, or lower the learning rate; look at the data of the first high step",
+    Rule.PREFLIGHT: "mend what the evidence names; `speechtrain preflight FILE` shows every check, on a laptop too",
     Rule.STALLED: "read the Python stacks of the named rank; raise health.stall.floorSeconds if steps are "
     "that long, or report.phase() around long pauses",
     Rule.TELEMETRY_MISSING: "call speech_telemetry.reporter from the script, or print a line such as "

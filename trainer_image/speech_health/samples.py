@@ -12,6 +12,7 @@ import math
 from typing import Final
 
 from speech_contract.phases import Phase
+from speech_contract.preflight import PreflightReport
 from speech_contract.wire import Codebook, Datagram, Peers, Plan, Weights
 
 HEADLINES: Final = ("total", "loss")
@@ -57,6 +58,7 @@ class StepSample:
     evaluation: dict[str, float] | None = None  # the newest held-out scores
     device: str = ""  # "cpu", "cuda (…)"; empty: not known
     peers: Peers | None = None  # what the ranks found when they compared themselves
+    preflight: PreflightReport | None = None
 
     @property
     def headline(self) -> float | None:
@@ -139,4 +141,5 @@ def from_datagram(datagram: Datagram, now: float) -> StepSample:
         evaluation=datagram.evaluation,
         device=datagram.device,
         peers=datagram.peers,
+        preflight=datagram.preflight,
     )

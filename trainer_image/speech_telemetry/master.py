@@ -157,6 +157,7 @@ class MasterSupervisor(Supervisor):
             log_tail=end.log_tail if end else "",
             rollbacks=progress.rollbacks,
             discarded_steps=progress.discarded_steps,
+            preflight=self.judge.state.preflight,
         )
 
     def close(self) -> None:

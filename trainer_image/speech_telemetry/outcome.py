@@ -17,6 +17,7 @@ from speech_contract.outcome import (
     EXIT_INTERRUPTED,
     EXIT_NON_FINITE,
     EXIT_NOT_LEARNING,
+    EXIT_PREFLIGHT,
     EXIT_RANK_DISAGREES,
     EXIT_SKIP_BUDGET,
     EXIT_STALLED,
@@ -34,6 +35,7 @@ _RULES: dict[int, tuple[Rule, ...]] = {
     EXIT_SKIP_BUDGET: (Rule.SKIPPED_SAMPLES,),
     EXIT_STALLED: (Rule.STALLED,),
     EXIT_RANK_DISAGREES: (Rule.RANK_DIVERGENCE,),
+    EXIT_PREFLIGHT: (Rule.PREFLIGHT,),
 }
 
 

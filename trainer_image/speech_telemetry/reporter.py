@@ -259,6 +259,8 @@ def _encode(datagram: Datagram, dropped: int) -> bytes:
     pairs = ((key, getattr(datagram, name)) for name, key in _FIELDS)
     document = {key: value for key, value in pairs if value is not None}
     document["dropped"] = dropped
+    if datagram.preflight is not None:
+        document["preflight"] = codec.to_document(datagram.preflight)
     try:
         return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
     except (ValueError, TypeError):  # NaN and Inf travel as strings; nested documents are rare

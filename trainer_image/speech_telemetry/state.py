@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from speech_contract.phases import STARTUP, Phase
+from speech_contract.preflight import PreflightReport
 from speech_contract.progress import Finding, Progress, RankRow, Verdict
 from speech_contract.wire import Datagram, Memory
 from speech_health.samples import Source, StepSample
@@ -47,6 +48,7 @@ class JobState:
         self.stdout_non_finite = 0
         self.newest: dict[int, Datagram] = {}
         self.memory: dict[str, Memory] = {}
+        self.preflight: PreflightReport | None = None
 
     def take_datagram(self, datagram: Datagram, node_rank: int, now: float) -> None:
         """A rank's report, local or out of a worker's summary."""
@@ -60,6 +62,8 @@ class JobState:
         self.newest[rank] = datagram
         if datagram.skipped:
             self._skipped[rank] = datagram.skipped
+        if datagram.preflight is not None and not (self.preflight and self.preflight.failed):
+            self.preflight = datagram.preflight  # any rank's failure is the job's
         if self._lead is None or rank < self._lead or self.source is not Source.REPORTER:
             self._lead = rank
         self.source = Source.REPORTER
@@ -167,6 +171,7 @@ class JobState:
             weights=self.get("weights"),
             codebooks=self.get("codebooks") or {},
             memory=dict(self.memory),
+            preflight=self.preflight,
         )  # fmt: skip
 
     def _entry(self, rank: int, node_rank: int) -> _Rank:

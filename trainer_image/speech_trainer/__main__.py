@@ -114,9 +114,18 @@ def run(config: RunConfig, environment: Mapping[str, str], create: Create) -> in
         hook = environment.get(env.WRAP_RECIPE, "")
         recipe = wrap_recipe(create(config.recipe.name, context), hook)
         strategic = StrategicLog(sys.stdout, log.emit_mapping)
-        code = Engine(config, recipe, world, Outside(reporter, log, strategic)).run()
+        only = bool(environment.get(env.PREFLIGHT_ONLY))
+        outside = Outside(reporter, log, strategic, None, sys.stdout.write, _abort, only)
+        code = Engine(config, recipe, world, outside).run()
     world.close()
     return code
+
+
+def _abort(code: int, message: str) -> None:
+    """From a thread beside a rank that hangs: say why, and end at once."""
+    _tell(message)
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _explained(error: Exception) -> str:

@@ -6,7 +6,8 @@
     ├── CheckpointError          1   a checkpoint could not be written or read (a retry may help)
     ├── HardwareError            16  fewer devices than asked for
     ├── NonFiniteBudgetSpent     40  raised by the engine when roll-backs are spent
-    └── RanksDisagree            46  the ranks disagree at the end of a run: nothing was saved, it is not complete
+    ├── RanksDisagree            46  the ranks disagree at the end of a run: nothing was saved, it is not complete
+    └── PreflightFailed          44  raised by the preflight, before the first step
 
 `__main__` turns them into exit codes; nothing else catches them.
 """
@@ -56,3 +57,9 @@ class RanksDisagree(TrainerError):
     """The ranks' weights differ after the last step; before it the supervisor ends the attempt."""
 
     exit_code = outcome.EXIT_RANK_DISAGREES
+
+
+class PreflightFailed(TrainerError):
+    """A check before the first step failed."""
+
+    exit_code = outcome.EXIT_PREFLIGHT

@@ -21,7 +21,7 @@ Rule = Callable[[SpeechTrainingJob, bool], Problems]
 
 OURS_TO_SET: Final = frozenset(
     value for name, value in vars(env).items() if name.isupper() and isinstance(value, str)
-) - {env.WRAP_RECIPE, env.OMP_NUM_THREADS}
+) - {env.WRAP_RECIPE, env.PREFLIGHT_ONLY, env.OMP_NUM_THREADS}
 OUR_PATHS: Final = ("/dev/shm", paths.LAUNCHER_DIR, paths.RUN_CONFIG_FILE.rpartition("/")[0])  # noqa: S108
 
 

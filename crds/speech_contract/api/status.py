@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from speech_contract.codec import camel
 from speech_contract.errors import ContractError
 from speech_contract.phases import Phase
+from speech_contract.preflight import Check, PreflightVerdict, Scope
 from speech_contract.progress import Action, FindingStatus, Rule, Severity, Verdict
 from speech_contract.reasons import Condition as ConditionType
 from speech_contract.reasons import State
@@ -168,6 +169,30 @@ class ExcludedNode:
 
 
 @dataclasses.dataclass(frozen=True)
+class FailedCheck:
+    """One check of the preflight that failed, or would have."""
+
+    __pydantic_config__ = READ
+    check: Check
+    field: str = ""
+    measured: str = ""
+    expected: str = ""
+    remedy: str = ""
+    rank: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class JobPreflight:
+    """What the current attempt's preflight came to. The whole table is in `preflight.json` of the run directory."""
+
+    __pydantic_config__ = READ
+    verdict: PreflightVerdict
+    scope: Scope = Scope.FULL
+    seconds: str = "0"
+    failed: tuple[FailedCheck, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Failure:
     """Why the job failed, read before its pods were deleted."""
 
@@ -196,6 +221,7 @@ class JobStatus:
     attempts: tuple[Attempt, ...] = ()
     replicas: Replicas = dataclasses.field(default_factory=Replicas)
     startup: Startup | None = None
+    preflight: JobPreflight | None = None
     progress: JobProgress = dataclasses.field(default_factory=JobProgress)
     health: JobHealth = dataclasses.field(default_factory=JobHealth)
     failure: Failure | None = None

@@ -100,6 +100,7 @@ class Explanation:
     events: list[EventRow]
     faults: list[str]
     next_step: str
+    preflight: list[str] = dataclasses.field(default_factory=list)  # checks that failed
 
     @property
     def cause(self) -> Cause:
@@ -148,7 +149,16 @@ def explain(document: Document, outcomes: Sequence[Outcome], found: Evidence) ->
         events=list(found.events),
         faults=list(found.faults),
         next_step=_next_step(view, cause, found),
+        preflight=failed_checks(document),
     )  # fmt: skip
+
+
+def failed_checks(document: Document) -> list[str]:
+    """`status.preflight.failed` as sentences."""
+    return [
+        f"{item.get('check')}: {item.get('field')}: {item.get('measured')}, expected {item.get('expected')}"
+        for item in objects(document, "status", "preflight", "failed")
+    ]
 
 
 def attempt_rows(document: Document) -> list[AttemptRow]:
@@ -189,6 +199,9 @@ def lines(answer: Explanation) -> Iterator[tuple[str, str]]:
         yield from _what(answer)
     else:
         yield from (("finding", finding_line(f)) for f in answer.findings if f.active)
+    yield from zip(
+        ("preflight", *[""] * len(answer.preflight)), map(_cut, answer.preflight), strict=False
+    )
     yield from (("healed", finding_line(f)) for f in answer.findings if not f.active)
     yield from (("left out", text) for text in answer.excluded_nodes)
     if answer.skipped_samples:

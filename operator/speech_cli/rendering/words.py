@@ -19,6 +19,8 @@ STYLES: Mapping[str, str] = {
     "Warning": "yellow",
     "warning": "yellow",
     "Failed": "bold red",
+    "Passed": "green",
+    "Warned": "yellow",
     "Critical": "bold red",
     "critical": "bold red",
 }

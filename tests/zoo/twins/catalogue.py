@@ -66,7 +66,7 @@ VITS: tuple[Twin, ...] = (
     ),
     Twin(
         vits_step.hidden_nan,
-        Check.GRADIENTS,
+        Check.INITIAL_LOSS,
         (Rule.NON_FINITE,),
         emulated="as half precision spectrogram",
     ),

@@ -149,7 +149,8 @@ class HalfSpectrograms(Spectrograms):
         padded = torch.nn.functional.pad(
             waveform.float().unsqueeze(1), (self._pad, self._pad), mode="reflect"
         ).squeeze(1)
-        return self._power(padded).half().float().sqrt()
+        power = self._power(padded) / self._power.window.square().sum()  # a normalised STFT
+        return power.half().float().sqrt()
 
     def log_mel(self, linear: Tensor) -> Tensor:
         """log(mel + 1e-8) [B, M, F]."""

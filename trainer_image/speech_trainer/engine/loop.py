@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -38,7 +39,7 @@ from speech_trainer.engine.measures import Measures
 from speech_trainer.engine.peers import Peers
 from speech_trainer.engine.probe import WeightProbe
 from speech_trainer.engine.randomness import seed_all
-from speech_trainer.engine.recipe import Batch, Recipe
+from speech_trainer.engine.recipe import Batch, DataStream, Recipe
 from speech_trainer.engine.reporting import Events, Reporting, Telemetry
 from speech_trainer.engine.saver import Saver
 from speech_trainer.engine.schedules import LateSchedules
@@ -53,6 +54,7 @@ from speech_trainer.engine.state import (
     restore_tensors,
 )
 from speech_trainer.errors import NonFiniteBudgetSpent, RanksDisagree
+from speech_trainer.preflight import run as preflight
 
 
 class Interrupted(Exception):
@@ -67,6 +69,9 @@ class Outside:
     events: Events
     strategic: cadence.StrategicWriter | None = None
     files: Files | None = None
+    show: Callable[[str], object] = lambda text: None
+    abort: preflight.Abort = lambda code, text: None
+    preflight_only: bool = False
 
 
 class Engine:
@@ -74,6 +79,7 @@ class Engine:
 
     def __init__(self, config: RunConfig, recipe: Recipe, world: World, outside: Outside) -> None:
         self.config, self.recipe, self.world = config, recipe, world
+        self.outside = outside
         self.run_dir = Path(config.run_dir)
         self.max_steps = config.training.max_steps
         self.reporting = Reporting(
@@ -102,7 +108,12 @@ class Engine:
         with self.interrupts:
             self._build()
             try:
-                self._restore_newest()
+                if not self.outside.preflight_only:
+                    self._restore_newest()
+                self._check_first()
+                if self.outside.preflight_only:
+                    self._phase(Phase.DONE)
+                    return outcome.EXIT_DONE
                 self._train()
                 self._finish()
             except Interrupted:
@@ -118,7 +129,7 @@ class Engine:
         self.digest = config_digest(effective)
         self.log_every = training.log_every_steps or int(effective.get("logEverySteps") or 10)
         self.reporting.phase(0, Phase.DATA)
-        self.stream = self.recipe.data()
+        self.stream: DataStream = self.recipe.data()
         self.built = self.recipe.build()
         self.gate = Gate(self.built, world.device, world.rank, world.size)
         self.schedules = LateSchedules(self.built.optimizers, world.device)
@@ -134,6 +145,17 @@ class Engine:
         self.reporting.event(Event.MODEL_BUILT, **self.measures.sizes())
         if world.leads:
             cadence.write_json(self.run_dir / paths.CONFIG, effective)
+
+    def _check_first(self) -> None:
+        """The preflight; raises PreflightFailed. Batches that it looked at are trained on all the same."""
+        self.reporting.phase(self.counters.step, Phase.PREFLIGHT)
+        subject = preflight.Subject(
+            self.config, self.recipe, self.built, self.stream, self.counters, self.digest
+        )
+        around = preflight.Surroundings(
+            self.world, self.reporting, self.outside.show, self.outside.abort
+        )
+        self.stream = preflight.run(subject, around)
 
     def _train(self) -> None:
         self.reporting.event(

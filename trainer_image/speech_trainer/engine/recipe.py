@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from speech_contract.run_config import RunConfig
+from speech_trainer.preflight.expectations import Expectations
 
 Losses = Mapping[
     str, Tensor
@@ -157,6 +158,10 @@ class Recipe(Protocol):
 
     def data(self) -> DataStream:
         """The training stream. Raises errors.DataError with line, field, value and remedy."""
+        ...
+
+    def preflight_checks(self, built: Built) -> Expectations | None:
+        """What must be measured true before the first step; None: this recipe has no preflight."""
         ...
 
     def train_step(self, built: Built, batch: Batch, step: int) -> Losses:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from speech_contract.events import Event
 from speech_contract.phases import Phase
+from speech_contract.preflight import PreflightReport
 from speech_contract.wire import Datagram, Peers
 from speech_trainer.engine.flags import StepFlags
 from speech_trainer.engine.state import Counters
@@ -69,6 +70,7 @@ class Facts:
     last_checkpoint_step: int | None = None
     last_confirmed_step: int | None = None
     resumed_from_step: int | None = None
+    preflight: PreflightReport | None = None
 
 
 class Reporting:
@@ -161,7 +163,7 @@ class Reporting:
             message=message,
             device=self._device,
             peers=peers,
-            **dataclasses.asdict(self.facts),
+            **vars(self.facts),
             **measured,
             **attached,
         )

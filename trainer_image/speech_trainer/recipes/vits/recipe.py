@@ -33,7 +33,8 @@ from speech_trainer.errors import ConfigError
 from speech_trainer.losses import vits as losses
 from speech_trainer.models.vits import GeneratorOutput, VitsGenerator, segments
 from speech_trainer.modules.discriminators import Judgement
-from speech_trainer.recipes.vits import parts, sections, tokens
+from speech_trainer.preflight.expectations import Expectations
+from speech_trainer.recipes.vits import parts, preflight, sections, tokens
 from speech_trainer.recipes.vits.batch import Collate, VitsBatch
 from speech_trainer.recipes.vits.evaluation import Evaluator
 from speech_trainer.recipes.vits.presets import resolve
@@ -108,6 +109,10 @@ class Vits:
             place=Place(self.context.rank, self.context.world_size),
             on_skip=Quarantine(self.context.run_dir / paths.QUARANTINE, self.manifest.utterances),
         )
+
+    def preflight_checks(self, built: Built) -> Expectations:
+        """What a fresh or pretrained voice must measure before its first step."""
+        return preflight.expectations(self, built)
 
     def train_step(self, built: Built, batch: VitsBatch, step: int) -> Losses:
         """Both backward passes; no optimizer is stepped and the host is never asked."""

@@ -1,0 +1,49 @@
+"""What a recipe says of itself before it trains, so that the preflight can measure whether it is so.
+
+Returned by `Recipe.preflight_checks`; read by the other modules of this room.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from speech_contract.preflight import CheckResult
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Where a loss component lies before training. `formula` says why, for people."""
+
+    low: float
+    high: float
+    formula: str
+
+    def holds(self, value: float) -> bool:
+        """Whether the value is finite and inside, ends included."""
+        return math.isfinite(value) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g} ({self.formula})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Expectations:
+    """Everything measurable that the engine cannot know.
+
+    `components`: every loss name that a step reports once all parts are active, with its range on the first batch.
+    `weights`: `total` is the sum of these times their components. `objectives`: optimizer → the component that falls
+    when it alone steps on one repeated batch. `learning_rates`: optimizer → key of the effective configuration that
+    holds its peak. `frozen`: prefixes of parameter names (`<model>.<name>`) that are not meant to train.
+    `data` looks at manifests, `inputs` at batches (on the host); both return rows of the table.
+    """
+
+    components: Mapping[str, Range]
+    weights: Mapping[str, float]
+    objectives: Mapping[str, str]
+    learning_rates: Mapping[str, str]
+    data: Callable[[], list[CheckResult]]
+    inputs: Callable[[Sequence[Any]], list[CheckResult]]
+    frozen: tuple[str, ...] = ()

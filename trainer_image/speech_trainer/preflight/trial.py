@@ -1,0 +1,128 @@
+"""Trial steps on real batches, and everything put back behind them. The edge to torch; called by `preflight.run`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from speech_trainer.engine.randomness import undisturbed
+from speech_trainer.engine.recipe import Batch, Built, OptimizerPlan, Recipe
+from speech_trainer.engine.state import collect_tensors, restore_tensors
+from speech_trainer.preflight.judging import Trial
+
+Gradients = dict[str, list[Tensor | None]]  # optimizer → one per parameter
+
+_WHERE: Final = "the preflight's own copy"
+
+
+@contextlib.contextmanager
+def put_back(built: Built, device: torch.device) -> Iterator[None]:
+    """Whatever happens inside leaves weights, buffers, optimizers, rates, generators and modes as they were."""
+    tensors = collect_tensors(built)
+    rates = {n: [g["lr"] for g in p.optimizer.param_groups] for n, p in built.optimizers.items()}
+    modes = [(m, m.training) for model in built.models.values() for m in model.modules()]
+    with undisturbed(device):
+        try:
+            yield
+        finally:
+            for name, plan in built.optimizers.items():
+                plan.optimizer.zero_grad(set_to_none=True)
+                for group, rate in zip(plan.optimizer.param_groups, rates[name], strict=True):
+                    group["lr"] = rate
+            for model in built.models.values():
+                model.zero_grad(set_to_none=True)
+            for module, training in modes:
+                module.training = training
+            restore_tensors(built, tensors, _WHERE)
+
+
+def take(recipe: Recipe, built: Built, batch: Batch, step: int) -> Trial:
+    """Forward and backward of one step; gradients are left in place."""
+    for plan in built.optimizers.values():
+        plan.optimizer.zero_grad(set_to_none=True)
+    losses = recipe.train_step(built, batch, step)
+    norms = {
+        name: _norm(module)
+        for plan in built.optimizers.values()
+        if step >= plan.active_from
+        for name, module in plan.modules.items()
+    }
+    return Trial(
+        step=step,
+        losses={name: float(value.detach()) for name, value in losses.items()},
+        attached=tuple(name for name, value in losses.items() if value.requires_grad),
+        norms=norms,
+        weight=batch.weight,
+        samples=batch.samples,
+    )
+
+
+def _norm(module: nn.Module) -> float:
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
+
+
+def gradients_of(built: Built) -> Gradients:
+    """The gradients that are in place now, for later."""
+    return {
+        name: [parameter.grad for parameter in _parameters(plan)]
+        for name, plan in built.optimizers.items()
+    }
+
+
+@contextlib.contextmanager
+def one_update(plan: OptimizerPlan, gradients: list[Tensor | None], rate: float) -> Iterator[None]:
+    """One update at `rate`, taken back at the end."""
+    parameters = _parameters(plan)
+    before = [parameter.detach().clone() for parameter in parameters]
+    state = dict(plan.optimizer.state)
+    kept = [group["lr"] for group in plan.optimizer.param_groups]
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    for group in plan.optimizer.param_groups:
+        group["lr"] = torch.tensor(rate, device=parameters[0].device)
+    plan.optimizer.state.clear()
+    plan.optimizer.step()
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            torch._foreach_copy_(parameters, before)
+        plan.optimizer.state.clear()
+        plan.optimizer.state.update(state)
+        for group, old in zip(plan.optimizer.param_groups, kept, strict=True):
+            group["lr"] = old
+
+
+@torch.no_grad()
+def moved_shares(
+    plan: OptimizerPlan, gradients: list[Tensor | None], rate: float
+) -> dict[str, tuple[int, int]]:
+    """Module → (weights that one update at `rate` moved, weights that float32 can move at that rate).
+
+    Adam's first update is at least half the rate where the gradient is at least its epsilon.
+    """
+    before = {id(p): p.detach().clone() for p in _parameters(plan)}
+    by_id = {id(p): g for p, g in zip(_parameters(plan), gradients, strict=True)}
+    epsilon = float(plan.optimizer.param_groups[0].get("eps", 0.0))
+    found: dict[str, tuple[int, int]] = {}
+    with one_update(plan, gradients, rate):
+        for name, module in plan.modules.items():
+            moved = able = 0
+            for parameter in module.parameters():
+                gradient, old = by_id.get(id(parameter)), before.get(id(parameter))
+                if gradient is None or old is None:
+                    continue
+                can = (gradient.abs() >= epsilon) & ((old - 0.5 * rate * gradient.sign()) != old)
+                able += int(can.sum())
+                moved += int((can & (parameter != old)).sum())
+            found[name] = (moved, able)
+    return found
+
+
+def _parameters(plan: OptimizerPlan) -> list[Tensor]:
+    return [p for group in plan.optimizer.param_groups for p in group["params"]]
