@@ -42,6 +42,21 @@ def test_exit_without_a_sample_is_a_warning_and_no_decision(run: Any) -> None:
     assert run.monitor.decision is None
 
 
+def test_steps_without_a_loss_prove_nothing(run: Any) -> None:
+    """A Hugging Face script below its first `logging_steps` shows a progress bar and nothing else."""
+    run.say(1)
+    run.say(2)
+    assert run.monitor.verdict is Verdict.UNKNOWN
+    run.monitor.finish(60.0, 0)
+    assert "without one loss or gradient norm" in run.finding(Rule.TELEMETRY_MISSING).evidence
+    assert run.monitor.verdict is Verdict.UNKNOWN
+
+
+def test_a_gradient_norm_alone_can_be_judged(run: Any) -> None:
+    run.say(1, gradient_norm=2.5)
+    assert run.monitor.verdict is Verdict.HEALTHY
+
+
 def test_a_crash_without_a_sample_is_only_a_crash(run: Any) -> None:
     run.monitor.finish(12.0, 1)
     assert run.rules == []

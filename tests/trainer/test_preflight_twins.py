@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import write_voice
 from preflights import Desk, make_config, sit
+from tones import write_voice
 from twins.catalogue import VITS, Twin
 
 from speech_contract.preflight import Check, Mark

@@ -121,10 +121,10 @@ class Monitor:
 
     @property
     def verdict(self) -> Verdict:
-        """The findings in one word. Unknown while judging is off: quiet is not healthy."""
+        """The findings in one word. Unknown while judging is off or nothing was told: quiet is not healthy."""
         if self._off:
             return Verdict.UNKNOWN
-        return verdict_of(self.findings, sampled=self._pace.sampled)
+        return verdict_of(self.findings, sampled=self._pace.told)
 
     def feed(self, sample: StepSample) -> None:
         """Take one report. Costs microseconds; call it for every datagram and every stdout sample."""

@@ -38,10 +38,11 @@ class TelemetryMissing(Detector[None]):
             )
 
     def finish(self, now: float, exit_code: int) -> None:
-        """Exit 0 without any sample: complete, but nobody can say that it learned."""
-        if exit_code == 0 and not self._pace.sampled:
+        """Exit 0 without any sample, or without one loss: complete, but nobody can say that it learned."""
+        if exit_code == 0 and not self._pace.told:
             waited = now - self._pace.started
-            self._warn(f"the run ended after {waited:.0f} s without one report or readable line")
+            what = "loss or gradient norm" if self._pace.sampled else "report or readable line"
+            self._warn(f"the run ended after {waited:.0f} s without one {what}")
 
 
 class TelemetryStale(Detector[None]):

@@ -131,7 +131,9 @@ def _conditioned(status: JobStatus, now: float) -> JobStatus:
         return _with_healthy(status, value, first.rule.value, first.evidence, now)
     quiet = value is not None
     reason = Reason.ALL_RULES_QUIET if quiet else Reason.NO_TELEMETRY
-    message = "no rule has anything to say" if quiet else "no sample of this attempt yet"
+    message = (
+        "no rule has anything to say" if quiet else "no loss or gradient norm of this attempt yet"
+    )
     return _with_healthy(status, value, reason.value, message, now)
 
 
