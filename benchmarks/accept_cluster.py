@@ -3,7 +3,8 @@
     python benchmarks/accept_cluster.py [--runs 20] [--restarts 20]
 
 Measures, on the test bed with the chart installed: seconds from the first NaN step in a pod to the finding in the
-job's status, and to a webhook of Alertmanager, fast and with the chart's defaults; seconds from the death of a rank
+job's status, and to a webhook of Alertmanager, fast and with the chart's defaults; seconds from the 20th report of a
+loss of exactly zero to the finding in status; seconds from the death of a rank
 of a two-pod VITS job to the first new step, beside the cold start of the same job; seconds until a control plane is
 up. Writes results/cluster.json.
 """
@@ -38,9 +39,10 @@ from product.installed import Namespace, product, reached, rules_of
 from speech_contract import names
 from speech_contract.progress import Rule
 from speech_contract.reasons import State
+from speech_contract.thresholds import ZeroLoss
 from speech_trainer.data.synthesize import SynthesisPlan, synthesize
 
-PROBE = Path(__file__).with_name("nan_probe.py")
+PROBE = Path(__file__).with_name("fault_probe.py")
 ALERT = "SpeechTrainingNonFinite"
 STATUS_BOUND, WEBHOOK_BOUND, RESTART_MARGIN = 5.0, 15.0, 10.0
 KILLS_PER_JOB = 5
@@ -76,6 +78,7 @@ def main() -> int:
     with product("accept") as bed, tempfile.TemporaryDirectory() as folder:
         space = namespace(bed, Path(folder))
         told = faults_told(bed, space, Path(folder), options.runs)
+        told |= zeros_told(space, Path(folder), options.runs)
         cold, back = restarts(space, options.restarts)
         node = bed.timeline[-1][1]
     excess = [new - old for old, new in zip(cold, back, strict=True)]
@@ -94,7 +97,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=20, help="of NaN steps and of control planes")
+    parser.add_argument("--runs", type=int, default=20, help="of each fault and of control planes")
     parser.add_argument("--restarts", type=int, default=20, help="ranks killed")
     return parser.parse_args()
 
@@ -103,6 +106,7 @@ def table(figures: Mapping[str, Any]) -> list[Row]:
     """The figures beside what they must be."""
     bounds = (
         ("NaN step → status", "nanToStatusSeconds", STATUS_BOUND),
+        ("20th zero report → status", "zeroLossToStatusSeconds", STATUS_BOUND),
         ("NaN step → webhook, 5 s scrapes", "nanToWebhookSeconds", WEBHOOK_BOUND),
         ("NaN step → webhook, the chart's defaults", "nanToWebhookByDefaultSeconds", None),
         ("control plane up", "controlPlaneUpSeconds", None),
@@ -149,7 +153,10 @@ def faults_told(bed: Bed, space: Namespace, folder: Path, runs: int) -> dict[str
         slow = stack.enter_context(_webhook(bed, folder / "default", CHART_PACE))
         for number in range(runs):
             job = f"nan-{number}"
-            moments[job], seen = nan_in_a_pod(space, job, folder / jobs.CHECKPOINTS / job)
+            place = folder / jobs.CHECKPOINTS / job
+            moments[job], seen = fault_in_a_pod(
+                space, job, place, Rule.NON_FINITE, loss="nan", wanted=1
+            )
             told["nanToStatusSeconds"].append(seen - moments[job])
             told["nanToWebhookSeconds"].append(_heard(fast, job) - moments[job])
             log_to_stderr(f"{job}: { ({name: round(t[-1], 1) for name, t in told.items()}) }")
@@ -166,19 +173,36 @@ def _webhook(bed: Bed, folder: Path, pace: Pace) -> Iterator[Receiver]:
         yield receiver
 
 
-def nan_in_a_pod(space: Namespace, name: str, moment: Path) -> tuple[float, float]:
-    """When the first NaN was reported, and when the status named it: both in epoch seconds."""
+def zeros_told(space: Namespace, folder: Path, runs: int) -> dict[str, list[float]]:
+    """Seconds from the report that makes zeros a fault to status."""
+    seconds = []
+    for number in range(runs):
+        job = f"zero-{number}"
+        place = folder / jobs.CHECKPOINTS / job
+        loss, wanted = "0", ZeroLoss().for_steps
+        told, seen = fault_in_a_pod(space, job, place, Rule.ZERO_LOSS, loss=loss, wanted=wanted)
+        seconds.append(seen - told)
+        log_to_stderr(f"{job}: status after {seconds[-1]:.1f} s")
+        space.delete(job)
+    return {"zeroLossToStatusSeconds": seconds}
+
+
+def fault_in_a_pod(
+    space: Namespace, name: str, moment: Path, rule: Rule, *, loss: str, wanted: int
+) -> tuple[float, float]:
+    """When the bad loss was reported for the `wanted`-th time, and when status named it: epoch seconds."""
     job = jobs.script(name, PROBE.read_text("utf-8"))
     trainer = job["spec"]["trainer"]
     healthy = random.uniform(10.0, 15.0)  # any phase of the scrapes, of which there were some
-    trainer["args"] = [f"/{jobs.CHECKPOINTS}/{name}", f"{healthy:.2f}", "0.1"]
+    place = f"/{jobs.CHECKPOINTS}/{name}"
+    trainer["args"] = [place, f"{healthy:.2f}", "0.1", loss, str(wanted)]
     trainer["volumeMounts"] = [{"name": jobs.CHECKPOINTS, "mountPath": f"/{jobs.CHECKPOINTS}"}]
     claim = {"persistentVolumeClaim": {"claimName": jobs.CHECKPOINTS}}
     job["spec"]["pod"] = {"volumes": [{"name": jobs.CHECKPOINTS, **claim}]}
     space.apply(job)
 
     def named() -> float | None:
-        return time.time() if Rule.NON_FINITE.value in rules_of(space.status(name)) else None
+        return time.time() if rule.value in rules_of(space.status(name)) else None
 
     seen = wait_for(f"the finding of {name}", named, PATIENCE, every=0.02)
     return float(moment.read_text()), seen
