@@ -6,8 +6,8 @@ import dataclasses
 import enum
 from typing import Any
 
+from speech_contract.checks import check_at_least, check_number
 from speech_contract.codec import camel
-from speech_contract.thresholds import check_at_least, check_number
 
 FORBID: dict[str, Any] = {"extra": "forbid", "alias_generator": camel, "populate_by_name": True}
 

@@ -11,9 +11,10 @@ import enum
 import hashlib
 from typing import Any
 
+from speech_contract.checks import check_at_least
 from speech_contract.codec import camel
 from speech_contract.recipes import RecipeSpec
-from speech_contract.thresholds import Thresholds, check_at_least
+from speech_contract.thresholds import Thresholds
 
 FORBID: dict[str, Any] = {"extra": "forbid", "alias_generator": camel, "populate_by_name": True}
 

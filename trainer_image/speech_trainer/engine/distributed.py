@@ -140,3 +140,10 @@ class World:
         if self.size > 1 and dist.is_initialized():
             dist.barrier(group=self._objects)
             dist.destroy_process_group()
+
+
+def describe(device: torch.device) -> str:
+    """A device in words, as status shows it: `cpu`, `cuda (NVIDIA H200)`."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return "cpu"

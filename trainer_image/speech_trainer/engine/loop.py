@@ -19,8 +19,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from speech_contract import outcome, paths
 from speech_contract.events import Event
 from speech_contract.phases import Phase
@@ -30,7 +28,7 @@ from speech_trainer.engine import cadence
 from speech_trainer.engine.bad_steps import BadSteps
 from speech_trainer.engine.budget import Decision, NonFiniteBudget, Spent
 from speech_trainer.engine.checkpoints import CheckpointStore, Saved
-from speech_trainer.engine.distributed import World
+from speech_trainer.engine.distributed import World, describe
 from speech_trainer.engine.files import Files
 from speech_trainer.engine.flags import LateFlags, StepFlags, Window
 from speech_trainer.engine.gate import Gate, Judgement
@@ -53,7 +51,7 @@ from speech_trainer.engine.state import (
     restore_rank,
     restore_tensors,
 )
-from speech_trainer.errors import NonFiniteBudgetSpent, RanksDisagree
+from speech_trainer.errors import NonFiniteBudgetSpent
 from speech_trainer.preflight import run as preflight
 
 
@@ -87,7 +85,7 @@ class Engine:
             outside.events,
             rank=world.rank,
             total_steps=self.max_steps,
-            device=_describe(world.device),
+            device=describe(world.device),
         )
         store = CheckpointStore(self.run_dir, config.checkpoint.keep_last, outside.files)
         self.saver = Saver(store, world, self.reporting, config)
@@ -174,11 +172,7 @@ class Engine:
     def _finish(self) -> None:
         if self.saver.saved_step != self.counters.step:
             self._save(must=True)  # a run that lost its last steps is not complete
-        if self.peers.distrusted:
-            raise RanksDisagree(
-                f"the ranks disagree at step {self.counters.step}, the last one; test the GPUs and the "
-                "network of the nodes that the finding RankDivergence names"
-            )
+        self.peers.require_agreement(self.counters.step)
         self._evaluate()
         self._phase(Phase.FINISHING)
         self.world.lead(self._export)
@@ -401,9 +395,3 @@ class Engine:
         """Enter a phase that may last, and say so at once with a datagram."""
         self.reporting.phase(self.counters.step, phase)
         self.reporting.send(self.counters)
-
-
-def _describe(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"cuda ({torch.cuda.get_device_name(device)})"
-    return "cpu"

@@ -25,6 +25,7 @@ from speech_contract.wire import Peers as Told
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.gate import Judgement
 from speech_trainer.engine.recipe import Built, unwrap
+from speech_trainer.errors import RanksDisagree
 
 STEP_COUNTER = "step counter"
 _WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -162,6 +163,14 @@ class Peers:
     def distrusted(self) -> bool:
         """The ranks disagree, and the rule will end the attempt: nothing more may be saved."""
         return self._differ and self._acts
+
+    def require_agreement(self, step: int) -> None:
+        """The run ends: raises RanksDisagree when nobody could say whose weights it ends with."""
+        if self.distrusted:
+            raise RanksDisagree(
+                f"the ranks disagree at step {step}, the last one; test the GPUs and the "
+                "network of the nodes that the finding RankDivergence names"
+            )
 
     def begin(self, step: int) -> None:
         """A step begins; on cadence its all-reduce is sampled."""
