@@ -101,6 +101,7 @@ def test_every_phase_is_stamped(tmp_path: Path) -> None:
     assert seen == [
         Phase.DATA,
         Phase.RESTORING,
+        Phase.PREFLIGHT,
         Phase.FIRST_STEP,
         Phase.TRAINING,
         Phase.STRATEGIC_LOG,
