@@ -20,12 +20,13 @@ from speech_cli.rendering.live import finding_line
 from speech_cli.rendering.view import view_of
 from speech_contract import codec, metrics
 from speech_contract.phases import Phase
+from speech_contract.preflight import Check, CheckResult, Mark, PreflightReport, PreflightVerdict
 from speech_contract.progress import Action, Finding, Rule, Severity, Verdict
 from speech_contract.reasons import Condition
 from speech_contract.recipes import CustomRecipe, RecipeSpec
 from speech_contract.run_config import Checkpoint, RunConfig, Training
 from speech_contract.thresholds import HealthMode, Thresholds
-from speech_contract.wire import Datagram
+from speech_contract.wire import Codebook, Datagram, Memory, Peers, Plan, Weights
 from speech_health.samples import Source, StepSample
 from speech_operator import status as st
 from speech_operator.progress import parse_progress
@@ -42,6 +43,7 @@ class Bench:
 
     def __init__(self, mode: HealthMode) -> None:
         self.now = 1_700_000_000.0
+        self.mode = mode
         self.log = io.StringIO()
         config = RunConfig(
             namespace="speech", name="asr", uid="u", attempt=1, token="t", num_nodes=1, ranks_per_node=1,
@@ -154,6 +156,56 @@ def stale(bench: Bench) -> None:
         bench.wait(10.0, age=0.0)
 
 
+def still_weights(bench: Bench) -> None:
+    bench.healthy(99)
+    bench.report(100, weights=Weights(100, 0, 100, {"flow": 1.0}, {"flow": 0.0}))
+
+
+def rewritten_rate(bench: Bench) -> None:
+    for step in range(1, 30):
+        bench.report(step, 1.0 / step, learning_rate=5e-5, planned_rate=1e-4)
+
+
+def leak(bench: Bench) -> None:
+    bench.healthy(10)
+    for reading in range(120):
+        bench.now += 5.0
+        held = (2 << 30) + reading * (200 << 20)
+        bench.judge.take_memory(0, Memory(held, max(1, (16 << 30) - held)))
+        bench.report(11 + reading, 1.0 + 0.01 * math.sin(reading))
+
+
+def collapsed_books(bench: Bench) -> None:
+    dead = {f"q{level}": Codebook(perplexity=1.1, size=1024) for level in range(4)}
+    for step in range(1, 300):
+        bench.report(step, 1.0 / step, codebooks=dead)
+
+
+def too_fast(bench: Bench) -> None:
+    for step in range(1, 60):
+        bench.report(step, 1.0 + step % 3, audio_seconds_total=90_000.0 * step)
+
+
+def too_little(bench: Bench) -> None:
+    plan = Plan(300, fresh=True, parameters=74_700_000, audio_seconds=165.0)
+    bench.report(1, plan=plan)
+    bench.report(2, 0.9)
+
+
+def flipped_bit(bench: Bench) -> None:
+    bench.healthy(99)
+    bench.report(100, peers=Peers(step=100, groups=[[0, 1], [2]], agreed_step=50, differs="flow"))
+
+
+def failed_check(bench: Bench) -> None:
+    """The trainer checks, tells and ends itself."""
+    row = CheckResult(Check.GRADIENTS, Mark.FAILED, "flow", "norm 0", "above 0", "look")
+    notify = bench.mode is HealthMode.NOTIFY
+    verdict = PreflightVerdict.WOULD_HAVE_FAILED if notify else PreflightVerdict.FAILED
+    bench.report(0, None, preflight=PreflightReport(verdict, 1.0, checks=9, results=(row,)))
+    bench.report(1)
+
+
 FAULTS: dict[str, tuple[Callable[[Bench], None], Rule, Action, Action]] = {
     "our nan": (our_nan, Rule.NON_FINITE, Action.GATED, Action.WOULD_ROLL_BACK),
     "their nan": (their_nan, Rule.NON_FINITE, Action.STOPPED, Action.WOULD_STOP),
@@ -167,6 +219,14 @@ FAULTS: dict[str, tuple[Callable[[Bench], None], Rule, Action, Action]] = {
     "stall": (stall, Rule.STALLED, Action.RESTARTED, Action.WOULD_RESTART),
     "missing": (missing, Rule.TELEMETRY_MISSING, Action.WARNED, Action.WARNED),
     "stale": (stale, Rule.TELEMETRY_STALE, Action.WARNED, Action.WARNED),
+    "still weights": (still_weights, Rule.NOT_UPDATING, Action.STOPPED, Action.WOULD_STOP),
+    "rewritten rate": (rewritten_rate, Rule.SCHEDULE_MISMATCH, Action.WARNED, Action.WARNED),
+    "leak": (leak, Rule.MEMORY_GROWTH, Action.WARNED, Action.WARNED),
+    "collapsed books": (collapsed_books, Rule.CODEBOOK_COLLAPSE, Action.STOPPED, Action.WOULD_STOP),
+    "too fast": (too_fast, Rule.IMPLAUSIBLE, Action.STOPPED, Action.WOULD_STOP),
+    "too little": (too_little, Rule.GOAL_UNREACHABLE, Action.WARNED, Action.WARNED),
+    "flipped bit": (flipped_bit, Rule.RANK_DIVERGENCE, Action.RESTARTED, Action.WOULD_RESTART),
+    "failed check": (failed_check, Rule.PREFLIGHT, Action.STOPPED, Action.WOULD_STOP),
 }
 
 

@@ -99,13 +99,13 @@ class Pace:
         self.started = started
         self.ranks: dict[int, RankPace] = {}
         self.sampled = False
-        self.told = False  # a report carried a loss or a gradient norm: steps alone prove nothing
+        self.told = False  # a report was telling: steps alone prove nothing
         self.starting = False  # a registered rank is in a start-up phase
 
     def feed(self, sample: StepSample) -> None:
         """Learn from a report."""
         self.sampled = True
-        self.told |= bool(sample.losses) or sample.gradient_norm is not None
+        self.told = self.told or sample.telling
         pace = self.of(sample.rank)
         if sample.source is Source.STDOUT and pace.source is Source.REPORTER:
             return  # its own reporter is the better clock

@@ -61,6 +61,13 @@ class StepSample:
     preflight: PreflightReport | None = None
 
     @property
+    def telling(self) -> bool:
+        """Says more of learning than that a step was made: a loss, a norm, an update, a comparison of weights."""
+        told = (self.gradient_norm, self.updates, self.non_finite_steps, self.weights)
+        named = self.losses or self.codebooks or self.bad_component or self.bad_module
+        return self.gated or bool(named) or any(value is not None for value in told)
+
+    @property
     def headline(self) -> float | None:
         """The loss that stands for the run: `total`, else `loss`, else the first; None without any."""
         name = self.headline_name
