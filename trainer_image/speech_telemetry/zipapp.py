@@ -32,7 +32,9 @@ TOO_OLD = (
 )
 _PYDANTIC_HALF = ("api", "crd*")
 _LIBRARY_HOLDS = ("__init__.py", "reporter.py", "huggingface.py")
-_REPORTER_NEEDS = ("__init__.py", "codec.py", "env.py", "errors.py", "phases.py", "wire.py")
+_REPORTER_NEEDS = (
+    "__init__.py", "codec.py", "env.py", "errors.py", "phases.py", "preflight.py", "wire.py",
+)  # fmt: skip
 
 # Runs on any Python, the oldest too, so that it can say what it lacks.
 _MAIN = string.Template("""\
