@@ -18,7 +18,7 @@ Object = dict[str, Any]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SCRIPT = ROOT / "charts" / "dashboards.py"
 PATHS = sorted((CHART / "files" / "dashboards").glob("*.json"))
-UNITS = {"none", "s", "sci", "short", "cps", "percentunit", "suffix: s/s"}
+UNITS = {"bytes", "none", "s", "sci", "short", "cps", "percentunit", "suffix: s/s"}
 
 
 @pytest.fixture(params=PATHS, ids=lambda path: path.stem)
