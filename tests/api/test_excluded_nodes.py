@@ -17,7 +17,7 @@ from speech_operator.policies import exclusion
 NODES = ("gpu-a", "gpu-b")
 LABELS = {"nvidia.com/gpu.product": "NVIDIA-H200"}
 ROOM = {"cpu": "64", "memory": "512Gi", "pods": "32", "nvidia.com/gpu": "8"}  # for one pod each
-PATIENCE = 1.0
+PATIENCE = 4.0  # times of Kubernetes are whole seconds, and both pods of an attempt have to be seen
 
 
 async def make_node(admin: Admin, name: str) -> None:

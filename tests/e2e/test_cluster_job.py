@@ -24,7 +24,7 @@ from speech_contract import names, outcome
 from speech_contract.reasons import State
 
 VOICE, NO_DEVICE, NIGHT = "voice", "no-device", "night"
-STEPS = 40
+STEPS = 60
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -51,7 +51,7 @@ def voice(speech: Namespace) -> Voice:
     without = jobs.vits(NO_DEVICE, steps=STEPS, runPolicy={"restarts": {"max": 0}})
     del without["spec"]["training"]["device"]  # nothing else differs
     speech.apply(without)
-    step = reached(speech.until("step 3, all ranks at work", VOICE, trains))
+    step = reached(speech.until("a step of all ranks", VOICE, trains))
     columns, pods = columns_of(speech, VOICE), speech.pods(VOICE)
     kill_operator(speech.bed)
     after = speech.until_step(VOICE, step + 1)
@@ -60,9 +60,9 @@ def voice(speech: Namespace) -> Voice:
 
 
 def trains(status: Object) -> Object | None:
-    """Rank 0 may be at step 3 before the other pod's first step was told: that is Starting."""
+    """Rank 0 may be some steps on before the other pod's first step was told: that is still Starting."""
     running = status.get("state") == State.RUNNING.value
-    return status if running and reached(status) >= 3 else None
+    return status if running and reached(status) >= 1 else None
 
 
 def columns_of(speech: Namespace, job: str) -> dict[str, str]:
@@ -94,7 +94,7 @@ def test_a_job_of_two_pods_completes(voice: Voice, speech: Namespace) -> None:
 def test_kubectl_get_tells_how_it_goes(voice: Voice) -> None:
     seen = voice.columns
     assert (seen["NAME"], seen["STATE"], seen["NODES"]) == (VOICE, "Running", "2/2")
-    assert int(seen["STEP"]) >= 3
+    assert int(seen["STEP"]) >= 1
     assert float(seen["LOSS"]) > 0
     assert (seen["HEALTH"], seen["RESTARTS"]) == ("Healthy", "0")
 
