@@ -259,11 +259,11 @@ def _encode(datagram: Datagram, dropped: int) -> bytes:
     pairs = ((key, getattr(datagram, name)) for name, key in _FIELDS)
     document = {key: value for key, value in pairs if value is not None}
     document["dropped"] = dropped
-    if datagram.preflight is not None:
-        document["preflight"] = codec.to_document(datagram.preflight)
     try:
-        return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
-    except (ValueError, TypeError):  # NaN and Inf travel as strings; nested documents are rare
+        return json.dumps(
+            document, allow_nan=False, separators=(",", ":"), default=codec.to_document
+        ).encode()  # `default`: records within the record
+    except ValueError:  # NaN and Inf travel as strings
         return codec.dumps(dataclasses.replace(datagram, dropped=dropped)).encode()
 
 
