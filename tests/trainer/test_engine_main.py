@@ -171,6 +171,18 @@ def test_killed_by_sigkill_and_resumed_equals_undisturbed(tmp_path: Path, rank: 
     assert [n for n, t in whole.tensors.items() if not torch.equal(t, tensors[n])] == []
 
 
+def test_the_end_of_the_interpreter_does_not_change_the_exit_code(
+    tmp_path: Path, rank: Path
+) -> None:
+    write(tmp_path)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment[env.WRAP_RECIPE] = "toy_worker:abort_at_exit"
+    command = [sys.executable, str(WORKER), "main", str(tmp_path)]
+    ended = subprocess.run(command, env=environment, timeout=120, check=False, capture_output=True)
+    assert ended.returncode == 0, ended.stderr
+    assert b"training_finished" in ended.stdout
+
+
 @pytest.mark.parametrize(
     ("device", "accelerator", "visible", "local", "expected"),
     [

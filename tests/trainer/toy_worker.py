@@ -6,6 +6,7 @@ rank writes what it saw to `DIRECTORY/<mode>-<rank>.json`.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -229,6 +230,12 @@ def kill_at_24(recipe: toy.ToyRecipe) -> toy.ToyRecipe:
     return KilledAt24(recipe.context)
 
 
+def abort_at_exit(recipe: toy.ToyRecipe) -> toy.ToyRecipe:
+    """For SPEECHTRAIN_WRAP_RECIPE: what a thread of gloo does now and then, at every end of the interpreter."""
+    atexit.register(os.abort)
+    return recipe
+
+
 def main() -> int:
     mode, directory = sys.argv[1], Path(sys.argv[2])
     if mode == "main":
@@ -239,4 +246,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    trainer.leave(main())

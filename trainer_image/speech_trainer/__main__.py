@@ -7,6 +7,7 @@ TORCHELASTIC_ERROR_FILE.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import importlib
 import json
@@ -16,7 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 import torch
 
@@ -82,6 +83,23 @@ def _open_log(path: Path) -> TextIO:
         ) from error
 
 
+def command() -> NoReturn:
+    """`speechtrain-train`: `main`, then `leave`."""
+    leave(main())
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with `code`, past the interpreter's own end.
+
+    Everything is written by now. Threads of gloo and NCCL may still hold Python objects; a thread that wants the
+    interpreter's lock while it ends aborts the process, and 134 would stand for a run that is done.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # whoever read it is gone
+            stream.flush()
+    os._exit(code)
+
+
 def main(arguments: Sequence[str] | None = None, create: Create = recipes.create) -> int:
     """Train as the environment says. Returns the exit code of the table in `speech_contract.outcome`."""
     options = _parse(arguments)
@@ -121,11 +139,10 @@ def run(config: RunConfig, environment: Mapping[str, str], create: Create) -> in
     return code
 
 
-def _abort(code: int, message: str) -> None:
+def _abort(code: int, message: str) -> NoReturn:
     """From a thread beside a rank that hangs: say why, and end at once."""
     _tell(message)
-    sys.stdout.flush()
-    os._exit(code)
+    leave(code)
 
 
 def _explained(error: Exception) -> str:
@@ -226,4 +243,4 @@ def _tell(message: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -83,4 +82,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    trainer.leave(main())
