@@ -35,18 +35,20 @@ from bed.system import Tier
 from product import jobs
 from product.alerting import CHART_PACE, Pace, Receiver, alerting
 from product.installed import Namespace, product, reached, rules_of
+from product.voice import voiced
 
 from speech_contract import names
 from speech_contract.progress import Rule
 from speech_contract.reasons import State
 from speech_contract.thresholds import ZeroLoss
-from speech_trainer.data.synthesize import SynthesisPlan, synthesize
+from speech_trainer.data.synthesize import SynthesisPlan
 
 PROBE = Path(__file__).with_name("fault_probe.py")
 ALERT = "SpeechTrainingNonFinite"
 STATUS_BOUND, WEBHOOK_BOUND, RESTART_MARGIN = 5.0, 15.0, 10.0
 KILLS_PER_JOB = 5
 PATIENCE = 300.0
+VOICE = SynthesisPlan(utterances=12, validation=2, max_words=2)
 
 # Run in the trainer's container: ends the rank, which is the one process that knows its local rank.
 KILL_RANK = """
@@ -76,7 +78,7 @@ def main() -> int:
     before = record.machine()
     planes = [control_plane_up() for _ in range(options.runs)]
     with product("accept") as bed, tempfile.TemporaryDirectory() as folder:
-        space = namespace(bed, Path(folder))
+        space = voiced(bed, "accept", Path(folder), VOICE)
         told = faults_told(bed, space, Path(folder), options.runs)
         told |= zeros_told(space, Path(folder), options.runs)
         cold, back = restarts(space, options.restarts)
@@ -129,16 +131,6 @@ def control_plane_up() -> float:
     since = time.monotonic()
     with Bed("plane"):
         return time.monotonic() - since
-
-
-def namespace(bed: Bed, folder: Path) -> Namespace:
-    """A namespace with sentences to train on."""
-    folder.chmod(0o755)
-    claims = {claim: folder / claim for claim in (jobs.DATA, jobs.CHECKPOINTS)}
-    for place in claims.values():
-        place.mkdir()
-    synthesize(SynthesisPlan(utterances=12, validation=2, max_words=2), claims[jobs.DATA])
-    return Namespace(bed, "accept", **claims)
 
 
 # ---------------------------------------------------------------------- from the NaN to people

@@ -1,6 +1,7 @@
-"""The health rules on curves with fresh seeds, and on whole runs of VITS: misses, false alarms, delay, cost.
+"""The health rules on fresh curves and silences, and on whole runs of VITS: misses, false alarms, delay, cost.
 
-    python benchmarks/accept_health.py [--curves 2190] [--seed N] [--voice-seeds 0 1 2 3 4 | --no-voices]
+    python benchmarks/accept_health.py [--curves 2190] [--silences 500] [--seed N]
+                                       [--voice-seeds 0 1 2 3 4 | --no-voices]
 
 `make accept-health` runs it and generates docs/zoo.md from the result. Exits with 1 when a fault was missed or
 anything healthy raised a warning. The seed is drawn anew each time and written down, so that a run can be repeated.
@@ -24,9 +25,10 @@ sys.path.insert(0, str(ROOT / "tests" / "zoo"))
 
 import record  # noqa: E402
 from curves import FAULTS, HEALTHY, WITHIN, draw  # noqa: E402
-from judging import Judged, judge  # noqa: E402
+from judging import Heard, Judged, judge, listen  # noqa: E402
 from record import Row  # noqa: E402
-from trivial import TRIVIAL, false, missed  # noqa: E402
+from silences import LATE, PATIENCE, STOPS, unfold  # noqa: E402
+from trivial import TIMERS, TRIVIAL, false, missed, timer_cries, timer_misses  # noqa: E402
 
 FEWEST = 500
 
@@ -125,6 +127,66 @@ def measure(number: int, seed: int) -> dict[str, Any]:
     }
 
 
+def measure_silences(number: int, seed: int) -> dict[str, Any]:
+    """Listen to `number` fresh attempts in which a rank stops, or only takes its time."""
+    kinds = [*STOPS, *PATIENCE]
+    heard: dict[str, list[Heard]] = {kind: [] for kind in kinds}
+    for index in range(number):
+        kind = kinds[index % len(kinds)]
+        heard[kind].append(listen(kind, unfold(kind, seed * 1_000_003 + index)))
+    every = [one for those in heard.values() for one in those]
+    stops = [one for one in every if one.attempt.stopped is not None]
+    lost, cried = sum(one.missed for one in stops), sum(bool(one.early) for one in every)
+    return {
+        "attempts": len(every),
+        "stops": len(stops),
+        "missed": lost,
+        "missBound": round(bound(lost, len(stops)), 4),
+        "falseAlarms": cried,
+        "falseAlarmBound": round(bound(cried, len(every)), 4),
+        "lateSecondsAllowed": LATE,
+        "trivial": [
+            {
+                "seconds": seconds,
+                "missed": sum(timer_misses(one.attempt, seconds) for one in stops),
+                "falseAlarms": sum(timer_cries(one.attempt, seconds) for one in every),
+            }
+            for seconds in TIMERS
+        ],
+        "rows": [silence_row(kind, those) for kind, those in heard.items()],
+    }
+
+
+def silence_row(kind: str, heard: list[Heard]) -> dict[str, Any]:
+    """One kind of attempt."""
+    told = (STOPS | PATIENCE)[kind].__doc__ or ""
+    entry: dict[str, Any] = {
+        "kind": kind,
+        "what": told.splitlines()[0],
+        "n": len(heard),
+        "falseAlarms": sum(bool(one.early) for one in heard),
+    }
+    if kind in STOPS:
+        named = [one.late + one.attempt.limit for one in heard if one.late is not None]
+        entry |= {
+            "missed": sum(one.missed for one in heard),
+            "limitSeconds": spread([round(one.attempt.limit) for one in heard]),
+            "seconds": spread([round(value) for value in named]),
+            "lateSecondsWorst": round(max(one.late for one in heard if one.late is not None), 1),
+        }
+    return entry
+
+
+def silence_table(result: dict[str, Any]) -> list[Row]:
+    """Every stop named by its limit, nobody else accused."""
+    missed_said = f"{result['missed']} of {result['stops']} (95 % bound {result['missBound']:.2%})"
+    cried_said = f"{result['falseAlarms']} of {result['attempts']} (95 % bound {result['falseAlarmBound']:.2%})"
+    return [
+        Row(f"stops named > {LATE:g} s after their limit", missed_said, "0", result["missed"] == 0),
+        Row("false alarms in silence", cried_said, "0", result["falseAlarms"] == 0),
+    ]
+
+
 def table(result: dict[str, Any]) -> list[Row]:
     """What had to hold."""
     told = [row for row in result["rows"] if row.get("reports")]
@@ -187,6 +249,9 @@ def main() -> int:
     """Measure, write, sum up."""
     parser = argparse.ArgumentParser(description="The health rules on fresh curves.")
     parser.add_argument("--curves", type=int, default=2190)
+    parser.add_argument(
+        "--silences", type=int, default=500, help="attempts, judged second by second"
+    )
     parser.add_argument("--voice-seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
     parser.add_argument("--no-voices", action="store_true", help="curves alone: half a minute")
     parser.add_argument("--seed", type=int, default=None)
@@ -196,7 +261,8 @@ def main() -> int:
     seed = secrets.randbelow(2**31) if chosen.seed is None else chosen.seed
     before = record.machine()
     result = measure(chosen.curves, seed)
-    rows = table(result)
+    result["silences"] = measure_silences(chosen.silences, seed)
+    rows = table(result) + silence_table(result["silences"])
     if not chosen.no_voices:
         result["voices"] = voices(chosen.voice_seeds)
         rows += voice_table(result["voices"])

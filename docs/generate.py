@@ -87,7 +87,7 @@ def zoo() -> str:
     document = json.loads(HEALTH.read_text(encoding="utf-8"))
     figures, machine = document["figures"], document["machine"]
     cost = figures["microsecondsPerSample"]
-    return _page(
+    curves = _page(
         "Zoo of curves",
         [
             "Runs drawn at random by `tests/zoo`, half of them with `total` and components as a GAN has,",
@@ -127,7 +127,8 @@ def zoo() -> str:
         ),
         (_zoo_row(row) for row in figures["rows"]),
         "benchmarks/results/health.json",
-    ) + _voice_part(figures.get("voices"))
+    )
+    return curves + _silence_part(figures.get("silences")) + _voice_part(figures.get("voices"))
 
 
 def _trivial_lines(trivial: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -139,6 +140,48 @@ def _trivial_lines(trivial: Sequence[Mapping[str, Any]]) -> list[str]:
         for row in trivial
     ]
     return ["The same curves before alarms that need no rules:", "", *told]
+
+
+def _silence_part(silences: Mapping[str, Any] | None) -> str:
+    """Attempts judged second by second: stops, and patience."""
+    if silences is None:
+        return ""
+    header = ("attempt", "what", "missed", "false alarms", "n", "limit (s)", "named after (s)")
+    rows = [_silence_row(row) for row in silences["rows"]]
+    timers = (
+        f"- a watchdog of {row['seconds']:g} s: {row['missed']} stops named late, {row['falseAlarms']} false alarms"
+        for row in silences["trivial"]
+    )
+    return "\n".join(
+        [
+            "## Silences",
+            "",
+            f"{silences['attempts']} attempts of `tests/zoo/silences.py`, judged second by second; in",
+            f"{silences['stops']} of them a rank stops. *Missed*: Stalled named it more than",
+            f"{silences['lateSecondsAllowed']:g} s after the limit of [Stalled](rules/Stalled.md), or never:",
+            f"{silences['missed']} (95 % bound {silences['missBound']:.2%}). False alarms of any rule: "
+            f"{silences['falseAlarms']} (95 % bound {silences['falseAlarmBound']:.2%}).",
+            "The same attempts before a watchdog with one limit for all:",
+            "",
+            *timers,
+            "",
+            _table(header, rows),
+            "",
+            "",
+        ]
+    )
+
+
+def _silence_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        row["kind"],
+        row["what"],
+        str(row.get("missed", "")),
+        str(row["falseAlarms"]),
+        str(row["n"]),
+        _spread(row.get("limitSeconds")),
+        _spread(row.get("seconds")),
+    )
 
 
 def _voice_part(voices: Mapping[str, Any] | None) -> str:

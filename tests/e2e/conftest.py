@@ -15,10 +15,10 @@ if _CLUSTER not in sys.path:  # `bed` and `product` are no packages of the distr
 from bed.cluster import Bed  # noqa: E402
 from bed.requirement import require  # noqa: E402
 from bed.system import Tier  # noqa: E402
-from product import jobs  # noqa: E402
 from product.installed import Namespace, product  # noqa: E402
+from product.voice import voiced  # noqa: E402
 
-from speech_trainer.data.synthesize import SynthesisPlan, synthesize  # noqa: E402
+from speech_trainer.data.synthesize import SynthesisPlan  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +35,5 @@ def speech(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Namespace:
     folder = tmp_path_factory.mktemp("volumes")
     for path in (folder, *folder.parents[:2]):
         path.chmod(0o755)  # pytest keeps them to itself; pods are other users
-    claims = {claim: folder / claim for claim in (jobs.DATA, jobs.CHECKPOINTS)}
-    for place in claims.values():
-        place.mkdir()
     plan = SynthesisPlan(utterances=12, validation=2, min_words=2, max_words=2)
-    synthesize(plan, claims[jobs.DATA])
-    return Namespace(bed, "speech", **claims)
+    return voiced(bed, "speech", folder, plan)

@@ -204,6 +204,21 @@ def test_notify_would_have_restarted(run_with: Callable[..., Any], row: Callable
     assert run.monitor.decision is None
 
 
+def test_a_save_too_short_for_a_tick_is_learned_from_its_reports(
+    run: Any, row: Callable[..., Any]
+) -> None:
+    train(run, row, 5)
+    run.step(5, after=0.1, gated=True, phase=Phase.CHECKPOINT)
+    run.step(6, after=0.3, gated=True)
+    run.tick(0.6, row(step=6))  # the stamp was never seen elsewhere than in training
+    run.step(6, after=0.1, gated=True, phase=Phase.CHECKPOINT)
+    run.tick(299.0, row(step=6, phase=Phase.CHECKPOINT, phase_age=299.0))
+    assert run.rules == []
+    run.tick(2.0, row(step=6, phase=Phase.CHECKPOINT, phase_age=301.0))
+    assert run.rules == [Rule.STALLED]
+    assert "0.3 s, the longest Checkpoint so far" in run.monitor.decision.finding.evidence
+
+
 def test_a_named_pause_does_not_widen_the_limit_of_a_step(
     run: Any, row: Callable[..., Any]
 ) -> None:

@@ -95,6 +95,9 @@ def jobs(desk: Desk, voice: Path) -> dict[str, Path]:
         "no-backward": job(
             desk, "no-backward", voice, wrap="twins.vits_step:no_backward", training=twenty, health=unchecked
         ),
+        "stopped-before": job(
+            desk, "stopped-before", voice, wrap="twins.vits_step:labels_error_swallowed", training=twenty
+        ),
         "bad-samples": job(desk, "bad-samples", three_bad_samples(desk, voice)),
         "malformed": job(desk, "malformed", malformed_line(desk, voice)),
         "missing": job(desk, "missing", desk.root / "nowhere"),
@@ -181,6 +184,20 @@ def test_a_twin_that_does_not_learn_is_stopped_within_twenty_steps(
     assert finding["step"] <= 20
     assert all(name in finding["evidence"] for name in named), finding["evidence"]
     assert "NoGradient" in said.text
+
+
+def test_a_twin_is_stopped_by_the_preflight_before_its_first_step(
+    ran: Ran, shared_desk: Desk
+) -> None:
+    said = ran("stopped-before")
+    assert said.code == 44, said.text
+    status = shared_desk.status("stopped-before")
+    assert (status["state"], status["attempt"]) == ("Failed", 1)  # a restart would find the same
+    assert not status["progress"].get("step")
+    assert not list((shared_desk.root / "stopped-before/checkpoints").glob("step-*"))
+    assert "InitialLoss" in [item["check"] for item in status["preflight"]["failed"]]
+    why = shared_desk.call("why", "stopped-before", "-o", "json").document
+    assert any(text.startswith("InitialLoss: ") for text in why["preflight"])
 
 
 def test_bad_samples_are_listed_by_reason_and_end_a_run_that_has_too_many(

@@ -1,4 +1,7 @@
-"""Judging curves of the zoo: what fired, when, and what it cost. Used by the tests and by make accept-health."""
+"""Judging curves and silences of the zoo: what fired, when, and what it cost.
+
+Used by the tests and by make accept-health.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import dataclasses
 import time
 
 from curves import Curve
+from silences import LATE, STOPS, Attempt, seconds
 
 from speech_contract.progress import Finding, Rule, Severity
 from speech_contract.thresholds import HealthMode, Thresholds
@@ -69,3 +73,43 @@ def judge(curve: Curve) -> Judged:
             if finding.severity in ALARMS:
                 first.setdefault(finding.rule, len(curve.samples))
     return Judged(curve, first, monitor.findings, spent)
+
+
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """One attempt of the silences: when each rule first raised a warning or worse, in its seconds."""
+
+    kind: str
+    attempt: Attempt
+    first: dict[Rule, float]
+
+    @property
+    def late(self) -> float | None:
+        """Seconds by which the stop was named after its limit; below 0: before. None: never."""
+        at, stopped = self.first.get(Rule.STALLED), self.attempt.stopped
+        return None if at is None or stopped is None else at - stopped - self.attempt.limit
+
+    @property
+    def missed(self) -> bool:
+        """A stop that was named too late, or not at all."""
+        return self.kind in STOPS and (self.late is None or self.late > LATE)
+
+    @property
+    def early(self) -> list[Rule]:
+        """Rules that cried while all was well."""
+        stopped = self.attempt.stopped
+        return [rule for rule, at in self.first.items() if stopped is None or at <= stopped]
+
+
+def listen(kind: str, attempt: Attempt) -> Heard:
+    """Let all rules hear an attempt under default thresholds; mode Notify, as `judge`."""
+    monitor = Monitor(Thresholds(mode=HealthMode.NOTIFY), started=0.0, wall=lambda: 0.0)
+    first: dict[Rule, float] = {}
+    for second in seconds(attempt):
+        for sample in second.samples:
+            monitor.feed(sample)
+        monitor.tick(second.now, second.rows)
+        for finding in monitor.findings:
+            if finding.severity in ALARMS:
+                first.setdefault(finding.rule, second.now)
+    return Heard(kind, attempt, first)

@@ -5,10 +5,12 @@ Used by make accept-health. Each says at which report it would raise an alarm.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
 from curves import Curve
+from silences import LATE, Attempt
 
 from speech_health.samples import StepSample
 
@@ -44,6 +46,24 @@ def _finite(sample: StepSample) -> bool:
 TRIVIAL: dict[str, Callable[[Curve], list[int]]] = {
     fool.__name__.replace("_", " "): fool for fool in (always, never, fixed_threshold)
 }
+
+
+TIMERS = (
+    60.0,
+    300.0,
+    1800.0,
+)  # seconds; 300: HyperPod's documented example, 1800: torch's own on gloo
+
+
+def timer_misses(attempt: Attempt, seconds: float) -> bool:
+    """A watchdog of so many seconds names the stop later than its limit."""
+    return attempt.stopped is not None and seconds > attempt.limit + LATE
+
+
+def timer_cries(attempt: Attempt, seconds: float) -> bool:
+    """It ends a run that only takes its time."""
+    times = [0.0, *(mark.at for mark in attempt.marks)]
+    return any(later - at > seconds for at, later in itertools.pairwise(times))
 
 
 def missed(curve: Curve, alarms: list[int]) -> bool:

@@ -1,6 +1,7 @@
 """How often each rank reports, and when it last gave a sign of life. Shared by the time rules.
 
-Signs of life: a report with a new step, anything read off stdout, a phase stamp that moved.
+Signs of life: a report with a new step, anything read off stdout, a phase stamp that moved. How long a pause takes
+is learned from stamps and from reports: one that is shorter than a tick is seen by its reports alone.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 
-from speech_contract.phases import STARTUP, Phase
+from speech_contract.phases import PAUSES, STARTUP, Phase
 from speech_contract.progress import RankRow
 from speech_health.samples import Source, StepSample
 
@@ -39,6 +40,8 @@ class RankPace:
     training_since: float | None = None  # None while in another phase
     still: float = 0.0  # how long the stamp stands still now, in a phase other than training
     longest_still: dict[Phase, float] = dataclasses.field(default_factory=dict)
+    told: Phase = Phase.STARTING  # by its reports, since `told_at`
+    told_at: float = 0.0
 
     def hear(self, sample: StepSample, started: float) -> None:
         """Take a report."""
@@ -46,12 +49,20 @@ class RankPace:
             self.first_step_after = sample.now - started
         self.source, self.gated = sample.source, sample.gated
         self.last_sample = sample.now
+        self._told(sample)
         if sample.source is Source.REPORTER and sample.step == self.step:
             return
         if self.last_step is not None and not self.paused:
             self.gaps.append(sample.now - self.last_step)
         self.step, self.last_step = sample.step, sample.now
         self.paused = sample.phase is not Phase.TRAINING
+
+    def _told(self, sample: StepSample) -> None:
+        if sample.phase is self.told:
+            return
+        if self.told in PAUSES:
+            self._lasted(self.told, sample.now - self.told_at)
+        self.told, self.told_at = sample.phase, sample.now
 
     def see(self, now: float, row: RankRow) -> None:
         """Take a phase stamp."""
@@ -70,9 +81,12 @@ class RankPace:
         self.still = now - (self.stamp if self.stamp is not None else now)
 
     def _moved(self, stamp: float, row: RankRow) -> None:
-        if self.still > self.longest_still.get(self.phase, 0.0):
-            self.longest_still[self.phase] = self.still
+        if self.still > 0.0:
+            self._lasted(self.phase, self.still)
         self.stamp, self.phase, self.stamped_step, self.still = stamp, row.phase, row.step, 0.0
+
+    def _lasted(self, phase: Phase, seconds: float) -> None:
+        self.longest_still[phase] = max(self.longest_still.get(phase, 0.0), seconds)
 
     @property
     def life(self) -> float | None:

@@ -6,10 +6,10 @@ Called by `python tests/cluster up --product`. The chart is left to the person: 
 from pathlib import Path
 
 from bed.cluster import Bed
-from product import jobs
-from product.installed import Namespace, load_images
+from product.installed import load_images
+from product.voice import voiced
 
-from speech_trainer.data.synthesize import SynthesisPlan, synthesize
+from speech_trainer.data.synthesize import SynthesisPlan
 
 NAMESPACE = "speech"
 
@@ -20,9 +20,4 @@ def furnish(bed: Bed, folder: Path) -> None:
     `folder` (of this machine) holds what the claims hold; it goes with the cluster. Raises as `product`.
     """
     load_images(bed)
-    claims = {claim: folder / claim for claim in (jobs.DATA, jobs.CHECKPOINTS)}
-    for place in (folder, *claims.values()):
-        place.mkdir(parents=True)
-        place.chmod(0o755)
-    synthesize(SynthesisPlan(utterances=48, validation=4, max_words=4), claims[jobs.DATA])
-    Namespace(bed, NAMESPACE, **claims)
+    voiced(bed, NAMESPACE, folder, SynthesisPlan(utterances=48, validation=4, max_words=4))
