@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 def leaking(shared_desk: Desk) -> Call:
     """A run that needs a minute and hardly a core: it goes on while the other tests of this module run."""
     health = {"memoryGrowth": {"windowSeconds": 30, "share": "0.0005"}}
-    return shared_desk.start("run", shared_desk.script("leaking", "leak.py", 90, health=health))
+    return shared_desk.start("run", shared_desk.script("leaking", "leak.py", 100, health=health))
 
 
 def test_the_seed_s_loop_fails_although_it_exits_with_0(desk: Desk) -> None:
