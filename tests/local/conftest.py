@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from desk import Desk
+from desk import Call, Desk
 
 
 @pytest.fixture
@@ -34,3 +34,19 @@ def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert said.code == 0, said.text
     return opened.root / "data"
+
+
+@pytest.fixture(scope="session")
+def leaking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Desk, Call]]:
+    """A run that keeps every batch. It takes a hundred seconds and hardly a core."""
+    opened = Desk(tmp_path_factory.mktemp("leak"))
+    health = {"memoryGrowth": {"windowSeconds": 30, "share": "0.0005"}}
+    yield opened, opened.start("run", opened.script("leaking", "leak.py", 100, health=health))
+    opened.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _long_ones_begin_early(request: pytest.FixtureRequest) -> None:
+    """Let it run beside the other tests of this folder."""
+    if any("leaking" in item.fixturenames for item in request.session.items):  # type: ignore[attr-defined]
+        request.getfixturevalue("leaking")

@@ -8,13 +8,6 @@ from desk import Call, Desk
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def leaking(shared_desk: Desk) -> Call:
-    """A run that needs a minute and hardly a core: it goes on while the other tests of this module run."""
-    health = {"memoryGrowth": {"windowSeconds": 30, "share": "0.0005"}}
-    return shared_desk.start("run", shared_desk.script("leaking", "leak.py", 100, health=health))
-
-
 def test_the_seed_s_loop_fails_although_it_exits_with_0(desk: Desk) -> None:
     """Five epochs of `loss=0.0`, no call into us: judged at its end."""
     said = desk.call("run", desk.script("seed", "seed_loop.py", 5, 0))
@@ -72,9 +65,10 @@ def test_a_hanging_script_is_named_with_its_python_line(desk: Desk) -> None:
     assert "all_reduce" in desk.call("why", "hanging").text
 
 
-def test_a_script_that_keeps_every_batch_is_warned_of(leaking: Call, shared_desk: Desk) -> None:
-    said = leaking.end()
+def test_a_script_that_keeps_every_batch_is_warned_of(leaking: tuple[Desk, Call]) -> None:
+    desk, run = leaking
+    said = run.end()
     assert said.code == 0, said.text  # a warning: the leak may outlast the run
-    finding = shared_desk.findings("leaking")["MemoryGrowth"]
+    finding = desk.findings("leaking")["MemoryGrowth"]
     assert finding["severity"] == "warning"
     assert "memory of the ranks on host 0 grew by" in finding["evidence"]
