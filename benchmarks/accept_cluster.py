@@ -114,7 +114,11 @@ def table(figures: Mapping[str, Any]) -> list[Row]:
         ("control plane up", "controlPlaneUpSeconds", None),
         ("cold start to first step", "coldStartSeconds", None),
         ("rank killed → first new step", "rankKilledToStepSeconds", None),
-        ("rank killed → new step, beyond cold start", "restartBeyondColdStartSeconds", RESTART_MARGIN),
+        (
+            "rank killed → new step, beyond cold start",
+            "restartBeyondColdStartSeconds",
+            RESTART_MARGIN,
+        ),
     )
     return [_row(name, figures[key], bound) for name, key, bound in bounds]
 
