@@ -30,7 +30,9 @@ from record import Row  # noqa: E402
 from silences import LATE, PATIENCE, STOPS, unfold  # noqa: E402
 from trivial import TIMERS, TRIVIAL, false, missed, timer_cries, timer_misses  # noqa: E402
 
-FEWEST = 500
+from speech_contract.outcome import EXIT_PREFLIGHT  # noqa: E402
+
+FEWEST, PREFLIGHT_SECONDS = 500, 60
 
 
 def bound(failures: int, number: int) -> float:
@@ -227,7 +229,7 @@ def voices(seeds: list[int]) -> dict[str, Any]:
 
 def voice_table(result: dict[str, Any]) -> list[Row]:
     """Correct runs raise nothing, healed ones nothing but what healed; each twin is named in time."""
-    rows = []
+    rows = [checked(result["disturbed"])] if result["disturbed"] else []
     for one in result["disturbed"]:
         who = f"VITS, seed {one['seed']}: killed, suspended, evaluated: findings"
         said = "; ".join(f["rule"] for f in one["findings"]) or f"none, {one['seconds']:.0f} s"
@@ -237,12 +239,49 @@ def voice_table(result: dict[str, Any]) -> list[Row]:
         rules = [f["rule"] for f in one["findings"]]
         who = f"VITS, seed {one['seed']}: NaN batches rolled back: findings"
         rows.append(Row(who, ", ".join(rules), "NonFinite", rules == ["NonFinite"]))
-    for one in result["twins"]:
+    return rows + twin_table(result["twins"])
+
+
+def checked(runs: Sequence[dict[str, Any]]) -> Row:
+    """The preflight of the correct recipe, and what it costs."""
+    passed = sum(one["preflight"].get("verdict") == "Passed" for one in runs)
+    seconds = [float(one["preflight"].get("seconds", "nan")) for one in runs]
+    said = f"{passed} of {len(runs)} passed; {statistics.median(seconds):.1f} s, worst {max(seconds):.1f} s"
+    holds = passed == len(runs) and max(seconds) <= PREFLIGHT_SECONDS
+    return Row("preflight of correct VITS runs", said, f"all, ≤ {PREFLIGHT_SECONDS} s", holds)
+
+
+def twin_table(twins: Sequence[dict[str, Any]]) -> list[Row]:
+    """Both ways in which each twin is named, and their sums."""
+    import voice_runs
+
+    before, within, rows = [], [], []
+    for one in twins:
+        checks = voice_runs.failed_checks(one["before"])
+        stopped = one["before"]["exitCodes"] == [EXIT_PREFLIGHT] and not one["before"]["steps"]
+        before.append(stopped and one["check"] in checks)
+        said = f"{', '.join(checks) or 'nothing'}, {one['before']['preflight'].get('seconds', 0)} s"
+        rows.append(Row(f"twin: {one['twin']}, preflight", said, "before step 1", before[-1]))
         said = ", ".join(f"{c['rule']} at step {c['step']}" for c in one["caught"]) or "no rule"
-        holds = one["inTime"] if one["rules"] and not one["byTime"] else None
-        bound_said = "≤ 20 steps" if holds is not None else "preflight"
-        rows.append(Row(f"twin: {one['twin']}", said, bound_said, holds))
-    return rows
+        if one["rules"]:
+            within.append(one["inTime"])
+            limit = "stall limit" if one["byTime"] else "≤ 20 steps"
+            rows.append(Row(f"twin: {one['twin']}, rules", said, limit, within[-1]))
+    return [
+        Row(
+            "VITS twins stopped by the preflight",
+            f"{sum(before)} of {len(before)}",
+            "all",
+            all(before),
+        ),
+        Row(
+            "VITS twins named by a rule, preflight off",
+            f"{sum(within)} of {len(within)}",
+            "all",
+            all(within),
+        ),
+        *rows,
+    ]
 
 
 def main() -> int:

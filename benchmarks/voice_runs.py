@@ -2,7 +2,8 @@
 
 Used by accept_health.py. A correct run warms up, evaluates, saves, is killed with its supervisor, suspended and
 resumed, and must raise nothing; one that is given NaN batches must roll back, heal and raise nothing else. A twin
-runs with preflight off, so that what names it is a rule at a step.
+runs twice: as people run it, where the preflight must stop it, and with preflight off, so that what names it is a
+rule at a step.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from twins.catalogue import VITS, Twin
 
 from speech_contract import names
 from speech_contract.progress import Rule
-from speech_contract.thresholds import Thresholds
 from speech_operator.cluster.local_state import JobFolder
 from speech_operator.local_run import resume, run_local, suspend
 from speech_trainer.data.synthesize import SynthesisPlan, synthesize
@@ -30,7 +30,7 @@ from speech_trainer.data.synthesize import SynthesisPlan, synthesize
 WRAP = "SPEECHTRAIN_WRAP_RECIPE"
 STEPS, KILL_AT, SUSPEND_AT = 160, 60, 110
 TWIN_STEPS = 24
-PREFLIGHT = "preflight"
+UNCHECKED = {"preflight": {"mode": "Off"}}
 ZOO = Path(__file__).resolve().parents[1] / "tests" / "zoo"
 
 
@@ -41,10 +41,12 @@ class Watched:
     findings: dict[tuple[int, str], Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     step: int = 0
     killed: bool = False
+    preflight: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the first attempt's
 
     def see(self, status: Mapping[str, Any]) -> None:
         """Keep the newest of each attempt's findings."""
         self.step = status.get("progress", {}).get("step") or 0
+        self.preflight = self.preflight or status.get("preflight", {})
         for finding in status.get("health", {}).get("findings", []):
             self.findings[status.get("attempt", 0), finding["rule"]] = finding
 
@@ -141,22 +143,15 @@ def healed(place: Path, data: Path, seed: int) -> dict[str, Any]:
     document = job(
         name, data, seed, wrap="vits_faults:nan_window",
         training={"maxSteps": 45}, checkpoint={"uri": name, "everySteps": 10},
-        health=_health() | {"nonFinite": {"confirmSteps": 5}},
+        health=UNCHECKED | {"nonFinite": {"confirmSteps": 5}},
     )  # fmt: skip
-    return {"seed": seed, **_watch(document, place, name)}
+    return {"seed": seed, **_watch(document, place)}
 
 
 def twin_run(place: Path, data: Path, twin: Twin) -> dict[str, Any]:
-    """A twin, whole, with preflight off; which of its rules spoke, and at which step."""
-    name = twin.name.replace(" ", "-")
-    document = job(
-        name, data, 7, wrap=twin.hook, recipe=twin.recipe,
-        training={"maxSteps": TWIN_STEPS}, checkpoint={"uri": name, "everySteps": 8},
-        strategicLogging={"enabled": False}, nprocPerNode=twin.ranks,
-        health=_health(),
-        runPolicy={"restarts": {"max": 0}},
-    )  # fmt: skip
-    ran = _watch(document, place, name)
+    """A twin, whole: what the preflight says; with it off, which of its rules spoke, and at which step."""
+    before = _watch(_twin_job(f"{twin.wrap.__name__}-before", data, twin), place)
+    ran = _watch(_twin_job(twin.wrap.__name__, data, twin, health=UNCHECKED), place)
     spoke = [one for one in ran["findings"] if one["rule"] in {rule.value for rule in twin.rules}]
     return {
         "twin": twin.name,
@@ -167,17 +162,22 @@ def twin_run(place: Path, data: Path, twin: Twin) -> dict[str, Any]:
         "caught": [{key: one[key] for key in ("rule", "step", "action")} for one in spoke],
         "inTime": bool(spoke) and all((one["step"] or 0) <= 20 for one in spoke),
         "byTime": Rule.STALLED in twin.rules,
+        "before": {key: before[key] for key in ("exitCodes", "steps", "preflight")},
         **ran,
     }
 
 
-def _health() -> dict[str, Any]:
-    """Preflight off, where there is one."""
-    known = {field.name for field in dataclasses.fields(Thresholds)}
-    return {PREFLIGHT: {"mode": "Off"}} if PREFLIGHT in known else {}
+def _twin_job(name: str, data: Path, twin: Twin, **more: Any) -> dict[str, Any]:
+    return job(
+        name.replace("_", "-"), data, 7, wrap=twin.hook, recipe=twin.recipe,
+        training={"maxSteps": TWIN_STEPS}, checkpoint={"uri": name, "everySteps": 8},
+        strategicLogging={"enabled": False}, nprocPerNode=twin.ranks,
+        runPolicy={"restarts": {"max": 0}}, **more,
+    )  # fmt: skip
 
 
-def _watch(document: dict[str, Any], place: Path, name: str) -> dict[str, Any]:
+def _watch(document: dict[str, Any], place: Path) -> dict[str, Any]:
+    name = document["metadata"]["name"]
     began, watched = time.monotonic(), Watched()
     code = asyncio.run(
         run_local(
@@ -197,8 +197,14 @@ def _told(place: Path, name: str, watched: Watched, began: float) -> dict[str, A
         "verdict": status.get("health", {}).get("verdict"),
         "steps": watched.step,
         "findings": watched.told(),
+        "preflight": watched.preflight,
         "seconds": round(time.monotonic() - began, 1),
     }
+
+
+def failed_checks(ran: Mapping[str, Any]) -> list[str]:
+    """Names of the preflight checks that stopped a run."""
+    return list(dict.fromkeys(str(row["check"]) for row in ran["preflight"].get("failed", [])))
 
 
 def measure(place: Path, seeds: list[int], twins: tuple[Twin, ...] = VITS) -> dict[str, Any]:
@@ -216,6 +222,8 @@ def _say(runs: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for one in runs:
         who = one.get("twin", f"seed {one.get('seed')}")
         found = ", ".join(f"{f['rule']} at {f['step']}" for f in one["findings"]) or "nothing"
+        if "before" in one:
+            found = f"preflight {failed_checks(one['before'])}; then {found}"
         sys.stdout.write(f"{who}: {found}; exit {one['exitCodes']}, {one['seconds']} s\n")
         sys.stdout.flush()
         yield one
