@@ -13,15 +13,18 @@ import dataclasses
 import json
 import os
 import signal
+import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from record import Row
 from twins.catalogue import VITS, Twin
 
 from speech_contract import names
+from speech_contract.outcome import EXIT_PREFLIGHT
 from speech_contract.progress import Rule
 from speech_operator.cluster.local_state import JobFolder
 from speech_operator.local_run import resume, run_local, suspend
@@ -29,7 +32,7 @@ from speech_trainer.data.synthesize import SynthesisPlan, synthesize
 
 WRAP = "SPEECHTRAIN_WRAP_RECIPE"
 STEPS, KILL_AT, SUSPEND_AT = 160, 60, 110
-TWIN_STEPS = 24
+TWIN_STEPS, PREFLIGHT_SECONDS = 24, 60
 UNCHECKED = {"preflight": {"mode": "Off"}}
 ZOO = Path(__file__).resolve().parents[1] / "tests" / "zoo"
 
@@ -227,3 +230,58 @@ def _say(runs: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         sys.stdout.write(f"{who}: {found}; exit {one['exitCodes']}, {one['seconds']} s\n")
         sys.stdout.flush()
         yield one
+
+
+def table(result: dict[str, Any]) -> list[Row]:
+    """Correct runs raise nothing, healed ones nothing but what healed; each twin is named in time."""
+    rows = [checked(result["disturbed"])] if result["disturbed"] else []
+    for one in result["disturbed"]:
+        who = f"VITS, seed {one['seed']}: killed, suspended, evaluated: findings"
+        said = "; ".join(f["rule"] for f in one["findings"]) or f"none, {one['seconds']:.0f} s"
+        ended = one["exitCodes"][-1] == 0 and one["attempt"] > 1
+        rows.append(Row(who, said, "none", not one["findings"] and ended))
+    for one in result["healed"]:
+        rules = [f["rule"] for f in one["findings"]]
+        who = f"VITS, seed {one['seed']}: NaN batches rolled back: findings"
+        rows.append(Row(who, ", ".join(rules), "NonFinite", rules == ["NonFinite"]))
+    return rows + twin_table(result["twins"])
+
+
+def checked(runs: Sequence[dict[str, Any]]) -> Row:
+    """The preflight of the correct recipe, and what it costs."""
+    passed = sum(one["preflight"].get("verdict") == "Passed" for one in runs)
+    seconds = [float(one["preflight"].get("seconds", "nan")) for one in runs]
+    said = f"{passed} of {len(runs)} passed; {statistics.median(seconds):.1f} s, worst {max(seconds):.1f} s"
+    holds = passed == len(runs) and max(seconds) <= PREFLIGHT_SECONDS
+    return Row("preflight of correct VITS runs", said, f"all, ≤ {PREFLIGHT_SECONDS} s", holds)
+
+
+def twin_table(twins: Sequence[dict[str, Any]]) -> list[Row]:
+    """Both ways in which each twin is named, and their sums."""
+    before, within, rows = [], [], []
+    for one in twins:
+        checks = failed_checks(one["before"])
+        stopped = one["before"]["exitCodes"] == [EXIT_PREFLIGHT] and not one["before"]["steps"]
+        before.append(stopped and one["check"] in checks)
+        said = f"{', '.join(checks) or 'nothing'}, {one['before']['preflight'].get('seconds', 0)} s"
+        rows.append(Row(f"twin: {one['twin']}, preflight", said, "before step 1", before[-1]))
+        said = ", ".join(f"{c['rule']} at step {c['step']}" for c in one["caught"]) or "no rule"
+        if one["rules"]:
+            within.append(one["inTime"])
+            limit = "stall limit" if one["byTime"] else "≤ 20 steps"
+            rows.append(Row(f"twin: {one['twin']}, rules", said, limit, within[-1]))
+    return [
+        Row(
+            "VITS twins stopped by the preflight",
+            f"{sum(before)} of {len(before)}",
+            "all",
+            all(before),
+        ),
+        Row(
+            "VITS twins named by a rule, preflight off",
+            f"{sum(within)} of {len(within)}",
+            "all",
+            all(within),
+        ),
+        *rows,
+    ]
