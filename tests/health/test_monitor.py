@@ -17,6 +17,18 @@ def test_before_any_sample_nothing_is_healthy(run: Any) -> None:
     assert run.monitor.verdict is Verdict.HEALTHY
 
 
+def test_what_a_worker_says_after_the_end_does_not_soften_the_last_word(run: Any) -> None:
+    run.step(1, loss=1.0, gated=True, non_finite_steps=0)
+    run.step(2, gated=True, non_finite_steps=1, bad_step=2, bad_component="total")
+    run.monitor.finish(run.now, 40)
+    assert run.monitor.verdict is Verdict.CRITICAL
+    told = run.finding(Rule.NON_FINITE)
+    run.step(3, rank=1, gated=True, non_finite_steps=2, bad_step=3, bad_component="total")
+    run.tick(1.0)
+    assert run.monitor.verdict is Verdict.CRITICAL
+    assert run.finding(Rule.NON_FINITE) == told
+
+
 def test_off_judges_nothing_and_claims_nothing(run_with: Callable[..., Any]) -> None:
     run = run_with(mode=HealthMode.OFF)
     for step in range(1, 50):

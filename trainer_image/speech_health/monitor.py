@@ -66,7 +66,10 @@ WOULD = {
 
 
 class Monitor:
-    """Judges one attempt. After a decision nothing is judged any more: the attempt is being ended."""
+    """Judges one attempt. After a decision nothing is judged any more: the attempt is being ended.
+
+    Nor is it after `finish`: what a worker still had to say then must not soften the last word.
+    """
 
     def __init__(
         self, thresholds: Thresholds, *, started: float, wall: Callable[[], float]
@@ -99,6 +102,7 @@ class Monitor:
         )
         self._memory = MemoryGrowth(thresholds.memory_growth, mode, wall, pace)
         self._reporter_speaks = False
+        self._ended = False
         self._decision: Decision | None = None
 
     @property
@@ -129,7 +133,7 @@ class Monitor:
     def feed(self, sample: StepSample) -> None:
         """Take one report. Costs microseconds; call it for every datagram and every stdout sample."""
         self._pace.feed(sample)
-        if self._off or self._decision is not None or self._superseded(sample):
+        if self._done or self._superseded(sample):
             return
         for detector in self._detectors():
             detector.feed(sample)
@@ -137,13 +141,13 @@ class Monitor:
 
     def observe_memory(self, now: float, host: int, memory: Memory) -> None:
         """Take a reading of a host's memory. `now` monotonic, `host` its node rank; every few seconds."""
-        if not self._off and self._decision is None:
+        if not self._done:
             self._memory.observe(now, host, memory)
 
     def tick(self, now: float, ranks: Sequence[RankRow]) -> None:
         """Judge what only time can tell. `now` monotonic; call it about once a second."""
         self._pace.tick(now, ranks)
-        if self._off or self._decision is not None:
+        if self._done:
             return
         for detector in self._detectors():
             detector.tick(now, ranks)
@@ -156,6 +160,11 @@ class Monitor:
         for detector in self._detectors():
             detector.finish(now, exit_code)
         self._decide()
+        self._ended = True
+
+    @property
+    def _done(self) -> bool:
+        return self._off or self._ended or self._decision is not None
 
     def _detectors(self) -> tuple[Detector[Any], ...]:
         return (*self._value_rules, *self._time_rules, self._memory)
