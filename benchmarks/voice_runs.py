@@ -262,9 +262,8 @@ def twin_table(twins: Sequence[dict[str, Any]]) -> list[Row]:
     for one in twins:
         checks = failed_checks(one["before"])
         stopped = one["before"]["exitCodes"] == [EXIT_PREFLIGHT] and not one["before"]["steps"]
-        before.append(
-            stopped and bool(checks)
-        )  # of status: the first rows, not always the one meant
+        # status has room for the first failed rows, which need not be of the check that was meant
+        before.append(stopped and bool(checks))
         said = f"{', '.join(checks) or 'nothing'}, {one['before']['preflight'].get('seconds', 0)} s"
         rows.append(Row(f"twin: {one['twin']}, preflight", said, "before step 1", before[-1]))
         said = ", ".join(f"{c['rule']} at step {c['step']}" for c in one["caught"]) or "no rule"
