@@ -28,7 +28,7 @@ import silence_runs  # noqa: E402
 from curves import FAULTS, HEALTHY, WITHIN, draw  # noqa: E402
 from judging import Judged, judge  # noqa: E402
 from record import Row  # noqa: E402
-from shares import bound, spread  # noqa: E402
+from shares import bound, score, score_rows, spread  # noqa: E402
 from trivial import TRIVIAL, false, missed  # noqa: E402
 
 FEWEST = 500
@@ -88,10 +88,7 @@ def measure(number: int, seed: int) -> dict[str, Any]:
         "seed": seed,
         "curves": len(everything),
         "faults": len(faults),
-        "missed": lost,
-        "missBound": round(bound(lost, len(faults)), 4),
-        "falseAlarms": cried,
-        "falseAlarmBound": round(bound(cried, len(everything)), 4),
+        **score(lost, len(faults), cried, len(everything)),
         "trivial": [trivial(name, everything) for name in TRIVIAL],
         "withinReports": WITHIN,
         "microsecondsPerSample": {
@@ -109,18 +106,7 @@ def table(result: dict[str, Any]) -> list[Row]:
     cost = result["microsecondsPerSample"]
     return [
         Row("curves", str(result["curves"]), f"≥ {FEWEST}", result["curves"] >= FEWEST),
-        Row(
-            "faults missed",
-            f"{result['missed']} of {result['faults']} (95 % bound {result['missBound']:.2%})",
-            "0",
-            result["missed"] == 0,
-        ),
-        Row(
-            "false alarms",
-            f"{result['falseAlarms']} of {result['curves']} (95 % bound {result['falseAlarmBound']:.2%})",
-            "0",
-            result["falseAlarms"] == 0,
-        ),
+        *score_rows(("faults missed", "false alarms"), result, result["faults"], result["curves"]),
         Row("reports to the alarm, worst", str(max(delays)), f"≤ {WITHIN}", max(delays) <= WITHIN),
         Row(
             "CPU time a sample, median and worst curve",

@@ -9,7 +9,7 @@ from typing import Any
 
 from judging import Heard, listen
 from record import Row
-from shares import bound, spread
+from shares import score, score_rows, spread
 from silences import LATE, PATIENCE, STOPS, unfold
 from trivial import TIMERS, timer_cries, timer_misses
 
@@ -27,10 +27,7 @@ def measure(number: int, seed: int) -> dict[str, Any]:
     return {
         "attempts": len(every),
         "stops": len(stops),
-        "missed": lost,
-        "missBound": round(bound(lost, len(stops)), 4),
-        "falseAlarms": cried,
-        "falseAlarmBound": round(bound(cried, len(every)), 4),
+        **score(lost, len(stops), cried, len(every)),
         "lateSecondsAllowed": LATE,
         "trivial": [
             {
@@ -59,16 +56,11 @@ def row(kind: str, heard: list[Heard]) -> dict[str, Any]:
             "missed": sum(one.missed for one in heard),
             "limitSeconds": spread([round(one.attempt.limit) for one in heard]),
             "seconds": spread([round(value) for value in named]),
-            "lateSecondsWorst": round(max(one.late for one in heard if one.late is not None), 1),
         }
     return entry
 
 
 def table(result: dict[str, Any]) -> list[Row]:
     """Every stop named by its limit, nobody else accused."""
-    missed_said = f"{result['missed']} of {result['stops']} (95 % bound {result['missBound']:.2%})"
-    cried_said = f"{result['falseAlarms']} of {result['attempts']} (95 % bound {result['falseAlarmBound']:.2%})"
-    return [
-        Row(f"stops named > {LATE:g} s after their limit", missed_said, "0", result["missed"] == 0),
-        Row("false alarms in silence", cried_said, "0", result["falseAlarms"] == 0),
-    ]
+    names = (f"stops named > {LATE:g} s after their limit", "false alarms in silence")
+    return score_rows(names, result, result["stops"], result["attempts"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from typing import Any
 
 from curves import Curve
 from silences import LATE, STOPS, Attempt, seconds
@@ -64,14 +65,10 @@ def judge(curve: Curve) -> Judged:
         began = time.process_time()
         monitor.feed(sample)
         spent += time.process_time() - began
-        for finding in monitor.findings:
-            if finding.severity in ALARMS:
-                first.setdefault(finding.rule, index)
+        _note(monitor, first, index)
     if curve.rule is None:
         monitor.finish(curve.samples[-1].now, 0)
-        for finding in monitor.findings:
-            if finding.severity in ALARMS:
-                first.setdefault(finding.rule, len(curve.samples))
+        _note(monitor, first, len(curve.samples))
     return Judged(curve, first, monitor.findings, spent)
 
 
@@ -109,7 +106,12 @@ def listen(kind: str, attempt: Attempt) -> Heard:
         for sample in second.samples:
             monitor.feed(sample)
         monitor.tick(second.now, second.rows)
-        for finding in monitor.findings:
-            if finding.severity in ALARMS:
-                first.setdefault(finding.rule, second.now)
+        _note(monitor, first, second.now)
     return Heard(kind, attempt, first)
+
+
+def _note(monitor: Monitor, first: dict[Rule, Any], now: float) -> None:
+    """Keep when each rule first raised a warning or worse."""
+    for finding in monitor.findings:
+        if finding.severity in ALARMS:
+            first.setdefault(finding.rule, now)

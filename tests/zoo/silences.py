@@ -101,24 +101,31 @@ class Attempt:
         self.now = self.stopped + limit + 30.0
 
     def stop_in(self, phase: Phase) -> None:
-        """A pause never ends. Our engine's last until the next step is done: one slow step more was learned."""
-        for known in self.longest.keys() & {phase} if self.gated else ():
-            self.longest[known] += 1.5 * self.gap
+        """A pause like one before never ends.
+
+        Our engine's last until the next step is done: one slow step more was learned.
+        """
+        if self.gated:
+            self.longest[phase] += 1.5 * self.gap
         limit = self.pause_limit(phase)
         self.enter(phase, 0.0)
         self.stop(limit)
 
     @property
     def training_limit(self) -> float:
-        """Seconds, by the documented rule, on the gaps as they were meant."""
+        """The limit on the gaps as they were meant."""
+        return self.step_limit(self.gap)
+
+    def step_limit(self, gap: float) -> float:
+        """Seconds, by the documented rule, where steps are so far apart."""
         floor = LIMITS.floor_seconds if self.tells else PAUSE_FLOOR
-        return max(LIMITS.step_multiplier * self.gap, float(floor))
+        return max(LIMITS.step_multiplier * gap, float(floor))
 
     def pause_limit(self, phase: Phase) -> float:
         """The same for pauses that are told."""
         longest = self.longest.get(phase)
         if longest is None:
-            return float(max(LIMITS.startup_seconds, LIMITS.floor_seconds))
+            return float(LIMITS.startup_seconds)
         return max(LIMITS.step_multiplier * longest, float(PAUSE_FLOOR))
 
 
@@ -133,7 +140,7 @@ def stop_in_training(attempt: Attempt) -> None:
     attempt.begin()
     attempt.train(attempt.dice.randint(5, 60))
     longest = attempt.longest[Phase.TRAINING] if not attempt.gated else attempt.gap * 1.5
-    attempt.stop(max(LIMITS.step_multiplier * longest, LIMITS.floor_seconds))
+    attempt.stop(attempt.step_limit(longest))
 
 
 def stop_in_an_evaluation(attempt: Attempt) -> None:
@@ -160,7 +167,7 @@ def stranger_stops(attempt: Attempt) -> None:
     attempt.begin()
     attempt.train(attempt.dice.randint(5, 60))
     longest = max(attempt.longest[Phase.TRAINING], attempt.marks[5].at)
-    attempt.stop(max(LIMITS.step_multiplier * longest, float(PAUSE_FLOOR)))
+    attempt.stop(attempt.step_limit(longest))
 
 
 # --------------------------------------------------------------------------------------------- patience

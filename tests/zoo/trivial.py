@@ -48,11 +48,8 @@ TRIVIAL: dict[str, Callable[[Curve], list[int]]] = {
 }
 
 
-TIMERS = (
-    60.0,
-    300.0,
-    1800.0,
-)  # seconds; 300: HyperPod's documented example, 1800: torch's own on gloo
+# seconds; 300: HyperPod's documented example, 1800: torch's own on gloo
+TIMERS = (60.0, 300.0, 1800.0)
 
 
 def timer_misses(attempt: Attempt, seconds: float) -> bool:
