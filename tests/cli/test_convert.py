@@ -152,7 +152,7 @@ def test_every_field_of_the_old_job_is_in_the_table() -> None:
         ("container.securityContext.capabilities.add", ["SYS_ADMIN"],
          f"{CONTAINER}.securityContext.capabilities.add", "remove it"),
         ("container.image", "", f"{CONTAINER}.image", "name the image"),
-        ("container.name", "main", f"{POD}.containers", "has no container pytorch"),
+        ("container.name", "main", f"{CONTAINER}.name", "must be called pytorch"),
         ("container.env", [{"name": "CPUS", "valueFrom": {"resourceFieldRef": {"resource": "x"}}}],
          f"{CONTAINER}.env[0].valueFrom.resourceFieldRef", "write the value"),
         ("container.args", ["--rdzv-endpoint=$(PET_RDZV_ENDPOINT)"], "spec.trainer.command",
@@ -187,6 +187,88 @@ def test_a_second_container_is_refused() -> None:
         replica["template"]["spec"]["containers"].append({"name": "sync", "image": "x"})
     with pytest.raises(UserError, match=r"containers\[1\]: 'sync' is a second container"):
         convert(job)
+
+
+def test_a_container_with_another_name_is_one_sentence() -> None:
+    with pytest.raises(UserError) as caught:
+        convert(edited("container.name", "trainer"))
+    said = caught.value.message.splitlines()
+    assert [line.split(":")[0] for line in said] == [
+        f"{CONTAINER}.name",
+        f"{CONTAINER}.name".replace("Master", "Worker"),
+    ]
+
+
+POLICIES: Body = {"cleanPodPolicy": "All", "backoffLimit": 1, "ttlSecondsAfterFinished": 60,
+                  "activeDeadlineSeconds": 900}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_policies_of_the_older_api_hold_on(name: str) -> None:
+    job = pytorch_job()
+    job["spec"]["runPolicy"] = {}
+    job["spec"][name] = POLICIES[name]
+    done = convert(job)
+    job["spec"]["runPolicy"] = {name: job["spec"].pop(name)}
+    assert done.job == convert(job).job
+    assert notes(done, Fate.RENAMED)[f"spec.{name}"] == f"→ spec.runPolicy.{name}"
+
+
+def test_two_values_for_one_policy_are_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"spec\.backoffLimit: 1 differs from spec\.runPolicy\.backoffLimit: 3"
+    ):
+        convert(edited("spec.backoffLimit", 1))
+    assert convert(edited("spec.backoffLimit", 3)).job == convert(pytorch_job()).job
+
+
+@pytest.mark.parametrize(
+    ("place", "field", "belongs"),
+    [
+        ((), "runPolicy", "spec"),
+        (("spec", "pytorchReplicaSpecs"), "runPolicy", "spec"),
+        (("spec", "pytorchReplicaSpecs", "Worker"), "backoffLimit", "spec.runPolicy"),
+        ((), "cleanPodPolicy", "spec.runPolicy"),
+        (("spec",), "schedulingPolicy", "spec.runPolicy"),
+        (("spec",), "restartPolicy", "spec.pytorchReplicaSpecs.Master and Worker"),
+        ((), "nprocPerNode", "spec"),
+        (("spec", "runPolicy"), "backOffLimits", "spec.runPolicy"),
+        (("spec", "runPolicy"), "ttlSecondsAfterFinish", "spec.runPolicy"),
+    ],
+)
+def test_a_policy_that_stands_wrong_is_never_lost_in_silence(
+    place: tuple[str, ...], field: str, belongs: str
+) -> None:
+    job = pytorch_job()
+    put(job, [*place, field], {"suspend": True})
+    with pytest.raises(UserError) as caught:
+        convert(job)
+    where = ".".join([*place, field])
+    assert any(
+        line.startswith(f"{where}:") and f"belongs below {belongs}; it had no effect" in line
+        for line in caught.value.message.splitlines()
+    ), caught.value.message
+
+
+def test_a_generated_name_needs_one_that_stays() -> None:
+    job = pytorch_job()
+    del job["metadata"]["name"]
+    job["metadata"]["generateName"] = "asr-"
+    with pytest.raises(UserError, match=r"metadata\.generateName: 'asr-' .*--name asr-1"):
+        convert(job)
+    done = convert(job, name="asr-7")
+    assert done.job["metadata"]["name"] == "asr-7"
+    assert notes(done, Fate.CHANGED)["metadata.name"] == "asr- → asr-7, as asked"
+
+
+def test_a_job_that_waits_for_kueue_is_not_left_waiting_for_nobody() -> None:
+    job = pytorch_job()
+    job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "gpus"
+    with pytest.raises(UserError, match=r"spec\.runPolicy\.suspend: True waits for a queue.*gpus"):
+        convert(job)
+    del job["spec"]["runPolicy"]["suspend"]
+    told = notes(convert(job), Fate.CHANGED)
+    assert "no queue admits" in told["metadata.labels[kueue.x-k8s.io/queue-name]"]
 
 
 def test_templates_that_differ_are_refused_by_name() -> None:
@@ -288,7 +370,7 @@ def test_replicas_become_nodes_whatever_their_case(kinds: list[str], nodes: int)
 @pytest.mark.parametrize(
     ("document", "sentence"),
     [
-        ({"apiVersion": "batch/v1", "kind": "Job"}, "is no PyTorchJob"),
+        ({"apiVersion": "batch/v1", "kind": "Job"}, "is Job of batch/v1, no PyTorchJob"),
         ({"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob"}, "metadata.name: is missing"),
         ({"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "spec": []}, "spec: [] is no object"),
         ({"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": {"name": "a"}},
@@ -368,6 +450,14 @@ def test_a_refusal_prints_no_manifest(call: Call, file: Path) -> None:
     assert answer.exit_code == outcome.EXIT_BAD_CONFIG
     assert answer.stdout == ""
     assert f"{file}: asr: {POD}.volumes[0].hostPath" in answer.stderr
+
+
+def test_one_name_is_for_one_job(call: Call, file: Path) -> None:
+    assert "name: tts" in call("convert", file, "--name", "tts").stdout
+    file.write_text(f"{MANIFEST}---{MANIFEST}", encoding="utf-8")
+    answer = call("convert", file, "--name", "tts")
+    assert answer.exit_code == outcome.EXIT_BAD_CONFIG
+    assert "--name: 'tts' for 2 jobs" in answer.stderr
 
 
 def test_a_file_without_pytorchjob_says_what_is_in_it(call: Call, file: Path) -> None:

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--checkpoint", default="", metavar="PATH",
               help="Run directory on a volume of the job; else a folder on its first claim.")  # fmt: skip
+@click.option("--name", default="", metavar="NAME",
+              help="Name of the new job, where the old one has generateName or none.")  # fmt: skip
 @click.option(
     "-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True,
     help="Form of the new manifest.",
 )  # fmt: skip
-def command(file: Path, checkpoint: str, output: str) -> None:
+def command(file: Path, checkpoint: str, name: str, output: str) -> None:
     """Turn the PyTorchJobs in FILE into SpeechTrainingJobs on standard output.
 
     Standard error tells as comments what was kept, renamed, changed, added and dropped, and why. A job that would
@@ -35,15 +37,20 @@ def command(file: Path, checkpoint: str, output: str) -> None:
     conversion = lazily("speech_cli.conversion.job", "cli")
     jobs: list[dict[str, Any]] = []
     table: list[str] = []
-    for document in _jobs(file, conversion.KIND):
-        name = (document.get("metadata") or {}).get("name", "")
+    found = _jobs(file, conversion.KIND)
+    if name and len(found) > 1:
+        raise UserError(
+            f"--name: {name!r} for {len(found)} jobs in {file}; give each its own metadata.name"
+        )
+    for document in found:
+        called = _called(document)
         try:
-            done = conversion.convert(document, checkpoint)
+            done = conversion.convert(document, checkpoint, name)
         except UserError as error:
             lines = error.message.splitlines()
-            raise UserError("\n".join(f"{file}: {name}: {line}" for line in lines)) from error
+            raise UserError("\n".join(f"{file}: {called}: {line}" for line in lines)) from error
         jobs.append(done.job)
-        table += [f"# {file}: {conversion.KIND} {name}", *_rows(done.notes)]
+        table += [f"# {file}: {conversion.KIND} {called}", *_rows(done.notes)]
     for line in table:
         click.echo(line, err=True)
     _print(jobs, output)
@@ -59,6 +66,12 @@ def _jobs(file: Path, kind: str) -> list[dict[str, Any]]:
         if other not in jobs:
             click.echo(f"# {file}: {_kind(other)} left out; apply it as it is", err=True)
     return jobs
+
+
+def _called(document: dict[str, Any]) -> str:
+    metadata = document.get("metadata")
+    given = metadata if isinstance(metadata, dict) else {}
+    return str(given.get("name") or given.get("generateName") or "a job without a name")
 
 
 def _kind(document: Any) -> str:

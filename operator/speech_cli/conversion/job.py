@@ -33,18 +33,21 @@ class Conversion:
     notes: list[Note]
 
 
-def convert(document: Mapping[str, Any], checkpoint: str = "") -> Conversion:
-    """Convert one PyTorchJob. `checkpoint`: the run directory; else one is chosen and noted.
+def convert(document: Mapping[str, Any], checkpoint: str = "", name: str = "") -> Conversion:
+    """Convert one PyTorchJob. `checkpoint`: the run directory; else one is chosen and noted. `name`: of the new job.
 
     Raises UserError naming every field that cannot be had here, each with its remedy.
     """
     notes = Notes()
     top = Reader(document, "", notes)
-    if (top.take("apiVersion"), top.take("kind")) != (API_VERSION, KIND):
-        raise UserError(f"is no {KIND} of {API_VERSION}; convert takes nothing else")
-    metadata = _metadata(top.inner("metadata"))
-    spec = _spec(top.inner("spec"), str(metadata.get("name", "")), checkpoint)
-    top.finish({"status": "nobody's to set"})
+    found = (top.take("apiVersion"), top.take("kind"))
+    if found != (API_VERSION, KIND):
+        raise UserError(
+            f"is {found[1]} of {found[0]}, no {KIND} of {API_VERSION}; convert takes nothing else"
+        )
+    metadata = _metadata(top.inner("metadata"), name)
+    spec = _spec(top.inner("spec"), metadata, checkpoint)
+    top.finish_known(policies.PLACES, {"status": "nobody's to set"})
     if notes.refusals:
         raise _refusal(notes.refusals)
     job = {
@@ -58,26 +61,46 @@ def convert(document: Mapping[str, Any], checkpoint: str = "") -> Conversion:
     return Conversion(job, notes.rows)
 
 
-def _metadata(metadata: Reader) -> dict[str, Any]:
+def _metadata(metadata: Reader, name: str) -> dict[str, Any]:
     made: dict[str, Any] = {}
     metadata.keep(made, "name", "namespace", "labels")
+    _named(made, metadata, name)
     annotations = metadata.take_map("annotations")
     annotations.pop(LAST_APPLIED, None)
     if annotations:
         made["annotations"] = annotations
         metadata.notes.kept(metadata.at("annotations"))
-    if "name" not in made:
-        metadata.notes.refused(
-            metadata.at("name"), None, "is missing", "write a name: pods are called after it"
-        )
     metadata.finish(SERVER_SETS)
     return made
 
 
-def _spec(spec: Reader, name: str, checkpoint: str) -> dict[str, Any]:
+def _named(made: dict[str, Any], metadata: Reader, name: str) -> None:
+    """The name: as asked for, else the old one. A generated one would differ at each apply, and so would the pods."""
+    prefix = metadata.take("generateName")
+    if name:
+        metadata.notes.changed(
+            metadata.at("name"), f"{made.get('name') or prefix or 'none'} → {name}, as asked"
+        )
+        made["name"] = name
+    elif "name" not in made and prefix:
+        metadata.notes.refused(
+            metadata.at("generateName"), prefix, "gives every job another name, and pods are called after it",
+            f"choose one with --name, as in --name {str(prefix).rstrip('-.')}-1, or write metadata.name",
+        )  # fmt: skip
+    elif "name" not in made:
+        metadata.notes.refused(
+            metadata.at("name"), None, "is missing", "give --name: pods are called after it"
+        )
+    elif prefix:
+        metadata.notes.dropped(metadata.at("generateName"), "metadata.name is given, and wins")
+
+
+def _spec(spec: Reader, metadata: dict[str, Any], checkpoint: str) -> dict[str, Any]:
     notes = spec.notes
     nodes, template, restarts = _replicas(spec.inner("pytorchReplicaSpecs"))
     policy = spec.inner("runPolicy")
+    policies.moved_down(spec, policy)
+    policies.queued(metadata, policy)
     run_policy = policies.run_policy(policy)
     policies.restart_policies(restarts, run_policy, notes)
     if priority := policies.finish_policy(policy):
@@ -89,10 +112,10 @@ def _spec(spec: Reader, name: str, checkpoint: str) -> dict[str, Any]:
             "spec.runPolicy.terminationGracePeriodSeconds",
         )
     ranks = _ranks(spec, template)
-    spec.finish()
+    spec.finish_known(policies.PLACES)
     made: dict[str, Any] = {
         "recipe": launching.recipe(template.trainer, ranks, notes),
-        "checkpoint": _checkpoint(template, name, checkpoint, notes),
+        "checkpoint": _checkpoint(template, str(metadata.get("name", "")), checkpoint, notes),
         "numNodes": nodes,
         "nprocPerNode": ranks,
         "trainer": template.trainer,
@@ -132,8 +155,8 @@ def _replicas(replicas: Reader) -> tuple[int, Converted, dict[str, Any]]:
         )  # the second template must say the same: one table is enough
         found[kind] = (convert_template(_template(replica, own)), replica.at("template"))
         notes.refusals += own.refusals if own is not notes else []
-        replica.finish()
-    replicas.finish({})
+        replica.finish_known(policies.PLACES)
+    replicas.finish_known(policies.PLACES)
     if not found:
         notes.refused(replicas.path, None, "has neither Master nor Worker", "write one of them")
         return 1, Converted(), {}

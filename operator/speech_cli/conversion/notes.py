@@ -7,9 +7,10 @@ import enum
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from speech_contract.errors import ContractError
+from speech_contract.errors import ContractError, nearest
 
 NO_COUNTERPART: Final = "has no counterpart here"
+NO_EFFECT: Final = "it had no effect on the old job either"
 
 
 class Fate(enum.StrEnum):
@@ -94,6 +95,14 @@ class Reader:
         """The value of a field, None when it is not there. The caller notes what becomes of it."""
         return self._left.pop(name, None)
 
+    def look(self, name: str) -> Any:
+        """The value of a field, which stays there to be taken."""
+        return self._left.get(name)
+
+    def put(self, name: str, value: Any) -> None:
+        """A field that stood elsewhere is to be read as if it stood here."""
+        self._left[name] = value
+
     def inner(self, name: str) -> Reader:
         """A nested object."""
         return Reader(self.take(name), self.at(name), self.notes)
@@ -130,6 +139,27 @@ class Reader:
         for name in fields:
             if value := self.take(name):
                 self.notes.refused(self.at(name), value, rule, remedy)
+
+    def finish_known(
+        self, places: Mapping[str, str], reasons: Mapping[str, str] | None = None
+    ) -> None:
+        """Drop what is left of an object whose fields are all known; a field that stands wrong is refused.
+
+        `places`: every field that a person may have meant → the object that it belongs to. A policy at the wrong
+        depth, or with a letter amiss, was pruned by the API server: whether it shall hold now, a person decides.
+        """
+        for name in [n for n in self.fields if n not in (reasons or {})]:
+            meant = name if name in places else nearest(name, places)
+            if meant is None:
+                self.notes.dropped(self.at(name), f"is no field of a PyTorchJob; {NO_EFFECT}")
+            else:
+                self.notes.refused(
+                    self.at(name), self._left[name],
+                    f"is no field here: {meant} belongs below {places[meant]}; {NO_EFFECT}",
+                    "move it there, or remove it to go on without",
+                )  # fmt: skip
+            self._left.pop(name)
+        self.finish(reasons)
 
     def finish(self, reasons: Mapping[str, str] | None = None) -> None:
         """Drop what is left, each field with its reason."""

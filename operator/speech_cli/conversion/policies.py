@@ -23,6 +23,56 @@ SCHEDULING: Final = {
     for name in ("minAvailable", "queue", "minResources", "scheduleTimeoutSeconds")
 }
 NEVER: Final = "Never"
+# Labels by which Kueue knows what waits in its queues.
+QUEUE: Final = "kueue.x-k8s.io/queue-name"
+# The operators before the Training Operator had these in `spec` itself, under the same apiVersion.
+ONCE_IN_SPEC: Final = (*SAME, "backoffLimit")
+# Every field that a person may have written at the wrong depth → the object that it belongs to.
+PLACES: Final = {
+    name: "spec" for name in ("nprocPerNode", "pytorchReplicaSpecs", "runPolicy", "elasticPolicy")
+} | {
+    name: "spec.runPolicy"
+    for name in (*SAME, "backoffLimit", "schedulingPolicy", "managedBy")
+} | {
+    name: "spec.pytorchReplicaSpecs.Master and Worker"
+    for name in ("replicas", "template", "restartPolicy")
+} | {name: "spec.pytorchReplicaSpecs" for name in ("Master", "Worker")}  # fmt: skip
+
+
+def moved_down(spec: Reader, policy: Reader) -> None:
+    """Policies of the older API, in `spec`, go where they are today; two values for one policy are refused."""
+    for name in ONCE_IN_SPEC:
+        value = spec.take(name)
+        if value is None:
+            continue
+        today = policy.look(name)
+        if today is not None and today != value:
+            spec.notes.refused(
+                spec.at(name),
+                value,
+                f"differs from {policy.at(name)}: {today!r}",
+                "remove one of them",
+            )
+            continue
+        policy.put(name, value)
+        spec.notes.renamed(spec.at(name), policy.at(name))
+
+
+def queued(metadata: dict[str, Any], policy: Reader) -> None:
+    """A job that Kueue would have admitted waits for ever where no queue looks at it."""
+    queue = (metadata.get("labels") or {}).get(QUEUE)
+    if queue is None:
+        return
+    if policy.look("suspend"):
+        policy.notes.refused(
+            policy.at("suspend"), True,
+            f"waits for a queue: label {QUEUE}: {queue} let Kueue start the old job, and nothing would start this one",
+            "remove suspend to start at once, or the label to resume it by hand",
+        )  # fmt: skip
+    else:
+        policy.notes.changed(
+            f"metadata.labels[{QUEUE}]", "kept as a label only: no queue admits the job here"
+        )
 
 
 def run_policy(policy: Reader) -> dict[str, Any]:
@@ -49,8 +99,9 @@ def finish_policy(policy: Reader) -> str:
     scheduling = policy.inner("schedulingPolicy")
     priority = scheduling.take("priorityClass")
     scheduling.finish(SCHEDULING)
-    policy.finish(
-        {"managedBy": "the operator that runs the job is another one; its default is right"}
+    policy.finish_known(
+        PLACES,
+        {"managedBy": "the operator that runs the job is another one; its default is right"},
     )
     if priority:
         new = f"spec.pod.priorityClassName: {priority}"

@@ -80,20 +80,38 @@ def _container(spec: Reader) -> Reader:
         rule="would not run",
         remedy="do their work in trainer.command, or in a Job before",
     )
-    chosen: Reader | None = None
-    for item, path in spec.items("containers"):
-        name = item.get("name") if isinstance(item, dict) else None
-        if name == names.CONTAINER and chosen is None:
-            chosen = Reader(item, path, spec.notes)
-            chosen.take("name")
-        else:
+    items = list(spec.items("containers"))
+    place = _trains(items, spec)
+    for index, (item, path) in enumerate(items):
+        if index != place:
             rule = f"is a second container; a job has one, {names.CONTAINER}"
-            spec.notes.refused(path, name, rule, "remove it, or run it as a Deployment of its own")
-    if chosen is None:
+            spec.notes.refused(
+                path, _name(item), rule, "remove it, or run it as a Deployment of its own"
+            )
+    if place is None:
+        return Reader({"image": "none"}, spec.at("containers"), spec.notes)
+    chosen = Reader(items[place][0], items[place][1], spec.notes)
+    chosen.take("name")
+    return chosen
+
+
+def _trains(items: list[tuple[Any, str]], spec: Reader) -> int | None:
+    """Which container trains: the one called so, else the first, which must then be renamed."""
+    found = [index for index, (item, _) in enumerate(items) if _name(item) == names.CONTAINER]
+    if found:
+        return found[0]
+    if not items:
         spec.notes.refused(
-            spec.at("containers"), None, f"has no container {names.CONTAINER}", "name it so"
+            spec.at("containers"), None, "is missing", f"write one, called {names.CONTAINER}"
         )
-    return chosen or Reader({}, spec.at("containers"), spec.notes)
+        return None
+    rule = f"must be called {names.CONTAINER}: that is the container that trains"
+    spec.notes.refused(f"{items[0][1]}.name", _name(items[0][0]), rule, "rename it")
+    return 0
+
+
+def _name(item: Any) -> Any:
+    return item.get("name") if isinstance(item, dict) else None
 
 
 def _trainer(container: Reader) -> tuple[dict[str, Any], frozenset[str]]:
