@@ -23,6 +23,12 @@ LANGUAGES = ("te", "hi", "en", "de")
 PROBLEMS_SHOWN = 20
 
 
+longest_option = click.option(
+    "--max-seconds", default=20.0, show_default=True,
+    help="Longest utterance to be trained on: 20 with preset Base, 10 with Debug.",
+)  # fmt: skip
+
+
 @click.group()
 def command() -> None:
     """Make, prepare and check speech to train on."""
@@ -101,14 +107,20 @@ def synthesize(
               help="Folder for the new manifest and its wavs/.")  # fmt: skip
 @click.option("--sample-rate", default=22050, show_default=True, help="Hz of the new files.")
 @click.option("--max-samples", type=int, help="Stop after this many good lines.")
+@longest_option
 @json_option
 @told
 def prepare(
-    source: Path, folder: Path, sample_rate: int, max_samples: int | None, output: str | None
+    source: Path,
+    folder: Path,
+    sample_rate: int,
+    max_samples: int | None,
+    max_seconds: float,
+    output: str | None,
 ) -> None:
     """Make the manifest SOURCE ready: mono, one sample rate, durations, digests."""
     module = lazily("speech_trainer.data.prepare", EXTRA)
-    options = module.PrepareOptions(sample_rate=sample_rate, max_samples=max_samples)
+    options = module.PrepareOptions(sample_rate, max_samples, max_seconds)
     with _bar(make_console(stderr=True)) as bar:
         task = bar.add_task("preparing", total=max_samples)
         report = module.prepare(
@@ -123,12 +135,13 @@ def prepare(
 
 @command.command()
 @click.argument("manifest", type=click.Path(path_type=Path))
+@longest_option
 @json_option
 @told
-def validate(manifest: Path, output: str | None) -> None:
+def validate(manifest: Path, max_seconds: float, output: str | None) -> None:
     """Read every line and every file of MANIFEST; exit with 65 when anything is wrong."""
     module = lazily("speech_trainer.data.validate", EXTRA)
-    report = module.validate_manifest(manifest)
+    report = module.validate_manifest(manifest, max_seconds)
     if output:
         emit({**jsonable(report), "ok": report.ok}, output)
     else:

@@ -10,6 +10,7 @@ recipes, `prepare` and `validate`; written by `prepare` and `synthesize`.
 import dataclasses
 import json
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -65,6 +66,15 @@ class Manifest:
     def first(self, count: int | None) -> "Manifest":
         """The first `count` lines (`maxSamples`), or all."""
         return dataclasses.replace(self, utterances=self.utterances[:count])
+
+
+def symbols(utterance: Utterance) -> str:
+    """What of its phonemes, else of its text, is spoken: letters and digits (Unicode categories L and N).
+
+    Punctuation, emoji and characters without width are none: nothing in the audio answers to them.
+    """
+    text = utterance.phonemes if utterance.phonemes.strip() else utterance.text
+    return "".join(letter for letter in text if unicodedata.category(letter)[0] in "LN")
 
 
 def parse_line(text: str, line: int) -> Utterance | Problem:

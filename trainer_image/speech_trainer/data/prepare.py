@@ -1,6 +1,6 @@
 """Make a manifest ready to train on: mono, one sample rate, durations and digests. `data prepare`.
 
-Bad lines are left out and reported, never fixed in silence.
+Whatever `data validate` would call wrong is left out and reported, never fixed in silence.
 """
 
 import dataclasses
@@ -10,20 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from torch import Tensor
-
 from speech_trainer.audio.files import write_wav
 from speech_trainer.audio.resampling import resample
-from speech_trainer.data.errors import EmptyText, SampleError
+from speech_trainer.data.checks import MAX_SECONDS, LineChecks, digest
 from speech_trainer.data.manifest import (
-    Manifest,
     Problem,
     Utterance,
     scan_manifest,
     write_manifest,
 )
-from speech_trainer.data.samples import check_finite_and_audible, decode
-from speech_trainer.data.validate import digest
 from speech_trainer.errors import DataError
 
 AUDIO_FOLDER: Final = "wavs"
@@ -31,10 +26,14 @@ AUDIO_FOLDER: Final = "wavs"
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """What to make of a manifest. `sample_rate` in Hz; `max_samples` None = all good lines."""
+    """What to make of a manifest. `sample_rate` in Hz; `max_samples` None = all good lines.
+
+    `max_seconds`: longest utterance to be trained on; longer ones are left out.
+    """
 
     sample_rate: int = 22050
     max_samples: int | None = None
+    max_seconds: float = MAX_SECONDS
 
     def __post_init__(self) -> None:
         if not 8000 <= self.sample_rate <= 192_000:
@@ -71,12 +70,13 @@ def prepare(
         raise DataError(f"folder: {str(folder)!r} holds the source manifest; name another folder")
     (folder / AUDIO_FOLDER).mkdir(parents=True, exist_ok=True)
     prepared: list[Utterance] = []
+    checks = LineChecks(manifest, options.max_seconds)
     for utterance in manifest.utterances:
         if options.max_samples is not None and len(prepared) >= options.max_samples:
             break
-        result = _prepare_one(manifest, utterance, folder, options)
-        if isinstance(result, Problem):
-            problems.append(result)
+        result = _prepare_one(checks, utterance, folder, options)
+        if isinstance(result, list):
+            problems.extend(result)
         else:
             prepared.append(result)
             on_utterance(len(prepared))
@@ -89,14 +89,12 @@ def prepare(
 
 
 def _prepare_one(
-    manifest: Manifest, utterance: Utterance, folder: Path, options: PrepareOptions
-) -> Utterance | Problem:
-    try:
-        waveform = _load(manifest, utterance, options.sample_rate)
-    except SampleError as error:
-        return Problem(
-            utterance.line, error.field, error.value, error.rule, error.remedy, error.reason
-        )
+    checks: LineChecks, utterance: Utterance, folder: Path, options: PrepareOptions
+) -> Utterance | list[Problem]:
+    problems, found = checks.check(utterance)
+    if problems or found is None:
+        return problems
+    waveform = resample(*found, options.sample_rate)
     relative = f"{AUDIO_FOLDER}/{_file_name(utterance)}"
     write_wav(folder / relative, waveform, options.sample_rate)
     return dataclasses.replace(
@@ -105,15 +103,6 @@ def _prepare_one(
         duration=round(waveform.numel() / options.sample_rate, 4),
         sha256=digest(folder / relative),
     )
-
-
-def _load(manifest: Manifest, utterance: Utterance, sample_rate: int) -> Tensor:
-    if not (utterance.text.strip() or utterance.phonemes.strip()):
-        raise EmptyText("text", utterance.text, "is empty", "write what is spoken")
-    path = manifest.audio_path(utterance)
-    waveform, source_rate = decode(path)
-    check_finite_and_audible(waveform, path)
-    return resample(waveform, source_rate, sample_rate)
 
 
 def _file_name(utterance: Utterance) -> str:

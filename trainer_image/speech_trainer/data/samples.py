@@ -5,7 +5,7 @@ of the file system and of libsndfile become `SampleError` here and nowhere else.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,7 +26,7 @@ from speech_trainer.data.errors import (
     TooLong,
     TooShort,
 )
-from speech_trainer.data.manifest import Manifest, Utterance
+from speech_trainer.data.manifest import Manifest, Utterance, symbols
 
 SILENCE_RMS: Final = 1e-3  # -60 dB of full scale
 
@@ -58,11 +58,11 @@ def load_sample(
 ) -> Sample:
     """Decode, check and tokenize one utterance. Raises: SampleError, one subclass per reason."""
     tokens = encode(utterance)
-    if not tokens:
+    if not tokens or not symbols(utterance):
         raise EmptyText("text", utterance.text, "has nothing to say", "write what is spoken")
     path = manifest.audio_path(utterance)
     waveform = load_waveform(path, limits)
-    _check_length(waveform, tokens, utterance, limits)
+    check_length(waveform.numel() / limits.sample_rate, tokens, utterance, limits)
     return Sample(utterance, waveform, tokens)
 
 
@@ -104,14 +104,13 @@ def _resample(waveform: Tensor, sample_rate: int, target: int) -> Tensor:
     return resample(waveform, sample_rate, target)
 
 
-def _check_length(
-    waveform: Tensor, tokens: list[int], utterance: Utterance, limits: SampleLimits
-) -> None:
-    seconds = waveform.numel() / limits.sample_rate
+def check_length(seconds: float, tokens: Sized, utterance: Utterance, limits: SampleLimits) -> None:
+    """Raises: TooLong; TooShort where there are fewer frames than tokens, or not one FFT frame."""
     if seconds > limits.max_seconds:
         rule = f"is longer than {limits.max_seconds:g} s"
         raise TooLong("duration", round(seconds, 3), rule, "cut it into sentences")
-    frames = waveform.numel() // limits.hop_length
-    if waveform.numel() < limits.min_samples or frames < len(tokens):
+    samples = round(seconds * limits.sample_rate)
+    frames = samples // limits.hop_length
+    if samples < limits.min_samples or frames < len(tokens):
         rule = f"gives {frames} frames for {len(tokens)} tokens of {utterance.text!r}"
         raise TooShort("duration", round(seconds, 3), rule, "check that text and audio belong")

@@ -15,9 +15,9 @@ import torch
 
 from speech_contract.errors import nearest
 from speech_trainer.audio.files import write_wav
+from speech_trainer.data.checks import digest
 from speech_trainer.data.espeak import Espeak, Speech, SpeechRequest
 from speech_trainer.data.manifest import Utterance, write_manifest
-from speech_trainer.data.validate import digest
 from speech_trainer.data.words import WORDS
 from speech_trainer.errors import DataError
 

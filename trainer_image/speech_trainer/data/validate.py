@@ -3,18 +3,12 @@
 Reads every file once. Changes nothing.
 """
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from speech_trainer.data.errors import SampleError
-from speech_trainer.data.manifest import Manifest, Problem, Utterance, scan_manifest
-from speech_trainer.data.samples import check_finite_and_audible, decode
-
-_DURATION_TOLERANCE: Final = 0.02  # share of the manifest's duration
+from speech_trainer.data.checks import MAX_SECONDS, LineChecks
+from speech_trainer.data.manifest import Problem, Utterance, scan_manifest
 
 
 @dataclass(frozen=True)
@@ -37,13 +31,16 @@ class ValidationReport:
         return dict(Counter(problem.reason for problem in self.problems).most_common())
 
 
-def validate_manifest(path: Path) -> ValidationReport:
-    """Check every line and its audio. Raises: DataError when the manifest can't be read at all."""
+def validate_manifest(path: Path, max_seconds: float = MAX_SECONDS) -> ValidationReport:
+    """Check every line and its audio. `max_seconds`: longest utterance to be trained on.
+
+    Raises: DataError when the manifest can't be read at all.
+    """
     manifest, problems = scan_manifest(path)
-    seen: dict[str, int] = {}
+    checks = LineChecks(manifest, max_seconds)
     good: list[Utterance] = []
     for utterance in manifest.utterances:
-        found = list(_check(manifest, utterance, seen))
+        found, _ = checks.check(utterance)
         problems.extend(found)
         if not found:
             good.append(utterance)
@@ -57,56 +54,6 @@ def validate_manifest(path: Path) -> ValidationReport:
         languages=len({utterance.language for utterance in good}),
         problems=tuple(sorted(problems, key=lambda problem: problem.line)),
     )
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal. Raises: OSError."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _check(manifest: Manifest, utterance: Utterance, seen: dict[str, int]) -> Iterator[Problem]:
-    if not (utterance.text.strip() or utterance.phonemes.strip()):
-        yield _problem(
-            utterance, "text", utterance.text, "is empty", "write what is spoken", "EmptyText"
-        )
-    first = seen.setdefault(utterance.audio_filepath, utterance.line)
-    if first != utterance.line:
-        rule = f"is already on line {first}"
-        yield _problem(
-            utterance, "audio_filepath", utterance.audio_filepath, rule, "drop one of them"
-        )
-    yield from _check_audio(manifest, utterance)
-
-
-def _check_audio(manifest: Manifest, utterance: Utterance) -> Iterator[Problem]:
-    path = manifest.audio_path(utterance)
-    try:
-        waveform, sample_rate = decode(path)
-        check_finite_and_audible(waveform, path)
-    except SampleError as error:
-        yield _problem(utterance, error.field, error.value, error.rule, error.remedy, error.reason)
-        return
-    seconds = waveform.numel() / sample_rate
-    if abs(seconds - utterance.duration) > _DURATION_TOLERANCE * utterance.duration:
-        rule = f"differs from the file's {seconds:.3f} s"
-        yield _problem(utterance, "duration", utterance.duration, rule, f"write {seconds:.3f}")
-    if utterance.sha256 and digest(path) != utterance.sha256:
-        rule = "is not the file's digest"
-        yield _problem(
-            utterance, "sha256", utterance.sha256, rule, "run `speechtrain data prepare` again"
-        )
-
-
-def _problem(
-    utterance: Utterance,
-    field: str,
-    value: object,
-    rule: str,
-    remedy: str,
-    reason: str = "Manifest",
-) -> Problem:
-    return Problem(utterance.line, field, value, rule, remedy, reason)
 
 
 def _no_lines(path: Path) -> Problem:
