@@ -9,14 +9,12 @@ from __future__ import annotations
 import dataclasses
 import enum
 import hashlib
-from typing import Any
 
 from speech_contract.checks import check_at_least
-from speech_contract.codec import camel
+from speech_contract.codec import FORBID
+from speech_contract.places import PATH
 from speech_contract.recipes import RecipeSpec
 from speech_contract.thresholds import Thresholds
-
-FORBID: dict[str, Any] = {"extra": "forbid", "alias_generator": camel, "populate_by_name": True}
 
 
 class Precision(str, enum.Enum):
@@ -53,7 +51,7 @@ class DataSet:
     """One JSONL manifest."""
 
     __pydantic_config__ = FORBID
-    manifest: str
+    manifest: str = dataclasses.field(metadata=PATH)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +90,7 @@ class Checkpoint:
     """`spec.checkpoint`. `uri` is the run directory."""
 
     __pydantic_config__ = FORBID
-    uri: str
+    uri: str = dataclasses.field(metadata=PATH)
     every_steps: int = 500
     keep_last: int = 3
     resume: ResumePolicy = ResumePolicy.AUTO
@@ -128,7 +126,7 @@ class RunConfig:
     master_address: str
     master_port: int
     supervisor_addresses: list[str]  # host:port of every pod's supervisor, by node rank
-    run_dir: str
+    run_dir: str = dataclasses.field(metadata=PATH)
     recipe: RecipeSpec
     training: Training
     checkpoint: Checkpoint

@@ -10,10 +10,8 @@ import enum
 from typing import Any
 
 from speech_contract.checks import check_at_least, check_number
-from speech_contract.codec import camel
+from speech_contract.codec import FORBID
 from speech_contract.errors import ContractError
-
-_FORBID: dict[str, Any] = {"extra": "forbid", "alias_generator": camel, "populate_by_name": True}
 
 
 class HealthMode(str, enum.Enum):
@@ -47,7 +45,7 @@ class NonFinite:
     """Loss component or gradient norm not finite. `skip_budget` bad steps in a row, or one per cent of
     `window_steps` when that is more, are gated off; beyond it the run rolls back."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     skip_budget: int = 3
     window_steps: int = 200
     confirm_steps: int = 100  # finite steps after a save until the checkpoint counts as confirmed
@@ -64,7 +62,7 @@ class NonFinite:
 class ZeroLoss:
     """Loss exactly 0 in `for_steps` reports that carry a loss, while steps advance."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     for_steps: int = 20
     on_exceeded: OnExceeded = OnExceeded.STOP
 
@@ -78,7 +76,7 @@ class NoGradient:
     """Gradient norm exactly 0 for `for_updates` reports with lr > 0, or a module without gradient in all of
     the first `first_steps` steps."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     for_updates: int = 2
     first_steps: int = 3
     on_exceeded: OnExceeded = OnExceeded.STOP
@@ -92,7 +90,7 @@ class NoGradient:
 class SkippedSamples:
     """Share of samples that the loader had to replace, over the last `window_samples`; and in a row at start."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     warn_ratio: str = "0.01"
     max_ratio: str = "0.05"
     window_samples: int = 1000
@@ -114,7 +112,7 @@ class SkippedSamples:
 class Stall:
     """No step for max(`step_multiplier` × learned step time, `floor_seconds`); start-up has its own budget."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     step_multiplier: int = 3
     floor_seconds: int = 60
     startup_seconds: int = 1800
@@ -129,7 +127,7 @@ class Stall:
 class Telemetry:
     """No sample at all for `missing_seconds`; registered ranks whose samples stop for `stale_seconds`."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     missing_seconds: int = 300
     stale_seconds: int = 120
     on_exceeded: OnExceeded = OnExceeded.WARN
@@ -169,14 +167,14 @@ class LossSpike(_Spike):
     """The headline loss. `window_steps` is below nonFinite.confirmSteps on purpose: no checkpoint saved after
     the first high step is confirmed before the attempt ends."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
 
 
 @dataclasses.dataclass(frozen=True)
 class GradientSpike(_Spike):
     """The gradient norm. It may change its level for good reasons while the loss falls: a warning by default."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     factor: str = "10"
     on_exceeded: OnExceeded = OnExceeded.WARN
 
@@ -186,7 +184,7 @@ class ConstantComponent:
     """A loss component that repeats one value other than 0, bit by bit, in `for_reports` reports in a row
     while something else in the report changes."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     for_reports: int = 20
     on_exceeded: OnExceeded = OnExceeded.WARN
 
@@ -200,7 +198,7 @@ class NotUpdating:
     """Weights bit-identical in two checkpoints with at least `min_updates` updates between; or, as a warning, planned
     learning rates that add up to less than `min_rate_sum` (a hundredth of it when a pretrained model is adapted)."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     min_updates: int = 10
     min_rate_sum: str = "0.02"
     on_exceeded: OnExceeded = OnExceeded.STOP
@@ -215,7 +213,7 @@ class NotUpdating:
 class ScheduleMismatch:
     """The learning rate off by more than `tolerance` of the planned one in `for_reports` reports in a row."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     tolerance: str = "0.01"
     for_reports: int = 5
     on_exceeded: OnExceeded = OnExceeded.WARN
@@ -230,7 +228,7 @@ class ScheduleMismatch:
 class MemoryGrowth:
     """The ranks' memory on a host rising steadily over a window, by `share` of the room that is left."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     share: str = "0.2"
     window_seconds: int = 60
     on_exceeded: OnExceeded = OnExceeded.WARN
@@ -246,7 +244,7 @@ class CodebookCollapse:
     """Signs of a dying quantiser that last `for_steps` steps; `stop_levels` codebooks with a perplexity below
     `stop_perplexity` end the run. Steps count from a codebook's first report."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     min_perplexity_share: str = "0.1"
     max_dead_share: str = "0.8"
     min_movement: str = "0.001"
@@ -273,7 +271,7 @@ class CodebookCollapse:
 class Implausible:
     """More seconds of audio a second and rank than any machine trains on, in two windows in a row."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     max_real_time_factor: str = "20000"
     window_seconds: int = 10
     on_exceeded: OnExceeded = OnExceeded.STOP
@@ -289,7 +287,7 @@ class GoalUnreachable:
     """Too many weights for the audio; or a held-out score that gets worse in `worsening_evaluations` evaluations in a
     row, by `worsening_ratio` of its best, while the loss falls."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     max_parameters_per_second: str = "100000"
     worsening_evaluations: int = 3
     worsening_ratio: str = "0.2"
@@ -309,7 +307,7 @@ class RankDivergence:
     times above or below its peers', or peers that wait for it `wait_ratio` of a step longer than it waits, in
     `for_samples` samples in a row; a step counter `skew_steps` apart."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     every_steps: int = 100
     gradient_factor: str = "20"
     wait_ratio: str = "0.3"
@@ -329,7 +327,7 @@ class Preflight:
     """Checks on the real model and real batches before step 1. `mode` here can only weaken `health.mode`; what takes
     longer than `timeout_seconds` is stopped and has failed."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     mode: HealthMode = HealthMode.ENFORCE
     timeout_seconds: int = 300
 
@@ -341,7 +339,7 @@ class Preflight:
 class Thresholds:
     """`spec.health`."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     mode: HealthMode = HealthMode.ENFORCE
     non_finite: NonFinite = dataclasses.field(default_factory=NonFinite)
     zero_loss: ZeroLoss = dataclasses.field(default_factory=ZeroLoss)

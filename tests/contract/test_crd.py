@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speech_contract import api, crd, names
+from speech_contract import api, names
+from speech_contract.api import crd
 from speech_contract.api.spec import JobSpec
 
 Schema = dict[str, Any]

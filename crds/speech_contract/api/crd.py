@@ -79,10 +79,6 @@ ROOT_RULES: Final = (
         "message": f"metadata.name is too long: <name>-worker-<n> must fit {names.MAX_NAME_LENGTH} characters",
     },
 )
-ONE_RECIPE: Final = {
-    "rule": "[has(self.vits), has(self.custom)].filter(given, given).size() == 1",
-    "message": "exactly one of vits, custom must be set",
-}
 IMMUTABLE: Final = {"rule": "self == oldSelf", "message": "managedBy is immutable"}
 
 
@@ -127,7 +123,8 @@ def _column(name: str, kind: str, path: str, priority: int) -> Schema:
 def schema() -> Schema:
     """The structural schema of one job."""
     spec = structural(JobSpec.model_json_schema(), "spec")
-    spec["properties"]["recipe"]["x-kubernetes-validations"] = [ONE_RECIPE]
+    recipe = spec["properties"]["recipe"]
+    recipe["x-kubernetes-validations"] = [_one_of(list(recipe["properties"]))]
     managed_by = spec["properties"]["runPolicy"]["properties"]["managedBy"]
     managed_by["x-kubernetes-validations"] = [IMMUTABLE]
     return {
@@ -142,6 +139,14 @@ def schema() -> Schema:
             "status": structural(STATUS.json_schema(), "status"),
         },
         "x-kubernetes-validations": [dict(rule) for rule in ROOT_RULES],
+    }
+
+
+def _one_of(names: list[str]) -> Schema:
+    members = ", ".join(f"has(self.{name})" for name in names)
+    return {
+        "rule": f"[{members}].filter(given, given).size() == 1",
+        "message": f"exactly one of {', '.join(names)} must be set",
     }
 
 
