@@ -53,11 +53,15 @@ class VitsRecipe(Recipe):
     __pydantic_config__ = FORBID
     needs_text = True
     preset: Preset = Preset.BASE
-    # directory with config.json and model.safetensors of a VitsModel
+    """Settings to start from: Debug trains on two CPU cores in minutes, Base is for a data-centre GPU."""
     pretrained: str = dataclasses.field(default="", metadata=PATH)
+    """Directory with config.json and model.safetensors of a VitsModel; empty trains from random weights."""
     learning_rate: str | None = None
+    """Peak learning rate of the generator, as a string ("2e-4"); unset means the preset's."""
     discriminator_learning_rate: str | None = None
-    adversarial_start_step: int | None = None  # step from which the discriminators train and judge
+    """Peak learning rate of the discriminators, as a string; unset means the preset's."""
+    adversarial_start_step: int | None = None
+    """Step from which the discriminators train and judge; unset means the preset's."""
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "discriminator_learning_rate"):
@@ -74,7 +78,9 @@ class CustomRecipe(Recipe):
     __pydantic_config__ = FORBID
     needs_data = False  # a command reads what it likes
     launcher: Launcher = Launcher.INJECTED
+    """How our supervisor comes into the image: Injected copies it in, Image finds it there, None does without."""
     copies: Copies = Copies.PER_RANK
+    """PerRank starts the command once a rank; One starts it once a pod, and it starts its ranks itself."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +89,9 @@ class RecipeSpec:
 
     __pydantic_config__ = FORBID
     vits: VitsRecipe | None = None
+    """VITS, end-to-end text to speech: our own trainer."""
     custom: CustomRecipe | None = None
+    """Any command, watched from outside; what runs is `trainer.command`."""
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -52,6 +52,7 @@ class DataSet:
 
     __pydantic_config__ = FORBID
     manifest: str = dataclasses.field(metadata=PATH)
+    """Path of a JSONL file, one recording a line; relative only on one machine."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +61,11 @@ class Data:
 
     __pydantic_config__ = FORBID
     train: DataSet
+    """What the model learns from."""
     validation: DataSet | None = None
+    """What it is scored on and never learns from; unset means no held-out scores."""
     max_samples: int | None = None
+    """At most so many lines of the training manifest, from its top; unset means all."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "max_samples")
@@ -73,12 +77,19 @@ class Training:
 
     __pydantic_config__ = FORBID
     max_steps: int = 1000
+    """Optimizer steps after which training is complete."""
     global_batch_size: int | None = None
+    """Samples a step over all ranks; unset means the preset's."""
     seed: int = 0
+    """Seed of weights, order and noise; one seed, one result on one kind of machine."""
     precision: Precision = Precision.FP32
+    """BF16 is bfloat16 autocast over float32 weights."""
     device: Device = Device.AUTO
-    log_every_steps: int | None = None  # None = the preset's (Debug 1, Base 10)
-    evaluate_every_steps: int = 0  # 0 = only at the end
+    """Auto is CUDA wherever GPUs were asked for; CPU is never chosen in silence there."""
+    log_every_steps: int | None = None
+    """Steps between two reports of losses and norms; unset means the preset's (Debug 1, Base 10)."""
+    evaluate_every_steps: int = 0
+    """Steps between two evaluations on held-out data; 0 evaluates at the end alone."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "max_steps", "global_batch_size", "log_every_steps")
@@ -91,10 +102,15 @@ class Checkpoint:
 
     __pydantic_config__ = FORBID
     uri: str = dataclasses.field(metadata=PATH)
+    """Run directory: checkpoints, logs, samples, scores. A path on a volume that outlives the pod."""
     every_steps: int = 500
+    """Steps between two checkpoints."""
     keep_last: int = 3
+    """Newest checkpoints that are kept; the last confirmed one always is."""
     resume: ResumePolicy = ResumePolicy.AUTO
+    """Auto continues what lies in the run directory; Never refuses a used one."""
     ephemeral: bool = False
+    """True says that the run directory may be lost with its pod."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "every_steps", "keep_last")
@@ -106,7 +122,9 @@ class StrategicLogging:
 
     __pydantic_config__ = FORBID
     enabled: bool = True
+    """Whether what goes in and comes out of the model is written to the log now and then."""
     every_steps: int = 100
+    """Steps between two such entries."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "every_steps")
