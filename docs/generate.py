@@ -1,7 +1,7 @@
 """Writes the pages that are tables of the contract or of figures: `python docs/generate.py [--check]`.
 
-`exit-codes.md` comes from speech_contract.outcome, `metrics.md` from speech_contract.metrics,
-`zoo.md` from what `make accept-health` measured, `figures.md` and the README's
+`manifest.md` comes from the CRD's schema, `exit-codes.md` from speech_contract.outcome, `metrics.md`
+from speech_contract.metrics, `zoo.md` from what `make accept-health` measured, `figures.md` and the README's
 table from all that was measured. tests/cli/test_docs.py runs the check, so a changed table cannot
 leave its page behind.
 """
@@ -9,11 +9,14 @@ leave its page behind.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import manifest_page
 
 from speech_contract import metrics, outcome
 from speech_contract.metrics import Kind, Metric
@@ -266,7 +269,18 @@ def _figures(path: Path) -> Iterable[tuple[str, ...]]:
             yield row["name"], row["value"], f"{row['bound']}{missed}", source
 
 
+@functools.cache
+def manifest() -> str:
+    """The page of every field of a job."""
+    parts = (
+        f"## {title}\n\n{_table(header, rows)}\n" for title, header, rows in manifest_page.tables()
+    )
+    note = NOTE.format("the CRD's schema")
+    return "\n".join(["# Fields of a job", "", note, "", *manifest_page.SENTENCES, "", *parts])
+
+
 PAGES = {
+    "manifest.md": manifest,
     "exit-codes.md": exit_codes,
     "metrics.md": metric_table,
     "zoo.md": zoo,
