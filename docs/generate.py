@@ -2,8 +2,8 @@
 
 `manifest.md` comes from the CRD's schema, `exit-codes.md` from speech_contract.outcome, `metrics.md`
 from speech_contract.metrics, `zoo.md` from what `make accept-health` measured, `figures.md` and the README's
-table from all that was measured. tests/cli/test_docs.py runs the check, so a changed table cannot
-leave its page behind.
+table from all that was measured, `rooms.svg` from the imports of the packages.
+tests/cli/test_docs.py runs the check, so a changed table cannot leave its page behind.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import manifest_page
+import rooms
 
 from speech_contract import metrics, outcome
 from speech_contract.metrics import Kind, Metric
@@ -281,6 +282,7 @@ def manifest() -> str:
 
 PAGES = {
     "manifest.md": manifest,
+    "rooms.svg": rooms.drawing,
     "exit-codes.md": exit_codes,
     "metrics.md": metric_table,
     "zoo.md": zoo,
