@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class Config(RunConfig):
     recipe: Recipes
 
 
+ROOT = Path(__file__).resolve().parents[2]
 SET = {"manifest": "/data/a.jsonl"}
 
 
@@ -70,6 +72,18 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validation, "SpeechTrainingJob", Job)
     monkeypatch.setattr(validation, "JobSpec", Spec)
     monkeypatch.setattr(crd, "JobSpec", Spec)
+
+
+def test_nobody_but_the_contract_names_a_recipe() -> None:
+    folders = (ROOT / "crds", ROOT / "operator")
+    known = re.compile(rf"\b({'|'.join(set(RecipeSpec.names()) - {'custom'})})\b", re.IGNORECASE)
+    found = [
+        str(path.relative_to(ROOT))
+        for folder in folders
+        for path in folder.rglob("*.py")
+        if known.search(path.read_text(encoding="utf-8"))
+    ]
+    assert found == ["crds/speech_contract/recipes.py"]
 
 
 @pytest.mark.parametrize(
