@@ -21,7 +21,7 @@ export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install quickstart test check crd dashboards wheels trainer-wheels \
+.PHONY: help install quickstart test check docs crd dashboards wheels trainer-wheels \
 	accept-health accept-images accept-vits accept-local accept-cluster accept-operator lock clean
 
 help: ## Say what each target does
@@ -36,12 +36,15 @@ quickstart: $(VENV)/.run ## Train a small voice on this machine, and compare it 
 accept-vits: $(VENV)/.run ## Train to the published figures, several seeds: about fifteen minutes
 	$(BIN)/python benchmarks/accept_vits.py
 
-accept-health: $(VENV)/.run ## Judge more than a thousand curves drawn afresh: misses, false alarms, delay, cost
+accept-health: $(VENV)/.dev ## Judge more than a thousand curves drawn afresh: misses, false alarms, delay, cost
 	$(BIN)/python benchmarks/accept_health.py
 	$(BIN)/python docs/generate.py
 
 accept-local: $(VENV)/.run ## Measure what watching costs and how soon faults are named: about five minutes
 	$(BIN)/python benchmarks/accept_local.py
+
+docs: $(VENV)/.dev ## Build the pages of docs/ as a site in out/site; a broken link or a page without a place fails
+	$(BIN)/mkdocs build --strict
 
 test: check ## Run every check and every test: what CI runs
 	$(BIN)/pytest

@@ -2,7 +2,7 @@
 
     python benchmarks/bench_detectors.py [samples]
 
-Prints microseconds as the median of five passes. The budget is 200 µs a sample (DESIGN section 11).
+Prints microseconds as the median of five passes. The budget is 200 µs a sample.
 """
 
 from __future__ import annotations

@@ -37,6 +37,8 @@ BOUND_ROOMS = (
 )
 
 REGISTRY = re.compile(r"https?://|--(?:extra-)?index-url|--find-links|pypi\.|pythonhosted")
+TEXTS = (".py", ".md", ".toml", ".yaml", ".yml", ".sh", ".json", ".txt", "")
+ELSEWHERE = re.compile(r"\bDESIGN(?:\.md|'s| section| §)")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|root|home/\w+)/[\w.-]")
 
 Rule = Callable[[ast.AST], Iterator[str]]
@@ -216,10 +218,17 @@ def test_no_path_of_one_machine_is_committed() -> None:
         str(path.relative_to(ROOT))
         for path in tracked()
         if path.name != here
-        and path.suffix in (".py", ".md", ".toml", ".yaml", ".yml", ".sh", ".json", ".txt", "")
+        and path.suffix in TEXTS
         and MACHINE_PATH.search(path.read_text(encoding="utf-8", errors="replace"))
     ]
     assert found == []
+
+
+def test_nothing_refers_to_a_document_that_is_not_here() -> None:
+    here = Path(__file__).name
+    pages = (path for path in tracked() if path.suffix in TEXTS and path.name != here)
+    found = [page for page in pages if ELSEWHERE.search(page.read_text("utf-8", errors="replace"))]
+    assert [str(page.relative_to(ROOT)) for page in found] == []
 
 
 def test_every_room_that_exists_is_bound_by_an_import_contract() -> None:

@@ -28,6 +28,10 @@ def camel(name: str) -> str:
     return head + "".join(part.capitalize() for part in tail)
 
 
+# `__pydantic_config__` of a dataclass that a manifest holds: the api reads it as strictly as this module.
+FORBID: dict[str, Any] = {"extra": "forbid", "alias_generator": camel, "populate_by_name": True}
+
+
 def to_document(value: Any) -> Any:
     """Turn a dataclass into plain JSON values. None fields are left out; NaN and Inf become strings."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

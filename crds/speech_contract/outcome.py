@@ -74,7 +74,7 @@ EXIT_KILLED: Final = 137
 
 @dataclasses.dataclass(frozen=True)
 class ExitMeaning:
-    """One row of the table in DESIGN section 3."""
+    """One row of the table in docs/exit-codes.md."""
 
     code: int
     cause: Cause

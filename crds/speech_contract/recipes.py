@@ -1,15 +1,18 @@
-"""What a manifest may say of a recipe: names and member fields. Preset *values* live with the recipe."""
+"""What a manifest may say of a recipe: names and member fields. Preset *values* live with the recipe.
+
+A recipe enters the contract here alone: its dataclass, and its member of RecipeSpec. Validation, the CRD, the
+run config and the paths of one machine follow from those two.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import Any
+from typing import ClassVar
 
 from speech_contract.checks import check_at_least, check_number
-from speech_contract.codec import camel
-
-FORBID: dict[str, Any] = {"extra": "forbid", "alias_generator": camel, "populate_by_name": True}
+from speech_contract.codec import FORBID, camel
+from speech_contract.places import PATH
 
 
 class Preset(str, enum.Enum):
@@ -35,15 +38,30 @@ class Copies(str, enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True)
-class VitsRecipe:
+class Recipe:
+    """What every recipe says of itself. Its fields hold numbers as strings and paths marked by `places.PATH`."""
+
+    needs_data: ClassVar[bool] = True  # `spec.data` must be there
+    needs_validation: ClassVar[bool] = False  # and so must `spec.data.validation`
+    needs_text: ClassVar[bool] = False  # each line of a manifest must say what is spoken
+
+
+@dataclasses.dataclass(frozen=True)
+class VitsRecipe(Recipe):
     """`spec.recipe.vits`. Empty or None means: the preset's value."""
 
     __pydantic_config__ = FORBID
+    needs_text = True
     preset: Preset = Preset.BASE
-    pretrained: str = ""  # directory with config.json and model.safetensors of a VitsModel
+    """Settings to start from: Debug trains on two CPU cores in minutes, Base is for a data-centre GPU."""
+    pretrained: str = dataclasses.field(default="", metadata=PATH)
+    """Directory with config.json and model.safetensors of a VitsModel; empty trains from random weights."""
     learning_rate: str | None = None
+    """Peak learning rate of the generator, as a string ("2e-4"); unset means the preset's."""
     discriminator_learning_rate: str | None = None
-    adversarial_start_step: int | None = None  # step from which the discriminators train and judge
+    """Peak learning rate of the discriminators, as a string; unset means the preset's."""
+    adversarial_start_step: int | None = None
+    """Step from which the discriminators train and judge; unset means the preset's."""
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "discriminator_learning_rate"):
@@ -54,12 +72,15 @@ class VitsRecipe:
 
 
 @dataclasses.dataclass(frozen=True)
-class CustomRecipe:
+class CustomRecipe(Recipe):
     """`spec.recipe.custom`: any command, watched by the supervisor. The command is `trainer.command`."""
 
     __pydantic_config__ = FORBID
+    needs_data = False  # a command reads what it likes
     launcher: Launcher = Launcher.INJECTED
+    """How our supervisor comes into the image: Injected copies it in, Image finds it there, None does without."""
     copies: Copies = Copies.PER_RANK
+    """PerRank starts the command once a rank; One starts it once a pod, and it starts its ranks itself."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +89,22 @@ class RecipeSpec:
 
     __pydantic_config__ = FORBID
     vits: VitsRecipe | None = None
+    """VITS, end-to-end text to speech: our own trainer."""
     custom: CustomRecipe | None = None
+    """Any command, watched from outside; what runs is `trainer.command`."""
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Every member, as a manifest writes it."""
+        return tuple(camel(field.name) for field in dataclasses.fields(cls))
+
+    @property
+    def given(self) -> dict[str, Recipe]:
+        """The members that are set, by name: one, once the manifest is accepted."""
+        members = {camel(f.name): getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: member for name, member in members.items() if member is not None}
 
     @property
     def name(self) -> str:
         """The member that is set."""
-        return next(f.name for f in dataclasses.fields(self) if getattr(self, f.name) is not None)
+        return next(iter(self.given))

@@ -9,14 +9,12 @@ from __future__ import annotations
 import dataclasses
 import enum
 import hashlib
-from typing import Any
 
 from speech_contract.checks import check_at_least
-from speech_contract.codec import camel
+from speech_contract.codec import FORBID
+from speech_contract.places import PATH
 from speech_contract.recipes import RecipeSpec
 from speech_contract.thresholds import Thresholds
-
-FORBID: dict[str, Any] = {"extra": "forbid", "alias_generator": camel, "populate_by_name": True}
 
 
 class Precision(str, enum.Enum):
@@ -53,7 +51,8 @@ class DataSet:
     """One JSONL manifest."""
 
     __pydantic_config__ = FORBID
-    manifest: str
+    manifest: str = dataclasses.field(metadata=PATH)
+    """Path of a JSONL file, one recording a line; relative only on one machine."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +61,11 @@ class Data:
 
     __pydantic_config__ = FORBID
     train: DataSet
+    """What the model learns from."""
     validation: DataSet | None = None
+    """What it is scored on and never learns from; unset means no held-out scores."""
     max_samples: int | None = None
+    """At most so many lines of the training manifest, from its top; unset means all."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "max_samples")
@@ -75,12 +77,19 @@ class Training:
 
     __pydantic_config__ = FORBID
     max_steps: int = 1000
+    """Optimizer steps after which training is complete."""
     global_batch_size: int | None = None
+    """Samples a step over all ranks; unset means the preset's."""
     seed: int = 0
+    """Seed of weights, order and noise; one seed, one result on one kind of machine."""
     precision: Precision = Precision.FP32
+    """BF16 is bfloat16 autocast over float32 weights."""
     device: Device = Device.AUTO
-    log_every_steps: int | None = None  # None = the preset's (Debug 1, Base 10)
-    evaluate_every_steps: int = 0  # 0 = only at the end
+    """Auto is CUDA wherever GPUs were asked for; CPU is never chosen in silence there."""
+    log_every_steps: int | None = None
+    """Steps between two reports of losses and norms; unset means the preset's (Debug 1, Base 10)."""
+    evaluate_every_steps: int = 0
+    """Steps between two evaluations on held-out data; 0 evaluates at the end alone."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "max_steps", "global_batch_size", "log_every_steps")
@@ -92,11 +101,16 @@ class Checkpoint:
     """`spec.checkpoint`. `uri` is the run directory."""
 
     __pydantic_config__ = FORBID
-    uri: str
+    uri: str = dataclasses.field(metadata=PATH)
+    """Run directory: checkpoints, logs, samples, scores. A path on a volume that outlives the pod."""
     every_steps: int = 500
+    """Steps between two checkpoints."""
     keep_last: int = 3
+    """Newest checkpoints that are kept; the last confirmed one always is."""
     resume: ResumePolicy = ResumePolicy.AUTO
+    """Auto continues what lies in the run directory; Never refuses a used one."""
     ephemeral: bool = False
+    """True says that the run directory may be lost with its pod."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "every_steps", "keep_last")
@@ -108,7 +122,9 @@ class StrategicLogging:
 
     __pydantic_config__ = FORBID
     enabled: bool = True
+    """Whether what goes in and comes out of the model is written to the log now and then."""
     every_steps: int = 100
+    """Steps between two such entries."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "every_steps")
@@ -128,7 +144,7 @@ class RunConfig:
     master_address: str
     master_port: int
     supervisor_addresses: list[str]  # host:port of every pod's supervisor, by node rank
-    run_dir: str
+    run_dir: str = dataclasses.field(metadata=PATH)
     recipe: RecipeSpec
     training: Training
     checkpoint: Checkpoint

@@ -10,10 +10,8 @@ import enum
 from typing import Any
 
 from speech_contract.checks import check_at_least, check_number
-from speech_contract.codec import camel
+from speech_contract.codec import FORBID
 from speech_contract.errors import ContractError
-
-_FORBID: dict[str, Any] = {"extra": "forbid", "alias_generator": camel, "populate_by_name": True}
 
 
 class HealthMode(str, enum.Enum):
@@ -44,14 +42,17 @@ def _only(owner: Any, *allowed: OnExceeded) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class NonFinite:
-    """Loss component or gradient norm not finite. `skip_budget` bad steps in a row, or one per cent of
-    `window_steps` when that is more, are gated off; beyond it the run rolls back."""
+    """Loss component or gradient norm not finite: updates are gated off within a budget, beyond it rolled back."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     skip_budget: int = 3
+    """Bad steps in a row that are gated off and forgiven."""
     window_steps: int = 200
-    confirm_steps: int = 100  # finite steps after a save until the checkpoint counts as confirmed
+    """Last steps in which bad ones are counted."""
+    confirm_steps: int = 100
+    """Finite steps after a save until the checkpoint counts as confirmed."""
     max_rollbacks: int = 2
+    """Roll-backs within one attempt; the next one ends it."""
     on_exceeded: OnExceeded = OnExceeded.ROLLBACK
 
     def __post_init__(self) -> None:
@@ -64,8 +65,9 @@ class NonFinite:
 class ZeroLoss:
     """Loss exactly 0 in `for_steps` reports that carry a loss, while steps advance."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     for_steps: int = 20
+    """Reports with a loss of exactly 0 until it fires."""
     on_exceeded: OnExceeded = OnExceeded.STOP
 
     def __post_init__(self) -> None:
@@ -75,12 +77,13 @@ class ZeroLoss:
 
 @dataclasses.dataclass(frozen=True)
 class NoGradient:
-    """Gradient norm exactly 0 for `for_updates` reports with lr > 0, or a module without gradient in all of
-    the first `first_steps` steps."""
+    """Gradient norm exactly 0 while the learning rate is not, or a module that never has a gradient."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     for_updates: int = 2
+    """Reports with a gradient norm of exactly 0 until it fires."""
     first_steps: int = 3
+    """First steps within which every module must have had a gradient."""
     on_exceeded: OnExceeded = OnExceeded.STOP
 
     def __post_init__(self) -> None:
@@ -92,20 +95,23 @@ class NoGradient:
 class SkippedSamples:
     """Share of samples that the loader had to replace, over the last `window_samples`; and in a row at start."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     warn_ratio: str = "0.01"
+    """Share of replaced samples above which it warns, as a string."""
     max_ratio: str = "0.05"
+    """Share of replaced samples above which it acts, as a string."""
     window_samples: int = 1000
+    """Newest samples over which the share is taken."""
     in_a_row_at_start: int = 8
+    """Bad samples in a row, at the start, that mean that nothing can be read."""
     on_exceeded: OnExceeded = OnExceeded.STOP
 
     def __post_init__(self) -> None:
         warn = check_number("warnRatio", self.warn_ratio, above=0.0, most=1.0)
         top = check_number("maxRatio", self.max_ratio, above=0.0, most=1.0)
         if warn > top:
-            raise ContractError(
-                "warnRatio", self.warn_ratio, "is above maxRatio", "write warnRatio ≤ maxRatio"
-            )
+            rule, remedy = "is above maxRatio", "write warnRatio ≤ maxRatio"
+            raise ContractError("warnRatio", self.warn_ratio, rule, remedy)
         check_at_least(self, 1, "window_samples", "in_a_row_at_start")
         _only(self, OnExceeded.WARN, OnExceeded.STOP)
 
@@ -114,10 +120,13 @@ class SkippedSamples:
 class Stall:
     """No step for max(`step_multiplier` × learned step time, `floor_seconds`); start-up has its own budget."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     step_multiplier: int = 3
+    """Learned times of a step without a sign of life until it fires."""
     floor_seconds: int = 60
+    """Never sooner than this many seconds."""
     startup_seconds: int = 1800
+    """Seconds until the first step, and of the first pause of each kind."""
     on_exceeded: OnExceeded = OnExceeded.RESTART
 
     def __post_init__(self) -> None:
@@ -129,9 +138,11 @@ class Stall:
 class Telemetry:
     """No sample at all for `missing_seconds`; registered ranks whose samples stop for `stale_seconds`."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     missing_seconds: int = 300
+    """Seconds without any sample until it warns."""
     stale_seconds: int = 120
+    """Seconds since a rank's last sample until it warns."""
     on_exceeded: OnExceeded = OnExceeded.WARN
 
     def __post_init__(self) -> None:
@@ -141,13 +152,16 @@ class Telemetry:
 
 @dataclasses.dataclass(frozen=True)
 class _Spike:
-    """A series far above its own running baseline: `z_score` robust deviations and `factor` times the median,
-    for `for_steps` steps in a row; not healed `window_steps` after its first step → `on_exceeded`."""
+    """A series far above its own running baseline, by both `z_score` and `factor`, that does not heal."""
 
     z_score: str = "6"
+    """Robust deviations above the baseline that count as high, as a string."""
     factor: str = "2.5"
+    """Times the median that count as high, as a string."""
     for_steps: int = 10
+    """High steps in a row until it warns."""
     window_steps: int = 80
+    """Steps from the first high one within which it must heal."""
     on_exceeded: OnExceeded = OnExceeded.RESTART
 
     def __post_init__(self) -> None:
@@ -155,12 +169,8 @@ class _Spike:
         check_number("factor", self.factor, above=1.0)
         check_at_least(self, 1, "for_steps", "window_steps")
         if self.window_steps < self.for_steps:
-            raise ContractError(
-                "windowSteps",
-                self.window_steps,
-                "is below forSteps",
-                "write windowSteps ≥ forSteps",
-            )
+            rule, remedy = "is below forSteps", "write windowSteps ≥ forSteps"
+            raise ContractError("windowSteps", self.window_steps, rule, remedy)
         _only(self, OnExceeded.WARN, OnExceeded.RESTART)
 
 
@@ -169,25 +179,25 @@ class LossSpike(_Spike):
     """The headline loss. `window_steps` is below nonFinite.confirmSteps on purpose: no checkpoint saved after
     the first high step is confirmed before the attempt ends."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
 
 
 @dataclasses.dataclass(frozen=True)
 class GradientSpike(_Spike):
     """The gradient norm. It may change its level for good reasons while the loss falls: a warning by default."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     factor: str = "10"
     on_exceeded: OnExceeded = OnExceeded.WARN
 
 
 @dataclasses.dataclass(frozen=True)
 class ConstantComponent:
-    """A loss component that repeats one value other than 0, bit by bit, in `for_reports` reports in a row
-    while something else in the report changes."""
+    """A loss component that repeats one value other than 0, bit by bit, while something else changes."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     for_reports: int = 20
+    """Equal values in a row until it fires."""
     on_exceeded: OnExceeded = OnExceeded.WARN
 
     def __post_init__(self) -> None:
@@ -197,12 +207,13 @@ class ConstantComponent:
 
 @dataclasses.dataclass(frozen=True)
 class NotUpdating:
-    """Weights bit-identical in two checkpoints with at least `min_updates` updates between; or, as a warning, planned
-    learning rates that add up to less than `min_rate_sum` (a hundredth of it when a pretrained model is adapted)."""
+    """Weights bit-identical in two checkpoints; or, as a warning, planned learning rates that add up to nothing."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     min_updates: int = 10
+    """Updates between two checkpoints from which on equal weights count."""
     min_rate_sum: str = "0.02"
+    """Least sum of planned learning rates, as a string; a hundredth of it for a pretrained model."""
     on_exceeded: OnExceeded = OnExceeded.STOP
 
     def __post_init__(self) -> None:
@@ -215,9 +226,11 @@ class NotUpdating:
 class ScheduleMismatch:
     """The learning rate off by more than `tolerance` of the planned one in `for_reports` reports in a row."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     tolerance: str = "0.01"
+    """Allowed share of the planned rate, as a string."""
     for_reports: int = 5
+    """Reports off the plan in a row until it fires."""
     on_exceeded: OnExceeded = OnExceeded.WARN
 
     def __post_init__(self) -> None:
@@ -230,9 +243,11 @@ class ScheduleMismatch:
 class MemoryGrowth:
     """The ranks' memory on a host rising steadily over a window, by `share` of the room that is left."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     share: str = "0.2"
+    """Share of the room left that growth may take within the window, as a string."""
     window_seconds: int = 60
+    """Seconds of steady growth until it warns."""
     on_exceeded: OnExceeded = OnExceeded.WARN
 
     def __post_init__(self) -> None:
@@ -243,19 +258,27 @@ class MemoryGrowth:
 
 @dataclasses.dataclass(frozen=True)
 class CodebookCollapse:
-    """Signs of a dying quantiser that last `for_steps` steps; `stop_levels` codebooks with a perplexity below
-    `stop_perplexity` end the run. Steps count from a codebook's first report."""
+    """Signs of a dying quantiser that last; steps count from a codebook's first report."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     min_perplexity_share: str = "0.1"
+    """Least perplexity, as a share of the codes, as a string."""
     max_dead_share: str = "0.8"
+    """Largest share of codes that nothing uses, as a string."""
     min_movement: str = "0.001"
+    """Least relative change of a codebook early in a run, as a string."""
     max_residual_ratio: str = "1"
+    """Largest norm of what a level leaves, over what it got, as a string."""
     grace_steps: int = 200
+    """Steps from a codebook's first report in which only its movement is judged."""
     after_steps: int = 1000
+    """Steps from the first report until perplexity and dead codes are judged in full."""
     for_steps: int = 20
+    """Steps that a sign must last."""
     stop_perplexity: str = "2"
+    """Perplexity below which a level counts as collapsed, as a string."""
     stop_levels: int = 3
+    """Collapsed levels that end the run."""
     on_exceeded: OnExceeded = OnExceeded.STOP
 
     def __post_init__(self) -> None:
@@ -273,9 +296,11 @@ class CodebookCollapse:
 class Implausible:
     """More seconds of audio a second and rank than any machine trains on, in two windows in a row."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     max_real_time_factor: str = "20000"
+    """Seconds of audio a second and rank, at most, as a string."""
     window_seconds: int = 10
+    """Length in seconds of each of the two windows."""
     on_exceeded: OnExceeded = OnExceeded.STOP
 
     def __post_init__(self) -> None:
@@ -286,13 +311,15 @@ class Implausible:
 
 @dataclasses.dataclass(frozen=True)
 class GoalUnreachable:
-    """Too many weights for the audio; or a held-out score that gets worse in `worsening_evaluations` evaluations in a
-    row, by `worsening_ratio` of its best, while the loss falls."""
+    """Too many weights for the audio; or a held-out score that gets worse while the loss falls."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     max_parameters_per_second: str = "100000"
+    """Weights for each second of training audio, at most, as a string."""
     worsening_evaluations: int = 3
+    """Worse evaluations in a row until it warns."""
     worsening_ratio: str = "0.2"
+    """Worsening against the best score that counts, as a share and a string."""
     on_exceeded: OnExceeded = OnExceeded.WARN
 
     def __post_init__(self) -> None:
@@ -304,17 +331,19 @@ class GoalUnreachable:
 
 @dataclasses.dataclass(frozen=True)
 class RankDivergence:
-    """One rank is off from its peers. Every `every_steps` steps, and before each checkpoint, the ranks compare
-    weights and counters: those must be the same. Warnings alone: a rank's own gradient norm `gradient_factor`
-    times above or below its peers', or peers that wait for it `wait_ratio` of a step longer than it waits, in
-    `for_samples` samples in a row; a step counter `skew_steps` apart."""
+    """One rank is off from its peers: in weights or counters; or, as a warning, in norm, pace or step."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     every_steps: int = 100
+    """Steps between two comparisons of weights and counters, made before each checkpoint too."""
     gradient_factor: str = "20"
+    """Times the peers' gradient norm, up or down, as a string."""
     wait_ratio: str = "0.3"
+    """Share of a step that peers wait for a rank, as a string."""
     for_samples: int = 3
+    """Samples in a row until one of the warnings is given."""
     skew_steps: int = 100
+    """Steps that the counters of two ranks may be apart."""
     on_exceeded: OnExceeded = OnExceeded.RESTART
 
     def __post_init__(self) -> None:
@@ -326,12 +355,13 @@ class RankDivergence:
 
 @dataclasses.dataclass(frozen=True)
 class Preflight:
-    """Checks on the real model and real batches before step 1. `mode` here can only weaken `health.mode`; what takes
-    longer than `timeout_seconds` is stopped and has failed."""
+    """Checks on the real model and real batches before step 1."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     mode: HealthMode = HealthMode.ENFORCE
+    """Can weaken `health.mode` for these checks, never strengthen it."""
     timeout_seconds: int = 300
+    """Seconds after which the preflight is stopped and has failed."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "timeout_seconds")
@@ -339,10 +369,11 @@ class Preflight:
 
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
-    """`spec.health`."""
+    """Rules that watch the run, each with its thresholds."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = FORBID
     mode: HealthMode = HealthMode.ENFORCE
+    """Enforce acts; Notify says what it would have done; Off does not judge."""
     non_finite: NonFinite = dataclasses.field(default_factory=NonFinite)
     zero_loss: ZeroLoss = dataclasses.field(default_factory=ZeroLoss)
     no_gradient: NoGradient = dataclasses.field(default_factory=NoGradient)

@@ -1,6 +1,6 @@
 """Why an attempt ended: one cause out of what all its pods say. Called by the `failure` policy. Pure.
 
-Order (DESIGN section 3): what the master's outcome names, since workers report a rank's death before they
+Order: what the master's outcome names, since workers report a rank's death before they
 exit; else the failed pod with a code other than 1; else the earliest. A pod that the cluster took away is
 an interruption, and so is whatever its peers died of for want of it, unless a health rule had spoken.
 """

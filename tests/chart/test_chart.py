@@ -12,8 +12,9 @@ import pytest
 import yaml
 from product.chart import CHART, ROOT, only
 
-from speech_contract import crd, names
 from speech_contract import metrics as catalogue
+from speech_contract import names
+from speech_contract.api import crd
 from speech_operator.settings import Settings, read_settings
 
 Object = dict[str, Any]

@@ -144,7 +144,7 @@ def test_crd_prints_what_is_committed(call: Call) -> None:
 def test_a_stale_crd_is_told_with_the_difference(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("speech_contract.crd.HEADER", "# other\n")
+    monkeypatch.setattr("speech_contract.api.crd.HEADER", "# other\n")
     answer = call("crd", "--check")
     assert answer.exit_code == 1
     assert "run `make crd`" in answer.output

@@ -14,7 +14,10 @@ from speech_contract.progress import Action, FindingStatus, Rule, Verdict
 from speech_contract.reasons import State
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]*))?\)")
+CODE = re.compile(r"^( {4}.*|```.*?^```)$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +71,37 @@ def test_the_readme_names_every_rule_a_run_can_break() -> None:
     assert [rule.value for rule in local if f"`{rule.value}`" not in page] == []
 
 
+def anchors(page: Path) -> set[str]:
+    """Headings as GitHub and mkdocs name them."""
+    headings = HEADING.findall(page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in headings}
+
+
+def dead_links(page: Path) -> list[str]:
+    """Links of a page that lead to no file, or to no heading of it."""
+    dead = []
+    for path, anchor in LINK.findall(CODE.sub("", page.read_text(encoding="utf-8"))):
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(f"{path}#{anchor}")
+    return dead
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_to_files(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
-    assert [link for link in links if not (page.parent / link).exists()] == []
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    assert dead_links(page) == []
+
+
+def test_a_dead_link_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "a.md"
+    page.write_text("# One: two\n[a](#one-two) [b](#two) [c](b.md) [d](https://x.y) `[e](e.md)`\n")
+    assert dead_links(page) == ["#two", "b.md#"]
+
+
+def test_every_page_has_its_place_in_the_navigation() -> None:
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")}
+    assert sorted(re.findall(r"(?:- |: )([\w-]+\.md)$", text, re.MULTILINE)) == sorted(pages)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -6,6 +6,8 @@ jsonschema stands in for the API server's schema checks, `pruned` and `defaulted
 from __future__ import annotations
 
 import copy
+import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speech_contract import api, crd, names
+from speech_contract import api, names
+from speech_contract.api import crd
 from speech_contract.api.spec import JobSpec
 
 Schema = dict[str, Any]
@@ -248,6 +251,19 @@ def test_columns_read_fields_that_exist() -> None:
 def test_cel_rules_stand_at_the_root_the_recipe_and_managed_by() -> None:
     ruled = {path for path, node in nodes(SCHEMA) if "x-kubernetes-validations" in node}
     assert ruled == {"", "spec.recipe", "spec.runPolicy.managedBy"}
+
+
+def test_every_field_says_what_it_is_for() -> None:
+    """`kubectl explain stj --recursive` is the reference that a user has at hand."""
+    ours = [(path, node) for path, node in nodes(SCHEMA) if path and path[-1] not in "*]"]
+    mute = [path for path, node in ours if path != "metadata" and not node.get("description")]
+    assert mute == []
+    python = [path for path, node in ours if re.search(r"`\w+_\w+`", node.get("description", ""))]
+    assert python == []
+
+
+def test_it_fits_the_annotation_of_a_client_side_apply() -> None:
+    assert len(json.dumps(crd.definition())) < 200_000  # of 262,144 bytes for all annotations
 
 
 def test_names_of_the_kind() -> None:

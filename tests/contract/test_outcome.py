@@ -12,7 +12,7 @@ from speech_contract import outcome
 from speech_contract.outcome import EXIT_CODES, Cause, Next, Outcome
 from speech_contract.progress import Finding, FindingStatus, Rule, Severity
 
-TABLE = {  # DESIGN's table: what follows, and whether it counts against the budget
+TABLE = {  # once more by hand: what follows, and whether it counts against the budget
     **dict.fromkeys((0,), (Next.COMPLETE, False)),
     **dict.fromkeys((1, 134, 135, 139, 16, 45, 46, 130, 137, 143), (Next.RESTART, True)),
     **dict.fromkeys((2, 64, 65, 70, 17, 41, 42, 43, 44), (Next.FAIL, False)),

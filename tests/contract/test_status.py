@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speech_contract import api, codec, crd
+from speech_contract import api, codec
+from speech_contract.api import crd
 from speech_contract.api import status as s
 from speech_contract.errors import ContractError
 from speech_contract.phases import Phase

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speech_contract import codec, names
-from speech_contract.api import parse
+from speech_contract.api import parse_spec
 from speech_contract.outcome import Outcome
-from speech_operator import observe as observe_module
+from speech_operator.cluster import config_maps
 from speech_operator.cluster.base import (
     AlreadyExists,
     ClusterError,
@@ -212,12 +212,12 @@ async def test_what_an_attempt_was_built_from_is_parsed_once(
 ) -> None:
     parsed = 0
 
-    def count(document: Any, *, local: bool) -> Any:
+    def count(document: Any) -> Any:
         nonlocal parsed
         parsed += 1
-        return parse(document, local=local)
+        return parse_spec(document)
 
-    monkeypatch.setattr(observe_module, "parse", count)
+    monkeypatch.setattr(config_maps, "parse_spec", count)
     cluster, _ = cluster_of(fine(MAPS))
     looks = [await cluster.get_run_configs(KEY, "job-uid", 2) for _ in range(5)]
     assert parsed == 1

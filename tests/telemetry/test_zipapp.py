@@ -21,7 +21,6 @@ CARRIED = sorted(
     path
     for package in (speech_contract, speech_health, speech_telemetry)
     for path in Path(package.__path__[0]).glob("*.py")
-    if path.name != "crd.py"
 )
 
 

@@ -1,6 +1,6 @@
 """What the supervisor's main thread shows to the threads of its HTTP server, under one lock.
 
-Written by `supervisor`, read by `server`. The version rules of `/progress` live here (DESIGN section 4).
+Written by `supervisor`, read by `server`. The version rules of `/progress` live here.
 """
 
 from __future__ import annotations

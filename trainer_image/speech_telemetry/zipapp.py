@@ -30,7 +30,7 @@ TOO_OLD = (
     "speechtrain-launch needs Python 3.10 or newer as python3 in the image; use a newer image or set "
     "recipe.custom.launcher: None"
 )
-_PYDANTIC_HALF = ("api", "crd*")
+_PYDANTIC_HALF = "api"
 _LIBRARY_HOLDS = ("__init__.py", "reporter.py", "huggingface.py")
 _REPORTER_NEEDS = (
     "__init__.py", "codec.py", "env.py", "errors.py", "phases.py", "preflight.py", "wire.py",
@@ -82,7 +82,7 @@ def build(directory: Path) -> None:
         root = Path(scratch)
         for package in (speech_health, speech_telemetry, prometheus_client):
             _copy(package.__path__[0], root / package.__name__)
-        _copy(speech_contract.__path__[0], root / speech_contract.__name__, *_PYDANTIC_HALF)
+        _copy(speech_contract.__path__[0], root / speech_contract.__name__, _PYDANTIC_HALF)
         (root / "__main__.py").write_text(main_source(), encoding="utf-8")
         zipapp.create_archive(root, directory / LAUNCHER, compressed=True)
     _build_library(directory / LIBRARY)

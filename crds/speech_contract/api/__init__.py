@@ -1,4 +1,5 @@
-"""The API `speechtrain.dev/v1alpha1`: models of SpeechTrainingJob, and the one way in, `parse`.
+"""The API `speechtrain.dev/v1alpha1`: models of SpeechTrainingJob, and the one way in, `parse` (`parse_spec` for
+a spec alone).
 
 Used by the operator and the CLI. Needs pydantic, so nothing that ships as a zipapp imports it.
 """
@@ -6,7 +7,7 @@ Used by the operator and the CLI. Needs pydantic, so nothing that ships as a zip
 from speech_contract.api.immutability import changed_immutable
 from speech_contract.api.spec import JobSpec, SpeechTrainingJob
 from speech_contract.api.status import JobStatus, read_status
-from speech_contract.api.validation import InvalidJob, parse, spec_document, validate
+from speech_contract.api.validation import InvalidJob, parse, parse_spec, spec_document, validate
 
 __all__ = [
     "InvalidJob",
@@ -15,6 +16,7 @@ __all__ = [
     "SpeechTrainingJob",
     "changed_immutable",
     "parse",
+    "parse_spec",
     "read_status",
     "spec_document",
     "validate",

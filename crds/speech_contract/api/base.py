@@ -31,7 +31,6 @@ class Model(BaseModel):
         alias_generator=camel,
         extra="forbid",
         frozen=True,
-        use_attribute_docstrings=True,
         validate_by_name=True,
     )
 

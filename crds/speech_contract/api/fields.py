@@ -1,4 +1,4 @@
-"""Which fields the models know at a place of a manifest: for `did you mean …?`. Called by `validation`."""
+"""Which fields the models know at a place of a manifest. Called by `validation` and `descriptions`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def fields_at(model: Any, location: Sequence[str | int]) -> dict[str, Any]:
     """Fields (as written in a manifest) and their types of the object at `location` below `model`."""
     kind = model
     for step in location:
-        kind = _inner(_bare(kind), step)
-    return _fields(_bare(kind))
+        kind = _inner(bare(kind), step)
+    return fields_of(bare(kind))
 
 
 def places_of(model: Any, name: str) -> list[str]:
@@ -27,31 +27,38 @@ def places_of(model: Any, name: str) -> list[str]:
 
 
 def _places(kind: Any, path: str) -> Iterator[str]:
-    for name, inner in _fields(_bare(kind)).items():
+    for name, inner in fields_of(bare(kind)).items():
         place = f"{path}.{name}" if path else name
         yield place
         yield from _places(inner, place)
 
 
-def _bare(kind: Any) -> Any:
+def bare(kind: Any) -> Any:
     """Take off Annotated and Optional."""
     origin = typing.get_origin(kind)
     if origin is Annotated:
-        return _bare(typing.get_args(kind)[0])
+        return bare(typing.get_args(kind)[0])
     if origin in (typing.Union, types.UnionType):
-        return _bare(next(k for k in typing.get_args(kind) if k is not type(None)))
+        return bare(next(k for k in typing.get_args(kind) if k is not type(None)))
     return kind
 
 
-def _inner(kind: Any, step: str | int) -> Any:
+def items_of(kind: Any) -> tuple[Any, str]:
+    """What a list (marked `[]`) or a map (`.*`) holds; else the kind itself and no mark."""
     if typing.get_origin(kind) in (list, tuple):
-        return typing.get_args(kind)[0]
+        return typing.get_args(kind)[0], "[]"
     if typing.get_origin(kind) is dict:
-        return typing.get_args(kind)[1]
-    return _fields(kind).get(str(step), Any)
+        return typing.get_args(kind)[1], ".*"
+    return kind, ""
 
 
-def _fields(kind: Any) -> dict[str, Any]:
+def _inner(kind: Any, step: str | int) -> Any:
+    inner, mark = items_of(kind)
+    return inner if mark else fields_of(kind).get(str(step), Any)
+
+
+def fields_of(kind: Any) -> dict[str, Any]:
+    """Field (as written in a manifest) → its type; empty for what has no fields."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return {f.alias or name: f.annotation for name, f in kind.model_fields.items()}
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):

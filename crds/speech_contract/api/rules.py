@@ -14,10 +14,11 @@ from speech_contract.api.base import JOB_NAME, matches
 from speech_contract.api.pod import Volume
 from speech_contract.api.spec import JobSpec, SpeechTrainingJob
 from speech_contract.errors import ContractError, nearest
+from speech_contract.places import paths_of
 from speech_contract.recipes import Launcher
 
 Problems = Iterator[ContractError]
-Rule = Callable[[SpeechTrainingJob, bool], Problems]
+Rule = Callable[[JobSpec, bool], Problems]
 
 OURS_TO_SET: Final = frozenset(
     value for name, value in vars(env).items() if name.isupper() and isinstance(value, str)
@@ -25,7 +26,7 @@ OURS_TO_SET: Final = frozenset(
 OUR_PATHS: Final = ("/dev/shm", paths.LAUNCHER_DIR, paths.RUN_CONFIG_FILE.rpartition("/")[0])  # noqa: S108
 
 
-def name_fits(job: SpeechTrainingJob, local: bool) -> Problems:
+def name_fits(job: SpeechTrainingJob) -> Problems:
     """The job's name becomes host names: one DNS label each."""
     name = job.metadata.name
     if not matches(JOB_NAME, name):
@@ -46,25 +47,31 @@ def name_fits(job: SpeechTrainingJob, local: bool) -> Problems:
         )
 
 
-def one_recipe(job: SpeechTrainingJob, local: bool) -> Problems:
+def one_recipe(spec: JobSpec, local: bool) -> Problems:
     """Exactly one member of `spec.recipe`."""
-    recipe = job.spec.recipe
-    given = [name for name in ("vits", "custom") if getattr(recipe, name) is not None]
+    recipe = spec.recipe
+    given, known = list(recipe.given), recipe.names()
     if len(given) != 1:
-        rule = f"sets {' and '.join(given) or 'none'} of vits, custom"
-        yield ContractError("spec.recipe", given, rule, "set exactly one, as in `vits: {}`")
+        rule = f"sets {' and '.join(given) or 'none'} of {', '.join(known)}"
+        remedy = f"set exactly one, as in `{known[0]}: {{}}`"
+        yield ContractError("spec.recipe", given, rule, remedy)
 
 
-def recipe_has_its_data(job: SpeechTrainingJob, local: bool) -> Problems:
-    """A voice needs sentences; a custom command reads what it likes."""
-    if job.spec.recipe.vits is not None and job.spec.data is None:
-        remedy = "name the JSONL manifest of the sentences to train on"
+def recipe_has_its_data(spec: JobSpec, local: bool) -> Problems:
+    """Our recipes train on a manifest; a custom command reads what it likes."""
+    recipes, data = spec.recipe.given.values(), spec.data
+    if data is None and any(recipe.needs_data for recipe in recipes):
+        remedy = "name the JSONL manifest of the recordings to train on"
         yield ContractError("spec.data.train.manifest", None, "is missing", remedy)
+    held_out = data and data.validation
+    if held_out is None and any(recipe.needs_validation for recipe in recipes):
+        remedy = "name the JSONL manifest of the recordings to be scored on"
+        yield ContractError("spec.data.validation.manifest", None, "is missing", remedy)
 
 
-def command_is_for_custom(job: SpeechTrainingJob, local: bool) -> Problems:
+def command_is_for_custom(spec: JobSpec, local: bool) -> Problems:
     """Our recipes bring their own command; a custom one is nothing without."""
-    trainer, custom = job.spec.trainer, job.spec.recipe.custom
+    trainer, custom = spec.trainer, spec.recipe.custom
     if custom is None:
         for field in ("command", "args"):
             if value := getattr(trainer, field):
@@ -80,9 +87,9 @@ def command_is_for_custom(job: SpeechTrainingJob, local: bool) -> Problems:
         yield ContractError("spec.trainer.command", [], "is empty", remedy)
 
 
-def environment_is_free(job: SpeechTrainingJob, local: bool) -> Problems:
+def environment_is_free(spec: JobSpec, local: bool) -> Problems:
     """Variables that the operator and the supervisor set are not the user's to set."""
-    for index, variable in enumerate(job.spec.trainer.env):
+    for index, variable in enumerate(spec.trainer.env):
         if variable.name in OURS_TO_SET or variable.name.startswith("PET_"):
             yield ContractError(
                 f"spec.trainer.env[{index}].name",
@@ -92,9 +99,8 @@ def environment_is_free(job: SpeechTrainingJob, local: bool) -> Problems:
             )
 
 
-def names_are_unique(job: SpeechTrainingJob, local: bool) -> Problems:
+def names_are_unique(spec: JobSpec, local: bool) -> Problems:
     """Lists that Kubernetes treats as maps hold each key once."""
-    spec = job.spec
     yield from _twice("spec.trainer.env", "name", [item.name for item in spec.trainer.env])
     yield from _twice("spec.pod.volumes", "name", [item.name for item in spec.pod.volumes])
     mounts = [item.mount_path for item in spec.trainer.volume_mounts]
@@ -109,10 +115,10 @@ def _twice(field: str, key: str, values: list[str]) -> Problems:
             )
 
 
-def mounts_find_their_volume(job: SpeechTrainingJob, local: bool) -> Problems:
+def mounts_find_their_volume(spec: JobSpec, local: bool) -> Problems:
     """Each mount names a volume of `pod.volumes` and leaves our own paths alone."""
-    volumes = [volume.name for volume in job.spec.pod.volumes]
-    for index, mount in enumerate(job.spec.trainer.volume_mounts):
+    volumes = [volume.name for volume in spec.pod.volumes]
+    for index, mount in enumerate(spec.trainer.volume_mounts):
         field = f"spec.trainer.volumeMounts[{index}]"
         if mount.name not in volumes:
             guess = nearest(mount.name, volumes)
@@ -128,18 +134,18 @@ def mounts_find_their_volume(job: SpeechTrainingJob, local: bool) -> Problems:
                 )
 
 
-def labels_are_free(job: SpeechTrainingJob, local: bool) -> Problems:
+def labels_are_free(spec: JobSpec, local: bool) -> Problems:
     """Labels and annotations under our domain select pods; a job cannot write them."""
     for kind in ("labels", "annotations"):
-        for key, value in getattr(job.spec.pod, kind).items():
+        for key, value in getattr(spec.pod, kind).items():
             if key.partition("/")[0].endswith(names.GROUP):
                 rule = f"lies under {names.GROUP}, which the operator writes"
                 yield ContractError(f"spec.pod.{kind}[{key}]", value, rule, "remove it")
 
 
-def paths_are_files(job: SpeechTrainingJob, local: bool) -> Problems:
+def paths_are_files(spec: JobSpec, local: bool) -> Problems:
     """Paths of this machine or of a volume: no object store yet; relative ones only on one machine."""
-    for field, path in _paths(job.spec):
+    for field, path in _paths(spec):
         if not path:
             yield ContractError(field, path, "is empty", "write a path")
         elif "://" in path:
@@ -150,18 +156,14 @@ def paths_are_files(job: SpeechTrainingJob, local: bool) -> Problems:
 
 
 def _paths(spec: JobSpec) -> Iterator[tuple[str, str]]:
-    yield "spec.checkpoint.uri", spec.checkpoint.uri
+    yield from paths_of(spec.checkpoint, "spec.checkpoint")
     if spec.data is not None:
-        yield "spec.data.train.manifest", spec.data.train.manifest
-        if spec.data.validation is not None:
-            yield "spec.data.validation.manifest", spec.data.validation.manifest
-    if spec.recipe.vits is not None and spec.recipe.vits.pretrained:
-        yield "spec.recipe.vits.pretrained", spec.recipe.vits.pretrained
+        yield from paths_of(spec.data, "spec.data")
+    yield from paths_of(spec.recipe, "spec.recipe")
 
 
-def checkpoints_outlive_the_pod(job: SpeechTrainingJob, local: bool) -> Problems:
+def checkpoints_outlive_the_pod(spec: JobSpec, local: bool) -> Problems:
     """On a cluster the run directory lies on a volume that stays, or the job says that it may go."""
-    spec = job.spec
     uri = spec.checkpoint.uri
     if local or spec.checkpoint.ephemeral or not uri.startswith("/"):
         return
@@ -187,7 +189,6 @@ def _below(path: str, folder: str) -> bool:
 
 
 RULES: Final[tuple[Rule, ...]] = (
-    name_fits,
     one_recipe,
     recipe_has_its_data,
     command_is_for_custom,
@@ -202,4 +203,9 @@ RULES: Final[tuple[Rule, ...]] = (
 
 def broken_rules(job: SpeechTrainingJob, *, local: bool) -> list[ContractError]:
     """All problems of a job whose every field has its shape."""
-    return [problem for rule in RULES for problem in rule(job, local)]
+    return [*name_fits(job), *broken_spec_rules(job.spec, local=local)]
+
+
+def broken_spec_rules(spec: JobSpec, *, local: bool) -> list[ContractError]:
+    """All but what the job's name has to do with."""
+    return [problem for rule in RULES for problem in rule(spec, local)]

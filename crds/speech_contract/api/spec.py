@@ -46,9 +46,11 @@ class RunPolicy(Model):
     ttl_seconds_after_finished: Annotated[int, Field(ge=0)] | None = None
     """Time after the end until the job is deleted; unset keeps it."""
     clean_pod_policy: CleanPodPolicy = CleanPodPolicy.RUNNING
+    """Which pods are deleted when the job has ended: None, Running (those still running) or All."""
     termination_grace_period_seconds: Annotated[int, Field(ge=1)] = 120
     """Time to save on suspend, drain and deadline."""
     restarts: RestartPolicy = Field(default_factory=RestartPolicy)
+    """Budgets of restarts; interruptions never count."""
     managed_by: Annotated[str, Field(min_length=1, max_length=63)] = names.MANAGED_BY
     """Who reconciles this job; any other value makes this operator leave it alone. Immutable."""
 
@@ -57,20 +59,29 @@ class JobSpec(Model):
     """What to train, on what, with what patience."""
 
     recipe: RecipeSpec
+    """How to train: exactly one member is set."""
     data: Data | None = None
+    """What to train on; a custom command may do without."""
     training: Training = Field(default_factory=Training)
+    """How long, how large, how precise."""
     checkpoint: Checkpoint
+    """Where the run is kept, and how often it is saved."""
     num_nodes: Annotated[int, Field(ge=1, le=4096)] = 1
     """Pods of the job: one master and numNodes - 1 workers."""
     nproc_per_node: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Ranks in each pod; unset means the GPUs of a node, else 1."""
     trainer: Trainer = Field(default_factory=Trainer)
+    """The container that trains."""
     accelerator: Annotated[str, Field(max_length=63)] = ""
     """Product label of the GPU, as in NVIDIA-H200; empty for CPU."""
     pod: Pod = Field(default_factory=Pod)
+    """How and where the pods run."""
     health: Thresholds = Field(default_factory=Thresholds)
+    """Rules that watch the run, with their thresholds."""
     strategic_logging: StrategicLogging = Field(default_factory=StrategicLogging)
+    """Looks into the model that are written to the log."""
     run_policy: RunPolicy = Field(default_factory=RunPolicy)
+    """How the job is run, stopped and cleaned up."""
 
 
 class Metadata(BaseModel):

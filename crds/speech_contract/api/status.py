@@ -43,11 +43,17 @@ class Condition:
 
     __pydantic_config__ = READ
     type: ConditionType
+    """Name of the condition."""
     status: ConditionStatus
+    """True, False or Unknown."""
     reason: str
+    """Why, in one word for programs."""
     message: str
+    """Why, in a sentence for people."""
     last_transition_time: str
+    """When the status last changed, RFC 3339."""
     observed_generation: int | None = None
+    """Generation of the job that it was judged by."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +62,9 @@ class CauseCount:
 
     __pydantic_config__ = READ
     fingerprint: str
+    """The cause: exit code, rule and first error line, hashed."""
     count: int
+    """Attempts that it ended."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +73,9 @@ class Restarts:
 
     __pydantic_config__ = READ
     counted: int = 0
+    """Restarts that count against `runPolicy.restarts.max`."""
     causes: tuple[CauseCount, ...] = ()
+    """How often each cause ended an attempt."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,19 +84,33 @@ class Attempt:
 
     __pydantic_config__ = READ
     number: int
+    """Counts from 1."""
     start_time: str | None = None
+    """When its first pod was created, RFC 3339."""
     end_time: str | None = None
+    """When its last pod had ended; unset while it runs."""
     reason: str | None = None
+    """Why it ended, in one word."""
     cause: str | None = None
+    """What ended it: the word of the exit code or of the pod's end."""
     pod: str | None = None
+    """Pod that ended it."""
     rank: int | None = None
+    """Global rank that ended it."""
     node: str | None = None
+    """Node of that pod."""
     exit_code: int | None = None
+    """Exit code of that rank."""
     last_step: int | None = None
+    """Last step that was reported."""
     resumed_from_step: int | None = None
+    """Step of the checkpoint it started from; unset means from scratch."""
     rollbacks: int | None = None
+    """Roll-backs within it."""
     discarded_steps: int | None = None
+    """Steps that roll-backs threw away."""
     first_bad_step: int | None = None
+    """First step that the rule which ended it blames."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,9 +119,13 @@ class Replicas:
 
     __pydantic_config__ = READ
     desired: int = 0
+    """Pods that the job asks for."""
     ready: int = 0
+    """Pods that run and are ready."""
     succeeded: int = 0
+    """Pods that ended well."""
     failed: int = 0
+    """Pods that ended badly."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +134,9 @@ class Startup:
 
     __pydantic_config__ = READ
     phase: Phase
+    """What the attempt is doing."""
     since: str
+    """Since when, RFC 3339."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,20 +145,35 @@ class JobProgress:
 
     __pydantic_config__ = READ
     step: int | None = None
+    """Last step that every rank finished."""
     total_steps: int | None = None
+    """Steps of the whole run."""
     percent: int | None = None
+    """Share of the steps that is done, 0 to 100."""
     loss: str | None = None
+    """Headline loss as last reported; may be nan."""
     gradient_norm: str | None = None
+    """Gradient norm of the last report, before clipping; may be nan."""
     learning_rate: str | None = None
+    """Learning rate of the main optimizer."""
     audio_seconds_per_second: str | None = None
+    """Seconds of audio trained on in a second, over all ranks."""
     eta_seconds: int | None = None
+    """Seconds until the last step at today's pace."""
     samples_skipped: int | None = None
+    """Bad samples that were replaced in this attempt."""
     non_finite_steps: int | None = None
+    """Steps of this attempt whose update was gated off."""
     last_checkpoint_step: int | None = None
+    """Step of the newest checkpoint."""
     last_confirmed_checkpoint_step: int | None = None
+    """Step of the newest checkpoint that has proved itself."""
     updated_at: str | None = None
+    """When these numbers were true, RFC 3339."""
     rollbacks: int | None = None
+    """Roll-backs over all attempts."""
     discarded_steps: int | None = None
+    """Steps that roll-backs threw away, over all attempts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,15 +182,25 @@ class JobFinding:
 
     __pydantic_config__ = READ
     rule: Rule
+    """Which rule; docs/rules has a page for each."""
     status: FindingStatus
+    """Active, or Healed when the fault is gone."""
     severity: Severity
+    """info, warning or critical."""
     evidence: str = ""
+    """The numbers that convinced the rule, in a sentence."""
     action: Action = Action.NONE
+    """What was done; Would… in mode Notify."""
     remedy: str = ""
+    """What a person can do."""
     step: int | None = None
+    """Step of the fault."""
     rank: int | None = None
+    """Global rank of the fault; unset means all."""
     since: str | None = None
+    """Since when, RFC 3339."""
     node: str | None = None
+    """Node of that rank."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +209,9 @@ class JobHealth:
 
     __pydantic_config__ = READ
     verdict: Verdict = Verdict.UNKNOWN
+    """Unknown, Healthy, Warning or Critical."""
     findings: tuple[JobFinding, ...] = ()
+    """What the verdict rests on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,9 +220,13 @@ class ExcludedNode:
 
     __pydantic_config__ = READ
     name: str
-    attempt: int  # whose end it was
+    """Name of the node."""
+    attempt: int
+    """Attempt whose end it was."""
     cause: str
+    """What ended that attempt."""
     until: str
+    """Until when it is kept away from, RFC 3339."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,11 +235,17 @@ class FailedCheck:
 
     __pydantic_config__ = READ
     check: Check
+    """Name of the check."""
     field: str = ""
+    """What to look at, as the user wrote it."""
     measured: str = ""
+    """What was found."""
     expected: str = ""
+    """What it should have been."""
     remedy: str = ""
+    """What a person can do."""
     rank: int | None = None
+    """Global rank that measured it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,9 +254,13 @@ class JobPreflight:
 
     __pydantic_config__ = READ
     verdict: PreflightVerdict
+    """Passed, Failed, or WouldHaveFailed in mode Notify."""
     scope: Scope = Scope.FULL
+    """Cheap leaves the trial steps out, as a resumed attempt does."""
     seconds: str = "0"
+    """How long it took, in seconds."""
     failed: tuple[FailedCheck, ...] = ()
+    """The first checks that failed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,13 +269,21 @@ class Failure:
 
     __pydantic_config__ = READ
     reason: str
+    """Why, in one word for programs."""
     message: str
+    """Why, in a sentence for people."""
     remedy: str = ""
+    """What a person can do."""
     pod: str | None = None
+    """Pod that ended it."""
     rank: int | None = None
+    """Global rank that ended it."""
     node: str | None = None
+    """Node of that pod."""
     exit_code: int | None = None
+    """Exit code of that rank."""
     log_tail: str | None = None
+    """Last lines of that rank's log."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,21 +292,37 @@ class JobStatus:
 
     __pydantic_config__ = READ
     observed_generation: int | None = None
+    """Generation of the job that this status was computed from."""
     state: State = State.PENDING
+    """The whole job in one word."""
     nodes: str | None = None
+    """Ready and desired pods, as in 2/2."""
     conditions: tuple[Condition, ...] = ()
+    """Created, Running, Suspended and the others, as Kubernetes writes them."""
     attempt: int = 0
+    """Number of the current attempt; 0 before the first."""
     restarts: Restarts = dataclasses.field(default_factory=Restarts)
+    """What the restart budgets have been charged."""
     attempts: tuple[Attempt, ...] = ()
+    """The newest attempts, oldest first."""
     replicas: Replicas = dataclasses.field(default_factory=Replicas)
+    """Pods of the current attempt."""
     startup: Startup | None = None
+    """Where the attempt is before its first step."""
     preflight: JobPreflight | None = None
+    """What the current attempt's preflight came to."""
     progress: JobProgress = dataclasses.field(default_factory=JobProgress)
+    """The newest numbers of the run."""
     health: JobHealth = dataclasses.field(default_factory=JobHealth)
+    """The verdict, and the findings behind it."""
     failure: Failure | None = None
+    """Why the job failed; unset as long as it has not."""
     start_time: str | None = None
+    """When the job was first started, RFC 3339."""
     completion_time: str | None = None
+    """When the job ended, RFC 3339."""
     excluded_nodes: tuple[ExcludedNode, ...] = ()
+    """Nodes that the next attempts keep away from."""
 
 
 STATUS: Final = TypeAdapter(JobStatus)

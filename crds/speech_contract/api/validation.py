@@ -9,17 +9,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from speech_contract.api.base import MAX_INTEGER, MAX_ITEMS, MAX_TEXT
 from speech_contract.api.fields import fields_at, places_of
-from speech_contract.api.rules import broken_rules
+from speech_contract.api.rules import broken_rules, broken_spec_rules
 from speech_contract.api.spec import JobSpec, SpeechTrainingJob
 from speech_contract.errors import ContractError, nearest, unknown_field
 
+M = TypeVar("M", bound=BaseModel)
 MAX_DEPTH: Final = 32
 MAX_VALUES: Final = 100_000
 _UNKNOWN: Final = ("extra_forbidden", "unexpected_keyword_argument")
@@ -36,20 +37,20 @@ class InvalidJob(ValueError):
 
 def parse(document: Any, *, local: bool = False) -> SpeechTrainingJob:
     """Build the job. `local`: one machine runs it, where relative paths are fine. Raises InvalidJob."""
-    problems = list(_oversized(document))
-    if problems:
-        raise InvalidJob(problems)
-    try:
-        job = SpeechTrainingJob.model_validate_json(
-            _as_json(document), strict=True, by_alias=True, by_name=False
-        )
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-        raise InvalidJob([_explain(detail) for detail in details]) from error
-    problems = broken_rules(job, local=local)
-    if problems:
+    if isinstance(document, Mapping):  # the status is nobody's to set
+        document = {key: value for key, value in document.items() if key != "status"}
+    job = _shaped(SpeechTrainingJob, document, ())
+    if problems := broken_rules(job, local=local):
         raise InvalidJob(problems)
     return job
+
+
+def parse_spec(document: Any, *, local: bool = False) -> JobSpec:
+    """Build the spec of a job whose name was accepted before. Raises InvalidJob."""
+    spec = _shaped(JobSpec, document, ("spec",))
+    if problems := broken_spec_rules(spec, local=local):
+        raise InvalidJob(problems)
+    return spec
 
 
 def validate(document: Any, *, local: bool = False) -> list[ContractError]:
@@ -68,11 +69,17 @@ def spec_document(spec: JobSpec) -> dict[str, Any]:
     return document
 
 
-def _as_json(document: Any) -> str:
-    """JSON text without `status` (nobody's to set) and without nulls (an API server drops them too)."""
-    if isinstance(document, Mapping):
-        document = {key: value for key, value in document.items() if key != "status"}
-    return json.dumps(_without_nulls(document), default=str)
+def _shaped(model: type[M], document: Any, place: tuple[str, ...]) -> M:
+    """The document with every field in its shape; `place` is where it stands in a manifest."""
+    if problems := list(_oversized(document, _path(place))):
+        raise InvalidJob(problems)
+    # An API server drops nulls too.
+    text = json.dumps(_without_nulls(document), default=str)
+    try:
+        return model.model_validate_json(text, strict=True, by_alias=True, by_name=False)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        raise InvalidJob([_explain(detail, place) for detail in details]) from error
 
 
 def _without_nulls(value: Any) -> Any:
@@ -83,9 +90,9 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-def _oversized(document: Any) -> Iterator[ContractError]:
+def _oversized(document: Any, place: str) -> Iterator[ContractError]:
     """Values too large, too deep or of no JSON type: checked first, so that nothing later can choke."""
-    pending: list[tuple[str, Any, int]] = [("", document, 0)]
+    pending: list[tuple[str, Any, int]] = [(place, document, 0)]
     seen = 0
     while pending:
         path, value, depth = pending.pop()
@@ -119,11 +126,12 @@ def _no_text_key(path: str, key: object) -> ContractError:
     return ContractError(path, key, "is no text but a key", f'put it in quotes: "{key}"')
 
 
-def _explain(detail: ErrorDetails) -> ContractError:
+def _explain(detail: ErrorDetails, place: tuple[str, ...]) -> ContractError:
     """One of pydantic's errors as a sentence of ours."""
-    kind, path, value = detail["type"], _path(detail["loc"]), detail["input"]
+    location = (*place, *detail["loc"])
+    kind, path, value = detail["type"], _path(location), detail["input"]
     if kind in _UNKNOWN:
-        return _explain_unknown(detail["loc"][:-1], str(detail["loc"][-1]), value)
+        return _explain_unknown(location[:-1], str(location[-1]), value)
     if kind == "missing":
         return ContractError(path, None, "is missing", "set it")
     context = detail.get("ctx", {})

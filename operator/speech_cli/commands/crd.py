@@ -17,11 +17,11 @@ from speech_cli.extras import lazily
 )
 def command(check: bool) -> None:
     """Print the CustomResourceDefinition of SpeechTrainingJob."""
-    module = lazily("speech_contract.crd", "cli")
+    module = lazily("speech_contract.api.crd", "cli")
     if not check:
         click.echo(module.render(), nl=False)
         return
-    root = Path(str(module.__file__)).resolve().parents[2]
+    root = Path(str(module.__file__)).resolve().parents[3]
     for file in module.FILES:
         _compare(root / file, file, module.drift)
         click.echo(f"{file} is what the models say")

@@ -14,13 +14,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from speech_contract import codec, names, paths
-from speech_contract.api import JobSpec, spec_document
+from speech_contract.api import InvalidJob, JobSpec, parse_spec, spec_document
 from speech_contract.errors import ContractError
 from speech_contract.run_config import RunConfig
 from speech_operator.cluster.base import ClusterError, JobKey, RunConfigs, Unsatisfiable
 from speech_operator.cluster.pod_record import owner_uid
 from speech_operator.cluster.rest import ApiError, Rest
-from speech_operator.observe import read_job
 
 RUN: Final = paths.RUN_CONFIG_FILE.rpartition("/")[2]  # mounted
 ACCEPTED: Final = "accepted.json"  # the operator's own
@@ -168,10 +167,7 @@ def _run_config(text: str) -> RunConfig:
 
 def _accepted(text: str) -> JobSpec | None:
     """None when this operator would refuse what an older one accepted; today's spec counts then."""
-    document = {
-        "apiVersion": names.API_VERSION,
-        "kind": names.KIND,
-        "metadata": {"name": "accepted", "namespace": "", "uid": ""},
-        "spec": json.loads(text),
-    }
-    return read_job(document, local=False).spec
+    try:
+        return parse_spec(json.loads(text))
+    except InvalidJob:
+        return None

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from speech_contract import codec, names, wire
-from speech_contract.api import JobSpec, spec_document
+from speech_contract.api import InvalidJob, JobSpec, parse_spec, spec_document
 from speech_contract.errors import ContractError
 from speech_contract.outcome import EXIT_KILLED
 from speech_contract.run_config import RunConfig
@@ -39,7 +39,7 @@ from speech_operator.cluster.local_state import (
     job_folders,
     replace,
 )
-from speech_operator.observe import Endpoints, Platform, PodRecord, read_job
+from speech_operator.observe import Endpoints, Platform, PodRecord
 from speech_operator.plan import JobEvent
 from speech_operator.timestamps import to_text
 
@@ -299,5 +299,7 @@ def _accepted(path: Path) -> JobSpec | None:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    document["metadata"]["uid"] = ""
-    return read_job(document, local=True).spec
+    try:
+        return parse_spec(document.get("spec"), local=True)
+    except InvalidJob:
+        return None

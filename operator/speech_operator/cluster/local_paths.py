@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from speech_contract.api import JobSpec
-from speech_contract.run_config import Data, DataSet, RunConfig
+from speech_contract.places import with_paths
+from speech_contract.run_config import RunConfig
 
 
 def localised(
@@ -18,21 +18,7 @@ def localised(
     def local(path: str) -> str:
         return local_path(path, spec, folder, volumes)
 
-    run_dir = local(config.run_dir)
-    vits = config.recipe.vits
-    if vits is not None and vits.pretrained:
-        vits = dataclasses.replace(vits, pretrained=local(vits.pretrained))
-    data = config.data
-    if data is not None:
-        held_out = data.validation and DataSet(local(data.validation.manifest))
-        data = Data(DataSet(local(data.train.manifest)), held_out, data.max_samples)
-    return dataclasses.replace(
-        config,
-        run_dir=run_dir,
-        recipe=dataclasses.replace(config.recipe, vits=vits),
-        checkpoint=dataclasses.replace(config.checkpoint, uri=run_dir),
-        data=data,
-    )
+    return with_paths(config, local)
 
 
 def local_path(path: str, spec: JobSpec, folder: Path, volumes: Mapping[str, Path]) -> str:

@@ -14,7 +14,8 @@ from apibed.admin import Admin
 from bed.api import ApiError, wait_for
 from bed.cluster import Bed
 
-from speech_contract import codec, crd, names
+from speech_contract import codec, names
+from speech_contract.api import crd
 from speech_contract.outcome import Outcome
 from speech_operator.cluster.base import ClusterError, JobKey
 

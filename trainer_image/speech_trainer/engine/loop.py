@@ -1,4 +1,4 @@
-"""The training loop. Reads like the algorithm box of DESIGN section 5 and knows no recipe.
+"""The training loop, in the order in which it reads; docs/architecture.md follows a NaN through it. Knows no recipe.
 
     while step < maxSteps:
         1, 2  take a batch, move it to the device          (waiting time measured)

@@ -2,7 +2,7 @@
 
 Implemented by each package below `speech_trainer.recipes`; called by `engine.loop` and nobody else.
 
-The path of a step (DESIGN section 5): the engine calls `train_step`, which runs every forward **and** backward
+The path of a step: the engine calls `train_step`, which runs every forward **and** backward
 and steps no optimizer; the engine then takes the norms, clips, agrees with the other ranks on one gate and
 steps every optimizer under it.
 """

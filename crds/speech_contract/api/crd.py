@@ -9,6 +9,7 @@ dropped in silence: the operator sees it and refuses the job by name.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import difflib
 from typing import Any, Final
 
@@ -16,8 +17,9 @@ import yaml
 
 from speech_contract import names
 from speech_contract.api.base import JOB_NAME, MAX_ITEMS, MAX_TEXT
+from speech_contract.api.descriptions import as_written, descriptions
 from speech_contract.api.spec import JobSpec
-from speech_contract.api.status import MAX_ATTEMPTS, MAX_EXCLUDED, MAX_FINDINGS, STATUS
+from speech_contract.api.status import MAX_ATTEMPTS, MAX_EXCLUDED, MAX_FINDINGS, STATUS, JobStatus
 from speech_contract.preflight import MAX_FAILED
 
 Schema = dict[str, Any]
@@ -79,11 +81,15 @@ ROOT_RULES: Final = (
         "message": f"metadata.name is too long: <name>-worker-<n> must fit {names.MAX_NAME_LENGTH} characters",
     },
 )
-ONE_RECIPE: Final = {
-    "rule": "[has(self.vits), has(self.custom)].filter(given, given).size() == 1",
-    "message": "exactly one of vits, custom must be set",
-}
 IMMUTABLE: Final = {"rule": "self == oldSelf", "message": "managedBy is immutable"}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shared:
+    """What every node may need: definitions that it refers to, and what its field is for, by path."""
+
+    definitions: Schema
+    told: dict[str, str]
 
 
 def definition() -> Schema:
@@ -126,8 +132,9 @@ def _column(name: str, kind: str, path: str, priority: int) -> Schema:
 
 def schema() -> Schema:
     """The structural schema of one job."""
-    spec = structural(JobSpec.model_json_schema(), "spec")
-    spec["properties"]["recipe"]["x-kubernetes-validations"] = [ONE_RECIPE]
+    spec = structural(JobSpec.model_json_schema(), "spec", JobSpec)
+    recipe = spec["properties"]["recipe"]
+    recipe["x-kubernetes-validations"] = [_one_of(list(recipe["properties"]))]
     managed_by = spec["properties"]["runPolicy"]["properties"]["managedBy"]
     managed_by["x-kubernetes-validations"] = [IMMUTABLE]
     return {
@@ -135,29 +142,40 @@ def schema() -> Schema:
         "type": "object",
         "required": ["spec"],
         "properties": {
-            "apiVersion": {"type": "string"},
-            "kind": {"type": "string"},
+            "apiVersion": {"type": "string", "description": f"Always {names.API_VERSION}."},
+            "kind": {"type": "string", "description": f"Always {names.KIND}."},
             "metadata": {"type": "object"},
             "spec": spec,
-            "status": structural(STATUS.json_schema(), "status"),
+            "status": structural(STATUS.json_schema(), "status", JobStatus),
         },
         "x-kubernetes-validations": [dict(rule) for rule in ROOT_RULES],
     }
 
 
-def structural(document: Schema, root: str) -> Schema:
-    """Rewrite a JSON schema of pydantic into a structural one; `root` is its place, spec or status."""
-    return _rewrite(document, root, document.get("$defs", {}))
+def _one_of(names: list[str]) -> Schema:
+    members = ", ".join(f"has(self.{name})" for name in names)
+    return {
+        "rule": f"[{members}].filter(given, given).size() == 1",
+        "message": f"exactly one of {', '.join(names)} must be set",
+    }
 
 
-def _rewrite(node: Schema, path: str, shared: Schema) -> Schema:
-    node = _resolve(node, shared)
+def structural(document: Schema, root: str, model: Any) -> Schema:
+    """Rewrite the JSON schema of `model` into a structural one; `root` is its place, spec or status."""
+    told = descriptions(model, root)
+    return _rewrite(document, root, _Shared(document.get("$defs", {}), told))
+
+
+def _rewrite(node: Schema, path: str, shared: _Shared) -> Schema:
+    node = _resolve(node, shared.definitions)
+    if path in shared.told:
+        node = {**node, "description": shared.told[path]}
     if INT_OR_STRING in node:
-        return {INT_OR_STRING: True}
+        return {key: node[key] for key in ("description", INT_OR_STRING) if key in node}
     # Copies: YAML would write an object that stands at two places as an alias.
     result: Schema = {key: copy.deepcopy(node[key]) for key in KEPT if key in node}
     if "description" in result:
-        result["description"] = " ".join(str(result["description"]).split())
+        result["description"] = as_written(str(result["description"]))
     if "required" in node:
         result["required"] = list(
             node["required"]
@@ -203,7 +221,7 @@ def _bounds(node: Schema, path: str) -> Schema:
     return {}
 
 
-def _list(node: Schema, path: str, shared: Schema) -> Schema:
+def _list(node: Schema, path: str, shared: _Shared) -> Schema:
     marks = {key: node[key] for key in node if key.startswith("x-kubernetes-list")}
     if path in LIST_MAPS:
         marks = {
@@ -213,7 +231,7 @@ def _list(node: Schema, path: str, shared: Schema) -> Schema:
     return {"items": _rewrite(node["items"], f"{path}[]", shared), **marks}
 
 
-def _object(node: Schema, path: str, shared: Schema) -> Schema:
+def _object(node: Schema, path: str, shared: _Shared) -> Schema:
     required = node.get("required", [])
     properties = {}
     for name, inner in node["properties"].items():
