@@ -24,10 +24,10 @@ from speech_operator.cluster.rest import Pace, Rest, TokenBucket, Transport
 from speech_operator.controller import Controller
 from speech_operator.events import log
 from speech_operator.metrics import CONTENT_TYPE, OperatorMetrics
-from speech_operator.observe import Platform
 from speech_operator.probes import Pages, Pulse, Reply, serve
 from speech_operator.refusals import tell_refusal
 from speech_operator.settings import Settings
+from speech_operator.snapshot import Platform
 from speech_operator.watch import JobWatch, Login
 
 DRAIN_SECONDS: Final = 5.0

@@ -1,4 +1,4 @@
-"""Carries out a plan: the only place that writes to a cluster. Called by `controller`.
+"""Carries out a plan: nothing else writes to a job, its status, its events or its children. Called by `controller`.
 
 One status write a pass, events only after it. When status holds intent it goes first, otherwise children do.
 Creates run in parallel under a limit. A Conflict ends the pass; the next one observes again.
@@ -15,7 +15,6 @@ from speech_contract import codec
 from speech_contract.events import Event
 from speech_operator.cluster.base import AlreadyExists, Cluster, ClusterError, JobKey
 from speech_operator.events import log
-from speech_operator.observe import Observed
 from speech_operator.plan import (
     CreatePod,
     CreateRunConfig,
@@ -25,6 +24,7 @@ from speech_operator.plan import (
     JobEvent,
     Plan,
 )
+from speech_operator.snapshot import Observed
 
 CREATES_AT_ONCE = 20
 

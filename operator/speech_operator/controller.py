@@ -20,10 +20,12 @@ from speech_operator import status as st
 from speech_operator.apply import apply
 from speech_operator.cluster.base import Cluster, ClusterError, Conflict, JobKey
 from speech_operator.events import log
-from speech_operator.observe import Observed, PodPhase, SpecMemory, observe
+from speech_operator.job_document import SpecMemory
+from speech_operator.observe import observe
 from speech_operator.plan import Plan
 from speech_operator.progress import ProgressReader
 from speech_operator.reconcile import reconcile
+from speech_operator.snapshot import Observed, PodPhase
 
 RESYNC_SECONDS = 300.0
 FIRST_BACKOFF_SECONDS = 0.5

@@ -18,8 +18,8 @@ from speech_contract.reasons import Condition, Reason
 from speech_contract.run_config import RunConfig
 from speech_operator import status as st
 from speech_operator.cluster.base import AlreadyExists, Conflict, JobKey, RunConfigs
-from speech_operator.observe import Endpoints, Job, Observed, Platform, PodPhase, PodRecord
 from speech_operator.plan import JobEvent
+from speech_operator.snapshot import Endpoints, Job, Observed, Platform, PodPhase, PodRecord
 from speech_operator.timestamps import to_text
 
 NOW = 1_800_000_000.0

@@ -17,9 +17,10 @@ from speech_contract.progress import Verdict
 from speech_operator.apply import apply
 from speech_operator.cluster.base import ClusterError, Conflict, JobKey
 from speech_operator.controller import LAST_BACKOFF_SECONDS, Controller, backoff
-from speech_operator.observe import PodPhase, observe
+from speech_operator.observe import observe
 from speech_operator.plan import Plan
 from speech_operator.reconcile import reconcile
+from speech_operator.snapshot import PodPhase
 
 TIMES = ("startTime", "endTime", "completionTime", "lastTransitionTime", "since", "updatedAt")
 # What one attempt does: exit codes of its pods, or a pod that vanishes.

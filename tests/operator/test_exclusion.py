@@ -15,12 +15,12 @@ from speech_contract.progress import Rule
 from speech_contract.reasons import Reason, State
 from speech_operator.cluster.pod_record import record
 from speech_operator.ending import Ending
-from speech_operator.observe import Platform
 from speech_operator.plan import CreatePod, Draft
 from speech_operator.policies.exclusion import EXCLUDED_SECONDS, PATIENCE_SECONDS, exclude
 from speech_operator.reconcile import reconcile
 from speech_operator.resources.affinity import keep_away
 from speech_operator.resources.config_map import build_run_config
+from speech_operator.snapshot import Platform
 from speech_operator.timestamps import to_text
 
 CLUSTER = Platform(default_image="trainer:1", launcher_image="operator:1")

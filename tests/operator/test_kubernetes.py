@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from speech_contract import codec, names
 from speech_contract.api import parse
 from speech_contract.outcome import Outcome
-from speech_operator import observe as observe_module
+from speech_operator import job_document
 from speech_operator.cluster.base import (
     AlreadyExists,
     ClusterError,
@@ -26,7 +26,8 @@ from speech_operator.cluster.informer import PodInformer
 from speech_operator.cluster.kubernetes import KubernetesCluster
 from speech_operator.cluster.pod_record import node_rank, record
 from speech_operator.cluster.rest import Answer, ApiError, Pace, Rest, TokenBucket
-from speech_operator.observe import Platform, PodPhase, observe
+from speech_operator.observe import observe
+from speech_operator.snapshot import Platform, PodPhase
 
 KEY = JobKey("speech", "asr")
 OWNER = {"uid": "job-uid", "controller": True}
@@ -217,7 +218,7 @@ async def test_what_an_attempt_was_built_from_is_parsed_once(
         parsed += 1
         return parse(document, local=local)
 
-    monkeypatch.setattr(observe_module, "parse", count)
+    monkeypatch.setattr(job_document, "parse", count)
     cluster, _ = cluster_of(fine(MAPS))
     looks = [await cluster.get_run_configs(KEY, "job-uid", 2) for _ in range(5)]
     assert parsed == 1

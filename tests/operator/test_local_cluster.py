@@ -29,8 +29,8 @@ from speech_operator.cluster.local import ANNOTATION_MANIFEST, LocalCluster, fre
 from speech_operator.cluster.local_paths import ignored_fields, local_path, localised
 from speech_operator.cluster.local_pod import Machine
 from speech_operator.cluster.local_state import JobFolder, job_folders
-from speech_operator.observe import PodPhase
 from speech_operator.reconcile import reconcile
+from speech_operator.snapshot import PodPhase
 
 MACHINE = Machine(cores=4, gpus=0, host="here")
 STUB = ["/bin/sh", "-c", 'shift; exec "$@"', "stub"]  # a launcher that only launches

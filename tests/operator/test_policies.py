@@ -18,10 +18,10 @@ from speech_contract.progress import (
 from speech_contract.reasons import Condition, Reason, State
 from speech_contract.run_config import ResumeFrom
 from speech_operator import status as st
-from speech_operator.observe import PodPhase
 from speech_operator.plan import CreatePod, CreateRunConfig, DeletePod, DeleteRunConfig
 from speech_operator.policies.health import UNREACHABLE_SECONDS
 from speech_operator.reconcile import reconcile
+from speech_operator.snapshot import PodPhase
 from speech_operator.timestamps import to_epoch, to_text
 
 

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple, Protocol
 
 from speech_contract.api import JobSpec
 from speech_contract.run_config import RunConfig
-from speech_operator.observe import Endpoints, Platform, PodRecord
 from speech_operator.plan import JobEvent
+from speech_operator.snapshot import Endpoints, Platform, PodRecord
 
 
 class JobKey(NamedTuple):

@@ -20,7 +20,7 @@ from speech_contract.run_config import RunConfig
 from speech_operator.cluster.base import ClusterError, JobKey, RunConfigs, Unsatisfiable
 from speech_operator.cluster.pod_record import owner_uid
 from speech_operator.cluster.rest import ApiError, Rest
-from speech_operator.observe import read_job
+from speech_operator.job_document import read_job
 
 RUN: Final = paths.RUN_CONFIG_FILE.rpartition("/")[2]  # mounted
 ACCEPTED: Final = "accepted.json"  # the operator's own

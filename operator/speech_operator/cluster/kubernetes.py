@@ -26,8 +26,8 @@ from speech_operator.cluster.config_maps import RunConfigMaps, somebody_elses
 from speech_operator.cluster.informer import PodInformer
 from speech_operator.cluster.pod_record import owner_uid, record
 from speech_operator.cluster.rest import ApiError, Body, Clock, Rest, TokenBucket
-from speech_operator.observe import Endpoints, Platform, PodRecord
 from speech_operator.plan import JobEvent
+from speech_operator.snapshot import Endpoints, Platform, PodRecord
 from speech_operator.timestamps import to_text
 
 PROGRESS_TIMEOUT_SECONDS: Final = 5.0  # beyond the time that was asked for

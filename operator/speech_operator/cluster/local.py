@@ -39,8 +39,9 @@ from speech_operator.cluster.local_state import (
     job_folders,
     replace,
 )
-from speech_operator.observe import Endpoints, Platform, PodRecord, read_job
+from speech_operator.job_document import read_job
 from speech_operator.plan import JobEvent
+from speech_operator.snapshot import Endpoints, Platform, PodRecord
 from speech_operator.timestamps import to_text
 
 LOOPBACK: Final = "127.0.0.1"

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from speech_contract import names
 from speech_contract.outcome import decode
 from speech_operator.cluster.base import JobKey
-from speech_operator.observe import PodPhase, PodRecord
+from speech_operator.snapshot import PodPhase, PodRecord
 from speech_operator.timestamps import to_epoch
 
 Document = Mapping[str, Any]

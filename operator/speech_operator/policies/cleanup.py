@@ -5,8 +5,8 @@ from __future__ import annotations
 from speech_contract.api.spec import CleanPodPolicy
 from speech_contract.reasons import Condition, Reason
 from speech_operator import status as st
-from speech_operator.observe import Observed, PodRecord
 from speech_operator.plan import DeletePod, DeleteRunConfig, Draft
+from speech_operator.snapshot import Observed, PodRecord
 
 FAILURE_GRACE_SECONDS = 5  # peers of a failed rank are blocked in a collective and cannot save
 

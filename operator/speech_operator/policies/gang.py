@@ -10,7 +10,6 @@ import dataclasses
 
 from speech_contract.reasons import Condition, Reason
 from speech_operator import status as st
-from speech_operator.observe import Observed
 from speech_operator.plan import (
     Create,
     CreatePod,
@@ -25,6 +24,7 @@ from speech_operator.policies.restart import grace_after
 from speech_operator.resources.config_map import build_run_config
 from speech_operator.resources.pods import build_pod
 from speech_operator.resources.service import build_service
+from speech_operator.snapshot import Observed
 
 
 def gang(seen: Observed, draft: Draft, now: float) -> Draft:

@@ -13,10 +13,10 @@ from speech_contract.outcome import Cause, Next
 from speech_contract.reasons import Condition, Reason
 from speech_operator import status as st
 from speech_operator.ending import Ending
-from speech_operator.observe import Observed
 from speech_operator.plan import DeletePod, Draft
 from speech_operator.policies.cleanup import FAILURE_GRACE_SECONDS
 from speech_operator.policies.exclusion import exclude
+from speech_operator.snapshot import Observed
 
 OUT_OF_MEMORY_LIMIT = 2  # the same limit of memory is met again: retried once
 

@@ -12,9 +12,9 @@ from speech_contract.api.status import JobStatus
 from speech_contract.reasons import Condition, Reason
 from speech_operator import status as st
 from speech_operator.ending import ending_of
-from speech_operator.observe import Observed, PodPhase
 from speech_operator.plan import DeletePod, Draft
 from speech_operator.policies.success import succeeded
+from speech_operator.snapshot import Observed, PodPhase
 from speech_operator.timestamps import to_epoch, to_text
 
 

@@ -9,7 +9,7 @@ from speech_contract.api.status import Attempt, JobStatus
 from speech_contract.outcome import Next, meaning_of
 from speech_contract.recipes import Copies
 from speech_contract.run_config import ResumeFrom, RunConfig, attempt_token
-from speech_operator.observe import Observed, Platform
+from speech_operator.snapshot import Observed, Platform
 
 _GPU = re.compile(r"(^|\.)(nvidia|amd)\.com/gpu$")
 

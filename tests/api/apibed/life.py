@@ -16,7 +16,7 @@ from speech_operator.cluster.informer import PodInformer, Timings
 from speech_operator.cluster.kubernetes import KubernetesCluster
 from speech_operator.cluster.rest import Pace, Rest, TokenBucket, Transport
 from speech_operator.controller import Controller
-from speech_operator.observe import Platform
+from speech_operator.snapshot import Platform
 
 QUICK = Timings(watch=30.0, first_backoff=0.02, last_backoff=0.2)
 PACE = Pace(writes_per_second=1000.0, write_burst=1000.0)
