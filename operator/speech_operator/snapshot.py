@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from speech_contract.api import JobSpec, JobStatus
 from speech_contract.outcome import Outcome
 from speech_contract.progress import Progress
 from speech_contract.run_config import RunConfig
+from speech_operator.child_kind import ChildKind, ChildRecord, R, Record
 
 
 class PodPhase(enum.StrEnum):
@@ -47,11 +50,26 @@ class PodRecord:
     node: str = ""
     created_at: float = 0.0
     unschedulable_since: float | None = None  # the scheduler finds no node for it since then
+    address: str = ""  # IP; empty until it has one
 
     @property
     def ended(self) -> bool:
         """Whether its containers will never run again."""
         return self.phase in TERMINAL
+
+
+class ConfigRecord(Record, Protocol):
+    """The run config of one attempt and the spec it was built from. Raises ClusterError when it is unreadable."""
+
+    @property
+    def run(self) -> RunConfig | None:
+        """None when it went while one looked."""
+        ...
+
+    @property
+    def accepted(self) -> JobSpec | None:
+        """None when this operator would refuse what an older one accepted; today's spec counts then."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,12 +115,17 @@ class Observed:
     pods: tuple[PodRecord, ...] = ()
     endpoints: Endpoints | None = None
     run_config: RunConfig | None = None  # of the attempt in status, when it exists
-    stale_run_configs: tuple[int, ...] = ()  # older attempts that still have one
+    stale_run_configs: tuple[ChildRecord, ...] = ()  # of older attempts that still have one
     accepted: JobSpec | None = None
     service_present: bool = True
     platform: Platform = dataclasses.field(default_factory=Platform)
     progress: Progress | None = None
     silent_seconds: float | None = None  # since `/progress` last answered; None: nobody to ask
+    children: Mapping[ChildKind[Any], tuple[Any, ...]] = dataclasses.field(default_factory=dict)
+
+    def of(self, kind: ChildKind[R]) -> tuple[R, ...]:
+        """Objects of a kind that has no field of its own above, somebody else's under our names included."""
+        return self.children.get(kind, ())
 
     @property
     def spec(self) -> JobSpec:
