@@ -17,17 +17,17 @@ from typing import Any, Final
 from speech_contract import wire
 from speech_contract.events import Event
 from speech_operator.cluster.base import ClusterError, Conflict, JobKey, Unsatisfiable
-from speech_operator.cluster.informer import PodInformer
+from speech_operator.cluster.informer import Informers
 from speech_operator.cluster.kubernetes import KubernetesCluster
 from speech_operator.cluster.lease import Lease, LeaseLost
 from speech_operator.cluster.rest import Pace, Rest, TokenBucket, Transport
 from speech_operator.controller import Controller
 from speech_operator.events import log
 from speech_operator.metrics import CONTENT_TYPE, OperatorMetrics
-from speech_operator.observe import Platform
 from speech_operator.probes import Pages, Pulse, Reply, serve
 from speech_operator.refusals import tell_refusal
 from speech_operator.settings import Settings
+from speech_operator.snapshot import Platform
 from speech_operator.watch import JobWatch, Login
 
 DRAIN_SECONDS: Final = 5.0
@@ -80,10 +80,10 @@ class Operator:
         self._metrics = OperatorMetrics(self._queue_depth)
         rest = Rest(transport, time.monotonic, pace=_pace(settings))
         spaces = settings.watch_namespaces
-        self._informer = PodInformer(rest, spaces, self._mark, random.random)
+        self._informers = Informers(rest, spaces, self._mark, random.random)
         self._cluster = KubernetesCluster(
             rest,
-            self._informer,
+            self._informers,
             Platform(default_image=settings.trainer_image, launcher_image=settings.launcher_image),
             time.time,
             _progress_writes(settings),
@@ -106,7 +106,7 @@ class Operator:
                 probes_port=self.probes_port,
             )
             parts: set[asyncio.Task[Any]] = {
-                asyncio.create_task(self._informer.run(), name="informer"),
+                asyncio.create_task(self._informers.run(), name="informers"),
                 asyncio.create_task(self._lead(), name="leading"),
             }
             waiting: asyncio.Task[Any] = asyncio.create_task(stop.wait(), name="stop")
@@ -132,11 +132,16 @@ class Operator:
             async with asyncio.TaskGroup() as group:
                 if self._lease is not None:
                     group.create_task(self._lease.hold(), name="lease")
-                group.create_task(self._controller.run(), name="controller")
+                group.create_task(self._work(), name="controller")
                 group.create_task(self._jobs.run(), name="jobs")
         finally:
             self._metrics.leader.set(0.0)
             log(Event.LEADERSHIP_LOST, holder=self.settings.pod_name)
+
+    async def _work(self) -> None:
+        """A job must not be judged by pods that were not listed yet."""
+        await self._informers.wait_until_synced()
+        await self._controller.run()
 
     async def _let_go(self) -> None:
         if self._lease is None:
@@ -148,10 +153,10 @@ class Operator:
     # ------------------------------------------------------------------ what is marked, told, shown
 
     def _mark(self, key: JobKey) -> None:
-        self._cluster.mark(key)
+        self._controller.mark(key)
 
     def _queue_depth(self) -> float:
-        return float(self._cluster.waiting + self._controller.waiting + self._pulse.under_way)
+        return float(self._controller.depth)
 
     def _on_error(self, key: JobKey, error: Exception) -> None:
         if not isinstance(error, Unsatisfiable):
@@ -178,7 +183,7 @@ class Operator:
             yield
 
     def _readyz(self) -> Reply:
-        if not self._informer.synced:
+        if not self._informers.synced:
             return Reply(False, b"the pods are not listed yet")
         alone = self._lease is None or self._lease.held
         return Reply(True, b"ok: at work" if alone else b"ok: standing by")

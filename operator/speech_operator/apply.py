@@ -1,4 +1,4 @@
-"""Carries out a plan: the only place that writes to a cluster. Called by `controller`.
+"""Carries out a plan: nothing else writes to a job, its status, its events or its children. Called by `controller`.
 
 One status write a pass, events only after it. When status holds intent it goes first, otherwise children do.
 Creates run in parallel under a limit. A Conflict ends the pass; the next one observes again.
@@ -7,6 +7,7 @@ Creates run in parallel under a limit. A Conflict ends the pass; the next one ob
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Coroutine
 from typing import Any
@@ -15,16 +16,8 @@ from speech_contract import codec
 from speech_contract.events import Event
 from speech_operator.cluster.base import AlreadyExists, Cluster, ClusterError, JobKey
 from speech_operator.events import log
-from speech_operator.observe import Observed
-from speech_operator.plan import (
-    CreatePod,
-    CreateRunConfig,
-    CreateService,
-    Delete,
-    DeletePod,
-    JobEvent,
-    Plan,
-)
+from speech_operator.plan import Create, Delete, JobEvent, Plan
+from speech_operator.snapshot import Observed
 
 CREATES_AT_ONCE = 20
 
@@ -69,29 +62,21 @@ async def _children(
 ) -> None:
     limit = asyncio.Semaphore(at_once)
     await _together([_delete(cluster, key, action) for action in plan.deletes], limit)
-    for create in plan.creates:  # what pods rely on comes before them
-        if isinstance(create, CreateRunConfig):
-            uid = seen.job.uid
-            await cluster.create_run_config(key, uid, create.config, create.accepted)
-        elif isinstance(create, CreateService):
-            await cluster.create_service(key, create.manifest)
-    pods = [create for create in plan.creates if isinstance(create, CreatePod)]
-    await _together([_create_pod(cluster, key, pod) for pod in pods], limit)
+    for _, creates in itertools.groupby(plan.creates, lambda create: create.kind):
+        # Kinds one after the other: what pods rely on comes before them.
+        await _together([_create(cluster, key, create) for create in creates], limit)
     if plan.deletes or plan.creates:
         facts = {"deletes": len(plan.deletes), "creates": len(plan.creates)}
         log(Event.CHILDREN_APPLIED, namespace=key.namespace, job=key.name, **facts)
 
 
 async def _delete(cluster: Cluster, key: JobKey, action: Delete) -> None:
-    if isinstance(action, DeletePod):
-        await cluster.delete_pod(key, action.name, action.uid, action.grace_seconds)
-    else:
-        await cluster.delete_run_config(key, action.attempt)
+    await cluster.delete(key, action.kind, action.name, action.uid, action.grace_seconds)
 
 
-async def _create_pod(cluster: Cluster, key: JobKey, pod: CreatePod) -> None:
+async def _create(cluster: Cluster, key: JobKey, action: Create) -> None:
     try:
-        await cluster.create_pod(key, pod.manifest)
+        await cluster.create(key, action.kind, action.manifest)
     except AlreadyExists as error:
         if not error.ours:  # the next observation shows whose it is; reconcile says so in status
             raise

@@ -1,6 +1,8 @@
-"""The loop: one asyncio worker a job, each pass observe → reconcile → apply. Called by `local_run` (and `app`).
+"""The loop: one asyncio worker a job, each pass observe → reconcile → apply. Run by `local_follow` and `app`.
 
-Level-based: whatever marks a key dirty (a watch, a progress answer, a timer), the pass looks at everything anew.
+Level-based: whoever marks a key dirty (a watch, a progress answer, a timer), the pass looks at everything anew.
+The marks of the workers are the one queue there is: a key marked twice is one pass, one marked during its pass
+is another, and marks from before `run` wait for it.
 A failing pass is retried with exponential backoff, a Conflict at once, and every job is looked at again after
 `RESYNC_SECONDS` even if nothing was heard of it.
 """
@@ -20,10 +22,12 @@ from speech_operator import status as st
 from speech_operator.apply import apply
 from speech_operator.cluster.base import Cluster, ClusterError, Conflict, JobKey
 from speech_operator.events import log
-from speech_operator.observe import Observed, PodPhase, SpecMemory, observe
+from speech_operator.job_document import SpecMemory
+from speech_operator.observe import observe
 from speech_operator.plan import Plan
 from speech_operator.progress import ProgressReader
 from speech_operator.reconcile import reconcile
+from speech_operator.snapshot import Observed, PodPhase
 
 RESYNC_SECONDS = 300.0
 FIRST_BACKOFF_SECONDS = 0.5
@@ -38,6 +42,7 @@ class _Worker:
     def __init__(self) -> None:
         self.dirty = asyncio.Event()
         self.dirty.set()
+        self.busy = False
         self.task: asyncio.Task[None] | None = None
         self.reader: ProgressReader | None = None
         self.reading: asyncio.Task[None] | None = None
@@ -60,12 +65,18 @@ class Controller:
         self._on_pass = on_pass
         self._on_error = on_error
         self._workers: dict[JobKey, _Worker] = {}
+        self._running = False
         self._closing = False
 
     @property
-    def waiting(self) -> int:
-        """Jobs that are marked and not yet looked at."""
-        return sum(worker.dirty.is_set() for worker in self._workers.values())
+    def known(self) -> frozenset[JobKey]:
+        """Jobs that it keeps an eye on."""
+        return frozenset(self._workers)
+
+    @property
+    def depth(self) -> int:
+        """Jobs whose pass is under way or waits to be taken up."""
+        return sum(worker.busy or worker.dirty.is_set() for worker in self._workers.values())
 
     async def drain(self, seconds: float) -> None:
         """Let passes that are under way end, for so long; begin no other. Before `run` is cancelled."""
@@ -77,11 +88,14 @@ class Controller:
             await asyncio.wait(tasks, timeout=seconds)
 
     async def run(self) -> None:
-        """Work until cancelled. Raises what the cluster's watch raises."""
+        """Work until cancelled, first on what was marked before."""
+        self._running = True
         try:
-            async for key in self._cluster.watch():
-                self.mark(key)
+            for key, worker in self._workers.items():
+                self._employ(key, worker)
+            await asyncio.get_running_loop().create_future()
         finally:
+            self._running = False
             await self._stop()
 
     def mark(self, key: JobKey) -> None:
@@ -89,8 +103,12 @@ class Controller:
         worker = self._workers.get(key)
         if worker is None:
             worker = self._workers[key] = _Worker()
-            worker.task = asyncio.create_task(self._work(key, worker), name=f"worker {key}")
+            if self._running:
+                self._employ(key, worker)
         worker.dirty.set()
+
+    def _employ(self, key: JobKey, worker: _Worker) -> None:
+        worker.task = asyncio.create_task(self._work(key, worker), name=f"worker {key}")
 
     async def reconcile_once(self, key: JobKey) -> float | None:
         """One pass. Returns the seconds after which to look again; None: at the next change."""
@@ -133,6 +151,7 @@ class Controller:
             if self._closing:
                 return
             worker.dirty.clear()
+            worker.busy = True
             try:
                 requeue = await self.reconcile_once(key)
                 wait, failures = min(RESYNC_SECONDS, _or(requeue, RESYNC_SECONDS)), 0
@@ -146,6 +165,8 @@ class Controller:
                 failures += 1
                 wait = backoff(failures)
                 self._failed(key, error, wait)
+            finally:
+                worker.busy = False
 
     def _failed(self, key: JobKey, error: Exception, wait: float) -> None:
         if self._on_error is not None:

@@ -24,7 +24,7 @@ from speech_contract.outcome import (
 )
 from speech_contract.progress import Rule
 from speech_contract.reasons import Reason
-from speech_operator.observe import PodPhase, PodRecord
+from speech_operator.snapshot import PodPhase, PodRecord
 
 OOM_KILLED: Final = "OOMKilled"
 POD_GONE: Final = "PodGone"

@@ -96,18 +96,26 @@ class Follower:
     async def follow(self) -> int:
         """Run the controller until the job rests; the exit code of the command."""
         controller = Controller(self._cluster, time.time, self._passed, self._failed)
-        running = asyncio.create_task(controller.run(), name=f"controller {self._key}")
+        running = asyncio.create_task(self._drive(controller), name=f"controller {self._key}")
         resting = asyncio.create_task(self._rest(), name=f"rest of {self._key}")
         try:
             with self._signals():
                 await asyncio.wait({running, resting}, return_when=asyncio.FIRST_COMPLETED)
             if running.done():
-                running.result()  # a watch ends only by an error
+                running.result()  # it ends only by an error
             return self._exit_code(resting.result())
         finally:
             for task in (running, resting):
                 task.cancel()
             await asyncio.gather(running, resting, return_exceptions=True)
+
+    async def _drive(self, controller: Controller) -> None:
+        working = asyncio.create_task(controller.run(), name=f"workers {self._key}")
+        try:
+            await self._cluster.watch(controller.mark)
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
 
     async def _rest(self) -> Document:
         """The job at rest, with its pods gone as the policy says."""
@@ -126,7 +134,7 @@ class Follower:
     async def _pods_gone(self, limit_seconds: float) -> None:
         """Wait for the processes to end; the controller goes on meanwhile and has them deleted."""
         for _ in range(int(limit_seconds / LOOK_SECONDS)):
-            if all(pod.ended for pod in await self._cluster.list_pods(self._key)):
+            if all(pod.ended for pod in self._cluster.pods(self._key)):
                 return
             await asyncio.sleep(LOOK_SECONDS)
 

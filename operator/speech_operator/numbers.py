@@ -22,7 +22,7 @@ from speech_contract.preflight import MAX_FAILED, MAX_TEXT, CheckResult, Preflig
 from speech_contract.progress import Progress
 from speech_contract.reasons import Condition, Reason
 from speech_operator import status as st
-from speech_operator.observe import Observed, PodPhase, PodRecord
+from speech_operator.snapshot import Observed, PodPhase, PodRecord
 from speech_operator.timestamps import to_epoch, to_text
 
 EVERY_SECONDS = 10.0  # between two writes of numbers alone; a changed verdict goes at once

@@ -5,52 +5,28 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Self
 
-from speech_contract.api import JobSpec, JobStatus
+from speech_contract.api import JobStatus
 from speech_contract.reasons import Reason
-from speech_contract.run_config import RunConfig
+from speech_operator.child_kind import ChildKind
 from speech_operator.ending import Ending
 
 
 @dataclasses.dataclass(frozen=True)
-class DeletePod:
-    """Delete exactly the pod with this uid, giving it `grace_seconds` to save."""
+class Create:
+    """POST this manifest, which carries name, labels and owner. What has the name already is never changed."""
 
+    kind: ChildKind[Any]
+    manifest: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Delete:
+    """Delete exactly the object with this uid, giving it `grace_seconds` to save, where it is one that runs."""
+
+    kind: ChildKind[Any]
     name: str
     uid: str
-    grace_seconds: int
-
-
-@dataclasses.dataclass(frozen=True)
-class DeleteRunConfig:
-    """Delete the run config of an attempt that is over."""
-
-    attempt: int
-
-
-@dataclasses.dataclass(frozen=True)
-class CreateRunConfig:
-    """Write the run config of an attempt, and beside it the spec it was built from."""
-
-    config: RunConfig
-    accepted: JobSpec
-
-
-@dataclasses.dataclass(frozen=True)
-class CreateService:
-    """The job's headless Service."""
-
-    manifest: dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class CreatePod:
-    """POST this pod; the manifest carries name, attempt and owner."""
-
-    manifest: dict[str, Any]
-
-
-Delete = DeletePod | DeleteRunConfig
-Create = CreateRunConfig | CreateService | CreatePod
+    grace_seconds: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,11 +49,6 @@ class Pulse:
         finally:
             self._began.pop(key, None)
 
-    @property
-    def under_way(self) -> int:
-        """Passes of this moment."""
-        return len(self._began)
-
     def healthz(self) -> Reply:
         """Not ok when a pass takes longer than every time-out in it together."""
         if not self._began:

@@ -13,26 +13,24 @@ from typing import Final
 from speech_contract.api.status import JobStatus
 from speech_operator import numbers
 from speech_operator import status as st
-from speech_operator.observe import Observed
 from speech_operator.plan import Draft, Plan
 from speech_operator.policies import Policy
 from speech_operator.policies.cleanup import cleanup
 from speech_operator.policies.deadline import deadline
-from speech_operator.policies.deleting import deleting
 from speech_operator.policies.exclusion import exclusion
 from speech_operator.policies.failure import failure
 from speech_operator.policies.gang import gang
+from speech_operator.policies.hands_off import hands_off
 from speech_operator.policies.health import health, new_attempt
-from speech_operator.policies.managed_by import managed_by
 from speech_operator.policies.restart import restart
 from speech_operator.policies.success import success
 from speech_operator.policies.suspend import suspend
 from speech_operator.policies.ttl import ttl
 from speech_operator.policies.validation import validation
+from speech_operator.snapshot import Observed
 
 BEFORE_HEALTH: Final[tuple[Policy, ...]] = (
-    deleting,
-    managed_by,
+    hands_off,
     validation,
     ttl,
     cleanup,

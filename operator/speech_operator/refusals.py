@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import logging
 
-from speech_contract import codec
 from speech_contract.events import Event
 from speech_contract.reasons import Condition, Reason
 from speech_operator import status as st
+from speech_operator.apply import apply
 from speech_operator.cluster.base import Cluster, JobKey
 from speech_operator.events import log
-from speech_operator.observe import read_job
-from speech_operator.plan import JobEvent
+from speech_operator.job_document import read_job
+from speech_operator.plan import JobEvent, Plan
+from speech_operator.snapshot import Job, Observed
 
 
 async def tell_refusal(cluster: Cluster, key: JobKey, sentence: str, now: float) -> None:
@@ -23,14 +24,21 @@ async def tell_refusal(cluster: Cluster, key: JobKey, sentence: str, now: float)
     if document is None:
         return
     job = read_job(document, local=cluster.platform.local)
-    if st.open_attempt(job.status) is None or st.gang_was_whole(job.status):
+    plan = refusal(job, sentence, now)
+    if plan is None:
         return
+    log(Event.POD_REFUSED, logging.WARNING, namespace=key.namespace, job=key.name, text=sentence)
+    await apply(cluster, key, Observed(job), plan)
+
+
+def refusal(job: Job, sentence: str, now: float) -> Plan | None:
+    """The plan that says so; None when it is no news, or no pods are wanted."""
+    if st.open_attempt(job.status) is None or st.gang_was_whole(job.status):
+        return None
     status = st.with_condition(
         job.status, Condition.RUNNING, False, Reason.POD_REFUSED, sentence, now
     )
     if status == job.status:
-        return
-    log(Event.POD_REFUSED, logging.WARNING, namespace=key.namespace, job=key.name, text=sentence)
-    await cluster.put_status(key, codec.to_document(status), job.resource_version)
+        return None
     event = JobEvent(Reason.POD_REFUSED.value, sentence, warning=True)
-    await cluster.post_event(key, job.uid, event)
+    return Plan(status=status, events=(event,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -17,9 +17,13 @@ from speech_contract.progress import Finding, FindingStatus, Progress, Rule, Sev
 from speech_contract.reasons import Condition, Reason
 from speech_contract.run_config import RunConfig
 from speech_operator import status as st
-from speech_operator.cluster.base import AlreadyExists, Conflict, JobKey, RunConfigs
-from speech_operator.observe import Endpoints, Job, Observed, Platform, PodPhase, PodRecord
+from speech_operator.child_kind import ChildRecord
+from speech_operator.children import CONFIG_MAP, POD
+from speech_operator.cluster.base import AlreadyExists, Conflict, JobKey
+from speech_operator.cluster.config_maps import stored
 from speech_operator.plan import JobEvent
+from speech_operator.resources.config_map import RUN
+from speech_operator.snapshot import Endpoints, Job, Observed, Platform, PodPhase, PodRecord
 from speech_operator.timestamps import to_text
 
 NOW = 1_800_000_000.0
@@ -131,9 +135,22 @@ class Build:
         fields.setdefault("platform", Platform(local=True, cores=8))
         return Observed(job=job, pods=pods, **fields)
 
+    def created(self, plan: Any, kind: Any) -> list[dict[str, Any]]:
+        """Manifests of a kind that the plan creates."""
+        return [create.manifest for create in plan.creates if create.kind is kind]
+
+    def config_of(self, plan: Any) -> RunConfig:
+        """The run config that the plan writes."""
+        (manifest,) = self.created(plan, CONFIG_MAP)
+        return codec.loads(RunConfig, manifest["data"][RUN])
+
     def solo(self, *pods: PodRecord, policy: Any = None, **fields: Any) -> Observed:
         """A job of one node."""
         return self.seen(*pods, spec=self.spec(nodes=1, **(policy or {})), **fields)
+
+
+def with_uid(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {**manifest, "metadata": {"uid": "made", **manifest["metadata"]}}
 
 
 class Crash(BaseException):
@@ -149,7 +166,7 @@ class FakeCluster:
     crash_after: frozenset[int] = frozenset()
     platform: Platform = dataclasses.field(default_factory=lambda: Platform(local=True, cores=4))
     pods: dict[str, PodRecord] = dataclasses.field(default_factory=dict)
-    configs: dict[int, tuple[RunConfig, JobSpec]] = dataclasses.field(default_factory=dict)
+    configs: dict[int, Any] = dataclasses.field(default_factory=dict)
     events: list[JobEvent] = dataclasses.field(default_factory=list)
     created: list[tuple[str, int]] = dataclasses.field(default_factory=list)
     writes: int = 0
@@ -170,27 +187,18 @@ class FakeCluster:
             self.dead = True
             raise Crash(what)
 
-    async def watch(self) -> AsyncIterator[JobKey]:
-        yield KEY
-
     async def get_job(self, key: JobKey) -> Mapping[str, Any] | None:
         return None if self.gone else self.document
 
-    async def list_pods(self, key: JobKey) -> list[PodRecord]:
-        return list(self.pods.values())
-
-    async def get_run_configs(self, key: JobKey, uid: str, attempt: int) -> RunConfigs:
-        if not self.configs:
-            return RunConfigs()
-        config = self.configs.get(attempt)
-        newest = self.configs[max(self.configs)][1]
-        return RunConfigs(tuple(sorted(self.configs)), config and config[0], newest)
+    async def list_children(self, key: JobKey, kind: Any, uid: str) -> Sequence[Any]:
+        if kind is POD:
+            return list(self.pods.values())
+        if kind is CONFIG_MAP:
+            return [self.configs[attempt] for attempt in sorted(self.configs)]
+        return [ChildRecord("asr-master-0", "", uid)]
 
     async def endpoints(self, key: JobKey, nodes: int, config: RunConfig | None) -> Endpoints:
         return Endpoints("127.0.0.1", 1, tuple(f"127.0.0.1:{n + 2}" for n in range(nodes)))
-
-    async def has_service(self, key: JobKey, uid: str) -> bool:
-        return True
 
     async def put_status(self, key: JobKey, document: dict[str, Any], version: str) -> None:
         self.check_alive()
@@ -201,10 +209,15 @@ class FakeCluster:
         self.document = {**self.document, "metadata": metadata, "status": document}
         self._wrote("status")
 
-    async def create_pod(self, key: JobKey, manifest: Mapping[str, Any]) -> None:
+    async def create(self, key: JobKey, kind: Any, manifest: Mapping[str, Any]) -> None:
         self.check_alive()
         metadata = manifest["metadata"]
-        name, attempt = metadata["name"], int(metadata["labels"][names.LABEL_ATTEMPT])
+        name, attempt = metadata["name"], int(metadata["labels"].get(names.LABEL_ATTEMPT, 0))
+        if kind is CONFIG_MAP:
+            self.configs.setdefault(attempt, stored({"data": {}, **with_uid(manifest)}, key.name))
+            self._wrote(f"config {attempt}")
+            return
+        assert kind is POD
         if name in self.pods:
             raise AlreadyExists(name, ours=self.pods[name].attempt == attempt)
         rank = {names.pod_name("asr", n): n for n in range(16)}[name]
@@ -214,8 +227,15 @@ class FakeCluster:
         self.created.append((name, attempt))
         self._wrote(f"create {name}")
 
-    async def delete_pod(self, key: JobKey, name: str, uid: str, grace_seconds: int) -> None:
+    async def delete(
+        self, key: JobKey, kind: Any, name: str, uid: str, grace_seconds: int | None = None
+    ) -> None:
         self.check_alive()
+        if kind is CONFIG_MAP:
+            attempt = int(name.rpartition("-")[2])
+            self.configs.pop(attempt, None)
+            self._wrote(f"delete config {attempt}")
+            return
         pod = self.pods.get(name)
         if pod is None:
             return
@@ -223,21 +243,6 @@ class FakeCluster:
             raise Conflict(name)
         self.pods[name] = dataclasses.replace(pod, deleting=True)
         self._wrote(f"delete {name} {grace_seconds}")
-
-    async def create_run_config(
-        self, key: JobKey, uid: str, config: RunConfig, accepted: JobSpec
-    ) -> None:
-        self.check_alive()
-        self.configs.setdefault(config.attempt, (config, accepted))
-        self._wrote(f"config {config.attempt}")
-
-    async def delete_run_config(self, key: JobKey, attempt: int) -> None:
-        self.check_alive()
-        self.configs.pop(attempt, None)
-        self._wrote(f"delete config {attempt}")
-
-    async def create_service(self, key: JobKey, manifest: Mapping[str, Any]) -> None:
-        self._wrote("service")
 
     async def delete_job(self, key: JobKey, uid: str) -> None:
         self.check_alive()

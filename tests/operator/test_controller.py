@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -17,9 +18,10 @@ from speech_contract.progress import Verdict
 from speech_operator.apply import apply
 from speech_operator.cluster.base import ClusterError, Conflict, JobKey
 from speech_operator.controller import LAST_BACKOFF_SECONDS, Controller, backoff
-from speech_operator.observe import PodPhase, observe
+from speech_operator.observe import observe
 from speech_operator.plan import Plan
 from speech_operator.reconcile import reconcile
+from speech_operator.snapshot import PodPhase
 
 TIMES = ("startTime", "endTime", "completionTime", "lastTransitionTime", "since", "updatedAt")
 # What one attempt does: exit codes of its pods, or a pod that vanishes.
@@ -327,7 +329,11 @@ class TestController:
 
         async def run() -> bool:
             controller = Controller(cluster, cluster.clock)
-            await asyncio.wait_for(controller.run(), 5)
+            controller.mark(build.key)
+            async with asyncio.timeout(5):
+                async with running(controller):
+                    while controller.known:  # noqa: ASYNC110 - turns of the loop, not time
+                        await asyncio.sleep(0)
             return True
 
         assert asyncio.run(run())
@@ -345,11 +351,19 @@ async def until_pass(
         if done(document):
             reached.set()
 
-    async def forever() -> Any:
-        yield cluster_key(cluster)
-        await reached.wait()
-
-    cluster.watch = forever
     controller = Controller(cluster, cluster.clock, passed, lambda key, error: errors.append(error))
-    await asyncio.wait_for(controller.run(), 30)
+    controller.mark(cluster_key(cluster))
+    async with asyncio.timeout(30), running(controller):
+        await reached.wait()
     return documents
+
+
+@contextlib.asynccontextmanager
+async def running(controller: Controller) -> AsyncIterator[None]:
+    """A controller that works as long as the block."""
+    task = asyncio.create_task(controller.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -13,14 +13,15 @@ from speech_contract.api.status import MAX_EXCLUDED, ExcludedNode
 from speech_contract.outcome import EXIT_CODES
 from speech_contract.progress import Rule
 from speech_contract.reasons import Reason, State
+from speech_operator.children import POD
 from speech_operator.cluster.pod_record import record
 from speech_operator.ending import Ending
-from speech_operator.observe import Platform
-from speech_operator.plan import CreatePod, Draft
+from speech_operator.plan import Draft
 from speech_operator.policies.exclusion import EXCLUDED_SECONDS, PATIENCE_SECONDS, exclude
 from speech_operator.reconcile import reconcile
 from speech_operator.resources.affinity import keep_away
 from speech_operator.resources.config_map import build_run_config
+from speech_operator.snapshot import Platform
 from speech_operator.timestamps import to_text
 
 CLUSTER = Platform(default_image="trainer:1", launcher_image="operator:1")
@@ -138,7 +139,7 @@ def opened(build: Any, *nodes: ExcludedNode) -> Any:
 def test_the_next_attempts_pods_keep_away_and_what_is_over_is_forgotten(build: Any) -> None:
     plan = opened(build, excluded("old", build, -1), excluded("bad", build, 60))
     assert names_of(plan) == ["bad"]
-    pods = [c.manifest for c in plan.creates if isinstance(c, CreatePod)]
+    pods = build.created(plan, POD)
     assert len(pods) == 2
     for pod in pods:
         (term,) = pod["spec"]["affinity"]["nodeAffinity"][HERE]["nodeSelectorTerms"]
@@ -149,7 +150,7 @@ def test_the_next_attempts_pods_keep_away_and_what_is_over_is_forgotten(build: A
 
 def test_pods_of_a_job_without_suspects_have_no_affinity(build: Any) -> None:
     plan = opened(build, excluded("old", build, -1))
-    pods = [c.manifest for c in plan.creates if isinstance(c, CreatePod)]
+    pods = build.created(plan, POD)
     assert [("affinity" in pod["spec"]) for pod in pods] == [False, False]
 
 

@@ -12,7 +12,6 @@ from speech_contract.progress import Rule
 from speech_contract.reasons import Condition, Reason, State
 from speech_operator import status as st
 from speech_operator.ending import ending_of, gone_pod
-from speech_operator.plan import DeletePod
 from speech_operator.reconcile import reconcile
 
 FREE = [
@@ -59,7 +58,7 @@ def test_interruptions_are_free(build, pod):
     assert plan.status.state is State.RESTARTING
     assert plan.status.restarts == Restarts(counted=20)
     assert plan.status.attempts[-1].reason == Reason.ATTEMPT_INTERRUPTED.value
-    assert all(d.grace_seconds == 120 for d in plan.deletes if isinstance(d, DeletePod))
+    assert all(d.grace_seconds == 120 for d in plan.deletes)
 
 
 def test_a_pod_gone_without_a_terminal_state_is_an_interruption(build):

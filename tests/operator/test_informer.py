@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from speech_contract import names
+from speech_operator.children import POD
 from speech_operator.cluster.base import ClusterError, JobKey
-from speech_operator.cluster.informer import PAGE, PodInformer, Timings
+from speech_operator.cluster.informer import PAGE, Informers, Timings
 from speech_operator.cluster.rest import Answer, Rest
 
 KEY = JobKey("speech", "asr")
@@ -81,7 +82,8 @@ class Watched:
         self.naps: list[float] = []
         rest = Rest(script, lambda: 0.0)
         timings = Timings(inactivity=inactivity)
-        self.informer = PodInformer(rest, (), self.marked.append, lambda: 1.0, self._sleep, timings)
+        given = (rest, (), self.marked.append, lambda: 1.0, self._sleep, timings)
+        self.informers = Informers(*given)
 
     async def _sleep(self, seconds: float) -> None:
         self.naps.append(seconds)
@@ -89,7 +91,7 @@ class Watched:
 
     @property
     def names(self) -> list[str]:
-        return [tracked.record.name for tracked in self.informer.pods(KEY)]
+        return [record.name for record in self.informers.of(POD).records(KEY)]
 
 
 @contextlib.asynccontextmanager
@@ -97,7 +99,7 @@ async def watching(
     lists: list[Any], watches: list[list[Any]], inactivity: float = 60.0
 ) -> AsyncIterator[Watched]:
     watched = Watched(Script(lists, watches), inactivity)
-    task = asyncio.create_task(watched.informer.run())
+    task = asyncio.create_task(watched.informers.run())
     try:
         async with asyncio.timeout(10.0):
             await watched.script.idle.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from speech_contract import codec, names
 from speech_contract.api import parse_spec
 from speech_contract.outcome import Outcome
+from speech_operator.children import CONFIG_MAP, POD, SERVICE
 from speech_operator.cluster import config_maps
 from speech_operator.cluster.base import (
     AlreadyExists,
@@ -22,11 +24,12 @@ from speech_operator.cluster.base import (
     JobKey,
     Unsatisfiable,
 )
-from speech_operator.cluster.informer import PodInformer
+from speech_operator.cluster.informer import Informers
 from speech_operator.cluster.kubernetes import KubernetesCluster
 from speech_operator.cluster.pod_record import node_rank, record
 from speech_operator.cluster.rest import Answer, ApiError, Pace, Rest, TokenBucket
-from speech_operator.observe import Platform, PodPhase, observe
+from speech_operator.observe import observe
+from speech_operator.snapshot import Platform, PodPhase
 
 KEY = JobKey("speech", "asr")
 OWNER = {"uid": "job-uid", "controller": True}
@@ -47,7 +50,7 @@ JOB = {
     "metadata": {"name": "asr", "namespace": "speech", "uid": "job-uid", "generation": 1},
     "spec": SPEC,
 }
-SERVICE = {"metadata": {"name": "asr-master-0", "ownerReferences": [OWNER]}}
+HEADLESS = {"metadata": {"name": "asr-master-0", "uid": "service-uid", "ownerReferences": [OWNER]}}
 MAP = {
     "metadata": {
         "name": "asr-attempt-1",
@@ -109,9 +112,9 @@ class Clock:
 def cluster_of(*answers: Answer, progress: float = 1.0) -> tuple[KubernetesCluster, Answers]:
     transport, clock = Answers(*answers), Clock()
     rest = Rest(transport, clock, clock.sleep)
-    informer = PodInformer(rest, (), lambda key: None, lambda: 0.5)
+    informers = Informers(rest, (), lambda key: None, lambda: 0.5)
     writes = TokenBucket(1.0, progress, clock, clock.sleep)
-    return KubernetesCluster(rest, informer, Platform(), clock, writes), transport
+    return KubernetesCluster(rest, informers, Platform(), clock, writes), transport
 
 
 @pytest.mark.parametrize(
@@ -135,7 +138,7 @@ async def test_a_pod_that_is_not_created_says_why(
 ) -> None:
     cluster, _ = cluster_of(answer)
     with pytest.raises(ClusterError) as caught:
-        await cluster.create_pod(KEY, pod())
+        await cluster.create(KEY, POD, pod())
     assert type(caught.value) is kind
     assert words in str(caught.value)
 
@@ -147,18 +150,18 @@ async def test_a_pod_that_is_not_created_says_why(
 async def test_a_taken_name_is_ours_only_with_owner_and_attempt(there: Any, ours: bool) -> None:
     cluster, _ = cluster_of(refusal(409, "AlreadyExists"), fine(there))
     with pytest.raises(AlreadyExists) as caught:
-        await cluster.create_pod(KEY, pod())
+        await cluster.create(KEY, POD, pod())
     assert caught.value.ours is ours
 
 
 async def test_a_delete_carries_the_uid_and_absence_is_success() -> None:
     cluster, transport = cluster_of(refusal(404), refusal(409, "Conflict"))
-    await cluster.delete_pod(KEY, "asr-master-0", "pod-uid", 5)
+    await cluster.delete(KEY, POD, "asr-master-0", "pod-uid", 5)
     ((method, _, body),) = transport.asked
     assert method == "DELETE"
     assert body == {"gracePeriodSeconds": 5, "preconditions": {"uid": "pod-uid"}}
     with pytest.raises(Conflict):
-        await cluster.delete_pod(KEY, "asr-master-0", "pod-uid", 5)
+        await cluster.delete(KEY, POD, "asr-master-0", "pod-uid", 5)
 
 
 @pytest.mark.parametrize("code", [404, 409])
@@ -172,8 +175,8 @@ async def test_a_status_of_another_version_is_a_conflict(code: int) -> None:
 async def test_a_look_at_a_quiet_job_asks_the_api_server_once() -> None:
     """The job itself, fresh; its config maps and its service were asked for by the first look."""
     job = fine(JOB)
-    cluster, transport = cluster_of(job, fine(MAPS), fine(SERVICE), *[job] * 4)
-    cluster._informer._scopes[0].synced.set()
+    cluster, transport = cluster_of(job, fine(MAPS), fine(HEADLESS), *[job] * 4)
+    cluster._informers.of(POD)._scopes[0].synced.set()
     for _ in range(5):
         seen = await observe(cluster, KEY, None, None)
         assert seen is not None
@@ -187,24 +190,26 @@ async def test_a_look_at_a_quiet_job_asks_the_api_server_once() -> None:
 @pytest.mark.parametrize(
     "answers",
     [
-        [fine(SERVICE)],
-        [refusal(409, "AlreadyExists"), fine(SERVICE)],
+        [fine(HEADLESS)],
+        [refusal(409, "AlreadyExists"), fine(HEADLESS)],
     ],
     ids=["made", "there and ours"],
 )
 async def test_a_service_that_was_just_made_is_not_asked_for(answers: list[Answer]) -> None:
     cluster, transport = cluster_of(*answers)
-    await cluster.create_service(KEY, SERVICE)
-    assert await cluster.has_service(KEY, "job-uid")
+    with contextlib.suppress(AlreadyExists):
+        await cluster.create(KEY, SERVICE, HEADLESS)
+    assert await cluster.list_children(KEY, SERVICE, "job-uid")
     assert len(transport.asked) == len(answers)
 
 
 async def test_a_service_of_another_job_is_not_taken_for_ours() -> None:
-    other = {"metadata": {"name": "asr-master-0", "ownerReferences": [{**OWNER, "uid": "other"}]}}
+    owner = {**OWNER, "uid": "other"}
+    other = {"metadata": {**HEADLESS["metadata"], "ownerReferences": [owner]}}
     cluster, _ = cluster_of(refusal(409, "AlreadyExists"), fine(other), fine(other))
     with pytest.raises(Unsatisfiable):
-        await cluster.create_service(KEY, SERVICE)
-    assert not await cluster.has_service(KEY, "job-uid")
+        await cluster.create(KEY, SERVICE, HEADLESS)
+    assert not await cluster.list_children(KEY, SERVICE, "job-uid")
 
 
 async def test_what_an_attempt_was_built_from_is_parsed_once(
@@ -219,9 +224,9 @@ async def test_what_an_attempt_was_built_from_is_parsed_once(
 
     monkeypatch.setattr(config_maps, "parse_spec", count)
     cluster, _ = cluster_of(fine(MAPS))
-    looks = [await cluster.get_run_configs(KEY, "job-uid", 2) for _ in range(5)]
+    looks = [await cluster.list_children(KEY, CONFIG_MAP, "job-uid") for _ in range(5)]
+    assert len({id(config.accepted) for (config,) in looks}) == 1
     assert parsed == 1
-    assert all(look.accepted is looks[0].accepted for look in looks)
 
 
 async def test_a_nan_never_leaves_the_process() -> None:

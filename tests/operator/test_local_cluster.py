@@ -17,6 +17,7 @@ from speech_contract.api import parse
 from speech_contract.outcome import Outcome, encode
 from speech_contract.run_config import Device, RunConfig, Training
 from speech_operator import local_run
+from speech_operator.children import CONFIG_MAP, POD
 from speech_operator.cluster import local_pod, local_process
 from speech_operator.cluster.base import (
     AlreadyExists,
@@ -29,8 +30,9 @@ from speech_operator.cluster.local import ANNOTATION_MANIFEST, LocalCluster, fre
 from speech_operator.cluster.local_paths import ignored_fields, local_path, localised
 from speech_operator.cluster.local_pod import Machine
 from speech_operator.cluster.local_state import JobFolder, job_folders
-from speech_operator.observe import PodPhase
 from speech_operator.reconcile import reconcile
+from speech_operator.resources.config_map import build_config_map
+from speech_operator.snapshot import PodPhase
 
 MACHINE = Machine(cores=4, gpus=0, host="here")
 STUB = ["/bin/sh", "-c", 'shift; exec "$@"', "stub"]  # a launcher that only launches
@@ -289,13 +291,16 @@ class TestCluster:
         """The first pass's children, with another command."""
         seen = build.seen(spec=build.spec(nodes=nodes), status=build.status(whole=False))
         config, *pods = reconcile(seen, build.now).creates
-        asyncio.run(cluster.create_run_config(build.key, build.uid, config.config, config.accepted))
+        asyncio.run(cluster.create(build.key, CONFIG_MAP, config.manifest))
         for pod in pods:
             pod.manifest["spec"]["containers"][0]["command"] = ["x", "--", "python3", "-c", script]
         return [pod.manifest for pod in pods]
 
     def pods(self, cluster, build):
-        return asyncio.run(cluster.list_pods(build.key))
+        return asyncio.run(cluster.list_children(build.key, POD, build.uid))
+
+    def configs(self, cluster, build):
+        return asyncio.run(cluster.list_children(build.key, CONFIG_MAP, build.uid))
 
     def ended(self, cluster, build):
         wait_until(lambda: all(pod.ended for pod in self.pods(cluster, build)))
@@ -303,7 +308,7 @@ class TestCluster:
 
     def test_the_exit_code_comes_from_the_outcome(self, build, cluster, folder):
         (manifest,) = self.prepare(build, cluster, "raise SystemExit(1)")
-        asyncio.run(cluster.create_pod(build.key, manifest))
+        asyncio.run(cluster.create(build.key, POD, manifest))
         told = Outcome(1, 0, "Training", 40, message="loss is nan")
         folder.termination_log("asr-master-0").write_text(encode(told))
         (pod,) = self.ended(cluster, build)
@@ -313,7 +318,7 @@ class TestCluster:
         self, build, cluster, folder
     ):
         (manifest,) = self.prepare(build, cluster, "pass")
-        asyncio.run(cluster.create_pod(build.key, manifest))
+        asyncio.run(cluster.create(build.key, POD, manifest))
         pod = folder.pod("asr-master-0")
         wait_until(lambda: not local_process.alive(pod.pid, pod.start_ticks))
         os.waitpid(pod.pid, 0)  # as if another command had started it
@@ -322,7 +327,7 @@ class TestCluster:
 
     def test_an_outcome_of_an_older_attempt_is_not_read(self, build, cluster, folder):
         (manifest,) = self.prepare(build, cluster, "print('boom'); raise SystemExit(3)")
-        asyncio.run(cluster.create_pod(build.key, manifest))
+        asyncio.run(cluster.create(build.key, POD, manifest))
         folder.termination_log("asr-master-0").write_text(encode(Outcome(7, 0, "Training", 0)))
         (pod,) = self.ended(cluster, build)
         assert (pod.exit_code, pod.outcome) == (3, None)
@@ -330,31 +335,31 @@ class TestCluster:
 
     def test_a_name_is_taken_once(self, build, cluster):
         (manifest,) = self.prepare(build, cluster, "pass")
-        asyncio.run(cluster.create_pod(build.key, manifest))
+        asyncio.run(cluster.create(build.key, POD, manifest))
         with pytest.raises(AlreadyExists) as caught:
-            asyncio.run(cluster.create_pod(build.key, manifest))
+            asyncio.run(cluster.create(build.key, POD, manifest))
         assert caught.value.ours
         manifest["metadata"]["labels"][names.LABEL_ATTEMPT] = "2"
         with pytest.raises(AlreadyExists) as caught:
-            asyncio.run(cluster.create_pod(build.key, manifest))
+            asyncio.run(cluster.create(build.key, POD, manifest))
         assert not caught.value.ours
         self.ended(cluster, build)
 
     def test_delete_wants_the_uid_and_kills_after_the_grace(self, build, cluster, folder, now):
         script = "import signal, time; signal.signal(15, signal.SIG_IGN); open('up', 'w'); time.sleep(600)"
         (manifest,) = self.prepare(build, cluster, script)
-        asyncio.run(cluster.create_pod(build.key, manifest))
+        asyncio.run(cluster.create(build.key, POD, manifest))
         wait_until((folder.root.parent / "up").exists)
         pod = folder.pod("asr-master-0")
         with pytest.raises(Conflict):
-            asyncio.run(cluster.delete_pod(build.key, pod.name, "other", 5))
-        asyncio.run(cluster.delete_pod(build.key, pod.name, pod.uid, 5))
+            asyncio.run(cluster.delete(build.key, POD, pod.name, "other", 5))
+        asyncio.run(cluster.delete(build.key, POD, pod.name, pod.uid, 5))
         (record,) = self.pods(cluster, build)
         assert (record.deleting, record.phase) == (True, PodPhase.RUNNING)
         now[0] += 5
         asyncio.run(self.watch_until(cluster, lambda: folder.pod(pod.name) is None))
         assert not local_process.alive(pod.pid, pod.start_ticks)
-        asyncio.run(cluster.delete_pod(build.key, pod.name, pod.uid, 5))
+        asyncio.run(cluster.delete(build.key, POD, pod.name, pod.uid, 5))
 
     async def watch_until(self, cluster, condition):
         async with asyncio.timeout(30):
@@ -364,35 +369,41 @@ class TestCluster:
             watching.cancel()
 
     async def watch(self, cluster):
-        async for _ in cluster.watch():
-            pass
+        await cluster.watch(lambda key: None)
 
     def test_watch_tells_the_first_look_and_each_change(self, build, cluster, folder):
         async def watched():
-            keys = cluster.watch()
-            first = await anext(keys)
+            keys: asyncio.Queue[JobKey] = asyncio.Queue()
+            watching = asyncio.create_task(cluster.watch(keys.put_nowait))
+            first = await keys.get()
             folder.replace_status({"attempt": 1}, "1")
-            return first, await anext(keys)
+            second = await keys.get()
+            watching.cancel()
+            return first, second
 
         assert asyncio.run(asyncio.wait_for(watched(), 30)) == (build.key, build.key)
 
     def test_a_run_config_is_written_once_and_localised(self, build, cluster, folder, tmp_path):
         self.prepare(build, cluster, "pass")
-        got = asyncio.run(cluster.get_run_configs(build.key, build.uid, 1))
-        assert got.run_config.run_dir == str(tmp_path / "runs" / "asr")
+        (got,) = self.configs(cluster, build)
+        first = got.run
+        assert first.run_dir == str(tmp_path / "runs" / "asr")
         assert got.accepted == build.spec(nodes=1)
-        changed = dataclasses.replace(got.run_config, run_dir="/else")
-        asyncio.run(cluster.create_run_config(build.key, build.uid, changed, got.accepted))
+        changed = dataclasses.replace(first, run_dir="/else")
+        manifest = build_config_map(build.seen().job, changed, got.accepted)
+        with pytest.raises(AlreadyExists) as caught:
+            asyncio.run(cluster.create(build.key, CONFIG_MAP, manifest))
+        assert caught.value.ours
         again = codec.loads(RunConfig, folder.run_config(1).read_text())
-        assert again == got.run_config
+        assert again == first
         endpoints = asyncio.run(cluster.endpoints(build.key, 1, again))
         assert endpoints.master_port == again.master_port
-        asyncio.run(cluster.delete_run_config(build.key, 1))
-        assert asyncio.run(cluster.get_run_configs(build.key, build.uid, 1)).attempts == ()
+        asyncio.run(cluster.delete(build.key, CONFIG_MAP, got.name, got.uid))
+        assert self.configs(cluster, build) == []
 
     def test_a_deleted_job_takes_its_processes_along(self, build, cluster, folder):
         (manifest,) = self.prepare(build, cluster, "import time; time.sleep(600)")
-        asyncio.run(cluster.create_pod(build.key, manifest))
+        asyncio.run(cluster.create(build.key, POD, manifest))
         pod = folder.pod("asr-master-0")
         asyncio.run(cluster.delete_job(build.key, build.uid))
         wait_until(lambda: not local_process.alive(pod.pid, pod.start_ticks))
@@ -405,10 +416,12 @@ class TestCluster:
         )
 
         async def first():
-            await asyncio.wait_for(anext(cluster.watch()), 0.2)
+            await asyncio.wait_for(cluster.watch(told.append), 0.2)
 
+        told: list[JobKey] = []
         with pytest.raises(TimeoutError):
             asyncio.run(first())
+        assert told == []
 
 
 def test_ports_are_free_and_different():

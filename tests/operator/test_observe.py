@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from speech_contract import api
-from speech_operator import observe
+from speech_operator import job_document
 from speech_operator.controller import Controller
-from speech_operator.observe import SpecMemory, read_job
+from speech_operator.job_document import SpecMemory, read_job
 
 
 class Parses:
@@ -28,7 +28,7 @@ class Parses:
 @pytest.fixture
 def parses(monkeypatch: pytest.MonkeyPatch) -> Parses:
     counter = Parses()
-    monkeypatch.setattr(observe, "parse", counter)
+    monkeypatch.setattr(job_document, "parse", counter)
     return counter
 
 

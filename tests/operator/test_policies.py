@@ -18,10 +18,12 @@ from speech_contract.progress import (
 from speech_contract.reasons import Condition, Reason, State
 from speech_contract.run_config import ResumeFrom
 from speech_operator import status as st
-from speech_operator.observe import PodPhase
-from speech_operator.plan import CreatePod, CreateRunConfig, DeletePod, DeleteRunConfig
+from speech_operator.child_kind import ChildRecord
+from speech_operator.children import CONFIG_MAP, POD
+from speech_operator.plan import Delete
 from speech_operator.policies.health import UNREACHABLE_SECONDS
 from speech_operator.reconcile import reconcile
+from speech_operator.snapshot import PodPhase
 from speech_operator.timestamps import to_epoch, to_text
 
 
@@ -116,7 +118,7 @@ class TestCleanup:
         plan = reconcile(
             build.seen(build.pod(0), build.done(1), spec=spec, status=status), build.now
         )
-        assert plan.deletes == (DeletePod("asr-master-0", "asr-master-0-1", 77),)
+        assert plan.deletes == (Delete(POD, "asr-master-0", "asr-master-0-1", 77),)
 
     def test_an_ended_job_never_starts_again(self, build):
         plan = reconcile(build.seen(status=ended(build, Condition.FAILED)), build.now + 1e6)
@@ -196,8 +198,7 @@ class TestSuspend:
         assert plan.status.attempt == 2
         assert plan.status_first
         assert reason_of(plan.status, Condition.SUSPENDED) == Reason.RESUMED.value
-        (config,) = [c for c in plan.creates if isinstance(c, CreateRunConfig)]
-        assert config.config.resume_from is ResumeFrom.NEWEST
+        assert build.config_of(plan).resume_from is ResumeFrom.NEWEST
 
     def test_suspended_time_does_not_count_for_the_deadline(self, build):
         spec = build.spec(activeDeadlineSeconds=150)
@@ -359,13 +360,13 @@ class TestGang:
         plan = reconcile(build.seen(status=st.JobStatus()), build.now)
         assert plan.status_first
         assert (plan.status.attempt, plan.status.state) == (1, State.STARTING)
-        kinds = [type(create) for create in plan.creates]
-        assert kinds == [CreateRunConfig, CreatePod, CreatePod]
+        kinds = [create.kind for create in plan.creates]
+        assert kinds == [CONFIG_MAP, POD, POD]
 
     def test_a_pass_that_was_cut_short_is_taken_up(self, build):
         status = build.status(whole=False)
         begun = reconcile(build.seen(status=status), build.now)
-        config = begun.creates[0].config
+        config = build.config_of(begun)
         plan = reconcile(build.seen(build.pod(1), status=status, run_config=config), build.now)
         assert [c.manifest["metadata"]["name"] for c in plan.creates] == ["asr-master-0"]
         assert plan.status.attempt == 1
@@ -375,19 +376,20 @@ class TestGang:
         plan = reconcile(build.seen(build.pod(1, deleting=True), status=status), build.now)
         assert (plan.creates, plan.deletes, plan.status.attempt) == ((), (), 1)
         plan = reconcile(build.seen(build.pod(1), status=status), build.now)
-        assert plan.deletes == (DeletePod("asr-worker-0", "asr-worker-0-1", 5),)
+        assert plan.deletes == (Delete(POD, "asr-worker-0", "asr-worker-0-1", 5),)
 
     def test_then_all_come_back(self, build):
         status = st.end_attempt(build.status(), Reason.ATTEMPT_FAILED, build.now)
         plan = reconcile(build.seen(status=status), build.now)
         assert plan.status.attempt == 2
-        pods = [c.manifest for c in plan.creates if isinstance(c, CreatePod)]
+        pods = build.created(plan, POD)
         assert [p["metadata"]["labels"]["speechtrain.dev/attempt"] for p in pods] == ["2", "2"]
 
     def test_run_configs_of_old_attempts_go(self, build):
         status = build.status(attempt=3, whole=False)
-        plan = reconcile(build.seen(status=status, stale_run_configs=(1, 2)), build.now)
-        assert plan.deletes == (DeleteRunConfig(1), DeleteRunConfig(2))
+        old = tuple(ChildRecord(f"asr-attempt-{n}", f"uid-{n}", build.uid, n) for n in (1, 2))
+        plan = reconcile(build.seen(status=status, stale_run_configs=old), build.now)
+        assert plan.deletes == tuple(Delete(CONFIG_MAP, one.name, one.uid) for one in old)
 
     def test_a_name_that_is_taken_is_said_and_nothing_is_adopted(self, build):
         foreign = build.pod(1, owner_uid="somebody")

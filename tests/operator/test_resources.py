@@ -10,7 +10,6 @@ import pytest
 from speech_contract import codec, env, names
 from speech_contract.api import parse
 from speech_contract.run_config import RunConfig
-from speech_operator.observe import Endpoints, Platform
 from speech_operator.resources.config_map import (
     asked_accelerator,
     build_run_config,
@@ -21,6 +20,7 @@ from speech_operator.resources.config_map import (
 from speech_operator.resources.environment import build_environment, merged
 from speech_operator.resources.pods import build_pod, launch_command
 from speech_operator.resources.service import build_service
+from speech_operator.snapshot import Endpoints, Platform
 
 CLUSTER = Platform(local=False, default_image="trainer:1", launcher_image="operator:1")
 LAPTOP = Platform(local=True, cores=8)

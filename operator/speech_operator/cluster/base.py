@@ -7,19 +7,18 @@ Errors:
       Unsatisfiable         this cluster can never run it; the sentence says why and what to do
 
 Every write is fenced: status by resourceVersion, deletes by uid, creates by fixed names. Nothing is patched or
-adopted. A cluster marks keys dirty through `watch`; it never decides.
+adopted. A cluster never decides; what it hears of goes to `Controller.mark` by whoever put the two together.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from speech_contract.api import JobSpec
 from speech_contract.run_config import RunConfig
-from speech_operator.observe import Endpoints, Platform, PodRecord
+from speech_operator.child_kind import ChildKind, R
 from speech_operator.plan import JobEvent
+from speech_operator.snapshot import Endpoints, Platform
 
 
 class JobKey(NamedTuple):
@@ -37,11 +36,11 @@ class ClusterError(Exception):
 
 
 class Conflict(ClusterError):
-    """The resourceVersion is outdated, or the pod under this name has another uid."""
+    """The resourceVersion is outdated, or the object under this name has another uid."""
 
 
 class AlreadyExists(ClusterError):
-    """A pod of this name is there. `ours`: same owner and same attempt, so an earlier pass made it."""
+    """An object of this name is there. `ours`: same owner and same attempt, so an earlier pass made it."""
 
     def __init__(self, name: str, *, ours: bool) -> None:
         self.name = name
@@ -53,15 +52,6 @@ class Unsatisfiable(ClusterError):
     """The job asks for what this cluster does not have."""
 
 
-@dataclasses.dataclass(frozen=True)
-class RunConfigs:
-    """Run configs of one job: all attempts that have one, the asked-for one, the newest accepted spec."""
-
-    attempts: tuple[int, ...] = ()
-    run_config: RunConfig | None = None
-    accepted: JobSpec | None = None
-
-
 class Cluster(Protocol):
     """All that the controller asks of a cluster. Every coroutine may raise ClusterError."""
 
@@ -70,54 +60,38 @@ class Cluster(Protocol):
         """What pods depend on."""
         ...
 
-    def watch(self) -> AsyncIterator[JobKey]:
-        """Keys whose job or pods changed; every known key once at the start."""
-        ...
-
     async def get_job(self, key: JobKey) -> Mapping[str, Any] | None:
         """The job document, None when it is gone."""
         ...
 
-    async def list_pods(self, key: JobKey) -> Sequence[PodRecord]:
-        """Pods with the job's label, and pods of others under the job's pod names."""
-        ...
+    async def list_children(self, key: JobKey, kind: ChildKind[R], uid: str) -> Sequence[R]:
+        """Objects of the kind that the job with this uid owns; of a watched kind also others with its names.
 
-    async def get_run_configs(self, key: JobKey, uid: str, attempt: int) -> RunConfigs:
-        """Run configs that this very job owns; `attempt` is the one to read."""
+        Where there is nothing of the kind, because none is needed, it is as if it were there.
+        """
         ...
 
     async def endpoints(self, key: JobKey, nodes: int, config: RunConfig | None) -> Endpoints:
         """Where the pods meet: out of `config` when the attempt has one, else constants or fresh ports."""
         ...
 
-    async def has_service(self, key: JobKey, uid: str) -> bool:
-        """Whether the headless Service is there (True where none is needed)."""
-        ...
-
     async def put_status(self, key: JobKey, document: dict[str, Any], version: str) -> None:
         """Replace `/status`. Raises Conflict when the job is no longer at `version`."""
         ...
 
-    async def create_pod(self, key: JobKey, manifest: Mapping[str, Any]) -> None:
-        """POST. Raises AlreadyExists when the name is taken, Unsatisfiable when it can never run."""
+    async def create(self, key: JobKey, kind: ChildKind[Any], manifest: Mapping[str, Any]) -> None:
+        """POST. Raises AlreadyExists when the name is taken, Unsatisfiable when it can never be."""
         ...
 
-    async def delete_pod(self, key: JobKey, name: str, uid: str, grace_seconds: int) -> None:
-        """Delete with a uid precondition; a pod that is gone already is no error, another uid a Conflict."""
-        ...
-
-    async def create_run_config(
-        self, key: JobKey, uid: str, config: RunConfig, accepted: JobSpec
+    async def delete(
+        self,
+        key: JobKey,
+        kind: ChildKind[Any],
+        name: str,
+        uid: str,
+        grace_seconds: int | None = None,
     ) -> None:
-        """Write the immutable run config of an attempt; one that is there already stays as it is."""
-        ...
-
-    async def delete_run_config(self, key: JobKey, attempt: int) -> None:
-        """Delete it; absence is no error."""
-        ...
-
-    async def create_service(self, key: JobKey, manifest: Mapping[str, Any]) -> None:
-        """POST; one that is there and ours is no error."""
+        """Delete with a uid precondition; what is gone already is no error, another uid a Conflict."""
         ...
 
     async def delete_job(self, key: JobKey, uid: str) -> None:

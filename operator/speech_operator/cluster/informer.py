@@ -1,6 +1,6 @@
-"""All pods of all jobs, kept current by list and watch. `KubernetesCluster` reads it, `app` runs it.
+"""All objects of the watched kinds, kept current by list and watch. `KubernetesCluster` reads them, `app` runs them.
 
-A list is taken in pages and replaces the store as a whole, so that a pod which went while nobody looked is
+A list is taken in pages and replaces the store as a whole, so that what went while nobody looked is
 found missing (a synthetic delete). A watch goes on from where it was; only 410 costs a new list. A watch that
 has gone silent, bookmarks included, is given up: load balancers drop connections without a word.
 """
@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import urllib.parse
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Generic, NamedTuple
 
 from speech_contract import names
 from speech_contract.events import Event
+from speech_operator.child_kind import ChildKind, Document, R
+from speech_operator.children import KINDS
 from speech_operator.cluster.base import ClusterError, JobKey
-from speech_operator.cluster.pod_record import Tracked, tracked
 from speech_operator.cluster.rest import Answer, ApiError, Rest, Sleep
 from speech_operator.events import log
 
@@ -27,6 +29,7 @@ PAGE: Final = 500
 GONE: Final = 410
 RELIST_AFTER_FAILURES: Final = 5  # the place to go on from may be what is wrong
 Random = Callable[[], float]  # in [0, 1)
+Name = tuple[str, str]  # namespace ("" where there are none) and name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,41 +46,51 @@ class _Gone(Exception):
     """The place in history that we wanted to go on from is no longer kept."""
 
 
+class Tracked(NamedTuple):
+    """An object as it is kept. `key.name` is empty for an object of no job."""
+
+    key: JobKey
+    record: Any
+
+
+Changed = Callable[[Tracked], None]
+
+
 class _Scope:
     """One namespace, or all of them (""): its own list, watch and place in history."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, path: str) -> None:
         self.namespace = namespace
+        self.path = path
         self.version = ""
         self.failures = 0
         self.synced = asyncio.Event()
-        self.names: set[tuple[str, str]] = set()
-
-    @property
-    def path(self) -> str:
-        return f"/api/v1/namespaces/{self.namespace}/pods" if self.namespace else "/api/v1/pods"
+        self.names: set[Name] = set()
 
 
-class PodInformer:
-    """Pods by job. `changed` is called with the job of every pod that came, went or changed in its record."""
+class Informer(Generic[R]):
+    """Objects of one kind by job. `changed` is called with each that came, went or changed in its record."""
 
     def __init__(
         self,
+        kind: ChildKind[R],
         rest: Rest,
         namespaces: Sequence[str],
-        changed: Callable[[JobKey], None],
+        changed: Changed,
         random: Random,
         sleep: Sleep = asyncio.sleep,
         timings: Timings | None = None,
     ) -> None:
+        self._kind = kind
         self._rest = rest
         self._changed = changed
         self._random = random
         self._sleep = sleep
         self._timings = timings or Timings()
-        self._scopes = [_Scope(namespace) for namespace in namespaces or ("",)]
-        self._pods: dict[tuple[str, str], Tracked] = {}  # by namespace and name
-        self._jobs: dict[JobKey, set[tuple[str, str]]] = {}
+        spaces = (namespaces if kind.namespaced else ()) or ("",)
+        self._scopes = [_Scope(namespace, kind.path(namespace)) for namespace in spaces]
+        self._objects: dict[Name, Tracked] = {}
+        self._jobs: dict[JobKey, set[Name]] = {}
 
     @property
     def synced(self) -> bool:
@@ -88,17 +101,27 @@ class PodInformer:
         """Return when `synced`."""
         await asyncio.gather(*(scope.synced.wait() for scope in self._scopes))
 
-    def pods(self, key: JobKey) -> list[Tracked]:
-        """Pods that carry the label of the job. Raises ClusterError before the first list is whole."""
+    def records(self, key: JobKey) -> list[R]:
+        """Objects with the label of the job, or all of a kind that is of no job, by name.
+
+        Raises ClusterError before the first list is whole.
+        """
         if not self.synced:
-            raise ClusterError("the pods are not listed yet")
-        return [self._pods[name] for name in sorted(self._jobs.get(key, ()))]
+            raise ClusterError(f"the {self._kind.plural} are not listed yet")
+        found = self._objects if self._kind.concerns else self._jobs.get(key, ())
+        return [self._objects[name].record for name in sorted(found)]
+
+    def tracked(self) -> list[Tracked]:
+        """Everything that is known now."""
+        return list(self._objects.values())
 
     async def run(self) -> None:
         """List and watch until cancelled."""
         async with asyncio.TaskGroup() as group:
             for scope in self._scopes:
-                group.create_task(self._follow(scope), name=f"pods of {scope.namespace or 'all'}")
+                group.create_task(
+                    self._follow(scope), name=f"{self._kind.plural} of {scope.namespace or 'all'}"
+                )
 
     async def _follow(self, scope: _Scope) -> None:
         while True:
@@ -124,18 +147,19 @@ class PodInformer:
 
     def _tell(self, scope: _Scope, error: Exception) -> None:
         where = scope.namespace or "all"
-        log(
-            Event.WATCH_INTERRUPTED, logging.WARNING, resource="pods", scope=where, error=str(error)
-        )
+        facts = {"resource": self._kind.plural, "scope": where, "error": str(error)}
+        log(Event.WATCH_INTERRUPTED, logging.WARNING, **facts)
 
     async def _list(self, scope: _Scope) -> None:
         """Every page, then one replacement."""
-        found: dict[tuple[str, str], Tracked] = {}
-        query = {"labelSelector": names.LABEL_JOB_NAME, "limit": str(PAGE)}
+        found: dict[Name, Tracked] = {}
+        query = {**self._selector, "limit": str(PAGE)}
         while True:
             page = await self._page(scope, query)
-            for pod in page.get("items") or ():
-                found[_name(pod)] = tracked(pod)
+            for document in page.get("items") or ():
+                tracked = self._track(document)
+                if tracked is not None:
+                    found[_name(document)] = tracked
             more = page["metadata"].get("continue")
             if not more:
                 break
@@ -152,11 +176,23 @@ class PodInformer:
                 raise _Gone from error
             raise
 
-    def _replace(self, scope: _Scope, found: Mapping[tuple[str, str], Tracked]) -> None:
+    @property
+    def _selector(self) -> dict[str, str]:
+        return {} if self._kind.concerns else {"labelSelector": names.LABEL_JOB_NAME}
+
+    def _track(self, document: Document) -> Tracked | None:
+        metadata = document["metadata"]
+        labels = metadata.get("labels") or {}
+        job = "" if self._kind.concerns else labels.get(names.LABEL_JOB_NAME, "")
+        record = self._kind.project(document, job)
+        key = JobKey(metadata.get("namespace", ""), job)
+        return None if record is None else Tracked(key, record)
+
+    def _replace(self, scope: _Scope, found: Mapping[Name, Tracked]) -> None:
         for name in scope.names - found.keys():
             self._drop(scope, name)
-        for name, pod in found.items():
-            self._keep(scope, name, pod)
+        for name, tracked in found.items():
+            self._keep(scope, name, tracked)
 
     async def _watch(self, scope: _Scope) -> None:
         """Follow one stream to its end."""
@@ -169,7 +205,7 @@ class PodInformer:
     def _query(self, scope: _Scope) -> dict[str, str]:
         seconds = self._timings.watch * (0.75 + 0.25 * self._random())
         return {
-            "labelSelector": names.LABEL_JOB_NAME,
+            **self._selector,
             "watch": "true",
             "allowWatchBookmarks": "true",
             "resourceVersion": scope.version,
@@ -188,37 +224,91 @@ class PodInformer:
         kind, body = event.get("type"), event.get("object") or {}
         if kind == "ERROR" or event.get("kind") == "Status":
             raise _refusal(scope, body if kind else event)
-        if kind == "DELETED":
-            self._drop(scope, _name(body))
-        elif kind != "BOOKMARK":
-            self._keep(scope, _name(body), tracked(body))
+        if kind != "BOOKMARK":
+            tracked = None if kind == "DELETED" else self._track(body)
+            if tracked is None:
+                self._drop(scope, _name(body))
+            else:
+                self._keep(scope, _name(body), tracked)
         scope.version = body["metadata"]["resourceVersion"]
 
-    def _keep(self, scope: _Scope, name: tuple[str, str], pod: Tracked) -> None:
-        old = self._pods.get(name)
-        if old == pod:
+    def _keep(self, scope: _Scope, name: Name, tracked: Tracked) -> None:
+        old = self._objects.get(name)
+        if old == tracked:
             return
-        if old is not None and old.key != pod.key:  # somebody changed the label
+        if old is not None and old.key != tracked.key:  # somebody changed the label
             self._drop(scope, name)
         scope.names.add(name)
-        self._pods[name] = pod
-        self._jobs.setdefault(pod.key, set()).add(name)
-        self._changed(pod.key)
+        self._objects[name] = tracked
+        self._jobs.setdefault(tracked.key, set()).add(name)
+        self._changed(tracked)
 
-    def _drop(self, scope: _Scope, name: tuple[str, str]) -> None:
+    def _drop(self, scope: _Scope, name: Name) -> None:
         scope.names.discard(name)
-        pod = self._pods.pop(name, None)
-        if pod is None:
+        gone = self._objects.pop(name, None)
+        if gone is None:
             return
-        siblings = self._jobs[pod.key]
+        siblings = self._jobs[gone.key]
         siblings.discard(name)
         if not siblings:
-            del self._jobs[pod.key]
-        self._changed(pod.key)
+            del self._jobs[gone.key]
+        self._changed(gone)
 
 
-def _name(pod: Mapping[str, Any]) -> tuple[str, str]:
-    return pod["metadata"]["namespace"], pod["metadata"]["name"]
+class Informers:
+    """One informer for each watched kind. `mark` is called with each job that a change has to do with."""
+
+    def __init__(
+        self,
+        rest: Rest,
+        namespaces: Sequence[str],
+        mark: Callable[[JobKey], None],
+        random: Random,
+        sleep: Sleep = asyncio.sleep,
+        timings: Timings | None = None,
+        kinds: Sequence[ChildKind[Any]] = KINDS,
+    ) -> None:
+        self._mark = mark
+        self._by_kind: dict[ChildKind[Any], Informer[Any]] = {}
+        for kind in kinds:
+            if kind.watched:
+                changed = functools.partial(self._tell, kind)
+                given = (rest, namespaces, changed, random, sleep, timings)
+                self._by_kind[kind] = Informer(kind, *given)
+
+    def of(self, kind: ChildKind[R]) -> Informer[R]:
+        """The informer of a watched kind."""
+        return self._by_kind[kind]
+
+    @property
+    def synced(self) -> bool:
+        """Whether every kind was listed once."""
+        return all(informer.synced for informer in self._by_kind.values())
+
+    async def wait_until_synced(self) -> None:
+        """Return when `synced`: no job must be judged by what was not listed yet."""
+        for informer in self._by_kind.values():
+            await informer.wait_until_synced()
+
+    async def run(self) -> None:
+        """List and watch until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for kind, informer in self._by_kind.items():
+                group.create_task(informer.run(), name=kind.plural)
+
+    def _tell(self, kind: ChildKind[Any], changed: Tracked) -> None:
+        if kind.concerns is None:
+            self._mark(changed.key)
+            return
+        for other, informer in self._by_kind.items():
+            for tracked in informer.tracked() if other.concerns is None else ():
+                if kind.concerns(changed.record, tracked.record):
+                    self._mark(tracked.key)
+
+
+def _name(document: Document) -> Name:
+    metadata = document["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]
 
 
 def _refusal(scope: _Scope, status: Mapping[str, Any]) -> Exception:

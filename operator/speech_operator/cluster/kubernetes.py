@@ -1,33 +1,32 @@
 """KubernetesCluster: the port's calls as requests to an API server. Built by `app`, driven by the controller.
 
-Pods come from the informer, everything else is asked for. Nothing is patched, applied or adopted; a 409 on a
+Watched kinds come from informers, everything else is asked for. Nothing is patched, applied or adopted; a 409 on a
 create is looked into: ours of this attempt (an earlier pass made it) or somebody else's.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from speech_contract import names, wire
-from speech_contract.api import JobSpec
 from speech_contract.run_config import RunConfig
+from speech_operator.child_kind import ChildKind, R
+from speech_operator.children import POD
 from speech_operator.cluster import http
 from speech_operator.cluster.base import (
     AlreadyExists,
     ClusterError,
     Conflict,
     JobKey,
-    RunConfigs,
     Unsatisfiable,
 )
-from speech_operator.cluster.config_maps import RunConfigMaps, somebody_elses
-from speech_operator.cluster.informer import PodInformer
-from speech_operator.cluster.pod_record import owner_uid, record
+from speech_operator.cluster.informer import Informers
+from speech_operator.cluster.pod_record import child_record, owner_uid
+from speech_operator.cluster.remembered import Remembered
 from speech_operator.cluster.rest import ApiError, Body, Clock, Rest, TokenBucket
-from speech_operator.observe import Endpoints, Platform, PodRecord
 from speech_operator.plan import JobEvent
+from speech_operator.snapshot import Endpoints, Platform
 from speech_operator.timestamps import to_text
 
 PROGRESS_TIMEOUT_SECONDS: Final = 5.0  # beyond the time that was asked for
@@ -56,50 +55,28 @@ class KubernetesCluster:
     def __init__(
         self,
         rest: Rest,
-        informer: PodInformer,
+        informers: Informers,
         platform: Platform,
         wall_clock: Clock,
         progress_writes: TokenBucket,
         watcher: Watcher | None = None,
     ) -> None:
         self._rest = rest
-        self._informer = informer
+        self._informers = informers
         self._platform = platform
         self._wall_clock = wall_clock
         self._progress_writes = progress_writes
         self._watcher = watcher
-        self._run_configs = RunConfigMaps(rest)
-        self._dirty: asyncio.Queue[JobKey] = asyncio.Queue()
-        self._waiting: set[JobKey] = set()
+        self._remembered = Remembered(rest)
         self._last: dict[JobKey, Mapping[str, Any]] = {}  # status as read in this pass
-        self._services: set[tuple[JobKey, str]] = set()
-        self._suspects: dict[JobKey, set[str]] = {}  # names that were taken when we wanted them
+        self._suspects: dict[
+            JobKey, dict[ChildKind[Any], set[str]]
+        ] = {}  # taken when we wanted them
 
     @property
     def platform(self) -> Platform:
         """A cluster."""
         return self._platform
-
-    # ------------------------------------------------------------------ what changed
-
-    def mark(self, key: JobKey) -> None:
-        """This job or one of its pods changed."""
-        if key not in self._waiting:
-            self._waiting.add(key)
-            self._dirty.put_nowait(key)
-
-    async def watch(self) -> AsyncIterator[JobKey]:
-        """Marked keys, once the pods are known: a job must not be judged by pods that were not listed yet."""
-        await self._informer.wait_until_synced()
-        while True:
-            key = await self._dirty.get()
-            self._waiting.discard(key)
-            yield key
-
-    @property
-    def waiting(self) -> int:
-        """Marked keys that no worker has heard of yet."""
-        return len(self._waiting)
 
     # ------------------------------------------------------------------ what is
 
@@ -115,25 +92,26 @@ class KubernetesCluster:
         return document
 
     def _forget(self, key: JobKey) -> None:
-        self._run_configs.forget(key)
+        self._remembered.forget(key)
         self._last.pop(key, None)
         self._suspects.pop(key, None)
-        self._services = {known for known in self._services if known[0] != key}
 
-    async def list_pods(self, key: JobKey) -> Sequence[PodRecord]:
-        """Pods with the job's label under the job's pod names, and others that took such a name."""
-        found = {p.record.name: p.record for p in self._informer.pods(key)}
-        for name in sorted(self._suspects.get(key, set()) - found.keys()):
-            pod = await self._rest.find(f"{_path(key, 'pods')}/{name}")
-            if pod is None:
-                self._suspects[key].discard(name)
+    async def list_children(self, key: JobKey, kind: ChildKind[R], uid: str) -> Sequence[R]:
+        """From the informer or from memory, else from the API server. See the port."""
+        if not kind.watched:
+            return await self._remembered.read(key, kind, uid)
+        found = {record.name: record for record in self._informers.of(kind).records(key)}
+        for name in sorted(self._taken_names(key, kind) - found.keys()):
+            document = await self._rest.find(kind.path(key.namespace, name))
+            record = kind.project(document, key.name) if document else None
+            if record is None:
+                self._taken_names(key, kind).discard(name)
             else:
-                found[name] = record(pod, key.name)
-        return [pod for pod in found.values() if pod.node_rank >= 0]
+                found[name] = record
+        return list(found.values())
 
-    async def get_run_configs(self, key: JobKey, uid: str, attempt: int) -> RunConfigs:
-        """Run configs that this very job owns."""
-        return await self._run_configs.read(key, uid, attempt)
+    def _taken_names(self, key: JobKey, kind: ChildKind[Any]) -> set[str]:
+        return self._suspects.setdefault(key, {}).setdefault(kind, set())
 
     async def endpoints(self, key: JobKey, nodes: int, config: RunConfig | None) -> Endpoints:
         """Names that the headless Service gives to pods: `<pod>.<service>`.
@@ -148,22 +126,12 @@ class KubernetesCluster:
         supervisors = tuple(f"{host}:{names.SUPERVISOR_PORT}" for host in hosts)
         return Endpoints(hosts[0], names.MASTER_PORT, supervisors)
 
-    async def has_service(self, key: JobKey, uid: str) -> bool:
-        """Whether the headless Service is there; looked up anew for each attempt."""
-        if (key, uid) in self._services:
-            return True
-        document = await self._rest.find(f"{_path(key, 'services')}/{names.service_name(key.name)}")
-        ours = document is not None and owner_uid(document) == uid
-        if ours:
-            self._services.add((key, uid))
-        return ours
-
     async def get_progress(
         self, key: JobKey, config: RunConfig, since: str, wait_seconds: float
     ) -> bytes:
         """Ask the master's supervisor, by the address of its pod: names are cached, also their absence."""
         name = names.pod_name(key.name, 0)
-        pod = next((p for p in self._informer.pods(key) if p.record.name == name), None)
+        pod = next((p for p in self._informers.of(POD).records(key) if p.name == name), None)
         if pod is None or not pod.address:
             raise ClusterError(f"pod {name} has no address yet")
         host = f"[{pod.address}]" if ":" in pod.address else pod.address
@@ -198,68 +166,66 @@ class KubernetesCluster:
         changed = {k for k in old.keys() | document.keys() if old.get(k) != document.get(k)}
         return changed == {"progress"}
 
-    async def create_pod(self, key: JobKey, manifest: Mapping[str, Any]) -> None:
+    async def create(self, key: JobKey, kind: ChildKind[Any], manifest: Mapping[str, Any]) -> None:
         """POST. See the port."""
+        if kind.watched:
+            await self._post(key, kind, manifest)
+            return
+        if names.LABEL_ATTEMPT in manifest["metadata"].get("labels", {}):
+            self._remembered.begin_attempt(key)
+        with self._remembered.writing(key, kind, owner_uid(manifest)) as known:
+            made = kind.project(await self._post(key, kind, manifest), key.name)
+            if made is not None:
+                known[made.name] = made
+
+    async def _post(self, key: JobKey, kind: ChildKind[Any], manifest: Mapping[str, Any]) -> Body:
         try:
-            await self._rest.post(_path(key, "pods"), manifest)
+            return await self._rest.post(kind.path(key.namespace), manifest)
         except ApiError as error:
             if error.reason == "AlreadyExists":
-                raise await self._taken(key, manifest) from error
-            refusal = _refusal(error)
-            raise (refusal or error) from error
-
-    async def _taken(self, key: JobKey, manifest: Mapping[str, Any]) -> ClusterError:
-        """Whose the pod is that has our name."""
-        name = manifest["metadata"]["name"]
-        there = await self._rest.find(f"{_path(key, 'pods')}/{name}")
-        if there is None:
-            return ClusterError(f"pod {name} went at this moment")
-        found, wanted = record(there, key.name), record(_as_pod(manifest), key.name)
-        ours = found.owner_uid == wanted.owner_uid and found.attempt == wanted.attempt
-        if found.owner_uid != wanted.owner_uid:
-            self._suspects.setdefault(key, set()).add(name)
-        return AlreadyExists(name, ours=ours)
-
-    async def delete_pod(self, key: JobKey, name: str, uid: str, grace_seconds: int) -> None:
-        """DELETE with a uid precondition."""
-        options = {"gracePeriodSeconds": grace_seconds, "preconditions": {"uid": uid}}
-        try:
-            await self._rest.delete(f"{_path(key, 'pods')}/{name}", options)
-        except ApiError as error:
-            if error.status == 409:
-                raise Conflict(str(error)) from error
-            raise
-
-    async def create_run_config(
-        self, key: JobKey, uid: str, config: RunConfig, accepted: JobSpec
-    ) -> None:
-        """POST the ConfigMap of an attempt."""
-        self._services.discard((key, uid))
-        try:
-            await self._run_configs.create(key, uid, config, accepted)
-        except ApiError as error:
+                raise await self._taken(key, kind, manifest) from error
             raise (_refusal(error) or error) from error
 
-    async def delete_run_config(self, key: JobKey, attempt: int) -> None:
-        """Delete it."""
-        await self._run_configs.delete(key, attempt)
+    async def _taken(
+        self, key: JobKey, kind: ChildKind[Any], manifest: Mapping[str, Any]
+    ) -> ClusterError:
+        """Whose the object is that has our name."""
+        name, uid = manifest["metadata"]["name"], owner_uid(manifest)
+        if not kind.watched:
+            ours = any(r.name == name for r in await self._remembered.read(key, kind, uid))
+            return AlreadyExists(name, ours=True) if ours else _somebody_elses(kind, name)
+        there = await self._rest.find(kind.path(key.namespace, name))
+        if there is None:
+            return ClusterError(f"{kind.noun} {name} went at this moment")
+        found, wanted = (child_record(child, key.name) for child in (there, _as_made(manifest)))
+        if found.owner_uid != uid:
+            self._taken_names(key, kind).add(name)
+        ours = (found.owner_uid, found.attempt) == (uid, wanted.attempt)
+        return AlreadyExists(name, ours=ours)
 
-    async def create_service(self, key: JobKey, manifest: Mapping[str, Any]) -> None:
-        """POST; one that is there and ours is no error."""
-        try:
-            await self._rest.post(_path(key, "services"), manifest)
-        except ApiError as error:
-            if error.reason != "AlreadyExists":
-                raise (_refusal(error) or error) from error
-            if not await self.has_service(key, owner_uid(manifest)):
-                raise somebody_elses("service", manifest["metadata"]["name"]) from error
-        self._services.add((key, owner_uid(manifest)))
+    async def delete(
+        self,
+        key: JobKey,
+        kind: ChildKind[Any],
+        name: str,
+        uid: str,
+        grace_seconds: int | None = None,
+    ) -> None:
+        """DELETE with a uid precondition."""
+        options: Body = {"preconditions": {"uid": uid}}
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
+        with self._remembered.dropping(key, kind, name):
+            await self._delete(kind.path(key.namespace, name), options)
 
     async def delete_job(self, key: JobKey, uid: str) -> None:
         """Delete the job; garbage collection takes its children."""
         options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        await self._delete(_job_path(key), options)
+
+    async def _delete(self, path: str, options: Body) -> None:
         try:
-            await self._rest.delete(_job_path(key), options)
+            await self._rest.delete(path, options)
         except ApiError as error:
             if error.status == 409:
                 raise Conflict(str(error)) from error
@@ -287,7 +253,7 @@ class KubernetesCluster:
             "lastTimestamp": now,
             "count": 1,
         }
-        await self._rest.post(_path(key, "events"), body)
+        await self._rest.post(f"/api/v1/namespaces/{key.namespace}/events", body)
 
 
 def _refusal(error: ApiError) -> Unsatisfiable | None:
@@ -304,14 +270,18 @@ def _refusal(error: ApiError) -> Unsatisfiable | None:
     return Unsatisfiable(f"{error.message}; {REMEDY_OF_QUOTA if quota else REMEDY}")
 
 
-def _as_pod(manifest: Mapping[str, Any]) -> Body:
+def _somebody_elses(kind: ChildKind[Any], name: str) -> Unsatisfiable:
+    """The sentence for a name that is taken; what a deleted namesake left goes by itself in a moment."""
+    remedy = (
+        "wait for garbage collection if it is of a deleted job, else delete it or rename this job"
+    )
+    return Unsatisfiable(f"{kind.noun} {name} belongs to somebody else; {remedy}")
+
+
+def _as_made(manifest: Mapping[str, Any]) -> Body:
     """A manifest with what only an API server would add."""
     return {**manifest, "metadata": {"uid": "", **manifest["metadata"]}}
 
 
 def _job_path(key: JobKey) -> str:
     return f"/apis/{names.API_VERSION}/namespaces/{key.namespace}/{names.PLURAL}/{key.name}"
-
-
-def _path(key: JobKey, plural: str) -> str:
-    return f"/api/v1/namespaces/{key.namespace}/{plural}"

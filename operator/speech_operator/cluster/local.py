@@ -9,26 +9,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from speech_contract import codec, names, wire
-from speech_contract.api import InvalidJob, JobSpec, parse_spec, spec_document
+from speech_contract.api import InvalidJob, JobSpec, parse_spec
 from speech_contract.errors import ContractError
 from speech_contract.outcome import EXIT_KILLED
 from speech_contract.run_config import RunConfig
+from speech_operator.child_kind import ChildKind, ChildRecord, R, Record
+from speech_operator.children import CONFIG_MAP, POD, SERVICE
 from speech_operator.cluster import http, local_pod, local_process
 from speech_operator.cluster.base import (
     AlreadyExists,
     ClusterError,
     Conflict,
     JobKey,
-    RunConfigs,
 )
 from speech_operator.cluster.local_paths import localised
 from speech_operator.cluster.local_pod import Machine
@@ -39,8 +41,9 @@ from speech_operator.cluster.local_state import (
     job_folders,
     replace,
 )
-from speech_operator.observe import Endpoints, Platform, PodRecord
 from speech_operator.plan import JobEvent
+from speech_operator.resources.config_map import ACCEPTED, RUN
+from speech_operator.snapshot import Endpoints, Platform, PodRecord
 from speech_operator.timestamps import to_text
 
 LOOPBACK: Final = "127.0.0.1"
@@ -76,41 +79,44 @@ class LocalCluster:
         """One machine with so many cores."""
         return Platform(local=True, cores=self._machine.cores)
 
-    async def watch(self) -> AsyncIterator[JobKey]:
-        """Look every moment; also kills what outstayed its grace and forgets what was deleted."""
+    async def watch(self, mark: Callable[[JobKey], None]) -> None:
+        """Call `mark` for each job that is new, changed or gone, until cancelled; looks every moment.
+
+        Also kills what outstayed its grace and forgets what was deleted.
+        """
         known: dict[JobKey, object] = {}
         while True:
             for key in self._keys():
                 state = self._look(key)
                 if known.get(key) != state:
                     known[key] = state
-                    yield key
+                    mark(key)
             for key in set(known) - set(self._keys()):
                 del known[key]
-                yield key
+                mark(key)
             await asyncio.sleep(self._poll_seconds)
 
     async def get_job(self, key: JobKey) -> Mapping[str, Any] | None:
         """The job document."""
         return self._folder(key).read_job()
 
-    async def list_pods(self, key: JobKey) -> list[PodRecord]:
-        """Pods by name; ends are found out here."""
-        folder = self._folder(key)
-        return [
-            local_pod.record(folder, self._refreshed(folder, pod), self._machine.host)
-            for pod in folder.pods()
-        ]
+    async def list_children(self, key: JobKey, kind: ChildKind[R], uid: str) -> Sequence[R]:
+        """Pods and run configs by name; of other kinds one machine needs only the Service, which is as if there."""
+        return cast("Sequence[R]", self._children(key, kind, uid))
 
-    async def get_run_configs(self, key: JobKey, uid: str, attempt: int) -> RunConfigs:
-        """Run configs of the job."""
+    def _children(self, key: JobKey, kind: ChildKind[Any], uid: str) -> Sequence[Record]:
         folder = self._folder(key)
-        attempts = tuple(folder.attempts())
-        if not attempts:
-            return RunConfigs()
-        config = _config(folder.run_config(attempt)) if attempt in attempts else None
-        accepted = _accepted(folder.accepted(attempts[-1]))
-        return RunConfigs(attempts, config, accepted)
+        if kind is POD:
+            return self.pods(key)
+        if kind is CONFIG_MAP:
+            name = functools.partial(names.config_name, key.name)
+            return [LocalConfig(name(n), uid, n, folder) for n in folder.attempts()]
+        return [ChildRecord(names.service_name(key.name), "", uid)] if kind is SERVICE else []
+
+    def pods(self, key: JobKey) -> list[PodRecord]:
+        """The job's pods; ends are found out here."""
+        folder, host = self._folder(key), self._machine.host
+        return [local_pod.record(folder, self._refreshed(folder, p), host) for p in folder.pods()]
 
     async def endpoints(self, key: JobKey, nodes: int, config: RunConfig | None) -> Endpoints:
         """The attempt's own, or free ports of this moment."""
@@ -120,44 +126,61 @@ class LocalCluster:
         master, *supervisors = free_ports(nodes + 1)
         return Endpoints(LOOPBACK, master, tuple(f"{LOOPBACK}:{port}" for port in supervisors))
 
-    async def has_service(self, key: JobKey, uid: str) -> bool:
-        """Nothing to find by name here."""
-        return True
-
     async def put_status(self, key: JobKey, document: dict[str, Any], version: str) -> None:
         """Replace the status, if the job is still at `version`."""
         self._folder(key).replace_status(document, version)
 
-    async def create_run_config(
-        self, key: JobKey, uid: str, config: RunConfig, accepted: JobSpec
+    async def create(self, key: JobKey, kind: ChildKind[Any], manifest: Mapping[str, Any]) -> None:
+        """Start a pod's process, write a run config; of other kinds one machine needs none."""
+        if kind is POD:
+            self._start_pod(key, manifest)
+        elif kind is CONFIG_MAP:
+            self._write_run_config(key, manifest)
+
+    async def delete(
+        self,
+        key: JobKey,
+        kind: ChildKind[Any],
+        name: str,
+        uid: str,
+        grace_seconds: int | None = None,
     ) -> None:
+        """End a pod's process; drop a run config."""
+        if kind is POD:
+            self._end_pod(key, name, uid, grace_seconds or 0)
+        elif kind is CONFIG_MAP:
+            self._drop_run_config(key, name)
+
+    def _write_run_config(self, key: JobKey, manifest: Mapping[str, Any]) -> None:
         """Write run.json with the paths of this machine; the accepted spec goes first, for run.json counts."""
-        folder = self._folder(key)
-        path = folder.run_config(config.attempt)
+        folder, data = self._folder(key), manifest["data"]
+        config = codec.loads(RunConfig, data[RUN])
+        path, accepted_path = folder.run_config(config.attempt), folder.accepted(config.attempt)
         if path.exists():
-            return
-        manifest, volumes = self._places(folder, accepted)
-        config = localised(config, accepted, manifest.parent, volumes)
+            raise AlreadyExists(manifest["metadata"]["name"], ours=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         document = {
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,
             "metadata": {"name": key.name, "namespace": key.namespace},
-            "spec": spec_document(accepted),
+            "spec": json.loads(data[ACCEPTED]),
         }
-        replace(folder.accepted(config.attempt), json.dumps(document, ensure_ascii=False))
-        replace(path, codec.dumps(config))
+        replace(accepted_path, json.dumps(document, ensure_ascii=False))
+        accepted = _accepted(accepted_path)
+        assert accepted is not None, "it was accepted a moment ago"
+        place, volumes = self._places(folder, accepted)
+        replace(path, codec.dumps(localised(config, accepted, place.parent, volumes)))
 
-    async def delete_run_config(self, key: JobKey, attempt: int) -> None:
+    def _drop_run_config(self, key: JobKey, name: str) -> None:
         """Drop the attempt from those that count; people may still read what it was."""
-        path = self._folder(key).run_config(attempt)
-        with contextlib.suppress(FileNotFoundError):
-            path.rename(path.with_name(f"old-{path.name}"))
+        folder = self._folder(key)
+        for attempt in folder.attempts():
+            if names.config_name(key.name, attempt) == name:
+                path = folder.run_config(attempt)
+                with contextlib.suppress(FileNotFoundError):
+                    path.rename(path.with_name(f"old-{path.name}"))
 
-    async def create_service(self, key: JobKey, manifest: Mapping[str, Any]) -> None:
-        """Nothing to do."""
-
-    async def create_pod(self, key: JobKey, manifest: Mapping[str, Any]) -> None:
+    def _start_pod(self, key: JobKey, manifest: Mapping[str, Any]) -> None:
         """Start the pod's process; on record before it does anything."""
         folder = self._folder(key)
         metadata = manifest["metadata"]
@@ -176,7 +199,7 @@ class LocalCluster:
         command = local_pod.command(container.get("command", []), self._launcher)
         local_pod.start(folder, config, owner, command, environ, place, self._clock)
 
-    async def delete_pod(self, key: JobKey, name: str, uid: str, grace_seconds: int) -> None:
+    def _end_pod(self, key: JobKey, name: str, uid: str, grace_seconds: int) -> None:
         """SIGTERM now, SIGKILL after the grace."""
         folder = self._folder(key)
         pod = folder.pod(name)
@@ -274,6 +297,27 @@ class LocalCluster:
             place.mkdir(parents=True, exist_ok=True)
             volumes[volume.name] = place.absolute()
         return self._manifest(folder), volumes
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalConfig:
+    """A `ConfigRecord` out of the files of an attempt."""
+
+    name: str
+    owner_uid: str
+    attempt: int
+    folder: JobFolder
+    uid: str = ""  # files have none
+
+    @property
+    def run(self) -> RunConfig | None:
+        """run.json."""
+        return _config(self.folder.run_config(self.attempt))
+
+    @property
+    def accepted(self) -> JobSpec | None:
+        """accepted.json."""
+        return _accepted(self.folder.accepted(self.attempt))
 
 
 def free_ports(count: int) -> list[int]:

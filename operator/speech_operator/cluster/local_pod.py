@@ -21,7 +21,7 @@ from speech_contract.run_config import Device, RunConfig
 from speech_operator.cluster import local_process
 from speech_operator.cluster.base import ClusterError, Unsatisfiable
 from speech_operator.cluster.local_state import JobFolder, PodFile
-from speech_operator.observe import PodPhase, PodRecord
+from speech_operator.snapshot import PodPhase, PodRecord
 
 TAIL_BYTES: Final = 2000  # of a pod's output, when it left no outcome
 # Of a container's environment: what belongs to an image, not to this machine.

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from speech_contract import names
 from speech_contract.outcome import decode
-from speech_operator.cluster.base import JobKey
-from speech_operator.observe import PodPhase, PodRecord
+from speech_operator.child_kind import ChildRecord
+from speech_operator.snapshot import PodPhase, PodRecord
 from speech_operator.timestamps import to_epoch
 
 Document = Mapping[str, Any]
@@ -21,21 +21,11 @@ DISRUPTION: Final = "DisruptionTarget"
 _PHASES: Final = {phase.value: phase for phase in PodPhase if phase is not PodPhase.GONE}
 
 
-class Tracked(NamedTuple):
-    """A pod as the informer keeps it."""
-
-    key: JobKey
-    record: PodRecord
-    address: str  # IP; empty until it has one
-
-
-def tracked(pod: Document) -> Tracked:
-    """The pod of a job: it carries the label of the job's name."""
-    metadata = pod["metadata"]
-    labels = metadata.get("labels") or {}
-    key = JobKey(metadata["namespace"], labels.get(names.LABEL_JOB_NAME, ""))
-    address = (pod.get("status") or {}).get("podIP") or ""
-    return Tracked(key, record(pod, key.name), address)
+def child_record(child: Document, job: str) -> ChildRecord:
+    """The record of a child that either is there or is not."""
+    metadata = child["metadata"]
+    attempt = _whole((metadata.get("labels") or {}).get(names.LABEL_ATTEMPT))
+    return ChildRecord(metadata["name"], metadata["uid"], owner_uid(child), attempt)
 
 
 def record(pod: Document, job: str) -> PodRecord:
@@ -62,6 +52,7 @@ def record(pod: Document, job: str) -> PodRecord:
         node=(pod.get("spec") or {}).get("nodeName") or "",
         created_at=_time(metadata.get("creationTimestamp")) or 0.0,
         unschedulable_since=_unschedulable_since(status),
+        address=status.get("podIP") or "",
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from speech_operator.observe import Observed
 from speech_operator.plan import Draft
+from speech_operator.snapshot import Observed
 
 Policy = Callable[[Observed, Draft, float], Draft]

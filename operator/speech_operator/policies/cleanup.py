@@ -5,8 +5,9 @@ from __future__ import annotations
 from speech_contract.api.spec import CleanPodPolicy
 from speech_contract.reasons import Condition, Reason
 from speech_operator import status as st
-from speech_operator.observe import Observed, PodRecord
-from speech_operator.plan import DeletePod, DeleteRunConfig, Draft
+from speech_operator.children import CONFIG_MAP, POD
+from speech_operator.plan import Delete, Draft
+from speech_operator.snapshot import Observed, PodRecord
 
 FAILURE_GRACE_SECONDS = 5  # peers of a failed rank are blocked in a collective and cannot save
 
@@ -17,8 +18,8 @@ def cleanup(seen: Observed, draft: Draft, now: float) -> Draft:
         return draft
     grace = _grace(seen, draft)
     pods = [pod for pod in seen.own_pods if not pod.deleting and _goes(pod, seen, draft)]
-    deletes = [DeletePod(pod.name, pod.uid, grace) for pod in pods]
-    stale = [DeleteRunConfig(attempt) for attempt in seen.stale_run_configs]
+    deletes = [Delete(POD, pod.name, pod.uid, grace) for pod in pods]
+    stale = [Delete(CONFIG_MAP, old.name, old.uid) for old in seen.stale_run_configs]
     return draft.to(decided=True).deleting(*deletes, *stale)
 
 

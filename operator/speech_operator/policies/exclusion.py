@@ -15,8 +15,8 @@ from speech_contract.outcome import EXIT_OTHER_HARDWARE, EXIT_RANK_DISAGREES, Ne
 from speech_contract.reasons import Reason
 from speech_operator import status as st
 from speech_operator.ending import UNSCHEDULABLE, Ending
-from speech_operator.observe import Observed, PodRecord
 from speech_operator.plan import Draft
+from speech_operator.snapshot import Observed, PodRecord
 from speech_operator.timestamps import to_epoch, to_text
 
 BLAMES_THE_NODE: Final = frozenset({EXIT_OTHER_HARDWARE, EXIT_RANK_DISAGREES})

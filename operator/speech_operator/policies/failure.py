@@ -8,8 +8,8 @@ from __future__ import annotations
 from speech_contract import names
 from speech_operator import status as st
 from speech_operator.ending import ending_of, gone_pod, with_master_facts, with_place
-from speech_operator.observe import Observed, PodPhase, PodRecord
 from speech_operator.plan import Draft
+from speech_operator.snapshot import Observed, PodPhase, PodRecord
 
 SETTLE_SECONDS = (
     10.0  # for the master to hear of a worker's end and say so; then the worker's word counts

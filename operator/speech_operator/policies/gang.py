@@ -10,21 +10,14 @@ import dataclasses
 
 from speech_contract.reasons import Condition, Reason
 from speech_operator import status as st
-from speech_operator.observe import Observed
-from speech_operator.plan import (
-    Create,
-    CreatePod,
-    CreateRunConfig,
-    CreateService,
-    DeletePod,
-    DeleteRunConfig,
-    Draft,
-)
+from speech_operator.children import CONFIG_MAP, POD, SERVICE
+from speech_operator.plan import Create, Delete, Draft
 from speech_operator.policies.exclusion import still_excluded
 from speech_operator.policies.restart import grace_after
-from speech_operator.resources.config_map import build_run_config
+from speech_operator.resources.config_map import build_config_map, build_run_config
 from speech_operator.resources.pods import build_pod
 from speech_operator.resources.service import build_service
+from speech_operator.snapshot import Observed
 
 
 def gang(seen: Observed, draft: Draft, now: float) -> Draft:
@@ -42,7 +35,7 @@ def _clear(seen: Observed, draft: Draft) -> Draft:
     """Old pods go first: a pod is created only after the old uid of its name is gone."""
     last = draft.status.attempts[-1].reason if draft.status.attempts else None
     grace = grace_after(last, seen)
-    deletes = [DeletePod(p.name, p.uid, grace) for p in seen.own_pods if not p.deleting]
+    deletes = [Delete(POD, p.name, p.uid, grace) for p in seen.own_pods if not p.deleting]
     return draft.deleting(*deletes)
 
 
@@ -58,8 +51,9 @@ def _open(draft: Draft, now: float) -> Draft:
 def _complete(seen: Observed, draft: Draft, now: float) -> Draft:
     attempt, nodes = draft.status.attempt, seen.spec.num_nodes
     old = [p for p in seen.own_pods if p.attempt != attempt and not p.deleting]
-    draft = draft.deleting(*(DeletePod(p.name, p.uid, grace_after(None, seen)) for p in old))
-    draft = draft.deleting(*(DeleteRunConfig(a) for a in seen.stale_run_configs if a < attempt))
+    draft = draft.deleting(*(Delete(POD, p.name, p.uid, grace_after(None, seen)) for p in old))
+    stale = [old for old in seen.stale_run_configs if old.attempt < attempt]
+    draft = draft.deleting(*(Delete(CONFIG_MAP, old.name, old.uid) for old in stale))
     if seen.foreign_pods:
         return _name_taken(seen, draft, now)
     taken = {pod.node_rank for pod in seen.own_pods}
@@ -79,11 +73,13 @@ def _children(seen: Observed, draft: Draft, missing: list[int]) -> tuple[Create,
     exists = seen.run_config is not None and seen.run_config.attempt == draft.status.attempt
     config = seen.run_config if exists else build_run_config(seen, draft.status)
     assert config is not None
-    creates: list[Create] = [] if exists else [CreateRunConfig(config, seen.spec)]
+    creates = []
+    if not exists:
+        creates.append(Create(CONFIG_MAP, build_config_map(seen.job, config, seen.spec)))
     if not seen.service_present:
-        creates.append(CreateService(build_service(seen.job)))
+        creates.append(Create(SERVICE, build_service(seen.job)))
     excluded = [node.name for node in draft.status.excluded_nodes]
-    creates += [CreatePod(build_pod(seen, config, rank, excluded)) for rank in missing]
+    creates += [Create(POD, build_pod(seen, config, rank, excluded)) for rank in missing]
     return tuple(creates)
 
 

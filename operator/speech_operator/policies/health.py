@@ -20,8 +20,8 @@ from speech_contract.progress import (
 from speech_contract.reasons import Condition, Reason
 from speech_contract.thresholds import HealthMode
 from speech_operator import status as st
-from speech_operator.observe import Observed
 from speech_operator.plan import Draft
+from speech_operator.snapshot import Observed
 from speech_operator.timestamps import to_text
 
 UNREACHABLE_SECONDS = 60.0  # without an answer from `/progress`

@@ -12,11 +12,12 @@ from speech_contract.api.status import JobStatus, Restarts
 from speech_contract.outcome import Cause, Next
 from speech_contract.reasons import Condition, Reason
 from speech_operator import status as st
+from speech_operator.children import POD
 from speech_operator.ending import Ending
-from speech_operator.observe import Observed
-from speech_operator.plan import DeletePod, Draft
+from speech_operator.plan import Delete, Draft
 from speech_operator.policies.cleanup import FAILURE_GRACE_SECONDS
 from speech_operator.policies.exclusion import exclude
+from speech_operator.snapshot import Observed
 
 OUT_OF_MEMORY_LIMIT = 2  # the same limit of memory is met again: retried once
 
@@ -89,7 +90,7 @@ def _again(seen: Observed, draft: Draft, ending: Ending, now: float) -> Draft:
         status = st.with_condition(status, kind, value, ending.cause, ending.message, now)
     status = dataclasses.replace(status, startup=None)
     grace = grace_after(ending.reason.value, seen)
-    deletes = [DeletePod(p.name, p.uid, grace) for p in seen.own_pods if not p.deleting]
+    deletes = [Delete(POD, p.name, p.uid, grace) for p in seen.own_pods if not p.deleting]
     message = f"attempt {status.attempt} ended by {ending.cause}: {ending.message}"
     draft = draft.to(status=status).deleting(*deletes).requeued(0.0)
     draft = draft.told(ending.reason, message, warning=not ending.interrupted)

@@ -8,8 +8,8 @@ from speech_contract.progress import Finding, FindingStatus, Severity
 from speech_contract.reasons import Reason
 from speech_contract.thresholds import HealthMode
 from speech_operator import status as st
-from speech_operator.observe import Observed, PodPhase, PodRecord
 from speech_operator.plan import Draft
+from speech_operator.snapshot import Observed, PodPhase, PodRecord
 
 
 def success(seen: Observed, draft: Draft, now: float) -> Draft:

@@ -11,10 +11,11 @@ import dataclasses
 from speech_contract.api.status import JobStatus
 from speech_contract.reasons import Condition, Reason
 from speech_operator import status as st
+from speech_operator.children import POD
 from speech_operator.ending import ending_of
-from speech_operator.observe import Observed, PodPhase
-from speech_operator.plan import DeletePod, Draft
+from speech_operator.plan import Delete, Draft
 from speech_operator.policies.success import succeeded
+from speech_operator.snapshot import Observed, PodPhase
 from speech_operator.timestamps import to_epoch, to_text
 
 
@@ -57,7 +58,7 @@ def _stop(seen: Observed, draft: Draft, now: float) -> Draft:
         )
         draft = draft.told(Reason.SUSPENDING, message)
     grace = seen.spec.run_policy.termination_grace_period_seconds
-    deletes = [DeletePod(p.name, p.uid, grace) for p in seen.own_pods if not p.deleting]
+    deletes = [Delete(POD, p.name, p.uid, grace) for p in seen.own_pods if not p.deleting]
     return draft.to(status=status, status_first=True, decided=True).deleting(*deletes)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from speech_operator import status as st
-from speech_operator.observe import Observed
 from speech_operator.plan import Draft
+from speech_operator.snapshot import Observed
 from speech_operator.timestamps import to_epoch
 
 

@@ -1,4 +1,4 @@
-"""Third policy: says whether the spec can be run, and runs nothing that was never valid.
+"""Second policy: says whether the spec can be run, and runs nothing that was never valid.
 
 A job that was accepted once goes on by what was accepted when a later change is refused.
 """
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from speech_contract.api import changed_immutable
 from speech_contract.reasons import Condition, Reason
 from speech_operator import status as st
-from speech_operator.observe import Observed
 from speech_operator.plan import Draft
+from speech_operator.snapshot import Observed
 
 
 def validation(seen: Observed, draft: Draft, now: float) -> Draft:

@@ -1,16 +1,22 @@
-"""The run config of an attempt, out of the accepted spec, the attempt and the endpoints. Called by `gang`."""
+"""The run config of an attempt, out of accepted spec, attempt and endpoints, and its ConfigMap. Called by `gang`."""
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any, Final
 
-from speech_contract.api import JobSpec
+from speech_contract import codec, names, paths
+from speech_contract.api import JobSpec, spec_document
 from speech_contract.api.status import Attempt, JobStatus
 from speech_contract.outcome import Next, meaning_of
 from speech_contract.recipes import Copies
 from speech_contract.run_config import ResumeFrom, RunConfig, attempt_token
-from speech_operator.observe import Observed, Platform
+from speech_operator.resources.metadata import child_metadata
+from speech_operator.snapshot import Job, Observed, Platform
 
+RUN: Final = paths.RUN_CONFIG_FILE.rpartition("/")[2]  # mounted
+ACCEPTED: Final = "accepted.json"  # the operator's own
 _GPU = re.compile(r"(^|\.)(nvidia|amd)\.com/gpu$")
 
 
@@ -43,6 +49,21 @@ def build_run_config(seen: Observed, status: JobStatus) -> RunConfig:
         omp_threads=omp_threads(spec, per_node, seen.platform),
         accelerator="" if seen.platform.local else asked_accelerator(spec),
     )
+
+
+def build_config_map(job: Job, config: RunConfig, accepted: JobSpec) -> dict[str, Any]:
+    """The immutable ConfigMap of the attempt: its run config, and beside it the spec that was accepted for it."""
+    name = names.config_name(job.name, config.attempt)
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": child_metadata(job, name, {names.LABEL_ATTEMPT: str(config.attempt)}),
+        "immutable": True,
+        "data": {
+            RUN: codec.dumps(config),
+            ACCEPTED: json.dumps(spec_document(accepted), ensure_ascii=False),
+        },
+    }
 
 
 def resume_from(status: JobStatus) -> ResumeFrom:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from speech_contract import names
-from speech_operator.observe import Job
+from speech_operator.snapshot import Job
 
 
 def child_metadata(job: Job, name: str, labels: Mapping[str, str]) -> dict[str, Any]:

@@ -7,15 +7,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from speech_contract import names, paths
+from speech_contract import names, paths, wire
 from speech_contract.api import JobSpec
 from speech_contract.recipes import Launcher
 from speech_contract.run_config import RunConfig
-from speech_operator.observe import Observed, Platform
 from speech_operator.resources.affinity import keep_away
 from speech_operator.resources.config_map import gpus_per_node
 from speech_operator.resources.environment import build_environment, merged
 from speech_operator.resources.metadata import child_metadata, pod_labels
+from speech_operator.snapshot import Observed, Platform
 
 LAUNCH = "speechtrain-launch"
 LAUNCHER_FILE = f"{paths.LAUNCHER_DIR}/launch.pyz"
@@ -98,7 +98,7 @@ def _container(
         "terminationMessagePath": paths.TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "readinessProbe": {
-            "httpGet": {"path": "/readyz", "port": names.SUPERVISOR_PORT_NAME},
+            "httpGet": {"path": wire.PATH_READYZ, "port": names.SUPERVISOR_PORT_NAME},
             "periodSeconds": 5,
         },
     }

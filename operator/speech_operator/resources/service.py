@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from speech_contract import names
-from speech_operator.observe import Job
 from speech_operator.resources.metadata import child_metadata
+from speech_operator.snapshot import Job
 
 
 def build_service(job: Job) -> dict[str, Any]:

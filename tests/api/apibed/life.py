@@ -12,11 +12,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from speech_contract import names
 from speech_operator import controller
 from speech_operator.cluster.base import JobKey
-from speech_operator.cluster.informer import PodInformer, Timings
+from speech_operator.cluster.informer import Informers, Timings
 from speech_operator.cluster.kubernetes import KubernetesCluster
 from speech_operator.cluster.rest import Pace, Rest, TokenBucket, Transport
 from speech_operator.controller import Controller
-from speech_operator.observe import Platform
+from speech_operator.snapshot import Platform
 
 QUICK = Timings(watch=30.0, first_backoff=0.02, last_backoff=0.2)
 PACE = Pace(writes_per_second=1000.0, write_burst=1000.0)
@@ -33,10 +33,10 @@ class Life:
         timings: Timings = QUICK,
     ) -> None:
         rest = Rest(transport, time.monotonic, pace=PACE)
-        self.informer = PodInformer(rest, namespaces, self.mark, random.random, timings=timings)
+        self.informers = Informers(rest, namespaces, self.mark, random.random, timings=timings)
         self.cluster = KubernetesCluster(
             rest,
-            self.informer,
+            self.informers,
             Platform(default_image="trainer:default", launcher_image="operator:test"),
             time.time,
             TokenBucket(1000.0, 1000.0, time.monotonic, asyncio.sleep),
@@ -46,14 +46,18 @@ class Life:
         self._namespaces = namespaces
 
     def mark(self, key: JobKey) -> None:
-        self.cluster.mark(key)
+        self.controller.mark(key)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.informer.run())
-            group.create_task(self.controller.run())
+            group.create_task(self.informers.run())
+            group.create_task(self._work())
             for namespace in self._namespaces:
                 group.create_task(self._watch_jobs(namespace))
+
+    async def _work(self) -> None:
+        await self.informers.wait_until_synced()
+        await self.controller.run()
 
     async def _watch_jobs(self, namespace: str) -> None:
         """What kopf does: everything that is there, then every change."""
