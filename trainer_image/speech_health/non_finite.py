@@ -9,11 +9,11 @@ scaler needs to come down.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 from speech_contract import thresholds
-from speech_contract.outcome import EXIT_NON_FINITE
-from speech_contract.progress import Action, Rule, Severity
+from speech_contract.exit_codes import EXIT_NON_FINITE
+from speech_contract.progress import Action
+from speech_contract.rules import Rule, Severity
 from speech_contract.thresholds import HealthMode, OnExceeded
 from speech_health.budget import Budget
 from speech_health.detector import Detector
@@ -90,16 +90,10 @@ def _shows_values(sample: StepSample) -> bool:
     return sample.losses is not None or sample.gradient_norm is not None
 
 
-class NonFinite(Detector[_Stream]):
+class NonFinite(Detector[thresholds.NonFinite, _Stream]):
     """Judges by the same `Budget` that our engine acts on."""
 
     rule = Rule.NON_FINITE
-
-    def __init__(
-        self, limits: thresholds.NonFinite, mode: HealthMode, wall: Callable[[], float]
-    ) -> None:
-        super().__init__(mode, wall)
-        self._limits = limits
 
     def feed(self, sample: StepSample) -> None:
         """Count bad steps from the values and from the rank's own counter; heal when they stay away."""
@@ -189,7 +183,7 @@ class NonFinite(Detector[_Stream]):
         """A stranger's process can't be rolled back from outside: end it, the next attempt does that."""
         asked = self._limits.on_exceeded
         acted = OnExceeded.STOP if asked is OnExceeded.ROLLBACK else asked
-        self._exceed(evidence, EXIT_NON_FINITE, acted, step=step, rank=rank)
+        self._exceed(evidence, acted, step=step, rank=rank)
 
     def _rolled_back(self, stream: _Stream, sample: StepSample) -> None:
         stream.rollbacks = sample.rollbacks or 0
