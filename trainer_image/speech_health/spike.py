@@ -14,10 +14,11 @@ import math
 from typing import TypeAlias
 
 from speech_contract import thresholds
+from speech_contract.losses import HEADLINES
 from speech_contract.rules import Rule
 from speech_health.baseline import SIZE, Baseline, Height
 from speech_health.detector import Attempt, Detector
-from speech_health.samples import HEADLINES, StepSample
+from speech_health.samples import StepSample
 
 REPORTS = 5  # high ones, at least, however far apart the reports lie
 REPORTS_TO_END = 8  # the same, before an attempt is ended
