@@ -10,6 +10,8 @@ import enum
 
 from speech_contract.phases import Phase
 from speech_contract.preflight import PreflightReport
+from speech_contract.rules import Rule as Rule  # passed on: part of every finding
+from speech_contract.rules import Severity as Severity
 from speech_contract.wire import Codebook, Memory, Weights
 
 
@@ -20,14 +22,6 @@ class Verdict(str, enum.Enum):
     HEALTHY = "Healthy"
     WARNING = "Warning"
     CRITICAL = "Critical"
-
-
-class Severity(str, enum.Enum):
-    """How much a finding matters. Order: info < warning < critical."""
-
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
 
 
 class FindingStatus(str, enum.Enum):
@@ -49,30 +43,6 @@ class Action(str, enum.Enum):
     WOULD_ROLL_BACK = "WouldHaveRolledBack"
     WOULD_RESTART = "WouldHaveRestarted"
     WOULD_STOP = "WouldHaveStopped"
-
-
-class Rule(str, enum.Enum):
-    """Health rules; the same words in status, events, metrics, logs, CLI and docs."""
-
-    NON_FINITE = "NonFinite"
-    ZERO_LOSS = "ZeroLoss"
-    NO_GRADIENT = "NoGradient"
-    SKIPPED_SAMPLES = "SkippedSamples"
-    CONSTANT_COMPONENT = "ConstantComponent"
-    LOSS_SPIKE = "LossSpike"
-    GRADIENT_SPIKE = "GradientSpike"
-    STALLED = "Stalled"
-    TELEMETRY_MISSING = "TelemetryMissing"
-    TELEMETRY_STALE = "TelemetryStale"
-    TELEMETRY_UNREACHABLE = "TelemetryUnreachable"  # the operator's own: no answer from /progress
-    NOT_UPDATING = "NotUpdating"
-    SCHEDULE_MISMATCH = "ScheduleMismatch"
-    MEMORY_GROWTH = "MemoryGrowth"
-    CODEBOOK_COLLAPSE = "CodebookCollapse"
-    IMPLAUSIBLE = "Implausible"
-    GOAL_UNREACHABLE = "GoalUnreachable"
-    RANK_DIVERGENCE = "RankDivergence"
-    PREFLIGHT = "Preflight"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,10 +123,9 @@ SEVERITY_ORDER = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 def verdict_of(findings: list[Finding], *, sampled: bool) -> Verdict:
     """Join findings into one word. Without a sample there is no Healthy; telemetry rules read Unknown."""
     active = [f for f in findings if f.status is FindingStatus.ACTIVE]
-    blind = {Rule.TELEMETRY_MISSING, Rule.TELEMETRY_STALE, Rule.TELEMETRY_UNREACHABLE}
     if any(f.severity is Severity.CRITICAL for f in active):
         return Verdict.CRITICAL
-    if not sampled or any(f.rule in blind for f in active):
+    if not sampled or any(f.rule.record.blind for f in active):
         return Verdict.UNKNOWN
     if any(f.severity is Severity.WARNING for f in active):
         return Verdict.WARNING

@@ -42,7 +42,8 @@ def _only(owner: Any, *allowed: OnExceeded) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class NonFinite:
-    """Loss component or gradient norm not finite: updates are gated off within a budget, beyond it rolled back."""
+    """Loss component or gradient norm not finite. Gated off and forgiven are `skip_budget` bad steps in a row, and
+    in the last `window_steps` as many, or one per cent of them when that is more; beyond either the run rolls back."""
 
     __pydantic_config__ = FORBID
     skip_budget: int = 3

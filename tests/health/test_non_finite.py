@@ -64,12 +64,43 @@ def test_bad_steps_spread_over_the_window_add_up(run: Any) -> None:
     assert run.monitor.decision.exit_code == 40
 
 
-def test_one_per_cent_of_a_large_window_is_the_budget(run_with: Callable[..., Any]) -> None:
+def test_one_per_cent_of_a_large_window_is_the_budget_for_scattered_steps(
+    run_with: Callable[..., Any],
+) -> None:
     run = run_with(non_finite=NonFinite(window_steps=1000))
-    for step in range(1, 11):
+    for step in range(1, 22):
+        assert run.monitor.decision is None
+        run.step(step, loss=NAN if step % 2 else 1.0)
+    assert run.monitor.decision.exit_code == 40
+    assert "11 non-finite step(s) in the last 1000, budget 10" in found(run).evidence
+
+
+def test_in_a_row_the_skip_budget_binds_however_large_the_window(
+    run_with: Callable[..., Any],
+) -> None:
+    run = run_with(non_finite=NonFinite(window_steps=1000))
+    for step in range(1, 4):
         run.step(step, loss=NAN)
     assert run.monitor.decision is None
-    run.step(11, loss=NAN)
+    run.step(4, loss=NAN)
+    assert run.monitor.decision.exit_code == 40
+    assert "4 non-finite step(s) in a row, budget 3" in found(run).evidence
+
+
+def test_a_finite_step_between_two_reports_ends_the_row(run_with: Callable[..., Any]) -> None:
+    run = run_with(non_finite=NonFinite(window_steps=1000))
+    for step in range(10, 60, 10):  # two bad ones of each ten, who knows which
+        run.step(step, loss=1.0, non_finite_steps=step // 5)
+    assert run.monitor.decision is None
+    run.step(60, loss=1.0, non_finite_steps=20)  # all of the last ten
+    assert run.monitor.decision.exit_code == 40
+
+
+def test_a_reporter_that_counts_bad_reports_is_heard(run_with: Callable[..., Any]) -> None:
+    run = run_with(non_finite=NonFinite(window_steps=50))
+    for number in range(4):
+        assert run.monitor.decision is None
+        run.step(50 * number, loss=NAN, non_finite_steps=number)
     assert run.monitor.decision.exit_code == 40
 
 

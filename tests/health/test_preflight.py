@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from speech_contract import thresholds
 from speech_contract.preflight import Check, CheckResult, Mark, PreflightReport, PreflightVerdict
 from speech_contract.progress import Action, Severity
 from speech_contract.thresholds import HealthMode
+from speech_health.detector import Attempt
+from speech_health.pace import Pace
 from speech_health.preflight import Preflight
 from speech_health.samples import StepSample
 
@@ -15,7 +18,8 @@ OTHER = CheckResult(Check.LOSS_FALLS, Mark.FAILED, "total", "2 → 3", "lower", 
 
 
 def fed(verdict: PreflightVerdict, *rows: CheckResult) -> Preflight:
-    rule = Preflight(HealthMode.ENFORCE, lambda: 5.0)
+    attempt = Attempt(HealthMode.ENFORCE, lambda: 5.0, Pace(0.0))
+    rule = Preflight(thresholds.Preflight(), attempt)
     report = PreflightReport(verdict, 1.0, checks=9, results=rows)
     for step in (0, 1):
         rule.feed(StepSample(time=1.0, now=1.0, rank=1, step=step, preflight=report))
@@ -43,6 +47,7 @@ def test_a_failed_preflight_is_a_finding_with_its_first_check(
 
 def test_one_that_passed_and_none_at_all_say_nothing() -> None:
     assert fed(PreflightVerdict.PASSED).finding is None
-    rule = Preflight(HealthMode.ENFORCE, lambda: 5.0)
+    attempt = Attempt(HealthMode.ENFORCE, lambda: 5.0, Pace(0.0))
+    rule = Preflight(thresholds.Preflight(), attempt)
     rule.feed(StepSample(time=1.0, now=1.0, rank=0, step=1))
     assert rule.finding is None

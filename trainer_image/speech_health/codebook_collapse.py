@@ -9,14 +9,12 @@ its first report on: k-means may come late. What is not reported is not judged.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from speech_contract import thresholds
-from speech_contract.outcome import EXIT_DIVERGED
-from speech_contract.progress import Rule
-from speech_contract.thresholds import HealthMode
+from speech_contract.rules import Rule
 from speech_contract.wire import Codebook
-from speech_health.detector import Detector
+from speech_health.detector import Attempt, Detector
 from speech_health.samples import StepSample
 
 REPORTS = 5  # in a row, at least, however far apart they lie
@@ -66,16 +64,13 @@ class _Stream:
     last_step: int | None = None
 
 
-class CodebookCollapse(Detector[_Stream]):
+class CodebookCollapse(Detector[thresholds.CodebookCollapse, _Stream]):
     """Signs that last are a warning; `stopLevels` levels below `stopPerplexity` end the run."""
 
     rule = Rule.CODEBOOK_COLLAPSE
 
-    def __init__(
-        self, limits: thresholds.CodebookCollapse, mode: HealthMode, wall: Callable[[], float]
-    ) -> None:
-        super().__init__(mode, wall)
-        self._limits = limits
+    def __init__(self, limits: thresholds.CodebookCollapse, attempt: Attempt) -> None:
+        super().__init__(limits, attempt)
         self._fresh = True
 
     def feed(self, sample: StepSample) -> None:
@@ -149,7 +144,6 @@ class CodebookCollapse(Detector[_Stream]):
         if len(gone) >= min(self._limits.stop_levels, len(stream.books)):
             self._exceed(
                 f"{len(gone)} of {len(stream.books)} codebooks collapsed: {evidence}",
-                EXIT_DIVERGED,
                 self._limits.on_exceeded,
                 step=since,
                 rank=sample.rank,

@@ -12,13 +12,10 @@ import collections
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable
 
 from speech_contract import thresholds
-from speech_contract.outcome import EXIT_NOT_LEARNING
-from speech_contract.progress import Rule
-from speech_contract.thresholds import HealthMode
-from speech_health.detector import Detector
+from speech_contract.rules import Rule
+from speech_health.detector import Attempt, Detector
 from speech_health.samples import StepSample
 
 HALF_BITS = 2048.0  # 2 ** 11: the significand of float16; bfloat16 has fewer
@@ -71,16 +68,13 @@ class _Stream:
     last_step: int | None = None
 
 
-class ConstantComponent(Detector[_Stream]):
+class ConstantComponent(Detector[thresholds.ConstantComponent, _Stream]):
     """Counts repetitions per component; something else must have changed at each of them."""
 
     rule = Rule.CONSTANT_COMPONENT
 
-    def __init__(
-        self, limits: thresholds.ConstantComponent, mode: HealthMode, wall: Callable[[], float]
-    ) -> None:
-        super().__init__(mode, wall)
-        self._limits = limits
+    def __init__(self, limits: thresholds.ConstantComponent, attempt: Attempt) -> None:
+        super().__init__(limits, attempt)
         self._named: str | None = None  # the component that the finding speaks of
 
     def feed(self, sample: StepSample) -> None:
@@ -135,7 +129,6 @@ class ConstantComponent(Detector[_Stream]):
         self._exceed(
             f"loss component {name!r} is exactly {series.value!r} in {series.still} reports in a row since "
             f"step {series.since}, threshold {self._limits.for_reports}, while {rest}",
-            EXIT_NOT_LEARNING,
             self._limits.on_exceeded,
             step=series.since,
             rank=sample.rank,

@@ -6,13 +6,25 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from speech_contract.outcome import EXIT_CODES
-from speech_contract.progress import Action, Finding, FindingStatus, RankRow, Rule, Severity
+from speech_contract.exit_codes import EXIT_CODES
+from speech_contract.progress import Action, Finding, FindingStatus, RankRow
+from speech_contract.rules import Rule, Severity
 from speech_contract.thresholds import HealthMode, OnExceeded
-from speech_health.remedies import REMEDIES
+from speech_contract.wire import Memory
+from speech_health.pace import Pace
 from speech_health.samples import Source, StepSample
 
+LimitsT = TypeVar("LimitsT")
 StreamT = TypeVar("StreamT")
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """What every rule may know of the attempt that it judges."""
+
+    mode: HealthMode
+    wall: Callable[[], float]  # epoch seconds now
+    pace: Pace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,20 +45,30 @@ _ACTED = {OnExceeded.STOP: Action.STOPPED, OnExceeded.RESTART: Action.RESTARTED}
 _WOULD = {OnExceeded.STOP: Action.WOULD_STOP, OnExceeded.RESTART: Action.WOULD_RESTART}
 
 
-class Detector(Generic[StreamT]):
-    """A rule. Subclasses override `feed`, `tick` and `finish` and call the three verbs below."""
+class Detector(Generic[LimitsT, StreamT]):
+    """A rule: its thresholds, and what it keeps of each source and rank.
+
+    Subclasses override what they listen to (`feed`, `observe`, `tick`, `finish`) and call the three verbs below.
+    All are built alike, by `Monitor`, from `Rule.record`.
+    """
 
     rule: Rule
 
-    def __init__(self, mode: HealthMode, wall: Callable[[], float]) -> None:
+    def __init__(self, limits: LimitsT, attempt: Attempt) -> None:
+        """`limits`: the rule's section of the thresholds."""
         self.finding: Finding | None = None
         self.decision: Decision | None = None
-        self._mode = mode
-        self._wall = wall
+        self._limits = limits
+        self._mode = attempt.mode
+        self._wall = attempt.wall
+        self._pace = attempt.pace
         self._streams: dict[tuple[Source, int], StreamT] = {}  # what is known per source and rank
 
     def feed(self, sample: StepSample) -> None:
         """Take one report."""
+
+    def observe(self, now: float, host: int, memory: Memory) -> None:
+        """Take a reading of a host's memory; `now` monotonic."""
 
     def tick(self, now: float, ranks: Sequence[RankRow]) -> None:
         """Look at the clock (monotonic seconds) and at the ranks."""
@@ -81,7 +103,7 @@ class Detector(Generic[StreamT]):
             severity=severity,
             evidence=evidence,
             action=action,
-            remedy=REMEDIES[self.rule],
+            remedy=self.rule.record.remedy,
             step=step if before is None or before.step is None else before.step,
             rank=rank,
             since=self._wall() if before is None else before.since,
@@ -91,7 +113,6 @@ class Detector(Generic[StreamT]):
     def _exceed(
         self,
         evidence: str,
-        exit_code: int,
         on_exceeded: OnExceeded,
         *,
         step: int | None = None,
@@ -108,7 +129,9 @@ class Detector(Generic[StreamT]):
             evidence, severity=Severity.CRITICAL, action=action, step=step, rank=rank
         )
         if not notify and self.decision is None:
-            self.decision = Decision(exit_code, finding, on_exceeded, want_stacks)
+            code = self.rule.record.exit_code
+            assert code is not None, f"{self.rule.value} only warns: its record has no exit code"
+            self.decision = Decision(code, finding, on_exceeded, want_stacks)
 
     def _heal(self, how: str) -> None:
         """The fault is gone; the finding stays listed with its step."""

@@ -13,13 +13,12 @@ import itertools
 import math
 import re
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from speech_contract import thresholds
-from speech_contract.progress import Rule
-from speech_contract.thresholds import HealthMode
+from speech_contract.rules import Rule
 from speech_contract.wire import Plan
-from speech_health.detector import Detector
+from speech_health.detector import Attempt, Detector
 from speech_health.rate_distortion import reachable_snr
 from speech_health.samples import StepSample
 
@@ -58,16 +57,13 @@ class _Score:
         return min(late) > far and all(a < b for a, b in itertools.pairwise(late))
 
 
-class GoalUnreachable(Detector[None]):
+class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
     """Only warns: whether a goal is worth it is the user's to say."""
 
     rule = Rule.GOAL_UNREACHABLE
 
-    def __init__(
-        self, limits: thresholds.GoalUnreachable, mode: HealthMode, wall: Callable[[], float]
-    ) -> None:
-        super().__init__(mode, wall)
-        self._limits = limits
+    def __init__(self, limits: thresholds.GoalUnreachable, attempt: Attempt) -> None:
+        super().__init__(limits, attempt)
         self._most_weights = float(limits.max_parameters_per_second)
         self._worsening = float(limits.worsening_ratio)
         self._planned: list[str] = []  # what is wrong with the plan

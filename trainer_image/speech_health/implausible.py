@@ -9,14 +9,11 @@ take seconds is no fault: its audio is counted, not its epochs.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 from speech_contract import thresholds
-from speech_contract.outcome import EXIT_NOT_LEARNING
-from speech_contract.progress import Rule
-from speech_contract.thresholds import HealthMode
+from speech_contract.rules import Rule
 from speech_contract.wire import Plan
-from speech_health.detector import Detector
+from speech_health.detector import Attempt, Detector
 from speech_health.samples import Source, StepSample
 
 CPU_SHARE = 0.25  # of maxRealTimeFactor
@@ -52,16 +49,13 @@ class _Stream:
     since: int = 0  # step at which the first of them began
 
 
-class Implausible(Detector[_Stream]):
+class Implausible(Detector[thresholds.Implausible, _Stream]):
     """Two windows in a row above what can be."""
 
     rule = Rule.IMPLAUSIBLE
 
-    def __init__(
-        self, limits: thresholds.Implausible, mode: HealthMode, wall: Callable[[], float]
-    ) -> None:
-        super().__init__(mode, wall)
-        self._limits = limits
+    def __init__(self, limits: thresholds.Implausible, attempt: Attempt) -> None:
+        super().__init__(limits, attempt)
         self._factor = float(limits.max_real_time_factor)
         self._plan = Plan()
 
@@ -106,7 +100,6 @@ class Implausible(Detector[_Stream]):
         if stream.fast >= WINDOWS:
             self._exceed(
                 f"{told} since step {stream.since}: no machine trains as fast",
-                EXIT_NOT_LEARNING,
                 self._limits.on_exceeded,
                 step=stream.since,
                 rank=sample.rank,

@@ -10,14 +10,12 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from speech_contract import thresholds
-from speech_contract.progress import Rule
-from speech_contract.thresholds import HealthMode
+from speech_contract.rules import Rule
 from speech_contract.wire import Memory
-from speech_health.detector import Detector
-from speech_health.pace import Pace
+from speech_health.detector import Attempt, Detector
 from speech_health.samples import StepSample
 
 SCALES = (1, 6, 36)  # times windowSeconds
@@ -71,22 +69,15 @@ class _Scale:
         return len(blocks) > LEVEL and blocks[-1] <= blocks[-1 - LEVEL]
 
 
-class MemoryGrowth(Detector[None]):
+class MemoryGrowth(Detector[thresholds.MemoryGrowth, None]):
     """Warns once growth over a window has taken `share` of the room that is left."""
 
     rule = Rule.MEMORY_GROWTH
 
-    def __init__(
-        self,
-        limits: thresholds.MemoryGrowth,
-        mode: HealthMode,
-        wall: Callable[[], float],
-        pace: Pace,
-    ) -> None:
-        super().__init__(mode, wall)
+    def __init__(self, limits: thresholds.MemoryGrowth, attempt: Attempt) -> None:
+        super().__init__(limits, attempt)
         self._share = float(limits.share)
         self._window = float(limits.window_seconds)
-        self._pace = pace
         self._settled: float | None = None  # when start-up's own growth is over
         self._hosts: dict[int, list[_Scale]] = {}
         self._total: int | None = None

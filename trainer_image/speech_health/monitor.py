@@ -6,6 +6,7 @@ Used by the master's supervisor (live) and by replay. Pure: the caller brings bo
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,48 +16,30 @@ from speech_contract.progress import (
     Finding,
     FindingStatus,
     RankRow,
-    Rule,
-    Severity,
     Verdict,
     verdict_of,
 )
+from speech_contract.rules import Rule, Severity
 from speech_contract.thresholds import HealthMode, Thresholds
 from speech_contract.wire import Memory
-from speech_health.codebook_collapse import CodebookCollapse
-from speech_health.constant_component import ConstantComponent
-from speech_health.detector import Decision, Detector
-from speech_health.goal_unreachable import GoalUnreachable
-from speech_health.implausible import Implausible
-from speech_health.memory_growth import MemoryGrowth
-from speech_health.no_gradient import NoGradient
-from speech_health.non_finite import NonFinite
-from speech_health.not_updating import NotUpdating
+from speech_health.detector import Attempt, Decision, Detector
 from speech_health.pace import Pace
-from speech_health.preflight import Preflight
-from speech_health.rank_divergence import RankDivergence
 from speech_health.samples import Source, StepSample
-from speech_health.schedule_mismatch import ScheduleMismatch
-from speech_health.skipped_samples import SkippedSamples
-from speech_health.spike import GradientSpike, LossSpike
-from speech_health.stalled import Stalled
-from speech_health.telemetry import TelemetryMissing, TelemetryStale
-from speech_health.zero_loss import ZeroLoss
 
-__all__ = ["Decision", "Monitor"]
+__all__ = ["Decision", "Monitor", "detector_of"]
 
-# One cause pages once: while the left rule is active, the right ones stay out of the list.
-BEATS = {
-    Rule.NON_FINITE: (
-        Rule.ZERO_LOSS,
-        Rule.CONSTANT_COMPONENT,
-        Rule.LOSS_SPIKE,
-        Rule.GRADIENT_SPIKE,
-    ),
-    Rule.LOSS_SPIKE: (Rule.GRADIENT_SPIKE,),
-    Rule.STALLED: (Rule.TELEMETRY_STALE, Rule.TELEMETRY_MISSING),
-    Rule.ZERO_LOSS: (Rule.NOT_UPDATING,),
-    Rule.NO_GRADIENT: (Rule.NOT_UPDATING,),
-}
+
+def detector_of(rule: Rule) -> type[Detector[Any, Any]] | None:
+    """The class that judges by `rule`; None when the operator does. It is named by the rule's record."""
+    module, _, name = rule.record.detector.partition(":")
+    if not name:
+        return None
+    kind: type[Detector[Any, Any]] = getattr(
+        importlib.import_module(f"speech_health.{module}"), name
+    )
+    assert kind.rule is rule, (kind, rule)
+    return kind
+
 
 WOULD = {
     Action.WOULD_ROLL_BACK: "would have rolled back to the last confirmed checkpoint",
@@ -75,32 +58,15 @@ class Monitor:
         self, thresholds: Thresholds, *, started: float, wall: Callable[[], float]
     ) -> None:
         """`started`: monotonic seconds at which the ranks were launched; `wall`: epoch seconds now."""
-        mode = thresholds.mode
-        self._off = mode is HealthMode.OFF
-        pace = Pace(started)
-        self._pace = pace
-        self._value_rules: tuple[Detector[Any], ...] = (
-            NonFinite(thresholds.non_finite, mode, wall),
-            ZeroLoss(thresholds.zero_loss, mode, wall),
-            NoGradient(thresholds.no_gradient, mode, wall),
-            SkippedSamples(thresholds.skipped_samples, mode, wall),
-            ConstantComponent(thresholds.constant_component, mode, wall),
-            LossSpike(thresholds.loss_spike, mode, wall),
-            GradientSpike(thresholds.gradient_spike, mode, wall),
-            NotUpdating(thresholds.not_updating, mode, wall),
-            ScheduleMismatch(thresholds.schedule_mismatch, mode, wall),
-            CodebookCollapse(thresholds.codebook_collapse, mode, wall),
-            Implausible(thresholds.implausible, mode, wall),
-            GoalUnreachable(thresholds.goal_unreachable, mode, wall),
-            RankDivergence(thresholds.rank_divergence, mode, wall),
-            Preflight(mode, wall),
+        self._off = thresholds.mode is HealthMode.OFF
+        self._pace = Pace(started)
+        attempt = Attempt(thresholds.mode, wall, self._pace)
+        self._detectors: tuple[Detector[Any, Any], ...] = tuple(
+            kind(getattr(thresholds, rule.record.section), attempt)
+            for rule in Rule
+            for kind in [detector_of(rule)]
+            if kind is not None
         )
-        self._time_rules: tuple[Detector[Any], ...] = (
-            Stalled(thresholds.stall, mode, wall, pace),
-            TelemetryMissing(thresholds.telemetry, mode, wall, pace),
-            TelemetryStale(thresholds.telemetry, mode, wall, pace),
-        )
-        self._memory = MemoryGrowth(thresholds.memory_growth, mode, wall, pace)
         self._reporter_speaks = False
         self._ended = False
         self._decision: Decision | None = None
@@ -113,14 +79,11 @@ class Monitor:
     @property
     def findings(self) -> list[Finding]:
         """One per rule, active before healed, then by severity."""
-        found = {d.finding.rule: d.finding for d in self._detectors() if d.finding is not None}
-        beaten = {
-            loser
-            for winner, losers in BEATS.items()
-            if winner in found and _pages(found[winner])
-            for loser in losers
-        }
-        spoken = (_spoken(f) for rule, f in found.items() if rule not in beaten)
+        found = {d.finding.rule: d.finding for d in self._detectors if d.finding is not None}
+        paging = {rule.value for rule, finding in found.items() if _pages(finding)}
+        # One cause pages once.
+        told = (f for rule, f in found.items() if paging.isdisjoint(rule.record.gives_way_to))
+        spoken = (_spoken(finding) for finding in told)
         return sorted(spoken, key=self._order)
 
     @property
@@ -135,21 +98,22 @@ class Monitor:
         self._pace.feed(sample)
         if self._done or self._superseded(sample):
             return
-        for detector in self._detectors():
+        for detector in self._detectors:
             detector.feed(sample)
         self._decide()
 
     def observe_memory(self, now: float, host: int, memory: Memory) -> None:
         """Take a reading of a host's memory. `now` monotonic, `host` its node rank; every few seconds."""
         if not self._done:
-            self._memory.observe(now, host, memory)
+            for detector in self._detectors:
+                detector.observe(now, host, memory)
 
     def tick(self, now: float, ranks: Sequence[RankRow]) -> None:
         """Judge what only time can tell. `now` monotonic; call it about once a second."""
         self._pace.tick(now, ranks)
         if self._done:
             return
-        for detector in self._detectors():
+        for detector in self._detectors:
             detector.tick(now, ranks)
         self._decide()
 
@@ -157,7 +121,7 @@ class Monitor:
         """All ranks ended with `exit_code`. Judges once more what a short run could not show before."""
         if self._off or self._decision is not None:
             return
-        for detector in self._detectors():
+        for detector in self._detectors:
             detector.finish(now, exit_code)
         self._decide()
         self._ended = True
@@ -166,21 +130,18 @@ class Monitor:
     def _done(self) -> bool:
         return self._off or self._ended or self._decision is not None
 
-    def _detectors(self) -> tuple[Detector[Any], ...]:
-        return (*self._value_rules, *self._time_rules, self._memory)
-
     def _superseded(self, sample: StepSample) -> bool:
         """Stdout repeats, rounded, what a reporter that carries losses says exactly."""
         if sample.source is Source.STDOUT:
             return self._reporter_speaks
         if not self._reporter_speaks and (sample.losses is not None or sample.gated):
             self._reporter_speaks = True
-            for detector in self._detectors():
+            for detector in self._detectors:
                 detector.forget_stdout()
         return False
 
     def _decide(self) -> None:
-        for detector in self._detectors():
+        for detector in self._detectors:
             if detector.decision is not None:
                 self._decision = detector.decision
                 return

@@ -7,12 +7,9 @@ that never reports a gradient norm, modules or updates is not accused: missing i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 from speech_contract import thresholds
-from speech_contract.outcome import EXIT_NOT_LEARNING
-from speech_contract.progress import Rule
-from speech_contract.thresholds import HealthMode
+from speech_contract.rules import Rule
 from speech_health.detector import Detector
 from speech_health.samples import StepSample
 
@@ -32,16 +29,10 @@ class _Stream:
     updates: int | None = None
 
 
-class NoGradient(Detector[_Stream]):
+class NoGradient(Detector[thresholds.NoGradient, _Stream]):
     """`forUpdates` zero norms with a learning rate above 0; dead modules after `firstSteps` steps."""
 
     rule = Rule.NO_GRADIENT
-
-    def __init__(
-        self, limits: thresholds.NoGradient, mode: HealthMode, wall: Callable[[], float]
-    ) -> None:
-        super().__init__(mode, wall)
-        self._limits = limits
 
     def feed(self, sample: StepSample) -> None:
         """Count zero norms in a row; narrow down the dead modules over the first steps."""
@@ -107,7 +98,7 @@ class NoGradient(Detector[_Stream]):
             self._heal(f"every module had a gradient by step {sample.step}")
 
     def _convict(self, evidence: str, step: int, rank: int) -> None:
-        self._exceed(evidence, EXIT_NOT_LEARNING, self._limits.on_exceeded, step=step, rank=rank)
+        self._exceed(evidence, self._limits.on_exceeded, step=step, rank=rank)
 
 
 def _names(modules: set[str], most: int = 8) -> str:

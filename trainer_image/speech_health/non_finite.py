@@ -8,14 +8,14 @@ scaler needs to come down.
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-from collections.abc import Callable
 
 from speech_contract import thresholds
-from speech_contract.outcome import EXIT_NON_FINITE
-from speech_contract.progress import Action, Rule, Severity
+from speech_contract.exit_codes import EXIT_NON_FINITE
+from speech_contract.progress import Action
+from speech_contract.rules import Rule, Severity
 from speech_contract.thresholds import HealthMode, OnExceeded
+from speech_health.budget import Budget
 from speech_health.detector import Detector
 from speech_health.samples import StepSample
 
@@ -26,19 +26,16 @@ OVERFLOW_BURST = 19  # 2**16, the usual first scale, is halved to 1 in 16 steps
 class _Stream:
     """One rank as heard through one source. Counts in steps taken, which never go back."""
 
-    window: int
+    budget: Budget
     gated: bool = False
     last_step: int | None = None
     taken: int = 0
+    told: int = -1  # value of `taken` up to which the budget has heard
     known: int = 0  # bad steps so far
     seen_bad: int | None = None  # step of the newest report, when its values were bad
-    streak: int = 0  # bad steps in a row, up to the newest report
     overflows: int = 0  # reports in a row with a bad gradient alone
     rollbacks: int = 0
     last_bad: int | None = None  # value of `taken`
-    recent: collections.deque[tuple[int, int]] = dataclasses.field(
-        default_factory=collections.deque
-    )
 
     def advance(self, sample: StepSample) -> None:
         """Follow the step counter; after a roll-back it starts lower, and we go on counting."""
@@ -46,58 +43,64 @@ class _Stream:
         if last is not None and sample.step != last:
             self.taken += max(1, sample.step - last)
         self.gated = sample.gated
-        while self.recent and self.recent[0][0] <= self.taken - self.window:
-            self.recent.popleft()
 
-    def count(self, sample: StepSample, bad_now: bool) -> int:
-        """Bad steps that this report adds. The counter trails by one step what the values show."""
+    def count(self, sample: StepSample, bad_now: bool) -> bool:
+        """Whether this report adds bad steps."""
         if bad_now and sample.step == self.seen_bad:
-            return 0  # a progress bar drawn again
+            return False  # a progress bar drawn again
+        row = bad_now and self.seen_bad is not None  # a reporter may count reports, not steps
         self.seen_bad = sample.step if bad_now else None
-        before = self.known
-        self.known = max(self.known, sample.non_finite_steps or 0) + bad_now
-        fresh = self.known - before
-        if fresh:
-            self.streak += fresh
+        fresh = self._count_steps(sample.non_finite_steps, row)
+        if bad_now or (sample.non_finite_steps is None and _shows_values(sample)):
+            self._count_values(bad_now)
+        if fresh or bad_now:
             self.last_bad = self.taken
-            self.recent.append((self.taken, fresh))
-        elif _says_finite(sample):
-            self.streak = 0
-        return fresh
+        return fresh or bad_now
 
-    def forgive(self) -> None:
+    def _count_steps(self, counter: int | None, row: bool) -> bool:
+        """Bad steps by the rank's own counter. It trails by one step what the values show."""
+        if counter is None:
+            return False
+        fresh = max(0, counter - self.known)
+        steps = max(0, self.taken - 1 - self.told)
+        self.budget.skip(steps)
+        self.budget.take(fresh, 0 if row else steps)
+        # More than trail: it speaks of this step already, as it does at a save.
+        ahead = self.taken > 0 and fresh > steps
+        self.told = max(self.told, self.taken if ahead else self.taken - 1)
+        self.known += fresh
+        return fresh > 0
+
+    def _count_values(self, bad: bool) -> None:
+        """The step of this report, by its values. Of steps in between nothing is known."""
+        self.budget.skip(max(0, self.taken - self.told))
+        self.budget.take(int(bad))
+        self.told = self.taken
+        self.known += bad
+
+    def forgive(self, counter: int) -> None:
         """After a roll-back the budget is whole again."""
-        self.recent.clear()
-        self.streak = 0
-
-    def in_window(self) -> int:
-        return sum(number for _, number in self.recent)
+        self.budget.forgive()
+        self.known, self.told = max(self.known, counter), self.taken - 1
+        self.last_bad = self.taken
 
 
-def _says_finite(sample: StepSample) -> bool:
-    """The report carries something that would have shown a bad step."""
-    values = sample.losses is not None or sample.gradient_norm is not None
-    return values or sample.non_finite_steps is not None
+def _shows_values(sample: StepSample) -> bool:
+    """The report carries values that would have shown a bad step."""
+    return sample.losses is not None or sample.gradient_norm is not None
 
 
-class NonFinite(Detector[_Stream]):
-    """Budget: `skipBudget` bad steps in a row or in the window, or 1 % of the window when that is more."""
+class NonFinite(Detector[thresholds.NonFinite, _Stream]):
+    """Judges by the same `Budget` that our engine acts on."""
 
     rule = Rule.NON_FINITE
-
-    def __init__(
-        self, limits: thresholds.NonFinite, mode: HealthMode, wall: Callable[[], float]
-    ) -> None:
-        super().__init__(mode, wall)
-        self._limits = limits
-        self._budget = max(limits.skip_budget, limits.window_steps // 100)
 
     def feed(self, sample: StepSample) -> None:
         """Count bad steps from the values and from the rank's own counter; heal when they stay away."""
         key = (sample.source, sample.rank)
         stream = self._streams.get(key)
         if stream is None:
-            stream = self._streams[key] = _Stream(self._limits.window_steps)
+            stream = self._streams[key] = _Stream(Budget(self._limits))
         stream.advance(sample)
         if (sample.rollbacks or 0) > stream.rollbacks:
             self._rolled_back(stream, sample)
@@ -116,12 +119,10 @@ class NonFinite(Detector[_Stream]):
             evidence = f"the trainer ended with exit code {exit_code}: {evidence}"
             self._warn(evidence, severity=Severity.CRITICAL, action=Action.STOPPED)
             return
-        ends_bad = [s for s in self._streams.values() if s.streak and not s.gated]
+        ends_bad = [s for s in self._streams.values() if s.budget.in_a_row and not s.gated]
         if exit_code == 0 and ends_bad and self.finding is not None:
-            worst = max(ends_bad, key=lambda stream: stream.streak)
-            evidence = (
-                f"the run ended on {worst.streak} non-finite report(s): {self.finding.evidence}"
-            )
+            worst = max(ends_bad, key=lambda stream: stream.budget.in_a_row)
+            evidence = f"the run ended on {worst.budget.in_a_row} non-finite report(s): {self.finding.evidence}"
             self._stop(evidence, worst.last_step, self.finding.rank)
 
     def _bad_now(self, stream: _Stream, sample: StepSample) -> bool:
@@ -158,12 +159,9 @@ class NonFinite(Detector[_Stream]):
 
     def _judge(self, stream: _Stream, sample: StepSample, bad_now: bool) -> None:
         step = sample.step if bad_now or sample.bad_step is None else sample.bad_step
-        number = max(stream.in_window(), stream.streak)
-        evidence = (
-            f"{_what(sample, bad_now)} at step {step} on rank {sample.rank}; {number} non-finite "
-            f"step(s) in the last {self._limits.window_steps}, budget {self._budget}"
-        )
-        over = number > self._budget
+        what = _what(sample, bad_now)
+        evidence = f"{what} at step {step} on rank {sample.rank}; {stream.budget}"
+        over = stream.budget.exceeded
         if sample.gated:
             self._tell(evidence, over, step, sample.rank)
         elif over:
@@ -185,13 +183,11 @@ class NonFinite(Detector[_Stream]):
         """A stranger's process can't be rolled back from outside: end it, the next attempt does that."""
         asked = self._limits.on_exceeded
         acted = OnExceeded.STOP if asked is OnExceeded.ROLLBACK else asked
-        self._exceed(evidence, EXIT_NON_FINITE, acted, step=step, rank=rank)
+        self._exceed(evidence, acted, step=step, rank=rank)
 
     def _rolled_back(self, stream: _Stream, sample: StepSample) -> None:
         stream.rollbacks = sample.rollbacks or 0
-        stream.forgive()
-        stream.known = max(stream.known, sample.non_finite_steps or 0)
-        stream.last_bad = stream.taken
+        stream.forgive(sample.non_finite_steps or 0)
         before = self.finding.evidence if self.finding and self.active else "non-finite steps"
         if self.finding is not None and self.finding.action is Action.ROLLED_BACK and self.active:
             return  # another rank told already

@@ -9,14 +9,11 @@ about its rate at most.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 from speech_contract import thresholds
-from speech_contract.outcome import EXIT_NOT_LEARNING
-from speech_contract.progress import Rule
-from speech_contract.thresholds import HealthMode
+from speech_contract.rules import Rule
 from speech_contract.wire import Plan, Weights
-from speech_health.detector import Detector
+from speech_health.detector import Attempt, Detector
 from speech_health.samples import StepSample
 
 ADAPTED = 0.01  # of minRateSum: a pretrained model has little way to go
@@ -33,16 +30,13 @@ class _Stream:
     # module → updates over which nothing changed, and the step from which on
 
 
-class NotUpdating(Detector[_Stream]):
+class NotUpdating(Detector[thresholds.NotUpdating, _Stream]):
     """All modules still: `onExceeded`. Some of them: a warning that names them."""
 
     rule = Rule.NOT_UPDATING
 
-    def __init__(
-        self, limits: thresholds.NotUpdating, mode: HealthMode, wall: Callable[[], float]
-    ) -> None:
-        super().__init__(mode, wall)
-        self._limits = limits
+    def __init__(self, limits: thresholds.NotUpdating, attempt: Attempt) -> None:
+        super().__init__(limits, attempt)
         self._min_rate_sum = float(limits.min_rate_sum)
         self._planned = ""  # what is wrong with the plan
 
@@ -86,9 +80,7 @@ class NotUpdating(Detector[_Stream]):
         told = f"over {updates} updates, from step {since} to {weights.step}"
         if len(long) == len(weights.unchanged):
             evidence = f"every weight is bit-identical {told}{_rates(weights)}"
-            self._exceed(
-                evidence, EXIT_NOT_LEARNING, self._limits.on_exceeded, step=since, rank=sample.rank
-            )
+            self._exceed(evidence, self._limits.on_exceeded, step=since, rank=sample.rank)
         else:
             evidence = (
                 f"{len(long)} of {len(weights.unchanged)} modules are bit-identical {told}: "

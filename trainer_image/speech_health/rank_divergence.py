@@ -15,15 +15,14 @@ import collections
 import dataclasses
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from speech_contract import thresholds
-from speech_contract.outcome import EXIT_RANK_DISAGREES
 from speech_contract.phases import Phase
-from speech_contract.progress import FindingStatus, RankRow, Rule
-from speech_contract.thresholds import HealthMode
+from speech_contract.progress import FindingStatus, RankRow
+from speech_contract.rules import Rule
 from speech_contract.wire import Peers
-from speech_health.detector import Detector
+from speech_health.detector import Attempt, Detector
 from speech_health.samples import StepSample
 
 LEAN = 4.0  # a norm this many times off its history, and off the next one's, leans the vote
@@ -111,16 +110,13 @@ class _Run:
         return 0 if rank is None else self.length
 
 
-class RankDivergence(Detector[None]):
+class RankDivergence(Detector[thresholds.RankDivergence, None]):
     """Reads what rank 0 says of all; for ranks that nobody compares, their step counters."""
 
     rule = Rule.RANK_DIVERGENCE
 
-    def __init__(
-        self, limits: thresholds.RankDivergence, mode: HealthMode, wall: Callable[[], float]
-    ) -> None:
-        super().__init__(mode, wall)
-        self._limits = limits
+    def __init__(self, limits: thresholds.RankDivergence, attempt: Attempt) -> None:
+        super().__init__(limits, attempt)
         self._newest: tuple[int, int] | None = None  # step and groups of the last comparison taken
         self._norms: list[collections.deque[float]] = []
         self._gradient, self._wait = _Run(), _Run()
@@ -158,7 +154,6 @@ class RankDivergence(Detector[None]):
         self._cause = "weights"
         self._exceed(
             evidence,
-            EXIT_RANK_DISAGREES,
             self._limits.on_exceeded,
             step=peers.step,
             rank=found.suspect,

@@ -9,13 +9,11 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-from typing import Final
 
+from speech_contract.losses import HEADLINES, headline
 from speech_contract.phases import Phase
 from speech_contract.preflight import PreflightReport
 from speech_contract.wire import Codebook, Datagram, Peers, Plan, Weights
-
-HEADLINES: Final = ("total", "loss")
 
 
 class Source(str, enum.Enum):
@@ -69,16 +67,14 @@ class StepSample:
 
     @property
     def headline(self) -> float | None:
-        """The loss that stands for the run: `total`, else `loss`, else the first; None without any."""
+        """The loss that stands for the run; None without any."""
         name = self.headline_name
         return None if self.losses is None or name is None else self.losses[name]
 
     @property
     def headline_name(self) -> str | None:
         """The component that `headline` reads."""
-        if not self.losses:
-            return None
-        return next((name for name in HEADLINES if name in self.losses), next(iter(self.losses)))
+        return headline(self.losses) if self.losses else None
 
     @property
     def zero_loss(self) -> bool:

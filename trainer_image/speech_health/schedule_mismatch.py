@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 from speech_contract import thresholds
-from speech_contract.outcome import EXIT_NOT_LEARNING
-from speech_contract.progress import Rule
-from speech_contract.thresholds import HealthMode
-from speech_health.detector import Detector
+from speech_contract.rules import Rule
+from speech_health.detector import Attempt, Detector
 from speech_health.samples import StepSample
 
 CALM = 2  # reports in a row as planned that heal
@@ -34,16 +31,13 @@ class _Stream:
     calm: int = 0
 
 
-class ScheduleMismatch(Detector[_Stream]):
+class ScheduleMismatch(Detector[thresholds.ScheduleMismatch, _Stream]):
     """`forReports` reports in a row off by more than `tolerance`."""
 
     rule = Rule.SCHEDULE_MISMATCH
 
-    def __init__(
-        self, limits: thresholds.ScheduleMismatch, mode: HealthMode, wall: Callable[[], float]
-    ) -> None:
-        super().__init__(mode, wall)
-        self._limits = limits
+    def __init__(self, limits: thresholds.ScheduleMismatch, attempt: Attempt) -> None:
+        super().__init__(limits, attempt)
         self._tolerance = float(limits.tolerance)
 
     def feed(self, sample: StepSample) -> None:
@@ -83,7 +77,6 @@ class ScheduleMismatch(Detector[_Stream]):
             f"learning rate {rate:.4g} at step {sample.step}, planned {plan:.4g}{_apart(rate, plan)}; "
             f"off by more than {self._limits.tolerance} in {stream.off} reports in a row since step "
             f"{stream.since}",
-            EXIT_NOT_LEARNING,
             self._limits.on_exceeded,
             step=stream.since,
             rank=sample.rank,

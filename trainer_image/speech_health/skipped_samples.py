@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Callable
 
 from speech_contract import thresholds
-from speech_contract.outcome import EXIT_SKIP_BUDGET
-from speech_contract.progress import Rule
-from speech_contract.thresholds import HealthMode
-from speech_health.detector import Detector
+from speech_contract.rules import Rule
+from speech_health.detector import Attempt, Detector
 from speech_health.samples import StepSample
 
 HEAL_AT = 0.5  # of warnRatio: hysteresis, so that a ratio on the edge does not flap
@@ -23,16 +20,13 @@ FEWEST_AT_EXIT = 20  # samples that a run must have asked for to be warned of at
 BY_CHANCE = 0.05  # at most, that a share of exactly warnRatio shows so many in so short a run
 
 
-class SkippedSamples(Detector[None]):
+class SkippedSamples(Detector[thresholds.SkippedSamples, None]):
     """Sums the ranks' cumulative counters."""
 
     rule = Rule.SKIPPED_SAMPLES
 
-    def __init__(
-        self, limits: thresholds.SkippedSamples, mode: HealthMode, wall: Callable[[], float]
-    ) -> None:
-        super().__init__(mode, wall)
-        self._limits = limits
+    def __init__(self, limits: thresholds.SkippedSamples, attempt: Attempt) -> None:
+        super().__init__(limits, attempt)
         self._warn_ratio = float(limits.warn_ratio)
         self._max_ratio = float(limits.max_ratio)
         self._newest: dict[int, tuple[int, dict[str, int]]] = {}  # rank → trained on, skipped
@@ -113,7 +107,6 @@ class SkippedSamples(Detector[None]):
     def _stop(self, evidence: str, sample: StepSample) -> None:
         self._exceed(
             evidence,
-            EXIT_SKIP_BUDGET,
             self._limits.on_exceeded,
             step=sample.step,
             rank=sample.rank,

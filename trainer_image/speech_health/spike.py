@@ -11,16 +11,14 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import TypeAlias
 
 from speech_contract import thresholds
-from speech_contract.outcome import EXIT_NON_FINITE
-from speech_contract.progress import Rule
-from speech_contract.thresholds import HealthMode
+from speech_contract.losses import HEADLINES
+from speech_contract.rules import Rule
 from speech_health.baseline import SIZE, Baseline, Height
-from speech_health.detector import Detector
-from speech_health.samples import HEADLINES, StepSample
+from speech_health.detector import Attempt, Detector
+from speech_health.samples import StepSample
 
 REPORTS = 5  # high ones, at least, however far apart the reports lie
 REPORTS_TO_END = 8  # the same, before an attempt is ended
@@ -92,14 +90,13 @@ class _Stream:
         return known is not None and not running <= known
 
 
-class _Spike(Detector[_Stream]):
+class _Spike(Detector[Limits, _Stream]):
     """What both rules do with their series."""
 
     series: str
 
-    def __init__(self, limits: Limits, mode: HealthMode, wall: Callable[[], float]) -> None:
-        super().__init__(mode, wall)
-        self._limits = limits
+    def __init__(self, limits: Limits, attempt: Attempt) -> None:
+        super().__init__(limits, attempt)
         self._z_score, self._factor = float(limits.z_score), float(limits.factor)
 
     def value(self, sample: StepSample) -> float | None:
@@ -152,7 +149,6 @@ class _Spike(Detector[_Stream]):
             return
         self._exceed(
             f"{evidence}, not healed within {self._limits.window_steps} steps",
-            EXIT_NON_FINITE,
             self._limits.on_exceeded,
             step=stream.onset,
             rank=sample.rank,

@@ -8,30 +8,22 @@ TelemetryMissing speaks of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from speech_contract import thresholds
-from speech_contract.outcome import EXIT_STALLED
 from speech_contract.phases import STARTUP, Phase
-from speech_contract.progress import RankRow, Rule
-from speech_contract.thresholds import HealthMode
+from speech_contract.progress import RankRow
+from speech_contract.rules import Rule
 from speech_health.detector import Detector
-from speech_health.pace import Pace, RankPace
+from speech_health.pace import RankPace
 
 PAUSE_FLOORS = 5  # a checkpoint on a slow volume varies more than a step does
 
 
-class Stalled(Detector[None]):
+class Stalled(Detector[thresholds.Stall, None]):
     """Names the laggard (lowest step, then oldest stamp), its phase and the limit."""
 
     rule = Rule.STALLED
-
-    def __init__(
-        self, limits: thresholds.Stall, mode: HealthMode, wall: Callable[[], float], pace: Pace
-    ) -> None:
-        super().__init__(mode, wall)
-        self._limits = limits
-        self._pace = pace
 
     def tick(self, now: float, ranks: Sequence[RankRow]) -> None:
         """Compare each living rank's silence with its limit."""
@@ -89,7 +81,6 @@ class Stalled(Detector[None]):
         )
         self._exceed(
             evidence,
-            EXIT_STALLED,
             self._limits.on_exceeded,
             step=step,
             rank=laggard.rank,

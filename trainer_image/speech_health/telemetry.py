@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from speech_contract import thresholds
-from speech_contract.progress import RankRow, Rule
-from speech_contract.thresholds import HealthMode
+from speech_contract.progress import RankRow
+from speech_contract.rules import Rule
 from speech_health.detector import Detector
-from speech_health.pace import STAMP_JITTER, Pace
+from speech_health.pace import STAMP_JITTER
 
 GAPS = 3  # a rank that reports every 100 s is not stale after 120
 
 
-class TelemetryMissing(Detector[None]):
+class TelemetryMissing(Detector[thresholds.Telemetry, None]):
     """Not one sample within `missingSeconds` of the start, and no rank says that it is still starting."""
 
     rule = Rule.TELEMETRY_MISSING
-
-    def __init__(
-        self, limits: thresholds.Telemetry, mode: HealthMode, wall: Callable[[], float], pace: Pace
-    ) -> None:
-        super().__init__(mode, wall)
-        self._limits = limits
-        self._pace = pace
 
     def tick(self, now: float, ranks: Sequence[RankRow]) -> None:
         """Fires once; heals with the first sample."""
@@ -45,17 +38,10 @@ class TelemetryMissing(Detector[None]):
             self._warn(f"the run ended after {waited:.0f} s without one {what}")
 
 
-class TelemetryStale(Detector[None]):
+class TelemetryStale(Detector[thresholds.Telemetry, None]):
     """A rank's phase stamp moves on in training, yet its samples stopped."""
 
     rule = Rule.TELEMETRY_STALE
-
-    def __init__(
-        self, limits: thresholds.Telemetry, mode: HealthMode, wall: Callable[[], float], pace: Pace
-    ) -> None:
-        super().__init__(mode, wall)
-        self._limits = limits
-        self._pace = pace
 
     def tick(self, now: float, ranks: Sequence[RankRow]) -> None:
         """Silence counts from the last sample or from the return to training, whichever is later."""

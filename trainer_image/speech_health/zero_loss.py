@@ -9,13 +9,10 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
-from collections.abc import Callable
 
 from speech_contract import thresholds
-from speech_contract.outcome import EXIT_NOT_LEARNING
-from speech_contract.progress import Rule
-from speech_contract.thresholds import HealthMode
-from speech_health.detector import Detector
+from speech_contract.rules import Rule
+from speech_health.detector import Attempt, Detector
 from speech_health.samples import Source, StepSample
 
 COMB = 2  # times forSteps reports, of which forSteps are zero: every second batch
@@ -54,16 +51,13 @@ class _Stream:
     first_zero_step: int = 0
 
 
-class ZeroLoss(Detector[_Stream]):
+class ZeroLoss(Detector[thresholds.ZeroLoss, _Stream]):
     """Judges the headline loss: a component may well be zero (a discriminator that starts late)."""
 
     rule = Rule.ZERO_LOSS
 
-    def __init__(
-        self, limits: thresholds.ZeroLoss, mode: HealthMode, wall: Callable[[], float]
-    ) -> None:
-        super().__init__(mode, wall)
-        self._limits = limits
+    def __init__(self, limits: thresholds.ZeroLoss, attempt: Attempt) -> None:
+        super().__init__(limits, attempt)
         self._combed = False  # the finding speaks of a comb
 
     def feed(self, sample: StepSample) -> None:
@@ -129,7 +123,6 @@ class ZeroLoss(Detector[_Stream]):
         )
         self._exceed(
             evidence,
-            EXIT_NOT_LEARNING,
             self._limits.on_exceeded,
             step=stream.first_zero_step,
             rank=rank,

@@ -15,28 +15,16 @@ from speech_contract.outcome import (
     EXIT_DONE,
     EXIT_ERROR,
     EXIT_INTERRUPTED,
-    EXIT_NON_FINITE,
-    EXIT_NOT_LEARNING,
-    EXIT_PREFLIGHT,
-    EXIT_RANK_DISAGREES,
-    EXIT_SKIP_BUDGET,
-    EXIT_STALLED,
+    EXIT_SIGTERM,
     Outcome,
     encode,
     meaning_of,
-)  # fmt: skip
-from speech_contract.progress import Finding, FindingStatus, Rule
+)
+from speech_contract.progress import Finding, FindingStatus
+from speech_contract.rules import rules_of
 
-EXIT_TERMINATED = 143
+EXIT_TERMINATED = EXIT_SIGTERM
 ENDS_WELL = frozenset({EXIT_DONE, EXIT_INTERRUPTED})
-_RULES: dict[int, tuple[Rule, ...]] = {
-    EXIT_NON_FINITE: (Rule.NON_FINITE,),
-    EXIT_NOT_LEARNING: (Rule.ZERO_LOSS, Rule.NO_GRADIENT),
-    EXIT_SKIP_BUDGET: (Rule.SKIPPED_SAMPLES,),
-    EXIT_STALLED: (Rule.STALLED,),
-    EXIT_RANK_DISAGREES: (Rule.RANK_DIVERGENCE,),
-    EXIT_PREFLIGHT: (Rule.PREFLIGHT,),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,10 +61,11 @@ def stopped_code(codes: Iterable[int | None]) -> int:
 
 def rule_of(code: int, findings: Iterable[Finding]) -> str:
     """The health rule behind an exit code that a rank chose itself; "" when none was found."""
-    for finding in findings:
-        if finding.rule in _RULES.get(code, ()) and finding.status is FindingStatus.ACTIVE:
-            return finding.rule.value
-    return _RULES[code][0].value if code in (EXIT_NON_FINITE, EXIT_SKIP_BUDGET) else ""
+    rules = rules_of(code)
+    own = (rule for rule in rules if rule.record.trainer_ends)
+    active = (f.rule for f in findings if f.rule in rules and f.status is FindingStatus.ACTIVE)
+    rule = next(own, None) or next(active, None)
+    return rule.value if rule is not None else ""
 
 
 class TerminationLog:

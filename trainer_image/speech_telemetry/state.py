@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from speech_contract.losses import headline
 from speech_contract.phases import STARTUP, Phase
 from speech_contract.preflight import PreflightReport
 from speech_contract.progress import Finding, Progress, RankRow, Verdict
@@ -146,7 +147,7 @@ class JobState:
             source=self.source.value if self.source else "",
             step=self.step,
             total_steps=self.get("total_steps"),
-            loss=next((losses[k] for k in ("total", "loss", *losses) if k in losses), None),
+            loss=losses.get(headline(losses)),
             losses=losses,
             gradient_norm=self.get("gradient_norm"),
             learning_rate=self.get("learning_rate"),

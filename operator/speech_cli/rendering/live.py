@@ -14,10 +14,10 @@ from rich.text import Text
 
 from speech_cli.rendering import words
 from speech_cli.rendering.view import FindingView, JobView
+from speech_contract.losses import HEADLINES
 from speech_contract.phases import Phase
 
 COMPONENTS_SHOWN = 8
-HEADLINES = ("total", "loss")  # shown as the loss itself
 FINDINGS_SHOWN = 4
 BAR_WIDTH = 40
 
@@ -130,6 +130,7 @@ def _non_finite(view: JobView) -> str:
 
 
 def _components(view: JobView) -> str:
+    # What means the whole is shown as the loss itself.
     parts = {name: value for name, value in view.losses.items() if name not in HEADLINES}
     shown = list(parts.items())[:COMPONENTS_SHOWN]
     more = len(parts) - len(shown)

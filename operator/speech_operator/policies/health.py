@@ -27,7 +27,6 @@ from speech_operator.timestamps import to_text
 UNREACHABLE_SECONDS = 60.0  # without an answer from `/progress`
 MAX_TEXT = 1024  # characters of evidence and remedy; answers can be hostile
 EVIDENCE_OF_SILENCE = "the master's /progress gave no answer for {:.0f} s"
-REMEDY_OF_SILENCE = "see whether the master's node and network are there, and read its log"
 
 
 def health(seen: Observed, draft: Draft, now: float) -> Draft:
@@ -83,7 +82,7 @@ def _silence(seconds: float) -> Finding:
         status=FindingStatus.ACTIVE,
         severity=Severity.WARNING,
         evidence=EVIDENCE_OF_SILENCE.format(UNREACHABLE_SECONDS),
-        remedy=REMEDY_OF_SILENCE,
+        remedy=Rule.TELEMETRY_UNREACHABLE.record.remedy,
     )
 
 

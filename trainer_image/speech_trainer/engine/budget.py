@@ -1,15 +1,15 @@
-"""How many non-finite steps a run may have, and what follows when they are more: pure decisions, no torch.
+"""What follows when a run has more non-finite steps than `speech_health.budget` allows: pure decisions, no torch.
 
 Fed by `engine.loop` with the agreed flags of each step, in order. `feed` is the same on every rank.
 """
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import enum
 
 from speech_contract.thresholds import HealthMode, NonFinite, OnExceeded
+from speech_health.budget import Budget
 from speech_trainer.engine.flags import StepFlags, Window
 
 
@@ -32,29 +32,27 @@ class Spent:
 
 @dataclasses.dataclass
 class NonFiniteBudget:
-    """Bad steps in a row and in a window; roll-backs spent in this attempt."""
+    """The budget, which steps spent it, and the roll-backs of this attempt."""
 
     limits: NonFinite
     mode: HealthMode = HealthMode.ENFORCE
     rollbacks: int = 0
-    in_a_row: int = 0
     spent: Spent | None = None  # since the last roll-back
-    _recent: collections.deque[bool] = dataclasses.field(init=False)
+    _budget: Budget = dataclasses.field(init=False)
     _bad: list[StepFlags] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._recent = collections.deque(maxlen=self.limits.window_steps)
+        self._budget = Budget(self.limits)
+
+    @property
+    def in_a_row(self) -> int:
+        """Bad steps up to the newest."""
+        return self._budget.in_a_row
 
     @property
     def in_window(self) -> int:
         """Bad steps among the last `window_steps`."""
-        return sum(self._recent)
-
-    @property
-    def exceeded(self) -> bool:
-        """More in a row than `skip_budget`, or more than one per cent of the window when that is more."""
-        allowed = max(self.limits.skip_budget, self.limits.window_steps // 100)
-        return self.in_a_row > self.limits.skip_budget or self.in_window > allowed
+        return self._budget.in_window
 
     @property
     def first_in_window(self) -> int | None:
@@ -63,11 +61,10 @@ class NonFiniteBudget:
 
     def feed(self, flags: StepFlags) -> Decision:
         """Count one step and decide."""
-        self._recent.append(flags.bad)
-        self.in_a_row = self.in_a_row + 1 if flags.bad else 0
+        self._budget.step(flags.bad)
         if flags.bad:
             self._bad.append(flags)
-        if not (flags.bad and self.exceeded and self.mode is HealthMode.ENFORCE):
+        if not (flags.bad and self._budget.exceeded and self.mode is HealthMode.ENFORCE):
             return Decision.GO_ON
         self.spent = self.spent or self._how_spent()
         return self._verdict()
@@ -100,7 +97,6 @@ class NonFiniteBudget:
     def rolled_back(self) -> None:
         """Start counting afresh from the restored checkpoint."""
         self.rollbacks += 1
-        self.in_a_row = 0
         self.spent = None
-        self._recent.clear()
+        self._budget.forgive()
         self._bad.clear()

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from speech_contract.losses import headline
 from speech_contract.thresholds import HealthMode, OnExceeded, RankDivergence
 from speech_contract.wire import MAX_PEERS
 from speech_contract.wire import Peers as Told
@@ -32,7 +33,6 @@ _WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _FACTOR = (
     0x5851F42D4C957F2D  # odd, so that no bit of an earlier tensor is lost (Knuth's MMIX multiplier)
 )
-_HEADLINES = ("total", "loss")
 _SAMPLED = 3  # own gradient norm, own loss, waiting time
 
 
@@ -241,11 +241,11 @@ def _modules(built: Built) -> dict[str, list[Tensor]]:
 
 
 def _headline(judgement: Judgement) -> Tensor:
-    """This rank's own loss: `total` or `loss`, else the first."""
-    names = judgement.loss_names
-    if not names:
+    """This rank's own loss: a scalar on the device; 0 without any."""
+    name = headline(judgement.loss_names)
+    if name is None:
         return torch.zeros((), device=judgement.losses.device)
-    return judgement.losses[names.index(next((n for n in _HEADLINES if n in names), names[0]))]
+    return judgement.losses[judgement.loss_names.index(name)]
 
 
 def _first_difference(table: Tensor, names: list[str]) -> str:
