@@ -50,6 +50,24 @@ class Peers:
     wait_ratios: list[float] = dataclasses.field(default_factory=list)  # waiting for peers / step
 
 
+MAX_BAD_SAMPLES: Final = 3  # of a first bad step; the whole batch is in its replay record
+MAX_SAMPLE_NAME: Final = 160  # characters kept, from the end: a file's name says more than its root
+
+
+@dataclasses.dataclass(frozen=True)
+class BadStep:
+    """The first of the non-finite steps that count against the budget, or that spent it.
+
+    `rank`: the first whose own loss was bad; None when only gradients were. `samples`: some of its batch.
+    """
+
+    step: int
+    component: str = ""  # loss component
+    module: str = ""  # module whose gradient was bad
+    rank: int | None = None
+    samples: tuple[str, ...] = ()
+
+
 @dataclasses.dataclass(frozen=True)
 class Weights:
     """Two checkpoints compared, by module: only what is trained and had a learning rate above 0 between them."""
@@ -113,6 +131,7 @@ class Datagram:
     bad_step: int | None = None
     bad_component: str = ""
     bad_module: str = ""
+    first_bad: BadStep | None = None  # of those that count now, or that spent the budget last
     rollbacks: int | None = None
     discarded_steps: int | None = None
     samples_total: int | None = None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from speech_contract.api import JobSpec
-from speech_contract.api.status import Attempt, JobStatus
 from speech_contract.outcome import Next, meaning_of
 from speech_contract.recipes import Copies
 from speech_contract.run_config import ResumeFrom, RunConfig, attempt_token
+from speech_contract.status import Attempt, JobStatus
 from speech_operator.observe import Observed, Platform
 
 _GPU = re.compile(r"(^|\.)(nvidia|amd)\.com/gpu$")
