@@ -113,17 +113,14 @@ class Memory:
     room: int  # left below the closest limit
 
 
-@dataclasses.dataclass(frozen=True)
-class Datagram:
-    """One report of one rank. Counters are cumulative, so a dropped datagram loses no NaN.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """What one report of one rank can hold, however it came. What was not reported is None or "".
 
-    `bad_*` describe the newest non-finite step that the rank knows of (flags are read one step late).
+    Counters are cumulative, so that a report that is lost loses no NaN. `bad_*` describe the newest non-finite step
+    that the rank knows of (flags are read one step late). A metric names its field here as its source.
     """
 
-    rank: int
-    step: int  # batches taken; goes back at a roll-back
-    time: float  # time.time()
-    phase: Phase = Phase.TRAINING
     updates: int | None = None  # committed optimizer steps
     steps_total: int | None = None  # never goes back
     total_steps: int | None = None  # where the run wants to go
@@ -162,6 +159,16 @@ class Datagram:
     codebooks: dict[str, Codebook] | None = None
     peers: Peers | None = None  # after each comparison, and at every step while the ranks disagree
     preflight: PreflightReport | None = None  # repeated, bounded, from its end on
+
+
+@dataclasses.dataclass(frozen=True)
+class Datagram(Report):
+    """A report as a rank sends it."""
+
+    rank: int
+    step: int  # batches taken; goes back at a roll-back
+    time: float  # time.time()
+    phase: Phase = Phase.TRAINING
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from speech_contract import metrics, names, phases
 from speech_contract.errors import nearest, shorten
 from speech_contract.events import MESSAGES, Event
 from speech_contract.progress import Finding, FindingStatus, Rule, Severity, Verdict, verdict_of
+from speech_contract.reasons import Reason
 
 
 @pytest.mark.parametrize("metric", metrics.TRAINING_METRICS, ids=lambda metric: metric.name)
@@ -35,6 +38,20 @@ def test_every_event_has_one_constant_message() -> None:
     assert set(MESSAGES) == set(Event)
     assert len(set(MESSAGES.values())) == len(Event)
     assert all(event.value == event.name.lower() for event in Event)
+
+
+ROOMS = [
+    Path(str(importlib.util.find_spec(room).submodule_search_locations[0]))  # type: ignore[union-attr,index]
+    for room in ("speech_operator", "speech_health", "speech_telemetry", "speech_trainer")
+]
+SOURCE = "\n".join(path.read_text() for room in ROOMS for path in sorted(room.rglob("*.py")))
+
+
+@pytest.mark.parametrize("catalogue", [Event, Reason])
+def test_what_is_in_a_catalogue_is_said_somewhere(catalogue: type[Event] | type[Reason]) -> None:
+    """A name that nobody says promises a reader of logs or events something that never comes."""
+    said = set(re.findall(rf"\b{catalogue.__name__}\.([A-Z_]+)\b", SOURCE))
+    assert {member.name for member in catalogue} - said == set()
 
 
 def test_phases_before_training_are_startup() -> None:

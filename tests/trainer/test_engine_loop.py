@@ -390,13 +390,13 @@ class NamedRecipe(toy.ToyRecipe):
 
 def test_the_samples_of_each_first_bad_step_are_told(tmp_path: Path) -> None:
     """Also of a second fault, long after the attempt's one replay record was kept."""
-    faults = toy.Faults(positions=(steps(8, 11), steps(21, 24)))
-    config = toy.make_config(tmp_path, training={"max_steps": 30})
+    faults = toy.Faults(positions=(steps(13, 16), steps(33, 36)))
+    config = toy.make_config(tmp_path, training={"max_steps": 45})
     run = toy.make(config, faults, recipe=NamedRecipe)
     assert run.run() == 0
     told = {d.first_bad.step: d.first_bad.samples for d in run.said.datagrams if d.first_bad}
     assert run.said.last.rollbacks == 2
     first, second = sorted(told)
-    assert told[first][0] == f"{7 * toy.BATCH}.wav"
+    assert told[first][0] == f"{12 * toy.BATCH}.wav"
     assert all(len(names) == min(MAX_BAD_SAMPLES, toy.BATCH) for names in told.values())
     assert told[first] != told[second]

@@ -13,16 +13,11 @@ from typing import Any
 from speech_contract.phases import STARTUP, Phase
 from speech_contract.preflight import PreflightReport
 from speech_contract.progress import Finding, Progress, RankRow, Verdict
-from speech_contract.wire import BadStep, Datagram, Memory
+from speech_contract.wire import BadStep, Datagram, Memory, Report
 from speech_health.samples import Source, StepSample
 
 SPEED_WINDOW = 60.0  # seconds over which speeds are taken
-_KEPT = (
-    "updates", "steps_total", "total_steps", "non_finite_steps", "rollbacks", "discarded_steps",
-    "samples_total", "audio_seconds_total", "step_seconds", "data_wait_seconds", "losses", "gradient_norm",
-    "learning_rate", "evaluation", "last_checkpoint_step", "last_confirmed_step", "resumed_from_step",
-    "device", "weights", "codebooks",
-)  # fmt: skip
+_REPORTED = tuple(field.name for field in dataclasses.fields(Report))
 
 
 @dataclasses.dataclass
@@ -190,8 +185,8 @@ class JobState:
         return dataclasses.replace(entry.row, phase_age=round(age, 3))
 
     def _merge(self, report: Datagram | StepSample, now: float) -> None:
-        for name in _KEPT:
-            value = getattr(report, name, None)
+        for name in _REPORTED:
+            value = getattr(report, name)
             if value is not None and value != "":
                 self._merged[name] = value
         if isinstance(report, Datagram) and report.gated:

@@ -37,11 +37,11 @@ from speech_operator.cluster.local_state import (
     JobFolder,
     PodFile,
     job_folders,
-    replace,
 )
 from speech_operator.observe import Endpoints, Platform, PodRecord, read_job
 from speech_operator.plan import JobEvent
 from speech_operator.timestamps import to_text
+from speech_telemetry.files import replace_text
 
 LOOPBACK: Final = "127.0.0.1"
 ANNOTATION_MANIFEST: Final = f"{names.GROUP}/manifest"
@@ -145,8 +145,8 @@ class LocalCluster:
             "metadata": {"name": key.name, "namespace": key.namespace},
             "spec": spec_document(accepted),
         }
-        replace(folder.accepted(config.attempt), json.dumps(document, ensure_ascii=False))
-        replace(path, codec.dumps(config))
+        replace_text(folder.accepted(config.attempt), json.dumps(document, ensure_ascii=False))
+        replace_text(path, codec.dumps(config))
 
     async def delete_run_config(self, key: JobKey, attempt: int) -> None:
         """Drop the attempt from those that count; people may still read what it was."""
