@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import re
 from pathlib import Path
@@ -13,8 +14,17 @@ from hypothesis import strategies as st
 from speech_contract import metrics, names, phases
 from speech_contract.errors import nearest, shorten
 from speech_contract.events import MESSAGES, Event
-from speech_contract.progress import Finding, FindingStatus, Rule, Severity, Verdict, verdict_of
+from speech_contract.progress import (
+    Finding,
+    FindingStatus,
+    Progress,
+    Rule,
+    Severity,
+    Verdict,
+    verdict_of,
+)
 from speech_contract.reasons import Reason
+from speech_contract.wire import Report
 
 
 @pytest.mark.parametrize("metric", metrics.TRAINING_METRICS, ids=lambda metric: metric.name)
@@ -32,6 +42,14 @@ def test_every_metric_of_the_module_is_in_the_catalogue_once() -> None:
         m.name for m in (*metrics.TRAINING_METRICS, *metrics.OPERATOR_METRICS)
     )
     assert len({m.name for m in declared}) == len(declared)
+
+
+SOURCES = {f.name for cls in (Progress, Report) for f in dataclasses.fields(cls)}
+
+
+@pytest.mark.parametrize("metric", metrics.TRAINING_METRICS, ids=lambda metric: metric.name)
+def test_the_source_of_a_metric_is_a_field_on_the_wire(metric: metrics.Metric) -> None:
+    assert not metric.source or metric.source.split(".")[0] in SOURCES
 
 
 def test_every_event_has_one_constant_message() -> None:
