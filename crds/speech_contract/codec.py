@@ -1,7 +1,8 @@
-"""Dataclass to JSON document and back, strictly: camelCase outside, snake_case inside.
+"""Dataclass to JSON document and back: camelCase outside, snake_case inside.
 
-Used for the run config, the outcome, progress and job state. A document with an unknown field, a missing
-field or a wrong type raises `ContractError` naming the field's path; nothing is dropped in silence.
+Used for the run config, the outcome, progress, status and job state. A document with an unknown field, a missing
+field or a wrong type raises `ContractError` naming the field's path; nothing is dropped in silence. Two readers are
+kinder, see `Reading`: of what another version of us wrote, and of what is only to be shown.
 """
 
 from __future__ import annotations
@@ -13,12 +14,22 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from speech_contract.errors import ContractError, unknown_field
 
 T = TypeVar("T")
+
+
+class Reading(enum.Enum):
+    """How much of a document must be in order."""
+
+    STRICT = "Strict"  # all of it: a typing error must not pass for a setting
+    NEWER = "Newer"  # fields that a newer version of us added are passed over
+    SALVAGE = "Salvage"  # whatever can be read, for people: the rest is as if it were not there
+
+
 _UNIONS: tuple[Any, ...] = (typing.Union, types.UnionType)
 
 
@@ -55,36 +66,78 @@ def dumps(value: Any) -> str:
     )
 
 
-def loads(cls: type[T], text: str | bytes, path: str = "") -> T:
+def loads(cls: type[T], text: str | bytes, path: str = "", reading: Reading = Reading.STRICT) -> T:
     """Parse JSON text into `cls`. Raises ContractError for bad JSON as for bad fields."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         remedy = f"write valid JSON ({error})"
         raise ContractError(path or cls.__name__, text[:80], "is no JSON", remedy) from error
-    return from_document(cls, document, path)
+    return from_document(cls, document, path, reading)
 
 
-def from_document(cls: type[T], document: Any, path: str = "") -> T:
-    """Build the dataclass `cls` from a JSON object; `path` names it in messages."""
+def from_document(
+    cls: type[T], document: Any, path: str = "", reading: Reading = Reading.STRICT
+) -> T:
+    """Build the dataclass `cls` from a JSON object; `path` names it in messages. Raises ContractError.
+
+    `Reading.SALVAGE` leaves out an optional field that is unreadable, and an item of a list or mapping; a required
+    text reads as "".
+    """
     if not isinstance(document, Mapping):
         raise ContractError(
             path or cls.__name__, document, "is no object", "write a mapping of fields"
         )
-    hints = _hints(typing.cast("Any", cls))
-    known = {camel(f.name): f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    for name, value in document.items():
-        if name not in known:
-            raise unknown_field(path, str(name), value, known)
+    fields = _fields(typing.cast("Any", cls))
+    if reading is Reading.STRICT:
+        for name, value in document.items():
+            if name not in fields:
+                raise unknown_field(path, str(name), value, fields)
     values = {}
-    for name, field in known.items():
-        if name in document:
-            values[field.name] = _convert(hints[field.name], document[name], _join(path, name))
-        elif _required(field) and type(None) in typing.get_args(hints[field.name]):
-            values[field.name] = None  # written as nothing: see to_document
-        elif _required(field):
-            raise ContractError(_join(path, name), None, "is missing", "set it")
+    for name, field in fields.items():
+        if name in document or field.required:
+            try:
+                values[field.name] = _value(field, name, document, path, reading)
+            except ContractError:
+                if reading is not Reading.SALVAGE or field.required:
+                    raise
     return cls(**values)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Field:
+    name: str
+    kind: Any
+    required: bool
+    nullable: bool
+
+
+@functools.cache
+def _fields(cls: Any) -> dict[str, _Field]:
+    """Fields by their name in a document."""
+    hints = typing.get_type_hints(cls)
+    return {
+        camel(f.name): _Field(
+            f.name, hints[f.name], _required(f), type(None) in typing.get_args(hints[f.name])
+        )
+        for f in dataclasses.fields(cls)
+    }
+
+
+def _value(
+    field: _Field, name: str, document: Mapping[str, Any], path: str, reading: Reading
+) -> Any:
+    path = _join(path, name)
+    if name not in document and field.nullable:
+        return None  # written as nothing: see to_document
+    try:
+        if name not in document:
+            raise ContractError(path, None, "is missing", "set it")
+        return _convert(field.kind, document[name], path, reading)
+    except ContractError:
+        if reading is Reading.SALVAGE and field.required and field.kind is str:
+            return ""
+        raise
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:
@@ -95,58 +148,82 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-@functools.cache
-def _hints(cls: Any) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
-def _convert(kind: Any, value: Any, path: str) -> Any:
+def _convert(kind: Any, value: Any, path: str, reading: Reading) -> Any:
     origin = typing.get_origin(kind)
     if kind is Any or kind is object:
         return value
     if origin in _UNIONS:
-        return _convert_union(typing.get_args(kind), value, path)
+        return _convert_union(typing.get_args(kind), value, path, reading)
     if origin in (list, tuple):
-        return _convert_sequence(kind, value, path)
+        return _convert_sequence(kind, value, path, reading)
     if origin in (dict, Mapping):
-        return _convert_mapping(kind, value, path)
+        return _convert_mapping(kind, value, path, reading)
     if dataclasses.is_dataclass(kind):
-        return from_document(typing.cast("type[Any]", kind), value, path)
+        return from_document(typing.cast("type[Any]", kind), value, path, reading)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return _convert_enum(kind, value, path)
+        return _convert_enum(kind, value, path, reading)
     return _convert_scalar(kind, value, path)
 
 
-def _convert_union(kinds: tuple[Any, ...], value: Any, path: str) -> Any:
+def _convert_union(kinds: tuple[Any, ...], value: Any, path: str, reading: Reading) -> Any:
     if value is None and type(None) in kinds:
         return None
     (kind,) = (k for k in kinds if k is not type(None))  # the contract has no other unions
-    return _convert(kind, value, path)
+    return _convert(kind, value, path, reading)
 
 
-def _convert_sequence(kind: Any, value: Any, path: str) -> Any:
+def _convert_sequence(kind: Any, value: Any, path: str, reading: Reading) -> Any:
     if not isinstance(value, (list, tuple)):
         raise ContractError(path, value, "is no list", "write a list")
     inner = typing.get_args(kind)[0]
-    items = [_convert(inner, item, f"{path}[{i}]") for i, item in enumerate(value)]
+    pairs = ((f"{path}[{i}]", item) for i, item in enumerate(value))
+    items = [converted for _, converted in _items(inner, pairs, reading)]
     return tuple(items) if typing.get_origin(kind) is tuple else items
 
 
-def _convert_mapping(kind: Any, value: Any, path: str) -> Any:
+def _convert_mapping(kind: Any, value: Any, path: str, reading: Reading) -> Any:
     if not isinstance(value, Mapping):
         raise ContractError(path, value, "is no object", "write a mapping")
     inner = typing.get_args(kind)[1]
-    return {str(key): _convert(inner, item, _join(path, str(key))) for key, item in value.items()}
+    names = {_join(path, str(key)): str(key) for key in value}
+    pairs = ((_join(path, str(key)), item) for key, item in value.items())
+    return {names[at]: converted for at, converted in _items(inner, pairs, reading)}
 
 
-def _convert_enum(kind: type[enum.Enum], value: Any, path: str) -> enum.Enum:
+def _items(
+    kind: Any, pairs: Iterable[tuple[str, Any]], reading: Reading
+) -> Iterator[tuple[str, Any]]:
+    """Items of a list or mapping by their path."""
+    for path, item in pairs:
+        try:
+            yield path, _convert(kind, item, path, reading)
+        except ContractError:
+            if reading is not Reading.SALVAGE:
+                raise
+
+
+def _convert_enum(kind: type[enum.Enum], value: Any, path: str, reading: Reading) -> enum.Enum:
     try:
         return kind(value)
     except ValueError as error:
+        if (
+            reading is Reading.SALVAGE
+            and issubclass(kind, str)
+            and value
+            and isinstance(value, str)
+        ):
+            return _new_word(kind, value)
         choices = ", ".join(str(member.value) for member in kind)
         raise ContractError(
             path, value, "is not one of the choices", f"use one of {choices}"
         ) from error
+
+
+def _new_word(kind: type[enum.Enum], value: str) -> enum.Enum:
+    """A word that a newer version of us added, to be shown as it is: no member, but with its value."""
+    word: enum.Enum = str.__new__(typing.cast("Any", kind), value)
+    word._name_, word._value_ = value, value
+    return word
 
 
 def _convert_scalar(kind: Any, value: Any, path: str) -> Any:

@@ -6,6 +6,11 @@ Every line carries ts, level, event, msg, component; job lines add namespace, jo
 from __future__ import annotations
 
 import enum
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from speech_contract.codec import to_document
 
 
 class Event(str, enum.Enum):
@@ -21,7 +26,6 @@ class Event(str, enum.Enum):
     DEADLINE_EXCEEDED = "deadline_exceeded"
     JOB_SUSPENDED = "job_suspended"
     JOB_RESUMED = "job_resumed"
-    OUTCOME_READ = "outcome_read"
     CLUSTER_CALL_FAILED = "cluster_call_failed"
     RECONCILE_FAILED = "reconcile_failed"
     OPERATOR_STARTED = "operator_started"
@@ -42,7 +46,6 @@ class Event(str, enum.Enum):
     SUPERVISOR_STOPPED = "supervisor_stopped"
     # trainer
     RUN_CONFIGURED = "run_configured"
-    DATA_INDEXED = "data_indexed"
     MODEL_BUILT = "model_built"
     CHECKPOINT_RESTORED = "checkpoint_restored"
     CHECKPOINT_REFUSED = "checkpoint_refused"
@@ -75,7 +78,6 @@ MESSAGES: dict[Event, str] = {
     Event.DEADLINE_EXCEEDED: "The deadline passed",
     Event.JOB_SUSPENDED: "The job is suspended",
     Event.JOB_RESUMED: "The job resumes",
-    Event.OUTCOME_READ: "An outcome was read",
     Event.CLUSTER_CALL_FAILED: "A call to the cluster failed",
     Event.RECONCILE_FAILED: "A reconcile pass failed and will be retried",
     Event.OPERATOR_STARTED: "The operator started",
@@ -94,7 +96,6 @@ MESSAGES: dict[Event, str] = {
     Event.STOP_REQUESTED: "The ranks are asked to stop",
     Event.SUPERVISOR_STOPPED: "The supervisor stops",
     Event.RUN_CONFIGURED: "The run is configured",
-    Event.DATA_INDEXED: "The data was indexed",
     Event.MODEL_BUILT: "The model was built",
     Event.CHECKPOINT_RESTORED: "A checkpoint was restored",
     Event.CHECKPOINT_REFUSED: "A checkpoint was refused",
@@ -116,3 +117,12 @@ MESSAGES: dict[Event, str] = {
     Event.RANKS_DISAGREE: "Ranks that must be the same are not",
     Event.PREFLIGHT_FINISHED: "The preflight is done",
 }
+
+
+def log_line(
+    ts: float, level: str, event: str, msg: str, component: str, fields: Mapping[str, Any]
+) -> str:
+    """One line of strict JSON, as every component logs; `ts` in epoch seconds. Fields override the head."""
+    head = {"ts": round(ts, 3), "level": level, "event": event, "msg": msg, "component": component}
+    document = to_document({**head, **fields})
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, default=str)

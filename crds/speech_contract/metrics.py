@@ -21,36 +21,56 @@ class Kind(str, enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """One metric family. A counter's exported name ends in `_total`."""
+    """One metric family. A counter's exported name ends in `_total`.
+
+    `source`: the field that the exporter reads it from, of `progress.Progress`, else of the reports of the ranks
+    (`wire.Report`): of the leading rank for a gauge, of all of them for a counter. With a dot, a field of the record
+    or of the records there. A mapping gives one series for each key. "": the exporter knows how it comes about.
+    """
 
     name: str
     kind: Kind
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    source: str = ""
+    summed: bool = False  # a counter that adds up over the ranks; another is the same on each
 
 
 STEP_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 P: Final = "speech_training_"
 
 LOSS: Final = Metric(
-    P + "loss", Kind.GAUGE, "Last reported loss by component (may be NaN)", ("name",)
+    P + "loss",
+    Kind.GAUGE,
+    "Last reported loss by component (may be NaN)",
+    ("name",),
+    source="losses",
 )
 LOSS_FINITE: Final = Metric(
     P + "loss_finite", Kind.GAUGE, "0 as soon as loss or gradient norm is not finite"
 )
-GRADIENT_NORM: Final = Metric(P + "gradient_norm", Kind.GAUGE, "Gradient norm before clipping")
-LEARNING_RATE: Final = Metric(P + "learning_rate", Kind.GAUGE, "Learning rate of the last update")
+GRADIENT_NORM: Final = Metric(
+    P + "gradient_norm", Kind.GAUGE, "Gradient norm before clipping", source="gradient_norm"
+)
+LEARNING_RATE: Final = Metric(
+    P + "learning_rate", Kind.GAUGE, "Learning rate of the last update", source="learning_rate"
+)
 STEP: Final = Metric(
-    P + "step", Kind.GAUGE, "Current step: batches taken; goes back at a roll-back"
+    P + "step", Kind.GAUGE, "Current step: batches taken; goes back at a roll-back", source="step"
 )
 PLANNED_STEPS: Final = Metric(
-    P + "planned_steps", Kind.GAUGE, "Steps the run is to take; absent where nobody said"
+    P + "planned_steps",
+    Kind.GAUGE,
+    "Steps the run is to take; absent where nobody said",
+    source="total_steps",
 )
 STEPS: Final = Metric(P + "steps_total", Kind.COUNTER, "Steps taken, never going back")
-UPDATES: Final = Metric(P + "updates_total", Kind.COUNTER, "Optimizer updates committed")
+UPDATES: Final = Metric(
+    P + "updates_total", Kind.COUNTER, "Optimizer updates committed", source="updates"
+)
 ROLLBACKS: Final = Metric(
-    P + "rollbacks_total", Kind.COUNTER, "Roll-backs to a confirmed checkpoint"
+    P + "rollbacks_total", Kind.COUNTER, "Roll-backs to a confirmed checkpoint", source="rollbacks"
 )
 NON_FINITE: Final = Metric(
     P + "nonfinite_steps_total",
@@ -67,15 +87,24 @@ SKIPPED: Final = Metric(
     "Samples the loader had to replace, by reason",
     ("reason",),
 )
-SAMPLES: Final = Metric(P + "samples_total", Kind.COUNTER, "Samples trained on")
+SAMPLES: Final = Metric(
+    P + "samples_total", Kind.COUNTER, "Samples trained on", source="samples_total", summed=True
+)
 AUDIO_SECONDS: Final = Metric(
-    P + "audio_seconds_total", Kind.COUNTER, "Seconds of audio trained on"
+    P + "audio_seconds_total",
+    Kind.COUNTER,
+    "Seconds of audio trained on",
+    source="audio_seconds_total",
+    summed=True,
 )
 STEP_DURATION: Final = Metric(
     P + "step_duration_seconds", Kind.HISTOGRAM, "Duration of a step", (), STEP_BUCKETS
 )
 DATA_WAIT: Final = Metric(
-    P + "data_wait_seconds_total", Kind.COUNTER, "Seconds spent waiting for the next batch"
+    P + "data_wait_seconds_total",
+    Kind.COUNTER,
+    "Seconds spent waiting for the next batch",
+    source="data_wait_seconds",
 )
 LAST_STEP: Final = Metric(
     P + "last_step_timestamp_seconds", Kind.GAUGE, "Unix time of the last step"
@@ -90,32 +119,46 @@ WEIGHTS_UNCHANGED: Final = Metric(
     Kind.GAUGE,
     "Share of a module's weights that are bit-identical in the two newest checkpoints",
     ("module",),
+    source="weights.unchanged",
 )
 WEIGHTS_MOVEMENT: Final = Metric(
     P + "weights_movement_ratio",
     Kind.GAUGE,
     "Norm of a module's change between the two newest checkpoints over its norm",
     ("module",),
+    source="weights.movement",
 )
 HOST_MEMORY: Final = Metric(
     P + "host_memory_bytes",
     Kind.GAUGE,
     "Anonymous memory of the ranks and their children on a host, by node rank",
     ("node",),
+    source="memory.used",
 )
 HOST_MEMORY_ROOM: Final = Metric(
     P + "host_memory_room_bytes",
     Kind.GAUGE,
     "Memory left on a host below its closest limit, by node rank",
     ("node",),
+    source="memory.room",
 )
 CODEBOOK_PERPLEXITY: Final = Metric(
-    P + "codebook_perplexity", Kind.GAUGE, "Perplexity of the codes in use", ("codebook",)
+    P + "codebook_perplexity",
+    Kind.GAUGE,
+    "Perplexity of the codes in use",
+    ("codebook",),
+    source="codebooks.perplexity",
 )
 CODEBOOK_DEAD: Final = Metric(
-    P + "codebook_dead_ratio", Kind.GAUGE, "Share of a codebook's codes without use", ("codebook",)
+    P + "codebook_dead_ratio",
+    Kind.GAUGE,
+    "Share of a codebook's codes without use",
+    ("codebook",),
+    source="codebooks.dead",
 )
-EVALUATION: Final = Metric(P + "evaluation", Kind.GAUGE, "Last evaluation by name", ("name",))
+EVALUATION: Final = Metric(
+    P + "evaluation", Kind.GAUGE, "Last evaluation by name", ("name",), source="evaluation"
+)
 HEALTH_FINDING: Final = Metric(
     P + "health_finding",
     Kind.GAUGE,

@@ -41,8 +41,7 @@ from speech_contract.exit_codes import (
     Next,
     meaning_of,
 )
-from speech_contract.preflight import PreflightReport
-from speech_contract.progress import Finding
+from speech_contract.progress import Account
 
 __all__ = [
     "EXIT_BAD_CONFIG",
@@ -83,7 +82,7 @@ OUTCOME_LIMIT_BYTES: Final = 3500  # the kubelet cuts the termination log at 409
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class Outcome(Account):
     """What a pod says of its attempt; rewritten at each phase or verdict change, last at the end.
 
     `exit_code` is None while the attempt runs: a container killed with its supervisor leaves such a record.
@@ -96,26 +95,16 @@ class Outcome:
     message: str = ""  # first error line, or why it ended, as a sentence
     rule: str = ""  # the health rule that ended it
     rank: int | None = None  # global rank that failed first
-    step: int | None = None  # newest step of the attempt
-    resumed_from_step: int | None = None
-    last_checkpoint_step: int | None = None
-    last_confirmed_step: int | None = None
-    component: str = ""  # loss component of the first bad step
-    module: str = ""  # module whose gradient was bad
-    loss: float | None = None  # the last numbers of the attempt: nobody can ask for them any more
-    gradient_norm: float | None = None
     samples_skipped: int | None = None
-    non_finite_steps: int | None = None
     verdict: str = ""
-    findings: list[Finding] = dataclasses.field(default_factory=list)
     log_tail: str = ""
-    rollbacks: int = 0  # of this attempt
-    discarded_steps: int = 0  # trained and then left behind by roll-backs or by exit code 40
-    preflight: PreflightReport | None = None
 
 
 def encode(outcome: Outcome) -> str:
-    """The outcome as JSON of at most OUTCOME_LIMIT_BYTES bytes: log tail, preflight rows, then findings give way."""
+    """The outcome as JSON of at most OUTCOME_LIMIT_BYTES bytes.
+
+    What gives way, in this order: log tail, names of samples, preflight rows, findings, the message's end.
+    """
     text = codec.dumps(outcome)
     while len(text.encode()) > OUTCOME_LIMIT_BYTES:
         outcome = _smaller(outcome)
@@ -130,7 +119,11 @@ def _smaller(outcome: Outcome) -> Outcome:
         )
     if outcome.log_tail:
         return dataclasses.replace(outcome, log_tail="")
-    checked = outcome.preflight
+    bad, checked = outcome.first_bad, outcome.preflight
+    if bad is not None and bad.samples:
+        return dataclasses.replace(
+            outcome, first_bad=dataclasses.replace(bad, samples=bad.samples[:-1])
+        )
     if checked is not None and len(checked.results) > 1:
         fewer = dataclasses.replace(checked, results=checked.results[:-1])
         return dataclasses.replace(outcome, preflight=fewer)
@@ -139,13 +132,18 @@ def _smaller(outcome: Outcome) -> Outcome:
     if checked is not None and checked.results:
         fewer = dataclasses.replace(checked, results=())
         return dataclasses.replace(outcome, preflight=fewer)
+    if bad is not None and not outcome.message:
+        return dataclasses.replace(outcome, first_bad=None)
     return dataclasses.replace(outcome, message=outcome.message[: len(outcome.message) // 2])
 
 
 def decode(text: str) -> Outcome | None:
-    """Read a termination log; None when it holds no outcome (a foreign message, a cut text)."""
+    """Read a termination log; None when it holds no outcome (a foreign message, a cut text).
+
+    What a trainer of another version says beside is passed over.
+    """
     try:
-        return codec.loads(Outcome, text)
+        return codec.loads(Outcome, text, reading=codec.Reading.NEWER)
     except ValueError:
         return None
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from typing import Any
 
 from speech_contract.phases import Phase
 from speech_contract.preflight import PreflightReport
 from speech_contract.rules import Rule as Rule  # passed on: part of every finding
 from speech_contract.rules import Severity as Severity
-from speech_contract.wire import Codebook, Memory, Weights
+from speech_contract.wire import BadStep, Codebook, Memory, Weights
 
 
 class Verdict(str, enum.Enum):
@@ -73,8 +74,31 @@ class RankRow:
     exit_code: int | None = None
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Account:
+    """What is known of an attempt: the running master answers it, and its last record keeps it."""
+
+    step: int | None = None  # newest
+    loss: float | None = None  # the headline
+    gradient_norm: float | None = None
+    non_finite_steps: int | None = None
+    first_bad: BadStep | None = None
+    rollbacks: int = 0  # of this attempt
+    discarded_steps: int = 0  # trained and then left behind by roll-backs or by exit code 40
+    resumed_from_step: int | None = None
+    last_checkpoint_step: int | None = None
+    last_confirmed_step: int | None = None
+    findings: list[Finding] = dataclasses.field(default_factory=list)
+    preflight: PreflightReport | None = None
+
+    @property
+    def account(self) -> dict[str, Any]:
+        """These fields alone, for another record of the same attempt."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(Account)}
+
+
 @dataclasses.dataclass(frozen=True)
-class Progress:
+class Progress(Account):
     """The answer of `/progress`. `version` = `<attempt>.<n>`; n grows with every change worth a look.
 
     `losses` holds last reported values per component and may hold NaN (a string in JSON).
@@ -87,34 +111,23 @@ class Progress:
     done: bool = False
     running: bool = False  # every rank reported a step, or stdout showed one
     source: str = ""  # Reporter | Stdout | "" (nothing yet)
-    step: int | None = None
     total_steps: int | None = None
-    loss: float | None = None
     losses: dict[str, float] = dataclasses.field(default_factory=dict)
-    gradient_norm: float | None = None
     learning_rate: float | None = None
     audio_seconds_per_second: float | None = None
     step_seconds: float | None = None
     data_wait_ratio: float | None = None
     eta_seconds: float | None = None
     samples_skipped: dict[str, int] = dataclasses.field(default_factory=dict)
-    non_finite_steps: int = 0
     updates: int = 0
-    rollbacks: int = 0
-    discarded_steps: int = 0
-    resumed_from_step: int | None = None
-    last_checkpoint_step: int | None = None
-    last_confirmed_checkpoint_step: int | None = None
     evaluation: dict[str, float] = dataclasses.field(default_factory=dict)
     device: str = ""
     verdict: Verdict = Verdict.UNKNOWN
-    findings: list[Finding] = dataclasses.field(default_factory=list)
     ranks: list[RankRow] = dataclasses.field(default_factory=list)
     updated_at: float = 0.0  # epoch seconds of the newest sample
     weights: Weights | None = None  # the newest two checkpoints, compared
     codebooks: dict[str, Codebook] = dataclasses.field(default_factory=dict)
     memory: dict[str, Memory] = dataclasses.field(default_factory=dict)  # by node rank
-    preflight: PreflightReport | None = None
 
 
 SEVERITY_ORDER = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}

@@ -50,6 +50,26 @@ class Peers:
     wait_ratios: list[float] = dataclasses.field(default_factory=list)  # waiting for peers / step
 
 
+MAX_BAD_SAMPLES: Final = 3  # of a first bad step; the whole batch is in its replay record
+MAX_SAMPLE_NAME: Final = 160  # characters kept, from the end: a file's name says more than its root
+
+
+@dataclasses.dataclass(frozen=True)
+class BadStep:
+    """The first of the non-finite steps that count against the budget, or that spent it."""
+
+    step: int
+    """Its number."""
+    component: str = ""
+    """Loss component that was not finite."""
+    module: str = ""
+    """Module whose gradient was not finite."""
+    rank: int | None = None
+    """First rank whose own loss was bad; unset when only gradients were."""
+    samples: tuple[str, ...] = ()
+    """Some of its batch."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Weights:
     """Two checkpoints compared, by module: only what is trained and had a learning rate above 0 between them."""
@@ -95,17 +115,14 @@ class Memory:
     room: int  # left below the closest limit
 
 
-@dataclasses.dataclass(frozen=True)
-class Datagram:
-    """One report of one rank. Counters are cumulative, so a dropped datagram loses no NaN.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """What one report of one rank can hold, however it came. What was not reported is None or "".
 
-    `bad_*` describe the newest non-finite step that the rank knows of (flags are read one step late).
+    Counters are cumulative, so that a report that is lost loses no NaN. `bad_*` describe the newest non-finite step
+    that the rank knows of (flags are read one step late). A metric names its field here as its source.
     """
 
-    rank: int
-    step: int  # batches taken; goes back at a roll-back
-    time: float  # time.time()
-    phase: Phase = Phase.TRAINING
     updates: int | None = None  # committed optimizer steps
     steps_total: int | None = None  # never goes back
     total_steps: int | None = None  # where the run wants to go
@@ -113,6 +130,7 @@ class Datagram:
     bad_step: int | None = None
     bad_component: str = ""
     bad_module: str = ""
+    first_bad: BadStep | None = None  # of those that count now, or that spent the budget last
     rollbacks: int | None = None
     discarded_steps: int | None = None
     samples_total: int | None = None
@@ -143,6 +161,16 @@ class Datagram:
     codebooks: dict[str, Codebook] | None = None
     peers: Peers | None = None  # after each comparison, and at every step while the ranks disagree
     preflight: PreflightReport | None = None  # repeated, bounded, from its end on
+
+
+@dataclasses.dataclass(frozen=True)
+class Datagram(Report):
+    """A report as a rank sends it."""
+
+    rank: int
+    step: int  # batches taken; goes back at a roll-back
+    time: float  # time.time()
+    phase: Phase = Phase.TRAINING
 
 
 @dataclasses.dataclass(frozen=True)

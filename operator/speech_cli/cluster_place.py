@@ -16,12 +16,13 @@ from speech_cli.log_request import LogRequest, ranks_per_node
 from speech_cli.rendering import verdict
 from speech_cli.rendering.cause import Cause, cause_of
 from speech_cli.rendering.events import EventRow, event_rows
-from speech_cli.rendering.view import Document, JobView, mapping, objects, view_of
+from speech_cli.rendering.view import Document, JobView, mapping, objects, status_of, view_of
 from speech_cli.rendering.why import Evidence
 from speech_contract import names, outcome, paths
 from speech_contract.errors import nearest
 from speech_contract.outcome import Outcome
 from speech_contract.reasons import Condition, State
+from speech_contract.status import ConditionStatus
 
 WAITING: Final = (State.PENDING.value, State.STARTING.value, State.RESTARTING.value)
 AGAIN: Final = "`kubectl delete` the job and apply it again, or apply it under another name"
@@ -97,7 +98,7 @@ class ClusterPlace:
             cause = cause_of(document, self.outcomes(document))
             yield from list(verdict.failed_lines(view, cause, cause.exit_code, {}, self.flags))[1:]
         elif view.state in WAITING:
-            yield from _waiting(document, view)
+            yield from _waiting(document)
         yield f"{'run directory':<17}{mapping(document, 'spec', 'checkpoint').get('uri', '')}"
         yield from self._faults
 
@@ -198,12 +199,13 @@ def _termination(pod: Mapping[str, Any]) -> str:
     return ""
 
 
-def _waiting(document: Document, view: JobView) -> Iterator[str]:
+def _waiting(document: Document) -> Iterator[str]:
     """What the conditions say of a job that does not run."""
-    for kind in (Condition.ACCEPTED.value, Condition.RUNNING.value):
-        for item in objects(document, "status", "conditions"):
-            if item.get("type") == kind and str(item.get("status")) != "True":
-                yield f"{'waiting for':<17}{item.get('reason', '')}: {item.get('message', '')}"
+    status = status_of(document)
+    for kind in (Condition.ACCEPTED, Condition.RUNNING):
+        for item in status.conditions:
+            if item.type is kind and item.status is not ConditionStatus.TRUE:
+                yield f"{'waiting for':<17}{item.reason}: {item.message}"
                 return
-    if not mapping(document, "status").get("observedGeneration"):
+    if not status.observed_generation:
         yield "waiting for      the operator has not looked at this job yet; is it running?"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from speech_cli import local
 from speech_cli.errors import UserError
@@ -14,7 +14,6 @@ from speech_cli.rendering import verdict, why
 from speech_cli.rendering.cause import Cause, cause_of
 from speech_cli.rendering.view import Document, JobView, mapping, view_of, whole
 from speech_cli.run_directory import RunDirectory, by_reason
-from speech_contract.events import Event
 from speech_contract.outcome import Outcome
 from speech_contract.reasons import State
 
@@ -65,7 +64,6 @@ class LocalPlace:
             quarantine=str(folder.quarantine) if bad else "",
             bad_samples=by_reason(bad),
             first_bad_sample=f"{bad[0].sample} ({bad[0].detail or bad[0].reason})" if bad else "",
-            bad_step=_first_bad_step(folder.events(Event.UPDATE_SKIPPED.value), attempt),
             log=str(log) if log.exists() else "",
             log_tail=tuple(folder.tail(attempt, rank, TAIL_LINES)),
             scores=tuple(verdict.score_lines(result)) if result else (),
@@ -126,17 +124,3 @@ class LocalPlace:
 
 def _last_lines(data: bytes, count: int) -> list[bytes]:
     return data.splitlines(keepends=True)[-count:] if count > 0 else []
-
-
-def _first_bad_step(events: list[Mapping[str, Any]], attempt: int) -> why.BadStep | None:
-    """The first gated step of this attempt; events that name no attempt count as of this one."""
-    for event in events:
-        step = whole(event.get("step"))
-        if step is not None and whole(event.get("attempt")) in (None, attempt):
-            return why.BadStep(
-                step,
-                whole(event.get("bad_rank")),
-                str(event.get("bad_component") or ""),
-                str(event.get("bad_module") or ""),
-            )
-    return None

@@ -15,7 +15,7 @@ from typing import Any
 from speech_contract import codec
 from speech_contract.events import Event
 from speech_operator.cluster.base import AlreadyExists, Cluster, ClusterError, JobKey
-from speech_operator.events import log
+from speech_operator.events import event_of, log
 from speech_operator.plan import Create, Delete, JobEvent, Plan
 from speech_operator.snapshot import Observed
 
@@ -48,7 +48,7 @@ async def _write_status(cluster: Cluster, key: JobKey, seen: Observed, plan: Pla
 async def _tell(cluster: Cluster, key: JobKey, seen: Observed, event: JobEvent) -> None:
     level = logging.WARNING if event.warning else logging.INFO
     facts = {"namespace": key.namespace, "job": key.name, "uid": seen.job.uid}
-    log(Event.CONDITION_CHANGED, level, reason=event.reason, text=event.message, **facts)
+    log(event_of(event.reason), level, reason=event.reason, text=event.message, **facts)
     try:
         await cluster.post_event(key, seen.job.uid, event)
     except ClusterError as error:  # an event is for people; the status says the same

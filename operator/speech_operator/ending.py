@@ -213,15 +213,17 @@ def _first_line(pod: PodRecord) -> str:
 
 
 def _message(pod: PodRecord, meaning: str) -> str:
-    """One sentence: where, what, and which component and module, when the outcome knows."""
+    """One sentence: where, what, and the first bad step with its component and module, when the outcome knows."""
     outcome = pod.outcome
     told = _first_line(pod) or meaning
+    bad = outcome.first_bad if outcome and outcome.rule == Rule.NON_FINITE.value else None
     named = [
         f"{name} {value}"
         for name, value in (
             ("step", outcome.step if outcome else None),
-            ("component", outcome.component if outcome else ""),
-            ("module", outcome.module if outcome else ""),
+            ("first bad step", bad.step if bad else None),
+            ("component", bad.component if bad else ""),
+            ("module", bad.module if bad else ""),
         )
         if value not in (None, "")
     ]

@@ -16,9 +16,10 @@ from typing import IO, Any, Final, Self
 
 from speech_contract.api import parse
 from speech_contract.api.spec import CleanPodPolicy
-from speech_contract.outcome import EXIT_ERROR, EXIT_INTERRUPTED
+from speech_contract.outcome import EXIT_DONE, EXIT_ERROR, EXIT_INTERRUPTED
 from speech_contract.progress import Progress
 from speech_contract.reasons import State
+from speech_contract.status import show_status
 from speech_operator.cluster.base import ClusterError, JobKey
 from speech_operator.cluster.local import LocalCluster
 from speech_operator.cluster.local_state import JobFolder
@@ -141,8 +142,7 @@ class Follower:
     def _passed(self, key: JobKey, document: Mapping[str, Any], progress: Progress | None) -> None:
         self._last = dict(document)
         self.show(self._last, progress)
-        state = (document.get("status") or {}).get("state")
-        if state in AT_REST:
+        if state_of(document) in AT_REST:
             self._rested.set()
 
     def _failed(self, key: JobKey, error: Exception) -> None:
@@ -181,16 +181,15 @@ class Follower:
 
 
 def state_of(document: Mapping[str, Any]) -> str:
-    """`status.state`, empty before the first pass."""
-    return str((document.get("status") or {}).get("state", ""))
+    """`status.state`; Pending before the first pass."""
+    return show_status(document.get("status")).state.value
 
 
 def exit_code(document: Mapping[str, Any]) -> int:
     """The code that the command line exits with, for a job at rest."""
-    state = state_of(document)
-    if state == State.SUSPENDED.value:
+    status = show_status(document.get("status"))
+    if status.state is State.SUSPENDED:
         return EXIT_INTERRUPTED
-    if state == State.COMPLETE.value:
-        return 0
-    failure = (document.get("status") or {}).get("failure") or {}
-    return int(failure.get("exitCode") or EXIT_ERROR)
+    if status.state is State.COMPLETE:
+        return EXIT_DONE
+    return (status.failure.exit_code if status.failure else None) or EXIT_ERROR

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from speech_contract import metrics as catalogue
 from speech_contract.outcome import Cause
 from speech_contract.progress import FindingStatus, Verdict
+from speech_contract.status import JobStatus, show_status
 from speech_operator.cluster.base import JobKey
 from speech_operator.ending import TAKEN
 
@@ -25,9 +26,9 @@ RESULTS: Final = ("done", "conflict", "refused", "failed")
 OTHER: Final = "Other"
 _CAUSES: Final = frozenset({cause.value for cause in Cause} | TAKEN)
 _HEALTHY: Final = {
-    Verdict.HEALTHY.value: 1.0,
-    Verdict.WARNING.value: 1.0,
-    Verdict.CRITICAL.value: 0.0,
+    Verdict.HEALTHY: 1.0,
+    Verdict.WARNING: 1.0,
+    Verdict.CRITICAL: 0.0,
 }
 
 
@@ -35,7 +36,7 @@ _HEALTHY: Final = {
 class _Job:
     state: str
     attempt: int
-    verdict: str
+    verdict: Verdict
     findings: tuple[tuple[str, str], ...]  # rule, severity; active ones
 
 
@@ -78,37 +79,30 @@ class OperatorMetrics:
         if status is None:
             self._jobs.pop(key, None)
         else:
-            self._jobs[key] = _job(status)
+            self._jobs[key] = _job(show_status(status))
 
     def wrote(self, key: JobKey, status: Mapping[str, Any]) -> None:
         """Count a restart when the write opened an attempt after the first."""
-        before, after = self._jobs.get(key), _job(status)
+        read = show_status(status)
+        before, after = self._jobs.get(key), _job(read)
         if before is not None and 1 <= before.attempt < after.attempt:
-            self._restarts.labels(_cause(status, before.attempt)).inc()
+            self._restarts.labels(_cause(read, before.attempt)).inc()
         self._jobs[key] = after
 
 
-def _job(status: Mapping[str, Any]) -> _Job:
-    health = status.get("health") or {}
-    active = FindingStatus.ACTIVE.value
-    findings = {
-        (str(f.get("rule")), str(f.get("severity")))
-        for f in health.get("findings") or ()
-        if f.get("status") == active
-    }
-    attempt = status.get("attempt")
+def _job(status: JobStatus) -> _Job:
+    active = (f for f in status.health.findings if f.status is FindingStatus.ACTIVE)
     return _Job(
-        state=str(status.get("state") or ""),
-        attempt=attempt if isinstance(attempt, int) else 0,
-        verdict=str(health.get("verdict") or ""),
-        findings=tuple(sorted(findings)),
+        state=status.state.value,
+        attempt=status.attempt,
+        verdict=status.health.verdict,
+        findings=tuple(sorted({(f.rule.value, f.severity.value) for f in active})),
     )
 
 
-def _cause(status: Mapping[str, Any], attempt: int) -> str:
-    ended = (a for a in status.get("attempts") or () if a.get("number") == attempt)
-    found: Mapping[str, Any] = next(ended, {})
-    cause = str(found.get("cause") or found.get("reason") or "")
+def _cause(status: JobStatus, attempt: int) -> str:
+    ended = next((a for a in status.attempts if a.number == attempt), None)
+    cause = (ended.cause or ended.reason or "") if ended else ""
     return cause if cause in _CAUSES else OTHER
 
 

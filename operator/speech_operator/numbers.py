@@ -8,7 +8,12 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from speech_contract.api.status import (
+from speech_contract.outcome import Outcome
+from speech_contract.phases import STARTUP, Phase
+from speech_contract.preflight import MAX_FAILED, MAX_TEXT, CheckResult, PreflightReport
+from speech_contract.progress import Progress
+from speech_contract.reasons import Condition, Reason
+from speech_contract.status import (
     FailedCheck,
     JobPreflight,
     JobProgress,
@@ -16,13 +21,10 @@ from speech_contract.api.status import (
     Replicas,
     Startup,
 )
-from speech_contract.outcome import Outcome
-from speech_contract.phases import STARTUP, Phase
-from speech_contract.preflight import MAX_FAILED, MAX_TEXT, CheckResult, PreflightReport
-from speech_contract.progress import Progress
-from speech_contract.reasons import Condition, Reason
+from speech_contract.wire import MAX_BAD_SAMPLES, MAX_SAMPLE_NAME, BadStep
 from speech_operator import status as st
-from speech_operator.snapshot import Observed, PodPhase, PodRecord
+from speech_operator.accounts import accounts
+from speech_operator.snapshot import Observed, PodPhase
 from speech_operator.timestamps import to_epoch, to_text
 
 EVERY_SECONDS = 10.0  # between two writes of numbers alone; a changed verdict goes at once
@@ -99,15 +101,17 @@ def with_progress(status: JobStatus, seen: Observed, now: float) -> JobStatus:
     """Take over the numbers: at most every EVERY_SECONDS, at once when the attempt or verdict changed."""
     if not st.open_attempt(seen.job.status):
         return status
-    progress, outcome = seen.current_progress, _last_outcome(seen.master)
-    if progress is not None and _due(status, seen, progress, now):
-        status = dataclasses.replace(status, progress=_numbers(progress, status.progress))
-        status = st.note_rollbacks(status, progress.rollbacks, progress.discarded_steps)
+    for account in reversed(accounts(seen)):
+        if isinstance(account, Outcome):
+            status = dataclasses.replace(status, progress=_last_words(status.progress, account))
+        elif _due(status, seen, account, now):
+            status = dataclasses.replace(status, progress=_numbers(account, status.progress))
+        else:
+            continue
+        status = st.note_rollbacks(status, account.rollbacks, account.discarded_steps)
+    progress = seen.current_progress
     if progress is not None and status.attempt == progress.attempt:
         status = st.note_resumed(status, progress.resumed_from_step)
-    if outcome is not None:
-        status = dataclasses.replace(status, progress=_last_words(status.progress, outcome))
-        status = st.note_rollbacks(status, outcome.rollbacks, outcome.discarded_steps)
     return status
 
 
@@ -117,8 +121,7 @@ def with_preflight(status: JobStatus, seen: Observed) -> JobStatus:
         return status
     if status.attempt != seen.job.status.attempt:
         return dataclasses.replace(status, preflight=None)
-    progress, outcome = seen.current_progress, seen.master.outcome if seen.master else None
-    report = (outcome.preflight if outcome else None) or (progress.preflight if progress else None)
+    report = next((told.preflight for told in accounts(seen) if told.preflight is not None), None)
     return status if report is None else dataclasses.replace(status, preflight=_preflight(report))
 
 
@@ -179,23 +182,17 @@ def _numbers(progress: Progress, old: JobProgress) -> JobProgress:
         non_finite_steps=progress.non_finite_steps,
         last_checkpoint_step=st.either(progress.last_checkpoint_step, old.last_checkpoint_step),
         last_confirmed_checkpoint_step=st.either(
-            progress.last_confirmed_checkpoint_step, old.last_confirmed_checkpoint_step
+            progress.last_confirmed_step, old.last_confirmed_checkpoint_step
         ),
         updated_at=_moment(progress.updated_at),
         rollbacks=old.rollbacks,
         discarded_steps=old.discarded_steps,
+        first_bad=_bad_step(progress.first_bad),
     )
 
 
-def _last_outcome(master: PodRecord | None) -> Outcome | None:
-    """The master's record once its pod has ended."""
-    return master.outcome if master and master.ended else None
-
-
 def _last_words(numbers: JobProgress, outcome: Outcome) -> JobProgress:
-    """What the master's outcome says at the end: newer than any answer, unless the master was killed."""
-    if outcome.exit_code is None and _behind(outcome.step, numbers.step):
-        return numbers
+    """What the master's outcome says at the end."""
     step = st.either(outcome.step, numbers.step)
     return dataclasses.replace(
         numbers,
@@ -209,11 +206,17 @@ def _last_words(numbers: JobProgress, outcome: Outcome) -> JobProgress:
         last_confirmed_checkpoint_step=st.either(
             outcome.last_confirmed_step, numbers.last_confirmed_checkpoint_step
         ),
+        first_bad=_bad_step(outcome.first_bad),
     )
 
 
-def _behind(step: int | None, other: int | None) -> bool:
-    return other is not None and (step is None or step < other)
+def _bad_step(bad: BadStep | None) -> BadStep | None:
+    """Bounded: an answer can hold anything."""
+    if bad is None:
+        return None
+    samples = tuple(name[-MAX_SAMPLE_NAME:] for name in bad.samples[:MAX_BAD_SAMPLES])
+    component, module = bad.component[:MAX_TEXT], bad.module[:MAX_TEXT]
+    return dataclasses.replace(bad, component=component, module=module, samples=samples)
 
 
 def _percent(step: int | None, total: int | None) -> int | None:

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Final
 
-from speech_contract.api.status import JobStatus
+from speech_contract.status import JobStatus
 from speech_operator import numbers
 from speech_operator import status as st
 from speech_operator.plan import Draft, Plan

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from speech_contract.api.status import (
+from speech_contract.reasons import Condition as Type
+from speech_contract.reasons import Reason, State
+from speech_contract.status import (
     MAX_ATTEMPTS,
     Attempt,
     CauseCount,
@@ -14,8 +16,6 @@ from speech_contract.api.status import (
     JobStatus,
     Restarts,
 )
-from speech_contract.reasons import Condition as Type
-from speech_contract.reasons import Reason, State
 from speech_operator.ending import Ending
 from speech_operator.timestamps import to_text
 
@@ -154,11 +154,11 @@ def end_attempt(status: JobStatus, reason: Reason, now: float) -> JobStatus:
     if open_attempt(status) is None:
         return status
     last = status.attempts[-1]
-    step = _step_of(status, last) if last.last_step is None else last.last_step
+    step = step_of(status, last) if last.last_step is None else last.last_step
     return _change_last(status, reason=reason.value, end_time=to_text(now), last_step=step)
 
 
-def _step_of(status: JobStatus, attempt: Attempt) -> int | None:
+def step_of(status: JobStatus, attempt: Attempt) -> int | None:
     """The newest step, unless it was reported before the attempt began. RFC 3339 texts sort as times."""
     updated = status.progress.updated_at
     fresh = updated is not None and updated >= (attempt.start_time or "")

@@ -17,6 +17,7 @@ from click.testing import Result
 from speech_cli.main import COMMANDS
 from speech_contract import outcome
 from speech_contract.outcome import Outcome
+from speech_contract.wire import BadStep
 
 Make = dict[str, Callable[..., Any]]
 Call = Callable[..., Result]
@@ -158,7 +159,8 @@ def test_status_of_a_failed_job_tells_what_its_pod_said(
     call: Call, make: Make, cluster: ApiDouble
 ) -> None:
     cluster.jobs(make["nan"]())
-    told = Outcome(1, 0, "Training", 40, "loss is nan", "NonFinite", 0, 15, module="decoder")
+    told = Outcome(1, 0, "Training", 40, "loss is nan", "NonFinite", 0, step=15,
+                   first_bad=BadStep(12, module="decoder"))  # fmt: skip
     cluster.answers[f"{CORE}/pods"] = {"items": [pod("voice-master-0", told)]}
     output = call("status", "voice").output
     assert "what: loss is nan" in output
@@ -201,8 +203,8 @@ def test_why_tells_attempts_pod_events_and_the_next_step(
     call: Call, make: Make, cluster: ApiDouble
 ) -> None:
     cluster.jobs(make["nan"]())
-    told = Outcome(1, 0, "Training", 40, "loss is nan", "NonFinite", 0, 15,
-                   component="generator/mel", module="decoder")  # fmt: skip
+    told = Outcome(1, 0, "Training", 40, "loss is nan", "NonFinite", 0, step=15,
+                   first_bad=BadStep(12, "generator/mel", "decoder"))  # fmt: skip
     cluster.answers[f"{CORE}/pods"] = {"items": [pod("voice-master-0", told)]}
     own = event("Warning", "AttemptFailed", "SpeechTrainingJob", "uid-1", count=2,
                 message="attempt 1\nended", lastTimestamp="2026-01-01T00:00:09Z")  # fmt: skip

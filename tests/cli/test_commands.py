@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from speech_cli.main import COMMANDS, cli
 from speech_contract import outcome, paths
 from speech_contract.outcome import Outcome
+from speech_contract.wire import BadStep
 
 Make = dict[str, Callable[..., Any]]
 Call = Callable[..., Result]
@@ -222,12 +223,12 @@ def test_a_mistyped_job_gets_the_nearest_name(call: Call, runs: Any, make: Make)
 
 
 def nan_run(runs: Any, make: Make, state: Path) -> None:
-    """A NaN run as it lies on disk: state, outcome, log, quarantine, events."""
+    """A NaN run as it lies on disk: state, outcome, log, quarantine."""
     runs.jobs = {"voice": make["nan"]()}
     pods = state / "default" / "voice" / "pods"
     pods.mkdir(parents=True)
-    told = Outcome(1, 0, "Training", 40, "loss is nan", "NonFinite", 0, 15,
-                   component="generator/mel", module="decoder")  # fmt: skip
+    told = Outcome(1, 0, "Training", 40, "loss is nan", "NonFinite", 0, step=15,
+                   first_bad=BadStep(11, "generator/kl", "flow", 0, ("wavs/7.wav",)))  # fmt: skip
     (pods / "voice-master-0.termination.json").write_text(outcome.encode(told), encoding="utf-8")
     log = paths.rank_log(runs.run_dir, 1, 0)
     log.parent.mkdir(parents=True)
@@ -238,14 +239,6 @@ def nan_run(runs: Any, make: Make, state: Path) -> None:
     )
     (runs.run_dir / paths.QUARANTINE).write_text(
         '{"audio_filepath": "wavs/3.wav", "reason": "DecodeError", "message_text": "is broken"}\n',
-        encoding="utf-8",
-    )
-    (runs.run_dir / paths.EVENTS).write_text(
-        '{"event": "update_skipped", "attempt": 7, "step": 3}\n'
-        '{"event": "checkpoint_saved", "step": 4}\n'
-        '{"event": "update_skipped", "component": "trainer", "step": 11, "bad_rank": 0, '
-        '"bad_component": "generator/kl", "bad_module": "flow"}\n'
-        '{"event": "update_skipped", "component": "trainer", "step": 12, "bad_module": "decoder"}\n',
         encoding="utf-8",
     )
 
@@ -259,7 +252,7 @@ def test_why_tells_a_nan_run_in_about_ten_lines(
         "gradients beyond the budget, or a spike that did not heal)",
         "attempts  1: AttemptFailed NonFiniteBudgetSpent, exit code 40, rank 0, last step 15, "
         "from scratch",
-        "first bad step 11, rank 0, loss component generator/kl, module flow",
+        "first bad step 11, rank 0, loss component generator/kl, module flow, sample wavs/7.wav",
         "rule      NonFinite: 4 steps in a row with loss nan, steps 12 to 15 → Stopped",
         "message   loss is nan",
         "skipped   1 DecodeError; first: wavs/3.wav (is broken); listed in "
@@ -275,6 +268,7 @@ def test_why_as_json_has_the_same_facts(call: Call, runs: Any, make: Make, state
     nan_run(runs, make, state)
     document = json.loads(call("why", "voice", "-o", "json").stdout)
     assert (document["rule"], document["step"], document["module"]) == ("NonFinite", 11, "flow")
+    assert document["samples"] == ["wavs/7.wav"]
     assert document["skippedSamples"] == {"DecodeError": 1}
     assert document["attempts"][0]["exitCode"] == 40
 
@@ -335,7 +329,7 @@ def test_why_of_a_running_job_invents_no_fault(call: Call, runs: Any, make: Make
 
 def test_why_of_a_complete_run_with_a_warning_tells_it(call: Call, runs: Any, make: Make) -> None:
     document = make["complete"]()
-    finding = {"rule": "SkippedSamples", "severity": "warning", "evidence": "1 of 97",
+    finding = {"rule": "SkippedSamples", "status": "Active", "severity": "warning", "evidence": "1 of 97",
                "action": "Warned", "remedy": "mend the files"}  # fmt: skip
     document["status"]["health"] = {"verdict": "Warning", "findings": [finding]}
     runs.jobs = {"voice": document}

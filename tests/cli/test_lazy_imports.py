@@ -1,4 +1,4 @@
-"""Whoever never speaks to a cluster never loads the client's package."""
+"""Whoever never speaks to a cluster never loads the client's package, and a status is read without pydantic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import sys
 from click.testing import CliRunner
 from speech_cli.main import cli
 CliRunner().invoke(cli, sys.argv[1:])
-print([name for name in sys.modules if name.partition(".")[0] in ("kubernetes", "urllib3", "kopf")])
+spared = {"kubernetes", "urllib3", "kopf"} | ({"pydantic"} if "--help" in sys.argv else set())
+print([name for name in sys.modules if name.partition(".")[0] in spared])
 """
 
 

@@ -14,6 +14,7 @@ from click.testing import Result
 from speech_cli.commands import preflight
 from speech_cli.errors import UserError
 from speech_cli.rendering import why
+from speech_cli.rendering.view import status_of
 from speech_contract import codec, env, outcome, paths
 from speech_contract.preflight import Check, CheckResult, Mark, PreflightReport, PreflightVerdict
 
@@ -88,5 +89,5 @@ def test_the_table_and_the_code(
 def test_why_names_the_checks_that_failed() -> None:
     row = {"check": "Gradients", "field": "flow", "measured": "norm 0", "expected": "above 0"}
     document = {"status": {"preflight": {"verdict": "Failed", "failed": [row]}}}
-    assert why.failed_checks(document) == ["Gradients: flow: norm 0, expected above 0"]
-    assert why.failed_checks({}) == []
+    assert why.failed_checks(status_of(document)) == ["Gradients: flow: norm 0, expected above 0"]
+    assert why.failed_checks(status_of({})) == []

@@ -14,6 +14,7 @@ from speech_cli.rendering.verdict import Result
 from speech_cli.rendering.view import view_of
 from speech_cli.run_directory import result_of
 from speech_contract.outcome import EXIT_CODES, Outcome
+from speech_contract.wire import BadStep
 
 Make = dict[str, Callable[..., Any]]
 BASELINES = {"constant median frame": 1.156, "other sentence": 1.252}
@@ -91,8 +92,8 @@ def test_a_run_without_evaluation_claims_no_scores(make: Make) -> None:
 
 def test_a_failed_run_names_cause_place_evidence_and_remedy(make: Make) -> None:
     document = make["nan"]()
-    told = Outcome(1, 0, "Training", 40, "loss is nan", "NonFinite", 0, 15,
-                   component="generator/mel", module="decoder")  # fmt: skip
+    told = Outcome(1, 0, "Training", 40, "loss is nan", "NonFinite", 0, step=15,
+                   first_bad=BadStep(12, "generator/mel", "decoder"))  # fmt: skip
     cause = cause_of(document, [told])
     assert list(verdict.failed_lines(view_of(document), cause, 40, {})) == [
         "voice: Failed, NonFiniteBudgetSpent (exit code 40: non-finite losses or gradients beyond "

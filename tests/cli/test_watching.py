@@ -94,7 +94,12 @@ def test_pauses_of_a_running_job_get_no_line_of_their_own(make: Make) -> None:
 
 def test_a_line_longer_than_the_terminal_is_not_wrapped(make: Make) -> None:
     out, text = console()
-    finding = {"rule": "Stalled", "evidence": "long " * 80, "severity": "critical"}
+    finding = {
+        "rule": "Stalled",
+        "status": "Active",
+        "severity": "critical",
+        "evidence": "long " * 80,
+    }
     with PlainWatcher(out, Clock()) as watcher:
         watcher.update(make["job"](health={"findings": [finding]}))
     assert len(text.getvalue().splitlines()) == 2
@@ -126,7 +131,12 @@ def test_a_panel_before_the_first_step_has_no_numbers(make: Make) -> None:
 
 def test_names_with_markup_are_shown_as_they_are(make: Make) -> None:
     out, text = console()
-    finding = {"rule": "Stalled", "evidence": "[red]x[/nothing]", "severity": "critical"}
+    finding = {
+        "rule": "Stalled",
+        "status": "Active",
+        "severity": "critical",
+        "evidence": "[red]x[/nothing]",
+    }
     out.print(live.panel(view_of(make["job"](health={"findings": [finding]}))))
     assert "[red]x[/nothing]" in text.getvalue()
 

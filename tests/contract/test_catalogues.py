@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.util
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,7 +14,17 @@ from hypothesis import strategies as st
 from speech_contract import metrics, names, phases
 from speech_contract.errors import nearest, shorten
 from speech_contract.events import MESSAGES, Event
-from speech_contract.progress import Finding, FindingStatus, Rule, Severity, Verdict, verdict_of
+from speech_contract.progress import (
+    Finding,
+    FindingStatus,
+    Progress,
+    Rule,
+    Severity,
+    Verdict,
+    verdict_of,
+)
+from speech_contract.reasons import Reason
+from speech_contract.wire import Report
 
 
 @pytest.mark.parametrize("metric", metrics.TRAINING_METRICS, ids=lambda metric: metric.name)
@@ -31,10 +44,32 @@ def test_every_metric_of_the_module_is_in_the_catalogue_once() -> None:
     assert len({m.name for m in declared}) == len(declared)
 
 
+SOURCES = {f.name for cls in (Progress, Report) for f in dataclasses.fields(cls)}
+
+
+@pytest.mark.parametrize("metric", metrics.TRAINING_METRICS, ids=lambda metric: metric.name)
+def test_the_source_of_a_metric_is_a_field_on_the_wire(metric: metrics.Metric) -> None:
+    assert not metric.source or metric.source.split(".")[0] in SOURCES
+
+
 def test_every_event_has_one_constant_message() -> None:
     assert set(MESSAGES) == set(Event)
     assert len(set(MESSAGES.values())) == len(Event)
     assert all(event.value == event.name.lower() for event in Event)
+
+
+ROOMS = [
+    Path(str(importlib.util.find_spec(room).submodule_search_locations[0]))  # type: ignore[union-attr,index]
+    for room in ("speech_operator", "speech_health", "speech_telemetry", "speech_trainer")
+]
+SOURCE = "\n".join(path.read_text() for room in ROOMS for path in sorted(room.rglob("*.py")))
+
+
+@pytest.mark.parametrize("catalogue", [Event, Reason])
+def test_what_is_in_a_catalogue_is_said_somewhere(catalogue: type[Event] | type[Reason]) -> None:
+    """A name that nobody says promises a reader of logs or events something that never comes."""
+    said = set(re.findall(rf"\b{catalogue.__name__}\.([A-Z_]+)\b", SOURCE))
+    assert {member.name for member in catalogue} - said == set()
 
 
 def test_phases_before_training_are_startup() -> None:

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speech_contract import codec
+from speech_contract.codec import Reading
 from speech_contract.errors import ContractError
 from speech_contract.outcome import Outcome
-from speech_contract.progress import Progress
+from speech_contract.progress import Progress, Verdict
 from speech_contract.run_config import RunConfig
+from speech_contract.status import JobStatus
 from speech_contract.wire import Datagram, Summary, SummaryReply
 
 DOCUMENTS = [Outcome, Progress, Datagram, Summary, SummaryReply]
@@ -69,6 +71,57 @@ class Outer:
 def test_a_wrong_document_is_named_by_path(document: dict[str, object], sentence: str) -> None:
     with pytest.raises(ContractError, match=sentence):
         codec.from_document(Outer, document)
+
+
+def test_another_versions_fields_are_passed_over_and_nothing_else() -> None:
+    newer = {"name": "a", "later": 1, "inner": {"someNumber": 2.0, "more": []}}
+    assert codec.from_document(Outer, newer, reading=Reading.NEWER) == Outer("a", Inner(2.0))
+    with pytest.raises(ContractError, match="count: 'x' is no int"):
+        codec.from_document(Outer, {"name": "a", "count": "x"}, reading=Reading.NEWER)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    word: Verdict = Verdict.UNKNOWN
+    name: str = ""
+    rows: tuple[Outer, ...] = ()
+    by_name: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+@pytest.mark.parametrize(
+    ("document", "shown"),
+    [
+        ({"name": 1, "word": 3, "rows": {}}, Shown()),
+        (
+            {"rows": [{"name": "a", "count": "x"}, 5, {"name": 2}]},
+            Shown(rows=(Outer("a"), Outer(""))),
+        ),
+        ({"byName": {"a": 1, "b": "x"}}, Shown(by_name={"a": 1})),
+    ],
+)
+def test_what_can_be_read_is_salvaged(document: dict[str, object], shown: Shown) -> None:
+    assert codec.from_document(Shown, document, reading=Reading.SALVAGE) == shown
+
+
+def test_a_newer_versions_word_is_shown_as_it_is() -> None:
+    shown = codec.from_document(Shown, {"word": "Thriving"}, reading=Reading.SALVAGE)
+    assert (shown.word.value, shown.word == "Thriving") == ("Thriving", True)
+    assert codec.to_document(shown)["word"] == "Thriving"
+    assert [verdict.value for verdict in Verdict if verdict.value == "Thriving"] == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from([codec.camel(field.name) for field in dataclasses.fields(JobStatus)])
+
+
+@given(st.dictionaries(FIELDS, JSON | st.dictionaries(FIELDS, JSON)))
+def test_of_any_document_something_is_salvaged(document: dict[str, object]) -> None:
+    shown = codec.from_document(JobStatus, document, reading=Reading.SALVAGE)
+    assert isinstance(shown.attempts, tuple)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '"x"', "[" * 100_000])

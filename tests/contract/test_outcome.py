@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from speech_contract import outcome
 from speech_contract.outcome import EXIT_CODES, Cause, Next, Outcome
 from speech_contract.progress import Finding, FindingStatus, Rule, Severity
+from speech_contract.wire import BadStep
 
 TABLE = {  # once more by hand: what follows, and whether it counts against the budget
     **dict.fromkeys((0,), (Next.COMPLETE, False)),
@@ -71,11 +72,21 @@ FINDINGS = st.lists(
 )
 
 
-@given(tail=st.text(max_size=6000), message=st.text(max_size=6000), findings=FINDINGS)
+NAMES = st.text(max_size=4000)
+BAD_STEPS = st.none() | st.builds(
+    BadStep, st.integers(0, 10**9), NAMES, NAMES, samples=st.tuples(NAMES, NAMES, NAMES)
+)
+
+
+@given(
+    tail=st.text(max_size=6000), message=st.text(max_size=6000), findings=FINDINGS, bad=BAD_STEPS
+)
 def test_an_outcome_fits_the_termination_log_in_bytes(
-    tail: str, message: str, findings: list[Finding]
+    tail: str, message: str, findings: list[Finding], bad: BadStep | None
 ) -> None:
-    written = Outcome(1, 0, "Training", 1, message=message, log_tail=tail, findings=findings)
+    written = Outcome(
+        1, 0, "Training", 1, message=message, log_tail=tail, findings=findings, first_bad=bad
+    )
     text = outcome.encode(written)
     assert len(text.encode()) <= outcome.OUTCOME_LIMIT_BYTES
     read = outcome.decode(text)
@@ -86,6 +97,14 @@ def test_an_outcome_fits_the_termination_log_in_bytes(
 @pytest.mark.parametrize("text", ["", "Killed", '{"attempt": 1', "[1]", '{"x": 1}', "null"])
 def test_a_foreign_termination_message_is_no_outcome(text: str) -> None:
     assert outcome.decode(text) is None
+
+
+def test_what_another_version_says_beside_is_passed_over() -> None:
+    text = outcome.encode(Outcome(1, 0, "Training", 40, last_confirmed_step=5))
+    older = text.replace('"attempt":1', '"attempt":1,"component":"mel","weather":{}')
+    read = outcome.decode(older)
+    assert read is not None
+    assert (read.exit_code, read.last_confirmed_step) == (40, 5)
 
 
 def test_remedies_are_sentences_without_a_full_stop() -> None:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speech_contract import api, codec
+from speech_contract import status as s
 from speech_contract.api import crd
-from speech_contract.api import status as s
 from speech_contract.errors import ContractError
 from speech_contract.phases import Phase
 from speech_contract.preflight import Check, PreflightVerdict, Scope

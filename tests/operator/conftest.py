@@ -11,11 +11,11 @@ import pytest
 
 from speech_contract import codec, names
 from speech_contract.api import JobSpec, JobStatus, parse
-from speech_contract.api.status import Attempt
 from speech_contract.outcome import Outcome
 from speech_contract.progress import Finding, FindingStatus, Progress, Rule, Severity, Verdict
 from speech_contract.reasons import Condition, Reason
 from speech_contract.run_config import RunConfig
+from speech_contract.status import Attempt
 from speech_operator import status as st
 from speech_operator.child_kind import ChildRecord
 from speech_operator.children import CONFIG_MAP, POD

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from speech_contract.api.status import MAX_EXCLUDED, ExcludedNode
 from speech_contract.outcome import EXIT_CODES
 from speech_contract.progress import Rule
 from speech_contract.reasons import Reason, State
+from speech_contract.status import MAX_EXCLUDED, ExcludedNode
 from speech_operator.children import POD
 from speech_operator.cluster.pod_record import record
 from speech_operator.ending import Ending

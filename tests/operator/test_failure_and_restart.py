@@ -6,10 +6,11 @@ import dataclasses
 
 import pytest
 
-from speech_contract.api.status import CauseCount, Restarts
 from speech_contract.outcome import EXIT_CODES, Next, fingerprint
 from speech_contract.progress import Rule
 from speech_contract.reasons import Condition, Reason, State
+from speech_contract.status import CauseCount, Restarts
+from speech_contract.wire import BadStep
 from speech_operator import status as st
 from speech_operator.ending import ending_of, gone_pod
 from speech_operator.reconcile import reconcile
@@ -126,9 +127,12 @@ class TestCause:
         assert (ending.cause, ending.next) == ("NotLearning", Next.FAIL)
 
     def test_component_and_module_are_in_the_sentence(self, build):
-        told = build.outcome(40, message="loss is nan", component="mel", module="decoder", step=3)
+        bad = BadStep(2, "mel", "decoder")
+        told = build.outcome(
+            40, message="loss is nan", rule=Rule.NON_FINITE.value, first_bad=bad, step=3
+        )
         message = ending_of([build.failed(0, 40, outcome=told)]).message
-        assert message == "loss is nan (step 3, component mel, module decoder)"
+        assert message == "loss is nan (step 3, first bad step 2, component mel, module decoder)"
 
     def test_without_an_outcome_the_log_is_kept_but_is_no_cause(self, build):
         one = ending_of([build.failed(0, 1, message="Traceback 1\nKeyError: a")])
@@ -210,7 +214,8 @@ class TestNonFinite:
         assert plan.status.restarts.counted == 1
 
     def test_without_one_it_fails_at_once(self, build):
-        told = build.outcome(40, message="loss is nan", component="kl", module="flow")
+        bad = BadStep(7, "kl", "flow")
+        told = build.outcome(40, message="loss is nan", rule=Rule.NON_FINITE.value, first_bad=bad)
         plan = reconcile(build.solo(build.failed(0, 40, outcome=told)), build.now)
         failure = plan.status.failure
         assert failure.reason == Reason.NO_CONFIRMED_CHECKPOINT.value

@@ -6,7 +6,6 @@ import dataclasses
 
 import pytest
 
-from speech_contract.api.status import Attempt, JobHealth
 from speech_contract.progress import (
     Action,
     FindingStatus,
@@ -17,6 +16,7 @@ from speech_contract.progress import (
 )
 from speech_contract.reasons import Condition, Reason, State
 from speech_contract.run_config import ResumeFrom
+from speech_contract.status import Attempt, JobHealth
 from speech_operator import status as st
 from speech_operator.child_kind import ChildRecord
 from speech_operator.children import CONFIG_MAP, POD

@@ -6,6 +6,7 @@ says what it would have done and does nothing.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -19,6 +20,7 @@ from speech_cli.rendering.events import EventRow
 from speech_cli.rendering.live import finding_line
 from speech_cli.rendering.view import view_of
 from speech_contract import codec, metrics
+from speech_contract.outcome import EXIT_NON_FINITE, Outcome, decode, encode
 from speech_contract.phases import Phase
 from speech_contract.preflight import Check, CheckResult, Mark, PreflightReport, PreflightVerdict
 from speech_contract.progress import Action, Finding, Rule, Severity, Verdict
@@ -26,7 +28,7 @@ from speech_contract.reasons import Condition
 from speech_contract.recipes import CustomRecipe, RecipeSpec
 from speech_contract.run_config import Checkpoint, RunConfig, Training
 from speech_contract.thresholds import HealthMode, Thresholds
-from speech_contract.wire import Codebook, Datagram, Memory, Peers, Plan, Weights
+from speech_contract.wire import BadStep, Codebook, Datagram, Memory, Peers, Plan, Weights
 from speech_health.samples import Source, StepSample
 from speech_operator import status as st
 from speech_operator.progress import parse_progress
@@ -301,6 +303,49 @@ def test_the_same_words_everywhere(build: Any, fault: str, mode: HealthMode) -> 
     counted = f'{metrics.HEALTH_ACTIONS.name}{{action="{finding.action.value}"}}'
     (line,) = [x for x in exported.splitlines() if x.startswith(counted)]
     assert float(line.split()[-1]) >= 1.0
+
+
+FIRST_BAD = BadStep(11, "mel", "decoder", 1, ("clips/7.wav", "clips/9.wav"))
+
+
+def ended_on_nan(bench: Bench) -> Outcome:
+    """The engine's budget is spent at step 14; by then the newest bad step is another one."""
+    bench.healthy(10)
+    for step in range(11, 15):
+        bench.report(
+            step, NAN, gated=True, non_finite_steps=step - 10, bad_step=step, bad_component="kl",
+            bad_module="flow", first_bad=dataclasses.replace(FIRST_BAD, samples=()),
+        )  # fmt: skip
+    told = Datagram(1, 14, bench.now, gated=True, first_bad=FIRST_BAD)
+    bench.judge.take_datagram(told, 0)
+    bench.judge.finish(EXIT_NON_FINITE)
+    bench.judge.publish(done=True)
+    ended = Outcome(
+        1, 0, "Done", EXIT_NON_FINITE, "non-finite budget spent", Rule.NON_FINITE.value, 1,
+        **bench.judge.board.progress.account,
+    )  # fmt: skip
+    read = decode(encode(ended))
+    assert read is not None
+    return read
+
+
+def first_bad_lines(build: Any, bench: Bench, ended: Outcome) -> Iterator[tuple[str, str]]:
+    """What `why` says where the fault began: with pods and without, in a cluster and on one machine alike."""
+    seen = build.seen(build.failed(0, EXIT_NON_FINITE, outcome=ended), spec=build.spec(nodes=1))
+    status = codec.to_document(reconcile(seen, bench.now).status)
+    document = {"metadata": {"name": "asr"}, "status": json.loads(json.dumps(status))}
+    for place, outcomes in (("with the pod", [ended]), ("the pod is deleted", [])):
+        answer = why.explain(document, outcomes, why.Evidence())
+        yield place, dict(why.lines(answer))["first bad"]
+    yield "failure", document["status"]["failure"]["message"]
+
+
+def test_the_first_bad_step_is_the_same_everywhere(build: Any) -> None:
+    bench = Bench(HealthMode.ENFORCE)
+    told = dict(first_bad_lines(build, bench, ended_on_nan(bench)))
+    line = "step 11, rank 1, loss component mel, module decoder, samples clips/7.wav, clips/9.wav"
+    assert (told["with the pod"], told["the pod is deleted"]) == (line, line)
+    assert "first bad step 11, component mel, module decoder" in told["failure"]
 
 
 @pytest.mark.parametrize("fault", FAULTS)

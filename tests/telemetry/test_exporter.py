@@ -20,7 +20,7 @@ from speech_contract.progress import (
     Severity,
 )
 from speech_contract.wire import Codebook, Datagram, Memory, Peers, Weights
-from speech_health.samples import Source, StepSample
+from speech_health.samples import Source, StepSample, from_datagram
 from speech_telemetry.exporter import Exporter
 
 P = "speech_training_"
@@ -61,7 +61,7 @@ def full_progress() -> Progress:
     )
 
 
-def full_datagram(**fields: object) -> Datagram:
+def full_sample(**fields: object) -> StepSample:
     base = Datagram(
         rank=0,
         step=7,
@@ -77,12 +77,14 @@ def full_datagram(**fields: object) -> Datagram:
         gradient_norm=2.0,
         peers=Peers(7, [[0, 1]], 7, gradient_norms=[1.0, 3.0], wait_ratios=[0.25, 0.5]),
     )
-    return dataclasses.replace(base, **fields)  # type: ignore[arg-type]
+    return from_datagram(dataclasses.replace(base, **fields), 0.0)  # type: ignore[arg-type]
 
 
 def test_every_metric_of_the_catalogue_and_no_other() -> None:
-    exporter = Exporter(recipe="vits")
-    exporter.update(full_progress(), full_datagram())
+    """A metric that names its source needs nothing else to be exported."""
+    exporter, sample = Exporter(recipe="vits"), full_sample()
+    rest = {m.source: 1.0 for m in TRAINING_METRICS if getattr(sample, m.source, 0) is None}
+    exporter.update(full_progress(), dataclasses.replace(sample, **rest))  # type: ignore[arg-type]
     families = {
         (f.name + "_total" if f.type == "counter" else f.name, f.type, f.documentation)
         for f in text_string_to_metric_families(exporter.render().decode())
@@ -92,7 +94,7 @@ def test_every_metric_of_the_catalogue_and_no_other() -> None:
 
 def test_values() -> None:
     exporter = Exporter(recipe="vits")
-    exporter.update(full_progress(), full_datagram())
+    exporter.update(full_progress(), full_sample())
     seen = scrape(exporter)
     expected = {
         "loss{name=total}": 1.5,
@@ -161,7 +163,7 @@ def test_before_the_first_report_counters_are_zero_and_gauges_absent() -> None:
 def test_a_nan_loss_shows_and_no_counter_is_poisoned() -> None:
     exporter = Exporter()
     progress = dataclasses.replace(EMPTY, step=1, losses={"loss": math.nan}, updated_at=1.0)
-    bad = full_datagram(
+    bad = full_sample(
         non_finite_steps=None,
         losses={"loss": math.nan},
         audio_seconds_total=math.nan,
@@ -175,17 +177,17 @@ def test_a_nan_loss_shows_and_no_counter_is_poisoned() -> None:
     assert seen["nonfinite_steps_total{kind=loss}"] == 1.0
     rest = {name: value for name, value in seen.items() if not name.startswith("loss{")}
     assert [name for name, value in rest.items() if not math.isfinite(value)] == []
-    exporter.update(progress, full_datagram(step=8, audio_seconds_total=3.0))
+    exporter.update(progress, full_sample(step=8, audio_seconds_total=3.0))
     assert scrape(exporter)["audio_seconds_total"] == 3.0
 
 
 def test_loss_finite_comes_back_and_the_counter_stays() -> None:
     exporter = Exporter()
-    exporter.update(EMPTY, full_datagram(losses={"loss": math.nan}, non_finite_steps=0))
+    exporter.update(EMPTY, full_sample(losses={"loss": math.nan}, non_finite_steps=0))
     assert scrape(exporter)["loss_finite"] == 0.0
-    later = full_datagram(step=8, non_finite_steps=1, bad_step=7, bad_component="loss")
+    later = full_sample(step=8, non_finite_steps=1, bad_step=7, bad_component="loss")
     exporter.update(EMPTY, later)
-    exporter.update(EMPTY, full_datagram(step=9, non_finite_steps=1))
+    exporter.update(EMPTY, full_sample(step=9, non_finite_steps=1))
     seen = scrape(exporter)
     assert seen["loss_finite"] == 1.0
     assert seen["nonfinite_steps_total{kind=loss}"] == 1.0
@@ -194,7 +196,7 @@ def test_loss_finite_comes_back_and_the_counter_stays() -> None:
 
 def test_ranks_add_samples_but_not_steps() -> None:
     exporter = Exporter()
-    exporter.update(EMPTY, full_datagram(), full_datagram(rank=1, samples_total=30))
+    exporter.update(EMPTY, full_sample(), full_sample(rank=1, samples_total=30))
     seen = scrape(exporter)
     assert (seen["samples_total"], seen["steps_total"]) == (100.0, 9.0)
     assert seen["nonfinite_steps_total{kind=gradient}"] == 2.0
@@ -230,7 +232,7 @@ def test_one_info_series_whatever_changes() -> None:
 @pytest.mark.parametrize("seconds", [0.0, 0.2, 100.0])
 def test_step_durations_fall_into_the_catalogues_buckets(seconds: float) -> None:
     exporter = Exporter()
-    exporter.update(EMPTY, full_datagram(step_seconds=seconds))
+    exporter.update(EMPTY, full_sample(step_seconds=seconds))
     buckets = {
         float(name.partition("le=")[2].rstrip("}")): value
         for name, value in scrape(exporter).items()
@@ -263,7 +265,7 @@ def test_scraping_while_updating_is_safe() -> None:
         findings = full_progress().findings * (step % 2)
         exporter.update(
             dataclasses.replace(EMPTY, step=step, losses=losses, findings=findings),
-            full_datagram(step=step),
+            full_sample(step=step),
         )
     thread.join()
     assert failures == []
@@ -271,13 +273,13 @@ def test_scraping_while_updating_is_safe() -> None:
 
 def test_one_ranks_nan_does_not_stop_the_others_counter() -> None:
     exporter = Exporter()
-    exporter.update(EMPTY, full_datagram(rank=1, audio_seconds_total=math.nan))
-    exporter.update(EMPTY, full_datagram(rank=0, audio_seconds_total=4.0))
+    exporter.update(EMPTY, full_sample(rank=1, audio_seconds_total=math.nan))
+    exporter.update(EMPTY, full_sample(rank=0, audio_seconds_total=4.0))
     assert scrape(exporter)["audio_seconds_total"] == 4.0
 
 
 @pytest.mark.parametrize("seconds", [math.nan, math.inf, None])
 def test_a_duration_that_is_no_number_is_not_observed(seconds: float | None) -> None:
     exporter = Exporter()
-    exporter.update(EMPTY, full_datagram(step_seconds=seconds))
+    exporter.update(EMPTY, full_sample(step_seconds=seconds))
     assert scrape(exporter)["step_duration_seconds_count"] == 0.0

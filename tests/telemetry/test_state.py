@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 
 from speech_contract.phases import Phase
 from speech_contract.progress import Progress, RankRow, Verdict
-from speech_contract.wire import Datagram
+from speech_contract.wire import BadStep, Datagram
 from speech_health.samples import Source, StepSample
 from speech_telemetry.state import JobState
 
@@ -118,9 +119,25 @@ def test_ranks_below_one_command_appear_when_they_speak():
     assert [row.rank for row in show(state).ranks] == [0, 3, 9]
 
 
-def test_the_newest_report_that_names_a_culprit(state):
+def test_the_first_bad_step_is_the_leading_ranks_with_the_samples_of_the_rank_that_had_it(state):
+    told = BadStep(4, "mel", "flow", 1)
+    state.take_datagram(Datagram(0, 5, 1.0, first_bad=told), 0, 1.0)
+    state.take_datagram(
+        Datagram(1, 5, 1.0, first_bad=dataclasses.replace(told, samples=("a.wav",))), 0, 1.0
+    )
+    state.take_datagram(Datagram(0, 6, 1.1, first_bad=told, bad_component="kl"), 0, 1.1)
+    assert show(state).first_bad == BadStep(4, "mel", "flow", 1, ("a.wav",))
+    state.take_datagram(Datagram(0, 30, 2.0, first_bad=BadStep(29)), 0, 2.0)
+    state.take_datagram(Datagram(1, 30, 2.0, first_bad=told), 0, 2.0)  # of the fault before
+    assert show(state).first_bad == BadStep(29)
+
+
+def test_a_script_that_tells_of_its_newest_bad_step_alone_told_the_first_one_first(state):
     state.take_datagram(Datagram(0, 4, 1.0, bad_component="mel"), 0, 1.0)
-    state.take_datagram(Datagram(1, 5, 2.0, bad_module="flow"), 0, 2.0)
-    assert state.bad().bad_module == "flow"
+    state.take_datagram(Datagram(0, 6, 2.0, bad_step=5, bad_module="flow"), 0, 2.0)
+    assert show(state).first_bad == BadStep(4, "mel")
+
+
+def test_the_end_of_a_rank_is_shown(state):
     state.take_exit(1, 0, 40)
     assert show(state).ranks[1].exit_code == 40

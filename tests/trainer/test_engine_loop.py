@@ -19,6 +19,7 @@ from speech_contract.events import Event
 from speech_contract.phases import Phase
 from speech_contract.run_config import ResumeFrom
 from speech_contract.thresholds import HealthMode, OnExceeded
+from speech_contract.wire import MAX_BAD_SAMPLES, BadStep
 from speech_trainer.errors import NonFiniteBudgetSpent
 
 
@@ -214,6 +215,8 @@ def test_a_bad_step_changes_nothing_and_the_schedule_follows_commits(tmp_path: P
     assert run.said.last.bad_component == "g/adversarial"
     assert run.said.last.bad_module == "mapper"
     assert run.said.last.rollbacks == 0
+    first = BadStep(4, "g/adversarial", "mapper", 0)  # the oldest that counts
+    assert run.said.last.first_bad == first
 
 
 def test_a_checkpoint_followed_by_a_bad_step_is_quarantined(tmp_path: Path) -> None:
@@ -249,6 +252,8 @@ def test_nan_after_a_confirmed_checkpoint_rolls_back_skips_the_window_and_comple
     assert not set(range(*bad)) & set(replayed)
     assert replayed == sorted(replayed)
     assert any("rolled back from step 17 to 5" in d.message for d in run.said.datagrams)
+    assert last.first_bad is not None
+    assert (last.first_bad.step, last.bad_step) == (13, 17)
 
 
 def test_every_later_attempt_passes_over_the_windows(tmp_path: Path) -> None:
@@ -356,3 +361,42 @@ def test_a_finished_run_started_again_only_evaluates(tmp_path: Path) -> None:
     assert again.run() == 0
     assert again.recipe.stream.trained == []
     assert again.said.steps_of(Event.EVALUATION_FINISHED) == [12]
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """A sample that a person can look up."""
+
+    audio_filepath: str
+
+
+@dataclasses.dataclass(frozen=True)
+class NamedBatch(toy.ToyBatch):
+    utterances: tuple[Named, ...] = ()
+
+
+class NamedRecipe(toy.ToyRecipe):
+    def data(self) -> Any:
+        stream, draw = self.stream, self.stream.next_batch
+
+        def named() -> NamedBatch:
+            batch = draw()
+            names = tuple(Named(f"{position}.wav") for position in batch.positions)
+            return NamedBatch(batch.x, batch.positions, utterances=names)
+
+        stream.next_batch = named  # type: ignore[method-assign]
+        return stream
+
+
+def test_the_samples_of_each_first_bad_step_are_told(tmp_path: Path) -> None:
+    """Also of a second fault, long after the attempt's one replay record was kept."""
+    faults = toy.Faults(positions=(steps(13, 16), steps(33, 36)))
+    config = toy.make_config(tmp_path, training={"max_steps": 45})
+    run = toy.make(config, faults, recipe=NamedRecipe)
+    assert run.run() == 0
+    told = {d.first_bad.step: d.first_bad.samples for d in run.said.datagrams if d.first_bad}
+    assert run.said.last.rollbacks == 2
+    first, second = sorted(told)
+    assert told[first][0] == f"{12 * toy.BATCH}.wav"
+    assert all(len(names) == min(MAX_BAD_SAMPLES, toy.BATCH) for names in told.values())
+    assert told[first] != told[second]

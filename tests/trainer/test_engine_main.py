@@ -19,6 +19,9 @@ import toy
 from speech_contract import codec, env, outcome, paths
 from speech_contract.run_config import RunConfig
 from speech_trainer import __main__ as trainer
+from speech_trainer.data.errors import DecodeError
+from speech_trainer.data.loader import Quarantine, Skip
+from speech_trainer.data.manifest import Utterance
 from speech_trainer.engine.checkpoints import TENSORS
 from speech_trainer.engine.distributed import Ranks, choose_device, read_ranks
 from speech_trainer.engine.files import Files
@@ -68,6 +71,27 @@ def test_a_run_ends_with_0_and_leaves_events(
     assert "strategic_log" in names
     assert json.loads(lines[0])["job"] == "toy"
     assert "Input" in capsys.readouterr().out
+
+
+class BadSample(toy.ToyRecipe):
+    """Its loader meets one broken file, and cannot write its list of bad samples."""
+
+    def data(self) -> Any:
+        utterance = Utterance("a.wav", 1.0, "a", line=7)
+        quarantine = Quarantine(self.context.run_dir / "none" / "quarantine.jsonl", [utterance])
+        quarantine(Skip(0, 0, DecodeError("audio_filepath", "a.wav", "is broken", "replace it")))
+        return super().data()
+
+
+def test_what_the_loader_warns_of_is_an_event(tmp_path: Path, rank: Path) -> None:
+    write(tmp_path)
+    assert trainer.main([], lambda _, context: BadSample(context)) == 0
+    lines = map(json.loads, (tmp_path / "run" / paths.EVENTS).read_text().splitlines())
+    found = {line["event"]: line for line in lines}
+    replaced = found["sample_replaced"]
+    assert (replaced["audio_filepath"], replaced["reason"]) == ("a.wav", "DecodeError")
+    assert (replaced["job"], replaced["line"]) == ("toy", 7)
+    assert found["report_failed"]["path"].endswith("quarantine.jsonl")
     assert not rank.exists()
 
 

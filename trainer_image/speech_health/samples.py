@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+from typing import Final
 
 from speech_contract.losses import HEADLINES, headline
 from speech_contract.phases import Phase
-from speech_contract.preflight import PreflightReport
-from speech_contract.wire import Codebook, Datagram, Peers, Plan, Weights
+from speech_contract.wire import Datagram, Report
 
 
 class Source(str, enum.Enum):
@@ -24,39 +24,15 @@ class Source(str, enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True)
-class StepSample:
-    """One report. Counters are cumulative over the attempt; `now` is the supervisor's monotonic clock."""
+class StepSample(Report):
+    """A report with its moment; `now` is the supervisor's monotonic clock."""
 
     time: float  # epoch seconds
     now: float  # monotonic seconds
     rank: int
     step: int
     source: Source = Source.REPORTER
-    losses: dict[str, float] | None = None
-    gradient_norm: float | None = None
-    learning_rate: float | None = None
-    updates: int | None = None
-    non_finite_steps: int | None = None
-    bad_step: int | None = None
-    bad_component: str = ""
-    bad_module: str = ""
-    skipped: dict[str, int] | None = None
-    samples_total: int | None = None
-    missing_gradients: list[str] | None = None
-    gated: bool = False  # the engine acts on NonFinite itself
-    step_seconds: float | None = None
     phase: Phase = Phase.TRAINING
-    rollbacks: int | None = None
-    active_from: dict[str, int] | None = None  # part → its first step
-    weights: Weights | None = None
-    plan: Plan | None = None
-    planned_rate: float | None = None
-    codebooks: dict[str, Codebook] | None = None
-    audio_seconds_total: float | None = None
-    evaluation: dict[str, float] | None = None  # the newest held-out scores
-    device: str = ""  # "cpu", "cuda (…)"; empty: not known
-    peers: Peers | None = None  # what the ranks found when they compared themselves
-    preflight: PreflightReport | None = None
 
     @property
     def telling(self) -> bool:
@@ -112,37 +88,11 @@ class StepSample:
         return self.headline == 0.0 and norm is not None and math.isnan(norm)
 
 
+_REPORTED: Final = tuple(field.name for field in dataclasses.fields(Report))
+
+
 def from_datagram(datagram: Datagram, now: float) -> StepSample:
-    """Keep what the rules need of a rank's datagram that arrived at monotonic time `now`."""
-    return StepSample(
-        time=datagram.time,
-        now=now,
-        rank=datagram.rank,
-        step=datagram.step,
-        source=Source.REPORTER,
-        losses=datagram.losses,
-        gradient_norm=datagram.gradient_norm,
-        learning_rate=datagram.learning_rate,
-        updates=datagram.updates,
-        non_finite_steps=datagram.non_finite_steps,
-        bad_step=datagram.bad_step,
-        bad_component=datagram.bad_component,
-        bad_module=datagram.bad_module,
-        skipped=datagram.skipped,
-        samples_total=datagram.samples_total,
-        missing_gradients=datagram.missing_gradients,
-        gated=datagram.gated,
-        step_seconds=datagram.step_seconds,
-        phase=datagram.phase,
-        rollbacks=datagram.rollbacks,
-        active_from=datagram.active_from,
-        weights=datagram.weights,
-        plan=datagram.plan,
-        planned_rate=datagram.planned_rate,
-        codebooks=datagram.codebooks,
-        audio_seconds_total=datagram.audio_seconds_total,
-        evaluation=datagram.evaluation,
-        device=datagram.device,
-        peers=datagram.peers,
-        preflight=datagram.preflight,
-    )
+    """A rank's datagram that arrived at monotonic time `now`."""
+    reported = {name: getattr(datagram, name) for name in _REPORTED}
+    place = (datagram.time, now, datagram.rank, datagram.step, Source.REPORTER, datagram.phase)
+    return StepSample(*place, **reported)

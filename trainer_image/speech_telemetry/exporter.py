@@ -8,8 +8,9 @@ increase, so counters start at 0.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import (
     CollectorRegistry,
@@ -21,25 +22,31 @@ from prometheus_client import (
 )
 
 from speech_contract import metrics as catalogue
-from speech_contract.metrics import SKIP_REASONS, Metric
+from speech_contract.metrics import SKIP_REASONS, Kind, Metric
 from speech_contract.progress import Action, FindingStatus, Progress, Rule
-from speech_contract.wire import Datagram, Peers, Weights
-from speech_health.samples import StepSample, from_datagram
+from speech_contract.wire import Peers
+from speech_health.samples import StepSample
 
 _KINDS = ("loss", "gradient")
-_SUMMED = (
-    catalogue.SAMPLES,
-    catalogue.AUDIO_SECONDS,
-)  # over ranks; the others are the same on each
-_COUNTERS = (
-    catalogue.STEPS,
-    catalogue.UPDATES,
-    catalogue.ROLLBACKS,
-    catalogue.ZERO_LOSS,
-    catalogue.SAMPLES,
-    catalogue.AUDIO_SECONDS,
-    catalogue.DATA_WAIT,
+_SHOWN = frozenset(field.name for field in dataclasses.fields(Progress))
+
+
+def _sourced(kind: Kind, *, shown: bool) -> tuple[Metric, ...]:
+    """Metrics of a kind whose source is a field of the progress document, or of reports."""
+    return tuple(
+        metric
+        for metric in catalogue.TRAINING_METRICS
+        if metric.kind is kind
+        and metric.source
+        and (metric.source.split(".")[0] in _SHOWN) is shown
+    )
+
+
+_SHOWN_GAUGES, _REPORTED_GAUGES = (_sourced(Kind.GAUGE, shown=shown) for shown in (True, False))
+_SHOWN_COUNTERS, _REPORTED_COUNTERS = (
+    _sourced(Kind.COUNTER, shown=shown) for shown in (True, False)
 )
+_COUNTERS = (catalogue.STEPS, catalogue.ZERO_LOSS, *_SHOWN_COUNTERS, *_REPORTED_COUNTERS)
 
 
 class Exporter:
@@ -75,9 +82,10 @@ class Exporter:
         self._by_rank: dict[tuple[str, int], float] = {}  # (metric, rank) → newest cumulative value
         self._bad: dict[int, int] = {}  # rank → non-finite steps known
         self._last_step: dict[int, int] = {}
+        self._lead: int | None = None  # the lowest rank that reported
         self._checkpoint: int | None = None
 
-    def update(self, progress: Progress, *newest: Datagram | StepSample) -> None:
+    def update(self, progress: Progress, *newest: StepSample) -> None:
         """Take the progress document and every report that came since the last call."""
         for report in newest:
             self._observe(report)
@@ -88,20 +96,20 @@ class Exporter:
         """The text exposition format, version 0.0.4."""
         return generate_latest(self._registry)
 
-    def _observe(self, report: Datagram | StepSample) -> None:
-        sample = report if isinstance(report, StepSample) else from_datagram(report, 0.0)
+    def _observe(self, sample: StepSample) -> None:
         taken = self._steps_taken(sample)
-        self._add(catalogue.STEPS, sample.rank, taken, _steps_total(report))
-        if isinstance(report, Datagram):
-            self._bring_up(catalogue.SAMPLES, sample.rank, report.samples_total)
-            self._bring_up(catalogue.AUDIO_SECONDS, sample.rank, report.audio_seconds_total)
-            self._bring_up(catalogue.DATA_WAIT, sample.rank, report.data_wait_seconds)
-            self._take_peers(report.peers)
+        self._add(catalogue.STEPS, sample.rank, taken, sample.steps_total)
+        for counter in _REPORTED_COUNTERS:
+            self._bring_up(counter, sample.rank, getattr(sample, counter.source))
+        self._take_peers(sample.peers)
         if sample.step_seconds is not None and math.isfinite(sample.step_seconds):
             self._duration.observe(max(0.0, sample.step_seconds))
         if sample.zero_loss and taken:
             self._add(catalogue.ZERO_LOSS, sample.rank, 1)
         self._count_bad(sample)
+        self._lead = sample.rank if self._lead is None else min(self._lead, sample.rank)
+        if sample.rank == self._lead:
+            self._show(_REPORTED_GAUGES, sample)
 
     def _take_peers(self, peers: Peers | None) -> None:
         if peers is None:
@@ -136,7 +144,7 @@ class Exporter:
         self._raise_to(metric.name, self._counters[metric.name], self._join(metric, values))
 
     def _join(self, metric: Metric, values: list[float]) -> float:
-        return sum(values) if metric in _SUMMED else max(values)
+        return sum(values) if metric.summed else max(values)
 
     def _raise_to(self, series: str, counter: Counter, value: float) -> None:
         before = self._reached.get(series, 0.0)
@@ -159,46 +167,34 @@ class Exporter:
             self._set(catalogue.LOSS_FINITE, 0.0 if seen or fresh else 1.0)
 
     def _take_progress(self, progress: Progress) -> None:
-        for name, value in progress.losses.items():
-            self._set(catalogue.LOSS, value, name)
+        self._show(_SHOWN_GAUGES, progress)
+        for counter in _SHOWN_COUNTERS:
+            self._raise_to(
+                counter.name, self._counters[counter.name], getattr(progress, counter.source)
+            )
         if not progress.losses and progress.loss is not None:
             self._set(catalogue.LOSS, progress.loss, "loss")
-        self._set(catalogue.GRADIENT_NORM, progress.gradient_norm)
-        self._set(catalogue.LEARNING_RATE, progress.learning_rate)
-        self._set(catalogue.STEP, progress.step)
-        self._set(catalogue.PLANNED_STEPS, progress.total_steps)
         if progress.step is not None and progress.updated_at > 0:
             self._set(catalogue.LAST_STEP, progress.updated_at)
-        for name, value in progress.evaluation.items():
-            self._set(catalogue.EVALUATION, value, name)
-        self._raise_to(
-            catalogue.UPDATES.name, self._counters[catalogue.UPDATES.name], progress.updates
-        )
-        self._raise_to(
-            catalogue.ROLLBACKS.name, self._counters[catalogue.ROLLBACKS.name], progress.rollbacks
-        )
-        self._take_weights(progress.weights)
-        for name, book in progress.codebooks.items():
-            self._set(catalogue.CODEBOOK_PERPLEXITY, book.perplexity, name)
-            self._set(catalogue.CODEBOOK_DEAD, book.dead, name)
-        for node, memory in progress.memory.items():
-            self._set(catalogue.HOST_MEMORY, memory.used, node)
-            self._set(catalogue.HOST_MEMORY_ROOM, memory.room, node)
         self._take_skips(progress.samples_skipped)
         self._take_checkpoint(progress)
         world = str(max(1, len(progress.ranks)))
         facts: tuple[str, ...] = (self._recipe, str(progress.attempt), world, progress.source)
         self._only(catalogue.INFO, {facts: 1.0})
 
-    def _take_weights(self, weights: Weights | None) -> None:
-        """Modules of the newest comparison, and no others."""
-        if weights is None:
-            return
-        for metric, values in (
-            (catalogue.WEIGHTS_UNCHANGED, weights.unchanged),
-            (catalogue.WEIGHTS_MOVEMENT, weights.movement),
-        ):
-            self._only(metric, {(module,): value for module, value in values.items()})
+    def _show(self, gauges: Iterable[Metric], document: Progress | StepSample) -> None:
+        """Set gauges from their sources. Of a record that is newer as a whole, the series before go."""
+        for metric in gauges:
+            name, _, inner = metric.source.partition(".")
+            value = getattr(document, name)
+            if inner and value is not None and not isinstance(value, Mapping):
+                whole = getattr(value, inner)
+                self._only(metric, {(key,): number for key, number in whole.items()})
+            elif isinstance(value, Mapping):
+                for key, item in value.items():
+                    self._set(metric, getattr(item, inner) if inner else item, key)
+            else:
+                self._set(metric, value)
 
     def _take_skips(self, skipped: Mapping[str, int]) -> None:
         """Unknown reasons count as Other: the label stays a closed set."""
@@ -254,10 +250,6 @@ class Exporter:
 
     def _counter(self, metric: Metric) -> Counter:
         return Counter(metric.name, metric.help, metric.labels, registry=self._registry)
-
-
-def _steps_total(report: Datagram | StepSample) -> int | None:
-    return report.steps_total if isinstance(report, Datagram) else None
 
 
 def _label_sets(gauge: Gauge, metric: Metric) -> list[tuple[str, ...]]:

@@ -48,7 +48,7 @@ class Judge:
         self._notes: dict[Rule, str] = {}
         self._places: dict[int, str] = {}  # node rank → pod and node
         self._peers: Peers | None = None  # the newest comparison
-        self._fresh: list[Datagram | StepSample] = []
+        self._fresh: list[StepSample] = []
         self._stated: dict[Rule, Finding] = {}
         self._phase = Phase.RENDEZVOUS
         self._phase_since = wall()
@@ -85,11 +85,12 @@ class Judge:
         """One report of one rank."""
         now = self._monotonic()
         self.state.take_datagram(datagram, node_rank, now)
-        self._fresh.append(datagram)
+        sample = from_datagram(datagram, now)
+        self._fresh.append(sample)
         if datagram.peers is not None:
             self._peers = datagram.peers
         if self._monitor is not None:
-            self._monitor.feed(from_datagram(datagram, now))
+            self._monitor.feed(sample)
 
     def take_stdout(self, sample: StepSample) -> None:
         """One sample read off a rank's output."""

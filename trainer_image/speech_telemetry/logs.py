@@ -5,13 +5,13 @@ Names and messages come from the closed catalogue `speech_contract.events`; what
 
 from __future__ import annotations
 
-import json
+import contextlib
+import logging
 import threading
-from collections.abc import Callable
-from typing import Any, TextIO
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TextIO
 
-from speech_contract.codec import to_document
-from speech_contract.events import MESSAGES, Event
+from speech_contract.events import MESSAGES, Event, log_line
 
 INFO = "info"
 WARNING = "warning"
@@ -27,7 +27,7 @@ class EventLog:
     def __init__(
         self, component: str, stream: TextIO, clock: Callable[[], float], **base: Any
     ) -> None:
-        self._base = {"component": component, **base}
+        self._component, self._base = component, base
         self._stream = stream
         self._clock = clock
         self._lock = threading.Lock()
@@ -35,13 +35,51 @@ class EventLog:
 
     def emit(self, event: Event, level: str = INFO, **fields: Any) -> None:
         """Write one line. Fields override the base fields of the same name; None leaves a field out."""
-        fields = {name: value for name, value in fields.items() if value is not None}
-        head = {"ts": round(self._clock(), 3), "level": level, "event": event.value}
-        document = to_document({**head, "msg": MESSAGES[event], **self._base, **fields})
-        line = json.dumps(document, ensure_ascii=False, allow_nan=False, default=str)
+        known = {name: value for name, value in fields.items() if value is not None}
+        line = log_line(
+            self._clock(), level, event.value, MESSAGES[event], self._component, self._base | known
+        )
         with self._lock:
             try:
                 self._stream.write(line + "\n")
                 self._stream.flush()
             except (OSError, ValueError):
                 self.lost += 1
+
+
+_OF_EVERY_RECORD: Final = frozenset(vars(logging.makeLogRecord({})))
+
+
+class RecordHandler(logging.Handler):
+    """Turns what modules say through `logging` into events; `emit_event` is `EventLog.emit` or its like.
+
+    A record with an `event` in its `extra` becomes that event with the rest of `extra` as fields; any other one
+    becomes LIBRARY_MESSAGE. The exception goes along with its traceback.
+    """
+
+    def __init__(self, emit_event: Callable[..., object]) -> None:
+        super().__init__(logging.WARNING)
+        self._emit_event = emit_event
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        fields = {k: v for k, v in vars(record).items() if k not in _OF_EVERY_RECORD}
+        name = fields.pop("event", None)
+        if name is None:
+            name = Event.LIBRARY_MESSAGE
+            fields |= {"text": record.getMessage(), "logger": record.name}
+        if record.exc_info and record.exc_info[1] is not None:
+            fields["error"] = repr(record.exc_info[1])
+            fields["traceback"] = logging.Formatter().formatException(record.exc_info)
+        self._emit_event(Event(name), level=record.levelname.lower(), **fields)
+
+
+@contextlib.contextmanager
+def records_into(emit_event: Callable[..., object], logger: str) -> Iterator[None]:
+    """While it lasts, warnings of `logger` and all below it become events."""
+    handler, source = RecordHandler(emit_event), logging.getLogger(logger)
+    source.addHandler(handler)
+    try:
+        yield
+    finally:
+        source.removeHandler(handler)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 from speech_contract.outcome import EXIT_DONE, EXIT_ERROR, EXIT_KILLED, EXIT_NON_FINITE, Outcome
-from speech_contract.progress import Finding, Rule
+from speech_contract.progress import Finding
 from speech_contract.recipes import Copies
 from speech_contract.wire import Datagram, Summary, SummaryReply
 from speech_health.monitor import Decision
@@ -131,9 +131,7 @@ class MasterSupervisor(Supervisor):
 
     def outcome(self, end: End | None) -> Outcome:
         """The master's record speaks for the job."""
-        progress, state = self.board.progress, self.judge.state
-        bad = state.bad()
-        named = bad is not None and end is not None and end.rule == Rule.NON_FINITE.value
+        progress = self.board.progress
         return Outcome(
             attempt=self.config.attempt,
             node_rank=self.pod.node_rank,
@@ -142,22 +140,10 @@ class MasterSupervisor(Supervisor):
             message=end.message if end else "",
             rule=end.rule if end else "",
             rank=end.rank if end else None,
-            step=progress.step,
-            resumed_from_step=progress.resumed_from_step,
-            last_checkpoint_step=progress.last_checkpoint_step,
-            last_confirmed_step=progress.last_confirmed_checkpoint_step,
-            component=bad.bad_component if named and bad else "",
-            module=bad.bad_module if named and bad else "",
-            loss=progress.loss,
-            gradient_norm=progress.gradient_norm,
             samples_skipped=sum(progress.samples_skipped.values()),
-            non_finite_steps=progress.non_finite_steps,
             verdict=self.judge.verdict.value,
-            findings=self.judge.findings,
             log_tail=end.log_tail if end else "",
-            rollbacks=progress.rollbacks,
-            discarded_steps=progress.discarded_steps,
-            preflight=self.judge.state.preflight,
+            **{**progress.account, "findings": self.judge.findings},
         )
 
     def close(self) -> None:

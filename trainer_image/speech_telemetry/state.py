@@ -14,17 +14,11 @@ from speech_contract.losses import headline
 from speech_contract.phases import STARTUP, Phase
 from speech_contract.preflight import PreflightReport
 from speech_contract.progress import Finding, Progress, RankRow, Verdict
-from speech_contract.wire import Datagram, Memory
+from speech_contract.wire import BadStep, Datagram, Memory, Report
 from speech_health.samples import Source, StepSample
 
 SPEED_WINDOW = 60.0  # seconds over which speeds are taken
-_KEPT = (
-    "updates", "steps_total", "total_steps", "non_finite_steps", "bad_step", "rollbacks", "discarded_steps",
-    "samples_total", "audio_seconds_total", "step_seconds", "data_wait_seconds", "losses", "gradient_norm",
-    "learning_rate", "evaluation", "last_checkpoint_step", "last_confirmed_step", "resumed_from_step",
-    "bad_component", "bad_module", "device", "weights",
-    "codebooks",
-)  # fmt: skip
+_REPORTED = tuple(field.name for field in dataclasses.fields(Report))
 
 
 @dataclasses.dataclass
@@ -47,6 +41,7 @@ class JobState:
         self.step: int | None = None
         self.updated_at = 0.0
         self.stdout_non_finite = 0
+        self._first_bad: BadStep | None = None
         self.newest: dict[int, Datagram] = {}
         self.memory: dict[str, Memory] = {}
         self.preflight: PreflightReport | None = None
@@ -68,6 +63,7 @@ class JobState:
         if self._lead is None or rank < self._lead or self.source is not Source.REPORTER:
             self._lead = rank
         self.source = Source.REPORTER
+        self._take_bad(datagram)
         if rank == self._lead:
             self._merge(datagram, now)
 
@@ -118,10 +114,16 @@ class JobState:
             entry.row.step is not None for entry in self._ranks.values()
         )
 
-    def bad(self) -> Datagram | None:
-        """The newest report that names a bad component or module."""
-        named = [d for d in self.newest.values() if d.bad_component or d.bad_module]
-        return max(named, key=lambda d: d.time, default=None)
+    def _take_bad(self, datagram: Datagram) -> None:
+        """The first bad step as the leading rank tells it, with the samples of the rank that had it."""
+        told, known = _first_bad(datagram, self._first_bad), self._first_bad
+        if told is None:
+            return
+        same = known is None or known.step == told.step
+        if same and (known is None or told.samples):
+            self._first_bad = told
+        elif not same and datagram.rank == self._lead:
+            self._first_bad = told
 
     def get(self, name: str) -> Any:
         """The last reported value of a Datagram field, over all reports of the leading rank."""
@@ -162,7 +164,8 @@ class JobState:
             discarded_steps=self.get("discarded_steps") or 0,
             resumed_from_step=self.get("resumed_from_step"),
             last_checkpoint_step=self.get("last_checkpoint_step"),
-            last_confirmed_checkpoint_step=self.get("last_confirmed_step"),
+            last_confirmed_step=self.get("last_confirmed_step"),
+            first_bad=self._first_bad,
             evaluation=self.get("evaluation") or {},
             device=self.get("device") or "",
             verdict=verdict,
@@ -183,8 +186,8 @@ class JobState:
         return dataclasses.replace(entry.row, phase_age=round(age, 3))
 
     def _merge(self, report: Datagram | StepSample, now: float) -> None:
-        for name in _KEPT:
-            value = getattr(report, name, None)
+        for name in _REPORTED:
+            value = getattr(report, name)
             if value is not None and value != "":
                 self._merged[name] = value
         if isinstance(report, Datagram) and report.gated:
@@ -229,6 +232,15 @@ class JobState:
         for skipped in self._skipped.values():
             counts.update(skipped)
         return dict(counts)
+
+
+def _first_bad(datagram: Datagram, known: BadStep | None) -> BadStep | None:
+    """Of a script that tells of its newest bad step alone, the first such report counts."""
+    newest = (datagram.bad_step, datagram.bad_component or None, datagram.bad_module or None)
+    if datagram.first_bad is not None or known is not None or newest == (None, None, None):
+        return datagram.first_bad
+    step = datagram.step if datagram.bad_step is None else datagram.bad_step
+    return BadStep(step, datagram.bad_component, datagram.bad_module)
 
 
 def _counted(step: int, phase: Phase, before: int | None) -> int | None:

@@ -26,7 +26,7 @@ from speech_contract.errors import ContractError
 from speech_contract.events import Event
 from speech_contract.phases import Phase
 from speech_contract.run_config import RunConfig
-from speech_telemetry.logs import EventLog
+from speech_telemetry.logs import EventLog, records_into
 from speech_telemetry.reporter import Reporter
 from speech_trainer import recipes
 from speech_trainer.engine.distributed import World, choose_device, read_ranks
@@ -40,7 +40,7 @@ Create = Callable[[str, RecipeContext], Recipe]
 
 
 class RunLog:
-    """Log events to stdout; rank 0 also keeps them in `<run>/events.jsonl`."""
+    """Log events to stdout and to `<run>/events.jsonl`, to which every rank appends whole lines."""
 
     def __init__(self, config: RunConfig, rank: int) -> None:
         base: dict[str, Any] = {
@@ -50,17 +50,15 @@ class RunLog:
             "attempt": config.attempt,
             "rank": rank,
         }
-        self._logs = [EventLog("trainer", sys.stdout, time.time, **base)]
-        self._file = _open_log(Path(config.run_dir) / paths.EVENTS) if rank == 0 else None
-        if self._file is not None:
-            self._logs.append(EventLog("trainer", self._file, time.time, **base))
+        self._file = _open_log(Path(config.run_dir) / paths.EVENTS)
+        streams = (sys.stdout, self._file)
+        self._logs = [EventLog("trainer", stream, time.time, **base) for stream in streams]
 
     def __enter__(self) -> RunLog:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._file is not None:
-            self._file.close()
+        self._file.close()
 
     def emit(self, event: Event, /, **fields: Any) -> None:
         """One line in each."""
@@ -123,7 +121,7 @@ def run(config: RunConfig, environment: Mapping[str, str], create: Create) -> in
     reporter = Reporter(environment)
     reporter.stamp(0, Phase.RENDEZVOUS)
     world = World(ranks, device)
-    with RunLog(config, ranks.rank) as log:
+    with RunLog(config, ranks.rank) as log, records_into(log.emit, "speech_trainer"):
         if world.leads:
             facts = _surroundings(config, device)
             log.emit(Event.RUN_CONFIGURED, recipe=config.recipe.name, **facts)

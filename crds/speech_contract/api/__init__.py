@@ -6,8 +6,8 @@ Used by the operator and the CLI. Needs pydantic, so nothing that ships as a zip
 
 from speech_contract.api.immutability import changed_immutable
 from speech_contract.api.spec import JobSpec, SpeechTrainingJob
-from speech_contract.api.status import JobStatus, read_status
 from speech_contract.api.validation import InvalidJob, parse, parse_spec, spec_document, validate
+from speech_contract.status import JobStatus, read_status
 
 __all__ = [
     "InvalidJob",

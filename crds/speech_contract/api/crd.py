@@ -18,9 +18,10 @@ import yaml
 from speech_contract import names
 from speech_contract.api.base import JOB_NAME, MAX_ITEMS, MAX_TEXT
 from speech_contract.api.descriptions import as_written, descriptions
-from speech_contract.api.spec import JobSpec
-from speech_contract.api.status import MAX_ATTEMPTS, MAX_EXCLUDED, MAX_FINDINGS, STATUS, JobStatus
+from speech_contract.api.spec import STATUS, JobSpec
 from speech_contract.preflight import MAX_FAILED
+from speech_contract.status import MAX_ATTEMPTS, MAX_EXCLUDED, MAX_FINDINGS, JobStatus
+from speech_contract.wire import MAX_BAD_SAMPLES
 
 Schema = dict[str, Any]
 
@@ -56,6 +57,7 @@ MOST_ITEMS: Final = {
     "status.health.findings": MAX_FINDINGS,
     "status.excludedNodes": MAX_EXCLUDED,
     "status.preflight.failed": MAX_FAILED,
+    "status.progress.firstBad.samples": MAX_BAD_SAMPLES,
 }
 COLUMNS: Final = (
     ("State", "string", ".status.state", 0),

@@ -6,9 +6,9 @@ Recipe, data, training, checkpoint and health are the plain dataclasses that the
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from speech_contract import names
 from speech_contract.api.base import Model
@@ -16,7 +16,10 @@ from speech_contract.api.pod import Pod, Trainer
 from speech_contract.codec import camel
 from speech_contract.recipes import RecipeSpec
 from speech_contract.run_config import Checkpoint, Data, StrategicLogging, Training
+from speech_contract.status import JobStatus
 from speech_contract.thresholds import Thresholds
+
+STATUS: Final = TypeAdapter(JobStatus)  # for the schema alone; `status` reads and needs no pydantic
 
 
 class CleanPodPolicy(str, enum.Enum):

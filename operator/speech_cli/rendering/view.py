@@ -1,19 +1,27 @@
 """What a person wants to know of a job, taken from its document and, when there is one, the newest progress.
 
 Built by every command that shows a job. The document is the API's dict (metadata, spec, status as in the CRD);
-a field that is missing or of a strange type reads as "not known", because a half-written status must still show.
+a field that is missing or of a strange type reads as "not known".
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from speech_contract.names import replica
-from speech_contract.progress import SEVERITY_ORDER, FindingStatus, Progress, Severity, Verdict
+from speech_contract.progress import (
+    SEVERITY_ORDER,
+    Finding,
+    FindingStatus,
+    Progress,
+    Severity,
+    Verdict,
+)
 from speech_contract.reasons import Condition, State
+from speech_contract.status import ConditionStatus, JobFinding, JobStatus, show_status
 
 Document = Mapping[str, Any]
 
@@ -140,74 +148,66 @@ def moment(value: Any) -> float | None:
         return None
 
 
-def condition(document: Document, kind: str) -> Mapping[str, Any]:
-    """The condition of this type when it is True, else an empty object."""
-    for item in objects(document, "status", "conditions"):
-        if item.get("type") == kind and str(item.get("status")) == "True":
-            return item
-    return {}
+def status_of(document: Document) -> JobStatus:
+    """The status as far as it can be read."""
+    return show_status(mapping(document, "status"))
 
 
-def findings_of(document: Document) -> tuple[FindingView, ...]:
-    """Findings of the status, worst first."""
-    views = [
-        FindingView(
-            rule=str(item.get("rule", "")),
-            severity=str(item.get("severity", Severity.WARNING.value)),
-            status=str(item.get("status", FindingStatus.ACTIVE.value)),
-            evidence=str(item.get("evidence", "")),
-            action=str(item.get("action", "")),
-            remedy=str(item.get("remedy", "")),
-            step=whole(item.get("step")),
-            rank=whole(item.get("rank")),
-            node=str(item.get("node", "")),
-        )
-        for item in objects(document, "status", "health", "findings")
-    ]
-    return _worst_first(views)
+def finding_view(finding: Finding | JobFinding) -> FindingView:
+    """A finding of a status, an outcome or a progress answer."""
+    return FindingView(
+        rule=finding.rule.value,
+        severity=finding.severity.value,
+        status=finding.status.value,
+        evidence=finding.evidence,
+        action=finding.action.value,
+        remedy=finding.remedy,
+        step=finding.step,
+        rank=finding.rank,
+        node=(finding.node or "") if isinstance(finding, JobFinding) else "",
+    )
 
 
-def _worst_first(views: list[FindingView]) -> tuple[FindingView, ...]:
+def _findings(findings: Iterable[Finding | JobFinding]) -> tuple[FindingView, ...]:
+    """Worst first."""
     order = {severity.value: rank for severity, rank in SEVERITY_ORDER.items()}
+    views = map(finding_view, findings)
     return tuple(sorted(views, key=lambda f: (not f.active, -order.get(f.severity, 0))))
 
 
 def _from_status(document: Document) -> JobView:
-    metadata, status = mapping(document, "metadata"), mapping(document, "status")
-    progress, replicas = mapping(status, "progress"), mapping(status, "replicas")
-    reason, message = _reason(document)
-    total, by_reason = _skipped(progress.get("samplesSkipped"))
+    metadata, status = mapping(document, "metadata"), status_of(document)
+    progress, reason = status.progress, _reason(status)
     return JobView(
         name=str(metadata.get("name", "")),
         namespace=str(metadata.get("namespace", "default")),
-        state=str(status.get("state") or State.PENDING.value),
-        reason=reason,
-        message=message,
-        verdict=str(mapping(status, "health").get("verdict") or Verdict.UNKNOWN.value),
-        attempt=whole(status.get("attempt")),
-        restarts=whole(mapping(status, "restarts").get("counted")) or 0,
-        ready=whole(replicas.get("ready")) or 0,
-        nodes=whole(replicas.get("desired")) or whole(mapping(document, "spec").get("numNodes")) or 1,
-        phase=str(mapping(status, "startup").get("phase", "")),
-        step=whole(progress.get("step")),
-        total_steps=whole(progress.get("totalSteps")) or _planned_steps(document),
-        loss=real(progress.get("loss")),
-        gradient_norm=real(progress.get("gradientNorm")),
-        learning_rate=real(progress.get("learningRate")),
-        audio_rate=real(progress.get("audioSecondsPerSecond")),
-        eta=real(progress.get("etaSeconds")),
-        skipped=total,
-        skipped_by_reason=by_reason,
-        non_finite=whole(progress.get("nonFiniteSteps")) or 0,
-        rollbacks=whole(progress.get("rollbacks")) or 0,
-        discarded=whole(progress.get("discardedSteps")) or 0,
-        checkpoint=whole(progress.get("lastCheckpointStep")),
-        confirmed=whole(progress.get("lastConfirmedCheckpointStep")),
-        findings=findings_of(document),
+        state=status.state.value,
+        reason=reason[0],
+        message=reason[1],
+        verdict=status.health.verdict.value,
+        attempt=status.attempt or None,
+        restarts=status.restarts.counted,
+        ready=status.replicas.ready,
+        nodes=status.replicas.desired or whole(mapping(document, "spec").get("numNodes")) or 1,
+        phase=status.startup.phase.value if status.startup else "",
+        step=progress.step,
+        total_steps=progress.total_steps or _planned_steps(document),
+        loss=real(progress.loss),
+        gradient_norm=real(progress.gradient_norm),
+        learning_rate=real(progress.learning_rate),
+        audio_rate=real(progress.audio_seconds_per_second),
+        eta=real(progress.eta_seconds),
+        skipped=progress.samples_skipped or 0,
+        non_finite=progress.non_finite_steps or 0,
+        rollbacks=progress.rollbacks or 0,
+        discarded=progress.discarded_steps or 0,
+        checkpoint=progress.last_checkpoint_step,
+        confirmed=progress.last_confirmed_checkpoint_step,
+        findings=_findings(status.health.findings),
         created=moment(metadata.get("creationTimestamp")),
-        started=moment(status.get("startTime")),
-        completed=moment(status.get("completionTime")),
-    )  # fmt: skip
+        started=moment(status.start_time),
+        completed=moment(status.completion_time),
+    )
 
 
 def _planned_steps(document: Document) -> int | None:
@@ -217,25 +217,16 @@ def _planned_steps(document: Document) -> int | None:
     return whole(mapping(document, "spec", "training").get("maxSteps"))
 
 
-def _reason(document: Document) -> tuple[str, str]:
+def _reason(status: JobStatus) -> tuple[str, str]:
     """Why the job is in the state it is in: the first condition that says something is wrong or done."""
-    failure = mapping(document, "status", "failure")
-    for kind in (Condition.FAILED, Condition.RESTARTING, Condition.SUSPENDED, Condition.COMPLETE):
-        found = condition(document, kind.value)
-        if found:
-            return str(found.get("reason", "")), str(found.get("message", ""))
-    for item in objects(document, "status", "conditions"):
-        if item.get("type") == Condition.ACCEPTED.value and str(item.get("status")) == "False":
-            return str(item.get("reason", "")), str(item.get("message", ""))
-    return str(failure.get("reason", "")), str(failure.get("message", ""))
-
-
-def _skipped(value: Any) -> tuple[int, dict[str, int]]:
-    """Skipped samples as a total and by reason; a status may carry either form."""
-    if isinstance(value, Mapping):
-        counts = {str(k): whole(v) or 0 for k, v in value.items()}
-        return sum(counts.values()), counts
-    return whole(value) or 0, {}
+    true, false = ConditionStatus.TRUE, ConditionStatus.FALSE
+    telling = [
+        (Condition.FAILED, true), (Condition.RESTARTING, true), (Condition.SUSPENDED, true),
+        (Condition.COMPLETE, true), (Condition.ACCEPTED, false),
+    ]  # fmt: skip
+    found = {(c.type, c.status): (c.reason, c.message) for c in reversed(status.conditions)}
+    failure = (status.failure.reason, status.failure.message) if status.failure else ("", "")
+    return next((found[key] for key in telling if key in found), failure)
 
 
 def _with_progress(view: JobView, progress: Progress) -> JobView:
@@ -247,7 +238,7 @@ def _with_progress(view: JobView, progress: Progress) -> JobView:
         "learning_rate": progress.learning_rate,
         "audio_rate": progress.audio_seconds_per_second,
         "checkpoint": progress.last_checkpoint_step,
-        "confirmed": progress.last_confirmed_checkpoint_step,
+        "confirmed": progress.last_confirmed_step,
         "losses": progress.losses or None,
         "device": progress.device or None,
     }
@@ -261,25 +252,13 @@ def _with_progress(view: JobView, progress: Progress) -> JobView:
         verdict=view.verdict if view.finished else progress.verdict.value,
         skipped=sum(skipped.values()) if skipped else view.skipped,
         skipped_by_reason=skipped or view.skipped_by_reason,
-        non_finite=progress.non_finite_steps,
+        non_finite=progress.non_finite_steps or 0,
         rollbacks=max(view.rollbacks, progress.rollbacks),  # status sums up all attempts
         discarded=max(view.discarded, progress.discarded_steps),
-        findings=_progress_findings(progress) or view.findings,
+        findings=_findings(progress.findings) or view.findings,
         ranks=_ranks(progress),
         **changes,
     )
-
-
-def _progress_findings(progress: Progress) -> tuple[FindingView, ...]:
-    return _worst_first(
-        [
-            FindingView(
-                f.rule.value, f.severity.value, f.status.value, f.evidence, f.action.value, f.remedy,
-                f.step, f.rank,
-            )
-            for f in progress.findings
-        ]
-    )  # fmt: skip
 
 
 def _ranks(progress: Progress) -> tuple[RankView, ...]:

@@ -13,41 +13,17 @@ from speech_cli.rendering import words
 from speech_cli.rendering.cause import Cause, cause_of
 from speech_cli.rendering.events import WARNING, EventRow
 from speech_cli.rendering.live import finding_line
-from speech_cli.rendering.view import Document, FindingView, JobView, objects, view_of, whole
+from speech_cli.rendering.view import Document, FindingView, JobView, status_of, view_of
 from speech_contract import outcome
 from speech_contract.outcome import Outcome
 from speech_contract.progress import Rule
 from speech_contract.reasons import State
+from speech_contract.status import Attempt, JobStatus
 
 ATTEMPTS_SHOWN = 4
 LOG_LINES_SHOWN = 2
 EVENTS_SHOWN = 5
 LINE_WIDTH = 200  # a log line longer than this is cut
-
-
-@dataclasses.dataclass(frozen=True)
-class AttemptRow:
-    """One attempt, as `status.attempts` has it."""
-
-    number: int
-    reason: str = ""
-    cause: str = ""
-    exit_code: int | None = None
-    pod: str = ""
-    rank: int | None = None
-    node: str = ""
-    last_step: int | None = None
-    resumed_from_step: int | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class BadStep:
-    """The first update of the attempt that was gated off, as the engine logged it."""
-
-    step: int
-    rank: int | None = None
-    component: str = ""
-    module: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +33,6 @@ class Evidence:
     quarantine: str = ""  # path, when there are bad samples
     bad_samples: Mapping[str, int] = dataclasses.field(default_factory=dict)
     first_bad_sample: str = ""
-    bad_step: BadStep | None = None
     log: str = ""
     log_tail: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
@@ -85,7 +60,8 @@ class Explanation:
     rank: int | None
     component: str
     module: str
-    attempts: list[AttemptRow]
+    samples: list[str]  # some of the first bad step's batch
+    attempts: list[Attempt]
     rollbacks: int
     discarded_steps: int
     confirmed_step: int | None
@@ -111,14 +87,15 @@ class Explanation:
             step=self.step,
             component=self.component,
             module=self.module,
+            samples=tuple(self.samples),
         )
 
 
 def explain(document: Document, outcomes: Sequence[Outcome], found: Evidence) -> Explanation:
     """Put what status, outcomes and run directory know into one answer."""
-    view = view_of(document)
+    view, status = view_of(document), status_of(document)
     done = view.state == State.COMPLETE.value
-    cause = Cause(outcome.EXIT_DONE) if done else _first_bad(cause_of(document, outcomes), found)
+    cause = Cause(outcome.EXIT_DONE) if done else cause_of(document, outcomes)
     return Explanation(
         job=view.name,
         namespace=view.namespace,
@@ -134,11 +111,12 @@ def explain(document: Document, outcomes: Sequence[Outcome], found: Evidence) ->
         rank=cause.rank,
         component=cause.component,
         module=cause.module,
-        attempts=attempt_rows(document),
+        samples=list(cause.samples),
+        attempts=sorted(status.attempts, key=lambda attempt: attempt.number),
         rollbacks=view.rollbacks,
         discarded_steps=view.discarded,
         confirmed_step=view.confirmed,
-        excluded_nodes=excluded_nodes(document),
+        excluded_nodes=excluded_nodes(status),
         findings=list(view.findings),
         skipped_samples=dict(found.bad_samples or view.skipped_by_reason),
         first_bad_sample=found.first_bad_sample,
@@ -149,43 +127,21 @@ def explain(document: Document, outcomes: Sequence[Outcome], found: Evidence) ->
         events=list(found.events),
         faults=list(found.faults),
         next_step=_next_step(view, cause, found),
-        preflight=failed_checks(document),
+        preflight=failed_checks(status),
     )  # fmt: skip
 
 
-def failed_checks(document: Document) -> list[str]:
+def failed_checks(status: JobStatus) -> list[str]:
     """`status.preflight.failed` as sentences."""
-    return [
-        f"{item.get('check')}: {item.get('field')}: {item.get('measured')}, expected {item.get('expected')}"
-        for item in objects(document, "status", "preflight", "failed")
-    ]
+    rows = status.preflight.failed if status.preflight else ()
+    return [f"{r.check.value}: {r.field}: {r.measured}, expected {r.expected}" for r in rows]
 
 
-def attempt_rows(document: Document) -> list[AttemptRow]:
-    """`status.attempts`, oldest first."""
-    rows = [
-        AttemptRow(
-            number=whole(item.get("number")) or 0,
-            reason=str(item.get("reason", "")),
-            cause=str(item.get("cause", "")),
-            exit_code=whole(item.get("exitCode")),
-            pod=str(item.get("pod", "")),
-            rank=whole(item.get("rank")),
-            node=str(item.get("node", "")),
-            last_step=whole(item.get("lastStep")),
-            resumed_from_step=whole(item.get("resumedFromStep")),
-        )
-        for item in objects(document, "status", "attempts")
-    ]
-    return sorted(rows, key=lambda row: row.number)
-
-
-def excluded_nodes(document: Document) -> list[str]:
+def excluded_nodes(status: JobStatus) -> list[str]:
     """`node gpu-7 until 2026-11-22T05:00:00Z, for RankDisagrees of attempt 1`."""
     return [
-        f"node {item.get('name', '')} until {item.get('until', '')}, "
-        f"for {item.get('cause', '')} of attempt {item.get('attempt', '')}"
-        for item in objects(document, "status", "excludedNodes")
+        f"node {node.name} until {node.until}, for {node.cause} of attempt {node.attempt}"
+        for node in status.excluded_nodes
     ]
 
 
@@ -225,7 +181,7 @@ def _summary(answer: Explanation) -> str:
     return text
 
 
-def _attempts(rows: list[AttemptRow]) -> Iterator[tuple[str, str]]:
+def _attempts(rows: list[Attempt]) -> Iterator[tuple[str, str]]:
     hidden = len(rows) - ATTEMPTS_SHOWN
     for index, row in enumerate(rows[-ATTEMPTS_SHOWN:]):
         name = "attempts" if index == 0 else ""
@@ -237,7 +193,7 @@ def _attempts(rows: list[AttemptRow]) -> Iterator[tuple[str, str]]:
         yield name, attempt_text(row) + more
 
 
-def attempt_text(row: AttemptRow) -> str:
+def attempt_text(row: Attempt) -> str:
     """`2: Failed NonFinite, exit code 40, rank 0, last step 37, resumed from step 20`."""
     parts = [" ".join(dict.fromkeys(part for part in (row.reason, row.cause) if part)) or "running"]
     if row.exit_code is not None:
@@ -294,20 +250,6 @@ def _log(answer: Explanation) -> Iterator[tuple[str, str]]:
 def _known_already(line: str, answer: Explanation) -> bool:
     """A log event (they are for machines), or the message over again."""
     return line.startswith('{"ts"') or (bool(answer.message) and answer.message in line)
-
-
-def _first_bad(cause: Cause, found: Evidence) -> Cause:
-    """The outcome tells of the newest bad step; the engine's log knows the first one."""
-    bad = found.bad_step
-    if bad is None or cause.rule != Rule.NON_FINITE.value:
-        return cause
-    return dataclasses.replace(
-        cause,
-        step=bad.step,
-        rank=cause.rank if bad.rank is None else bad.rank,
-        component=bad.component or cause.component,
-        module=bad.module or cause.module,
-    )
 
 
 def _tail(cause: Cause, found: Evidence) -> list[str]:

@@ -39,12 +39,12 @@ from speech_operator.cluster.local_state import (
     JobFolder,
     PodFile,
     job_folders,
-    replace,
 )
 from speech_operator.plan import JobEvent
 from speech_operator.resources.config_map import ACCEPTED, RUN
 from speech_operator.snapshot import Endpoints, Platform, PodRecord
 from speech_operator.timestamps import to_text
+from speech_telemetry.files import replace_text
 
 LOOPBACK: Final = "127.0.0.1"
 ANNOTATION_MANIFEST: Final = f"{names.GROUP}/manifest"
@@ -165,11 +165,11 @@ class LocalCluster:
             "metadata": {"name": key.name, "namespace": key.namespace},
             "spec": json.loads(data[ACCEPTED]),
         }
-        replace(accepted_path, json.dumps(document, ensure_ascii=False))
+        replace_text(accepted_path, json.dumps(document, ensure_ascii=False))
         accepted = _accepted(accepted_path)
         assert accepted is not None, "it was accepted a moment ago"
         place, volumes = self._places(folder, accepted)
-        replace(path, codec.dumps(localised(config, accepted, place.parent, volumes)))
+        replace_text(path, codec.dumps(localised(config, accepted, place.parent, volumes)))
 
     def _drop_run_config(self, key: JobKey, name: str) -> None:
         """Drop the attempt from those that count; people may still read what it was."""

@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import IO, Any
 from speech_contract import codec
 from speech_contract.errors import ContractError
 from speech_operator.cluster.base import ClusterError, Conflict
+from speech_telemetry.files import replace_text
 
 JOB, LOCK, CONTROLLER_LOCK = "job.json", "lock", "controller.lock"
 PODS, ATTEMPTS, EVENTS = "pods", "attempts", "events.jsonl"
@@ -140,7 +140,7 @@ class JobFolder:
     def write_pod(self, pod: PodFile) -> None:
         """Write or replace a pod's record."""
         (self.path / PODS).mkdir(parents=True, exist_ok=True)
-        replace(self.path / PODS / f"{pod.name}.json", codec.dumps(pod))
+        replace_text(self.path / PODS / f"{pod.name}.json", codec.dumps(pod))
 
     def remove_pod(self, name: str) -> None:
         """Forget a pod. Its outcome and log stay to be read until the name is used again."""
@@ -198,14 +198,7 @@ class JobFolder:
     def _replace_job(self, document: Document, version: int) -> None:
         metadata = {**document["metadata"], "resourceVersion": str(version)}
         text = json.dumps({**document, "metadata": metadata}, ensure_ascii=False, indent=1)
-        replace(self.path / JOB, text)
-
-
-def replace(path: Path, text: str) -> None:
-    """Write beside, then rename: a reader sees the old file or the new one, whole."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+        replace_text(self.path / JOB, text)
 
 
 def _read(path: Path) -> str | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from speech_contract.api.status import Failure
 from speech_contract.reasons import Reason
+from speech_contract.status import Failure
 from speech_operator import status as st
 from speech_operator.plan import Draft
 from speech_operator.snapshot import Observed

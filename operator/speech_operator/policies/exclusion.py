@@ -10,9 +10,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
-from speech_contract.api.status import MAX_EXCLUDED, ExcludedNode, JobStatus
 from speech_contract.outcome import EXIT_OTHER_HARDWARE, EXIT_RANK_DISAGREES, Next
 from speech_contract.reasons import Reason
+from speech_contract.status import MAX_EXCLUDED, ExcludedNode, JobStatus
 from speech_operator import status as st
 from speech_operator.ending import UNSCHEDULABLE, Ending
 from speech_operator.plan import Draft

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from speech_contract.api.status import MAX_FINDINGS, JobFinding, JobHealth, JobStatus
 from speech_contract.progress import (
     SEVERITY_ORDER,
     Finding,
@@ -18,8 +17,10 @@ from speech_contract.progress import (
     Verdict,
 )
 from speech_contract.reasons import Condition, Reason
+from speech_contract.status import MAX_FINDINGS, JobFinding, JobHealth, JobStatus
 from speech_contract.thresholds import HealthMode
 from speech_operator import status as st
+from speech_operator.accounts import accounts
 from speech_operator.plan import Draft
 from speech_operator.snapshot import Observed
 from speech_operator.timestamps import to_text
@@ -55,27 +56,30 @@ def _off(seen: Observed) -> bool:
 
 
 def _fresh(seen: Observed, draft: Draft) -> JobHealth | None:
-    """The newest word of this attempt: the last one in the outcome, before that the progress answer."""
+    """The newest word of this attempt."""
     if st.open_attempt(seen.job.status) is None:
         return None
-    master = seen.master
-    if master is not None and master.ended and master.outcome is not None:
-        told = master.outcome
-        return JobHealth(_verdict(told.verdict), _converted(told.findings, seen))
-    progress = seen.current_progress
-    findings = list(progress.findings) if progress else []
-    verdict = progress.verdict if progress else Verdict.UNKNOWN
-    if seen.silent_seconds is not None and seen.silent_seconds >= UNREACHABLE_SECONDS:
-        findings.append(_silence(seen.silent_seconds))
+    told = next(iter(accounts(seen)), None)
+    findings = list(told.findings) if told else []
+    verdict = _verdict(told.verdict) if told else Verdict.UNKNOWN
+    if _silent(seen):
+        findings.append(_silence())
         verdict = Verdict.CRITICAL if verdict is Verdict.CRITICAL else Verdict.UNKNOWN
-    return JobHealth(verdict, _converted(findings, seen)) if progress or findings else None
+    return JobHealth(verdict, _converted(findings, seen)) if told or findings else None
+
+
+def _silent(seen: Observed) -> bool:
+    """A master that should answer does not; of one that has ended nobody expects it."""
+    if seen.silent_seconds is None or seen.silent_seconds < UNREACHABLE_SECONDS:
+        return False
+    return not (seen.master is not None and seen.master.ended and seen.master.outcome is not None)
 
 
 def _verdict(text: str) -> Verdict:
     return Verdict(text) if text in {verdict.value for verdict in Verdict} else Verdict.UNKNOWN
 
 
-def _silence(seconds: float) -> Finding:
+def _silence() -> Finding:
     # The evidence names the limit, not the age: a text that changes each pass would be written each pass.
     return Finding(
         rule=Rule.TELEMETRY_UNREACHABLE,

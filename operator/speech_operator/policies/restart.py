@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from speech_contract.api.status import JobStatus, Restarts
 from speech_contract.outcome import Cause, Next
 from speech_contract.reasons import Condition, Reason
+from speech_contract.status import JobStatus, Restarts
 from speech_operator import status as st
 from speech_operator.children import POD
 from speech_operator.ending import Ending

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from speech_contract.api.status import Failure
 from speech_contract.outcome import EXIT_DONE
 from speech_contract.progress import Finding, FindingStatus, Severity
 from speech_contract.reasons import Reason
+from speech_contract.status import Failure
 from speech_contract.thresholds import HealthMode
 from speech_operator import status as st
 from speech_operator.plan import Draft

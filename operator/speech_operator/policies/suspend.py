@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from speech_contract.api.status import JobStatus
 from speech_contract.reasons import Condition, Reason
+from speech_contract.status import JobStatus
 from speech_operator import status as st
 from speech_operator.children import POD
 from speech_operator.ending import ending_of

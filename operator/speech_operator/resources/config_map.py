@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from speech_contract import codec, names, paths
 from speech_contract.api import JobSpec, spec_document
-from speech_contract.api.status import Attempt, JobStatus
 from speech_contract.outcome import Next, meaning_of
 from speech_contract.recipes import Copies
 from speech_contract.run_config import ResumeFrom, RunConfig, attempt_token
+from speech_contract.status import Attempt, JobStatus
 from speech_operator.resources.metadata import child_metadata
 from speech_operator.snapshot import Job, Observed, Platform
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from speech_contract.errors import shorten
+from speech_telemetry.files import replace_text
 from speech_trainer.errors import DataError
 
 _STRINGS: Final = ("audio_filepath", "text", "speaker", "language", "phonemes", "sha256")
@@ -147,10 +148,8 @@ def read_manifest(path: Path) -> Manifest:
 
 def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
     """Write a manifest beside `path` and rename it into place. Raises: OSError."""
-    beside = path.with_name(path.name + ".part")
     lines = [json.dumps(_record(utterance), ensure_ascii=False) for utterance in utterances]
-    beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    beside.replace(path)
+    replace_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def _record(utterance: Utterance) -> dict[str, Any]:

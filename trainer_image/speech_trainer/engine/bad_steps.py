@@ -26,6 +26,7 @@ from torch import Tensor
 from speech_contract import codec, paths
 from speech_contract.events import Event
 from speech_contract.run_config import RunConfig
+from speech_contract.wire import MAX_BAD_SAMPLES, MAX_SAMPLE_NAME
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.files import Files
 from speech_trainer.engine.flags import StepFlags
@@ -49,7 +50,7 @@ class _Taken:
 
     step: int
     batch: Batch
-    generators: tuple[Any, ...]
+    generators: tuple[Any, ...]  # empty once the attempt has its record
 
 
 class BadSteps:
@@ -67,22 +68,31 @@ class BadSteps:
 
     def taking(self, step: int, batch: Batch) -> None:
         """A step is about to be trained on; the generators stand as it finds them."""
-        if not self._done:
-            generators = _generators(self._world.device)
-            self._taken = [*self._taken[-1:], _Taken(step, batch, generators)]
+        generators = () if self._done else _generators(self._world.device)
+        self._taken = [*self._taken[-1:], _Taken(step, batch, generators)]
+
+    def named(self, flags: StepFlags) -> StepFlags:
+        """The flags with some samples of the batch, on the rank whose own loss was bad."""
+        taken = self._of(flags.step)
+        mine = flags.rank == self._world.rank or (flags.rank is None and self._world.size == 1)
+        if not flags.bad or not mine or taken is None:
+            return flags
+        names = split(taken.batch).document["samples"][:MAX_BAD_SAMPLES]
+        return dataclasses.replace(flags, samples=tuple(name[-MAX_SAMPLE_NAME:] for name in names))
 
     def known(self, flags: StepFlags, built: Built, later: Tensor | None) -> None:
         """A bad step became known. `later`: the gate of the step that was trained since, if there was one."""
         if self._done:
             return
         exact = later is None or bool(later)  # the only wait for the device: once an attempt
-        taken = next((t for t in self._taken if t.step == flags.step), None)
+        taken = self._of(flags.step)
         mine = (flags.rank or 0) == self._world.rank
         self._done = exact
         if taken is not None and mine and (exact or self._inexact is None):
             self._keep(taken, flags, built, exact)
-        if self._done:
-            self._taken = []
+
+    def _of(self, step: int) -> _Taken | None:
+        return next((taken for taken in reversed(self._taken) if taken.step == step), None)
 
     def _keep(self, taken: _Taken, flags: StepFlags, built: Built, exact: bool) -> None:
         folder = paths.bad_step_dir(self._run_dir, self._config.attempt, taken.step)

@@ -59,6 +59,12 @@ class NonFiniteBudget:
         """The oldest bad step that still counts: a roll-back may have to go back beyond it."""
         return self._bad[-self.in_window].step if self.in_window else None
 
+    @property
+    def first_bad(self) -> StepFlags | None:
+        """The bad step that the budget was spent from on; before that the oldest that counts."""
+        step = self.spent.first_step if self.spent else self.first_in_window
+        return next((flags for flags in self._bad if flags.step == step), None)
+
     def feed(self, flags: StepFlags) -> Decision:
         """Count one step and decide."""
         self._budget.step(flags.bad)

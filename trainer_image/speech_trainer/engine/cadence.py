@@ -16,6 +16,7 @@ import torch
 
 from speech_contract import codec, paths
 from speech_contract.events import Event
+from speech_telemetry.files import replace_text
 from speech_trainer.engine.randomness import undisturbed
 from speech_trainer.engine.recipe import Batch, Built, Evaluation, Recipe, Section
 from speech_trainer.engine.reporting import Reporting
@@ -76,11 +77,7 @@ def _relative(path: Path, run_dir: Path) -> str:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Replace a JSON file by rename, so that a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text(
-        json.dumps(codec.to_document(value), ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
-    )
-    temporary.replace(path)
+    replace_text(path, json.dumps(codec.to_document(value), ensure_ascii=False, indent=2) + "\n")
 
 
 class Strategic:

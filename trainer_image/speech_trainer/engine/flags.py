@@ -12,6 +12,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from speech_contract.wire import BadStep
 from speech_trainer.engine.gate import (
     BAD,
     COMPONENT,
@@ -37,6 +38,12 @@ class StepFlags:
     component: str = ""
     module: str = ""
     rank: int | None = None  # first rank whose own loss was bad; None when only gradients were
+    samples: tuple[str, ...] = ()  # of its batch, known to that rank alone
+
+    @property
+    def bad_step(self) -> BadStep:
+        """As it goes on the wire."""
+        return BadStep(self.step, self.component, self.module, self.rank, self.samples)
 
     @property
     def where(self) -> str:

@@ -241,12 +241,12 @@ class Engine:
         `later`: the judgement of the step that was trained since.
         """
         decision, stop = Decision.GO_ON, False
-        for flags in self.flags.take():
+        for flags in map(self.bad_steps.named, self.flags.take()):
             self.schedules.settle(bad=flags.bad)
             self.counters.updates += flags.updated
             verdict = self.budget.feed(flags)
             if flags.bad:
-                self.reporting.bad_step(flags, self.budget.in_a_row)
+                self.reporting.bad_step(flags, self.budget.in_a_row, self.budget.first_bad)
                 self.bad_steps.known(flags, self.built, later.gate if later else None)
                 self._newest_bad = flags
             self.saver.observe(flags)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from speech_contract.events import Event
 from speech_contract.phases import Phase
 from speech_contract.preflight import PreflightReport
-from speech_contract.wire import Datagram, Peers
+from speech_contract.wire import BadStep, Datagram, Peers
 from speech_trainer.engine.flags import StepFlags
 from speech_trainer.engine.state import Counters
 
@@ -63,6 +63,7 @@ class Facts:
     bad_step: int | None = None
     bad_component: str = ""
     bad_module: str = ""
+    first_bad: BadStep | None = None
     rollbacks: int = 0
     discarded_steps: int = 0
     data_wait_seconds: float = 0.0
@@ -113,11 +114,12 @@ class Reporting:
         """Fields that go with the next datagram, once."""
         self._attached |= fields
 
-    def bad_step(self, flags: StepFlags, in_a_row: int) -> None:
-        """A gated step became known."""
+    def bad_step(self, flags: StepFlags, in_a_row: int, first: StepFlags | None) -> None:
+        """A gated step became known. `first`: where the fault began that it belongs to."""
         self.facts.non_finite_steps += 1
         self.facts.bad_step = flags.step
         self.facts.bad_component, self.facts.bad_module = flags.component, flags.module
+        self.facts.first_bad = (first or flags).bad_step
         self.event(
             Event.UPDATE_SKIPPED,
             step=flags.step,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from speech_telemetry.files import replace_text
 from speech_trainer.data.manifest import Manifest, Utterance
 from speech_trainer.errors import ConfigError, DataError
 
@@ -103,9 +104,7 @@ def store(vocabulary: Vocabulary, run_dir: Path) -> None:
                 "restore the manifest, or start a new run directory (checkpoint.uri)"
             )
         return
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(json.dumps(document, ensure_ascii=False, indent=1), encoding="utf-8")
-    beside.replace(path)
+    replace_text(path, json.dumps(document, ensure_ascii=False, indent=1))
 
 
 def export_tokenizer(vocabulary: Vocabulary, directory: Path) -> None:

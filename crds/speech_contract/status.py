@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pydantic import TypeAdapter, ValidationError
-
-from speech_contract.codec import camel
+from speech_contract import codec
 from speech_contract.errors import ContractError
 from speech_contract.phases import Phase
 from speech_contract.preflight import Check, PreflightVerdict, Scope
 from speech_contract.progress import Action, FindingStatus, Rule, Severity, Verdict
 from speech_contract.reasons import Condition as ConditionType
 from speech_contract.reasons import State
+from speech_contract.wire import BadStep
 
-# Fields that a newer operator wrote are ignored: an old one must be able to take over.
-READ: dict[str, Any] = {"alias_generator": camel, "extra": "ignore", "populate_by_name": True}
+# The CRD schema is made from these classes by pydantic, which is not needed here.
+READ: dict[str, Any] = {"alias_generator": codec.camel, "extra": "ignore", "populate_by_name": True}
 MAX_ATTEMPTS: Final = 10  # the newest, for people; the budgets live in `restarts`
 MAX_FINDINGS: Final = 64
 MAX_EXCLUDED: Final = 2  # a fault that moves from node to node is no node's
@@ -174,6 +172,8 @@ class JobProgress:
     """Roll-backs over all attempts."""
     discarded_steps: int | None = None
     """Steps that roll-backs threw away, over all attempts."""
+    first_bad: BadStep | None = None
+    """The first non-finite step of the newest episode."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -325,16 +325,20 @@ class JobStatus:
     """Nodes that the next attempts keep away from."""
 
 
-STATUS: Final = TypeAdapter(JobStatus)
-
-
 def read_status(document: Mapping[str, Any] | None) -> JobStatus:
-    """Read what an operator wrote; absent means a new job. Raises ContractError when it is unreadable."""
+    """Read what an operator wrote, to go on from it; absent means a new job.
+
+    Fields that a newer operator wrote are passed over: an old one must be able to take over. Raises ContractError
+    when it is unreadable.
+    """
     try:
-        return STATUS.validate_json(json.dumps(document or {}), by_alias=True, by_name=False)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(["status", *map(str, first["loc"])])
-        raise ContractError(
-            field, first["input"], f"is unreadable ({first['msg']})", "remove it"
-        ) from error
+        return codec.from_document(JobStatus, document or {}, "status", codec.Reading.NEWER)
+    except ContractError as error:
+        rule = f"is unreadable ({error.rule})"
+        raise ContractError(error.field, error.value, rule, "remove it") from error
+
+
+def show_status(document: Any) -> JobStatus:
+    """Read whatever of a status is readable, for people. Never raises: a half-written status must still show."""
+    known = document if isinstance(document, Mapping) else {}
+    return codec.from_document(JobStatus, known, "status", codec.Reading.SALVAGE)
