@@ -71,11 +71,16 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """`spec.training`. `global_batch_size` None = the preset's."""
+    """`spec.training`. `global_batch_size` None = the preset's; it holds whatever the number of ranks.
+
+    `micro_batch_size`: samples that one rank takes through the model at once; gradients are accumulated until its
+    share of the global batch is done. None = the whole share at once.
+    """
 
     __pydantic_config__ = FORBID
     max_steps: int = 1000
     global_batch_size: int | None = None
+    micro_batch_size: int | None = None
     seed: int = 0
     precision: Precision = Precision.FP32
     device: Device = Device.AUTO
@@ -83,7 +88,9 @@ class Training:
     evaluate_every_steps: int = 0  # 0 = only at the end
 
     def __post_init__(self) -> None:
-        check_at_least(self, 1, "max_steps", "global_batch_size", "log_every_steps")
+        check_at_least(
+            self, 1, "max_steps", "global_batch_size", "micro_batch_size", "log_every_steps"
+        )
         check_at_least(self, 0, "seed", "evaluate_every_steps")
 
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from speech_contract.phases import Phase
 from speech_contract.preflight import PreflightReport
+from speech_contract.result import ScoreSpec
 from speech_contract.wire import Codebook, Datagram, Peers, Plan, Weights
 
 HEADLINES: Final = ("total", "loss")
@@ -56,6 +57,7 @@ class StepSample:
     codebooks: dict[str, Codebook] | None = None
     audio_seconds_total: float | None = None
     evaluation: dict[str, float] | None = None  # the newest held-out scores
+    score_specs: dict[str, ScoreSpec] | None = None  # how to read them, where known
     device: str = ""  # "cpu", "cuda (…)"; empty: not known
     peers: Peers | None = None  # what the ranks found when they compared themselves
     preflight: PreflightReport | None = None
@@ -146,6 +148,7 @@ def from_datagram(datagram: Datagram, now: float) -> StepSample:
         codebooks=datagram.codebooks,
         audio_seconds_total=datagram.audio_seconds_total,
         evaluation=datagram.evaluation,
+        score_specs=datagram.score_specs,
         device=datagram.device,
         peers=datagram.peers,
         preflight=datagram.preflight,

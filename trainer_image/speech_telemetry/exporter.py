@@ -30,6 +30,7 @@ _KINDS = ("loss", "gradient")
 _SUMMED = (
     catalogue.SAMPLES,
     catalogue.AUDIO_SECONDS,
+    catalogue.TOKENS,
 )  # over ranks; the others are the same on each
 _COUNTERS = (
     catalogue.STEPS,
@@ -38,6 +39,7 @@ _COUNTERS = (
     catalogue.ZERO_LOSS,
     catalogue.SAMPLES,
     catalogue.AUDIO_SECONDS,
+    catalogue.TOKENS,
     catalogue.DATA_WAIT,
 )
 
@@ -95,6 +97,7 @@ class Exporter:
         if isinstance(report, Datagram):
             self._bring_up(catalogue.SAMPLES, sample.rank, report.samples_total)
             self._bring_up(catalogue.AUDIO_SECONDS, sample.rank, report.audio_seconds_total)
+            self._bring_up(catalogue.TOKENS, sample.rank, report.tokens_total)
             self._bring_up(catalogue.DATA_WAIT, sample.rank, report.data_wait_seconds)
             self._take_peers(report.peers)
         if sample.step_seconds is not None and math.isfinite(sample.step_seconds):

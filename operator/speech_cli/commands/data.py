@@ -23,6 +23,11 @@ LANGUAGES = ("te", "hi", "en", "de")
 PROBLEMS_SHOWN = 20
 
 
+audio_only_option = click.option(
+    "--audio-only", is_flag=True, help="For recipes of audio alone: text may be missing."
+)
+
+
 @click.group()
 def command() -> None:
     """Make, prepare and check speech to train on."""
@@ -101,14 +106,22 @@ def synthesize(
               help="Folder for the new manifest and its wavs/.")  # fmt: skip
 @click.option("--sample-rate", default=22050, show_default=True, help="Hz of the new files.")
 @click.option("--max-samples", type=int, help="Stop after this many good lines.")
+@audio_only_option
 @json_option
 @told
 def prepare(
-    source: Path, folder: Path, sample_rate: int, max_samples: int | None, output: str | None
+    source: Path,
+    folder: Path,
+    sample_rate: int,
+    max_samples: int | None,
+    audio_only: bool,
+    output: str | None,
 ) -> None:
     """Make the manifest SOURCE ready: mono, one sample rate, durations, digests."""
     module = lazily("speech_trainer.data.prepare", EXTRA)
-    options = module.PrepareOptions(sample_rate=sample_rate, max_samples=max_samples)
+    options = module.PrepareOptions(
+        sample_rate=sample_rate, max_samples=max_samples, needs_text=not audio_only
+    )
     with _bar(make_console(stderr=True)) as bar:
         task = bar.add_task("preparing", total=max_samples)
         report = module.prepare(
@@ -123,12 +136,13 @@ def prepare(
 
 @command.command()
 @click.argument("manifest", type=click.Path(path_type=Path))
+@audio_only_option
 @json_option
 @told
-def validate(manifest: Path, output: str | None) -> None:
+def validate(manifest: Path, audio_only: bool, output: str | None) -> None:
     """Read every line and every file of MANIFEST; exit with 65 when anything is wrong."""
     module = lazily("speech_trainer.data.validate", EXTRA)
-    report = module.validate_manifest(manifest)
+    report = module.validate_manifest(manifest, needs_text=not audio_only)
     if output:
         emit({**jsonable(report), "ok": report.ok}, output)
     else:

@@ -31,10 +31,14 @@ AUDIO_FOLDER: Final = "wavs"
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """What to make of a manifest. `sample_rate` in Hz; `max_samples` None = all good lines."""
+    """What to make of a manifest. `sample_rate` in Hz; `max_samples` None = all good lines.
+
+    `needs_text` False: it is for recipes of audio alone.
+    """
 
     sample_rate: int = 22050
     max_samples: int | None = None
+    needs_text: bool = True
 
     def __post_init__(self) -> None:
         if not 8000 <= self.sample_rate <= 192_000:
@@ -65,7 +69,7 @@ def prepare(
 
     Raises: DataError when the manifest can't be read, nothing good is in it, or the target is the source.
     """
-    manifest, problems = scan_manifest(source)
+    manifest, problems = scan_manifest(source, needs_text=options.needs_text)
     target = folder / source.name
     if target.resolve() == source.resolve():
         raise DataError(f"folder: {str(folder)!r} holds the source manifest; name another folder")
@@ -92,7 +96,7 @@ def _prepare_one(
     manifest: Manifest, utterance: Utterance, folder: Path, options: PrepareOptions
 ) -> Utterance | Problem:
     try:
-        waveform = _load(manifest, utterance, options.sample_rate)
+        waveform = _load(manifest, utterance, options)
     except SampleError as error:
         return Problem(
             utterance.line, error.field, error.value, error.rule, error.remedy, error.reason
@@ -107,13 +111,13 @@ def _prepare_one(
     )
 
 
-def _load(manifest: Manifest, utterance: Utterance, sample_rate: int) -> Tensor:
-    if not (utterance.text.strip() or utterance.phonemes.strip()):
+def _load(manifest: Manifest, utterance: Utterance, options: PrepareOptions) -> Tensor:
+    if options.needs_text and not (utterance.text.strip() or utterance.phonemes.strip()):
         raise EmptyText("text", utterance.text, "is empty", "write what is spoken")
     path = manifest.audio_path(utterance)
     waveform, source_rate = decode(path)
     check_finite_and_audible(waveform, path)
-    return resample(waveform, source_rate, sample_rate)
+    return resample(waveform, source_rate, options.sample_rate)
 
 
 def _file_name(utterance: Utterance) -> str:

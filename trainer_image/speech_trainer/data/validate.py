@@ -37,13 +37,16 @@ class ValidationReport:
         return dict(Counter(problem.reason for problem in self.problems).most_common())
 
 
-def validate_manifest(path: Path) -> ValidationReport:
-    """Check every line and its audio. Raises: DataError when the manifest can't be read at all."""
-    manifest, problems = scan_manifest(path)
+def validate_manifest(path: Path, *, needs_text: bool = True) -> ValidationReport:
+    """Check every line and its audio; text where it is needed.
+
+    Raises: DataError when the manifest can't be read at all.
+    """
+    manifest, problems = scan_manifest(path, needs_text=needs_text)
     seen: dict[str, int] = {}
     good: list[Utterance] = []
     for utterance in manifest.utterances:
-        found = list(_check(manifest, utterance, seen))
+        found = list(_check(manifest, utterance, seen, needs_text))
         problems.extend(found)
         if not found:
             good.append(utterance)
@@ -65,8 +68,10 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _check(manifest: Manifest, utterance: Utterance, seen: dict[str, int]) -> Iterator[Problem]:
-    if not (utterance.text.strip() or utterance.phonemes.strip()):
+def _check(
+    manifest: Manifest, utterance: Utterance, seen: dict[str, int], needs_text: bool
+) -> Iterator[Problem]:
+    if needs_text and not (utterance.text.strip() or utterance.phonemes.strip()):
         yield _problem(
             utterance, "text", utterance.text, "is empty", "write what is spoken", "EmptyText"
         )
