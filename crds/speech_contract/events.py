@@ -55,6 +55,7 @@ class Event(str, enum.Enum):
     CHECKPOINT_FAILED = "checkpoint_failed"
     CHECKPOINT_CONFIRMED = "checkpoint_confirmed"
     CHECKPOINT_QUARANTINED = "checkpoint_quarantined"
+    CHECKPOINT_BEST = "checkpoint_best"
     UPDATE_SKIPPED = "update_skipped"
     ROLLED_BACK = "rolled_back"
     SAMPLE_REPLACED = "sample_replaced"
@@ -105,6 +106,7 @@ MESSAGES: dict[Event, str] = {
     Event.CHECKPOINT_FAILED: "A checkpoint could not be written; training goes on",
     Event.CHECKPOINT_CONFIRMED: "A checkpoint was confirmed",
     Event.CHECKPOINT_QUARANTINED: "A checkpoint was quarantined",
+    Event.CHECKPOINT_BEST: "A checkpoint is the best by its held-out score so far",
     Event.UPDATE_SKIPPED: "A non-finite update was gated off",
     Event.ROLLED_BACK: "Rolled back to a confirmed checkpoint",
     Event.SAMPLE_REPLACED: "A bad sample was replaced",

@@ -19,6 +19,7 @@ CONFIG: Final = "config.json"  # the effective configuration, written by rank 0
 QUARANTINE: Final = "quarantine.jsonl"
 BAD_STEPS: Final = "bad_steps"  # the first non-finite step of an attempt, to replay it
 RESULT: Final = "result.json"  # the last evaluation, with its trivial baselines
+EXPORT: Final = "export"  # the inference artifact, of the last weights
 PREFLIGHT: Final = "preflight.json"  # the newest preflight, every row of it
 PREFLIGHT_ALONE: Final = (
     "preflight"  # run directory of `speechtrain preflight`, below that of the job
@@ -27,6 +28,7 @@ PREFLIGHT_ALONE: Final = (
 COMMIT: Final = "COMMIT"
 CONFIRMED: Final = "CONFIRMED"
 QUARANTINED: Final = "QUARANTINED"
+BEST: Final = "BEST"  # holds a `result.Best`
 
 
 def rank_log(run_dir: Path, attempt: int, rank: int) -> Path:

@@ -73,13 +73,19 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """`spec.training`. `global_batch_size` None = the preset's."""
+    """`spec.training`. `global_batch_size` None = the preset's; it holds whatever the number of ranks.
+
+    `micro_batch_size`: samples that one rank takes through the model at once; gradients are accumulated until its
+    share of the global batch is done. None = the whole share at once.
+    """
 
     __pydantic_config__ = FORBID
     max_steps: int = 1000
     """Optimizer steps after which training is complete."""
     global_batch_size: int | None = None
-    """Samples a step over all ranks; unset means the preset's."""
+    """Samples a step over all ranks, whatever their number; unset means the preset's."""
+    micro_batch_size: int | None = None
+    """Samples that a rank takes through the model at once; gradients add up to its share. Unset: all of it at once."""
     seed: int = 0
     """Seed of weights, order and noise; one seed, one result on one kind of machine."""
     precision: Precision = Precision.FP32
@@ -92,7 +98,9 @@ class Training:
     """Steps between two evaluations on held-out data; 0 evaluates at the end alone."""
 
     def __post_init__(self) -> None:
-        check_at_least(self, 1, "max_steps", "global_batch_size", "log_every_steps")
+        check_at_least(
+            self, 1, "max_steps", "global_batch_size", "micro_batch_size", "log_every_steps"
+        )
         check_at_least(self, 0, "seed", "evaluate_every_steps")
 
 

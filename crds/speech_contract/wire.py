@@ -13,6 +13,7 @@ from typing import Final
 
 from speech_contract.phases import Phase
 from speech_contract.preflight import PreflightReport
+from speech_contract.result import ScoreSpec
 
 PHASE_RECORD: Final = struct.Struct(
     "=qqd"
@@ -135,6 +136,7 @@ class Report:
     discarded_steps: int | None = None
     samples_total: int | None = None
     audio_seconds_total: float | None = None
+    tokens_total: int | None = None
     step_seconds: float | None = None
     data_wait_seconds: float | None = None  # cumulative
     skipped: dict[str, int] | None = None  # cumulative, by reason
@@ -148,6 +150,7 @@ class Report:
     )
     active_from: dict[str, int] | None = None  # part (`group` of `group/name`) → its first step
     evaluation: dict[str, float] | None = None
+    score_specs: dict[str, ScoreSpec] | None = None  # how to read `evaluation`, where known
     last_checkpoint_step: int | None = None
     last_confirmed_step: int | None = None
     resumed_from_step: int | None = None

@@ -13,7 +13,7 @@ from speech_cli.log_request import LogRequest
 from speech_cli.rendering import verdict, why
 from speech_cli.rendering.cause import Cause, cause_of
 from speech_cli.rendering.view import Document, JobView, mapping, view_of, whole
-from speech_cli.run_directory import RunDirectory, by_reason
+from speech_cli.run_directory import RunDirectory, by_reason, told
 from speech_contract.outcome import Outcome
 from speech_contract.reasons import State
 
@@ -63,7 +63,7 @@ class LocalPlace:
         return why.Evidence(
             quarantine=str(folder.quarantine) if bad else "",
             bad_samples=by_reason(bad),
-            first_bad_sample=f"{bad[0].sample} ({bad[0].detail or bad[0].reason})" if bad else "",
+            first_bad_sample=told(bad[0]) if bad else "",
             log=str(log) if log.exists() else "",
             log_tail=tuple(folder.tail(attempt, rank, TAIL_LINES)),
             scores=tuple(verdict.score_lines(result)) if result else (),

@@ -6,30 +6,18 @@ sentence (`RunDirectory.faults`), never hidden: half of a run directory is what 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from speech_cli.rendering.verdict import Result
-from speech_cli.rendering.view import mapping, real, whole
 from speech_contract import codec, paths
 from speech_contract.errors import ContractError
 from speech_contract.preflight import PreflightReport
+from speech_contract.result import BadSample, Result
 
 TAIL_BYTES = 64 * 1024
-EXPORT = "export"
-
-
-@dataclasses.dataclass(frozen=True)
-class BadSample:
-    """One line of quarantine.jsonl, as far as it says so."""
-
-    reason: str
-    sample: str
-    detail: str = ""
 
 
 class RunDirectory:
@@ -47,12 +35,16 @@ class RunDirectory:
     def result(self) -> Result | None:
         """The last evaluation; None when there is none (yet)."""
         text = self._text(self.root / paths.RESULT)
-        document = self._json(text, paths.RESULT) if text else None
-        return result_of(document) if document else None
+        try:
+            return codec.loads(Result, text, paths.RESULT) if text else None
+        except ContractError as error:
+            self.faults.append(str(error))
+            return None
 
     def places(self) -> dict[str, Path]:
         """What a person may want to open, as far as it is there."""
-        found = {"samples": _newest(self.root / paths.SAMPLES), EXPORT: self.root / EXPORT}
+        samples = _newest(self.root / paths.SAMPLES)
+        found = {paths.SAMPLES: samples, paths.EXPORT: self.root / paths.EXPORT}
         return {name: path for name, path in found.items() if path is not None and path.exists()}
 
     def preflight(self) -> PreflightReport | None:
@@ -66,7 +58,7 @@ class RunDirectory:
 
     def bad_samples(self) -> list[BadSample]:
         """Samples that the loader had to replace."""
-        return [bad_sample_of(row) for row in self._lines(paths.QUARANTINE)]
+        return [BadSample.of(row) for row in self._lines(paths.QUARANTINE)]
 
     def events(self, *names: str) -> list[Mapping[str, Any]]:
         """Log events of these names, oldest first."""
@@ -112,44 +104,14 @@ class RunDirectory:
             return ""
 
 
-def result_of(document: Mapping[str, Any]) -> Result:
-    """Parse result.json. Baselines may be nested by score or by baseline; both are understood."""
-    scores = _numbers(mapping(document, "scores"))
-    samples = document.get("samples")
-    return Result(
-        step=whole(document.get("step")),
-        scores=scores,
-        baselines=_by_score(mapping(document, "baselines"), scores),
-        samples=tuple(map(str, samples)) if isinstance(samples, list) else (),
-    )
-
-
-def bad_sample_of(row: Mapping[str, Any]) -> BadSample:
-    """One quarantined sample: which file, why."""
-    sample = row.get("audio_filepath") or ""
-    detail = row.get("message_text") or ""
-    return BadSample(str(row.get("reason", "Other")), str(sample), str(detail))
+def told(sample: BadSample) -> str:
+    """One bad sample in words: which file, why."""
+    return f"{sample.audio_filepath} ({sample.message_text or sample.reason})"
 
 
 def by_reason(samples: list[BadSample]) -> dict[str, int]:
     """How many samples were bad for which reason."""
     return dict(Counter(sample.reason for sample in samples))
-
-
-def _by_score(
-    baselines: Mapping[str, Any], scores: Mapping[str, float]
-) -> dict[str, dict[str, float]]:
-    ordered: dict[str, dict[str, float]] = {}
-    for outer, inner in baselines.items():
-        for name, value in _numbers(inner).items():
-            score, trivial = (outer, name) if outer in scores else (name, outer)
-            ordered.setdefault(score, {})[trivial] = value
-    return ordered
-
-
-def _numbers(values: Any) -> dict[str, float]:
-    found = {str(k): real(v) for k, v in values.items()} if isinstance(values, Mapping) else {}
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def _newest(folder: Path) -> Path | None:

@@ -10,14 +10,17 @@ import pytest
 
 from speech_cli.rendering import verdict
 from speech_cli.rendering.cause import Cause, cause_of
-from speech_cli.rendering.verdict import Result
 from speech_cli.rendering.view import view_of
-from speech_cli.run_directory import result_of
+from speech_contract import codec
 from speech_contract.outcome import EXIT_CODES, Outcome
+from speech_contract.result import Best, Better, Result, ScoreSpec
 from speech_contract.wire import BadStep
 
 Make = dict[str, Callable[..., Any]]
-BASELINES = {"constant median frame": 1.156, "other sentence": 1.252}
+TRIVIAL = {"constant median frame": 1.156, "other sentence": 1.252}
+BASELINES = {name: {"dtw_mel": value} for name, value in TRIVIAL.items()}
+LOWER = ScoreSpec(Better.LOWER)
+SPECS = {"dtw_mel": LOWER}
 
 
 @pytest.mark.parametrize(
@@ -31,12 +34,12 @@ BASELINES = {"constant median frame": 1.156, "other sentence": 1.252}
     ],
 )
 def test_a_score_is_told_beside_its_trivial_baselines(score: float, said: str) -> None:
-    assert verdict.compare(score, BASELINES) == said
+    assert verdict.compare(score, TRIVIAL, LOWER) == said
 
 
 def test_scores_without_baseline_share_one_line() -> None:
     result = Result(scores={"dtw_mel": 1.03, "length_ratio": 0.98, "mel_l1": 0.5},
-                    baselines={"dtw_mel": BASELINES})  # fmt: skip
+                    specs=SPECS, baselines=BASELINES)  # fmt: skip
     assert list(verdict.score_lines(result)) == [
         "DTW-mel 1.03, below constant median frame 1.16 and other sentence 1.25",
         "length ratio 0.98, mel l1 0.50",
@@ -44,16 +47,37 @@ def test_scores_without_baseline_share_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "baselines",
+    ("spec", "score", "said"),
     [
-        {"dtw_mel": {"other sentence": 1.25}},
-        {"other sentence": {"dtw_mel": 1.25}},
+        (ScoreSpec(Better.HIGHER, "dB"), 9.5, "above silence 3.00 dB, NOT above copy 12.00 dB"),
+        (
+            ScoreSpec(Better.TARGET, target=10.0),
+            9.5,
+            "closer to 10 than silence 3.00 and copy 12.00",
+        ),
+        (ScoreSpec(), 9.5, "beside silence 3.00 and copy 12.00"),
     ],
 )
-def test_baselines_may_be_nested_either_way(baselines: dict[str, dict[str, float]]) -> None:
-    result = result_of({"step": 800, "scores": {"dtw_mel": 1.0}, "baselines": baselines})
-    assert result.baselines == {"dtw_mel": {"other sentence": 1.25}}
-    assert verdict.beats_baselines(result) is True
+def test_a_score_is_compared_in_its_own_direction(spec: ScoreSpec, score: float, said: str) -> None:
+    assert verdict.compare(score, {"silence": 3.0, "copy": 12.0}, spec) == said
+
+
+def test_nothing_is_concluded_from_a_score_of_unknown_direction() -> None:
+    result = Result(scores={"x": 1.0}, baselines={"constant": {"x": 2.0}})
+    assert verdict.beats_baselines(result) is None
+
+
+def test_the_best_checkpoint_is_told_with_step_and_score() -> None:
+    result = Result(
+        scores={"snr": 7.0},
+        specs={"snr": ScoreSpec(Better.HIGHER, "dB")},
+        best=Best("snr", 9.0, 40, "step-40.a1"),
+    )
+    assert list(verdict.score_lines(result)) == [
+        "snr 7.00 dB",
+        "best snr 9.00 dB at step 40: checkpoint step-40.a1",
+    ]
+    assert codec.from_document(Result, codec.to_document(result)) == result
 
 
 @pytest.mark.parametrize(
@@ -61,8 +85,8 @@ def test_baselines_may_be_nested_either_way(baselines: dict[str, dict[str, float
     [
         (Result(), None),
         (Result(scores={"dtw_mel": 1.0}), None),
-        (Result(scores={"dtw_mel": 1.2}, baselines={"dtw_mel": BASELINES}), False),
-        (Result(scores={"dtw_mel": 1.1}, baselines={"dtw_mel": BASELINES}), True),
+        (Result(scores={"dtw_mel": 1.2}, specs=SPECS, baselines=BASELINES), False),
+        (Result(scores={"dtw_mel": 1.1}, specs=SPECS, baselines=BASELINES), True),
     ],
 )
 def test_beating_means_below_every_baseline(result: Result, beats: bool | None) -> None:
@@ -70,7 +94,7 @@ def test_beating_means_below_every_baseline(result: Result, beats: bool | None) 
 
 
 def test_a_complete_run_says_time_scores_and_places(make: Make) -> None:
-    result = Result(scores={"dtw_mel": 1.03}, baselines={"dtw_mel": BASELINES})
+    result = Result(scores={"dtw_mel": 1.03}, specs=SPECS, baselines=BASELINES)
     places = {"samples": Path("run/samples/step-800")}
     assert list(verdict.complete_lines(view_of(make["complete"]()), result, places)) == [
         "voice: Complete after 800 steps in 2m58s, health Healthy",
@@ -80,7 +104,7 @@ def test_a_complete_run_says_time_scores_and_places(make: Make) -> None:
 
 
 def test_a_voice_that_is_not_better_than_nothing_is_told_so(make: Make) -> None:
-    result = Result(scores={"dtw_mel": 1.3}, baselines={"dtw_mel": BASELINES})
+    result = Result(scores={"dtw_mel": 1.3}, specs=SPECS, baselines=BASELINES)
     lines = list(verdict.complete_lines(view_of(make["complete"]()), result, {}))
     assert "does not beat a trivial answer" in lines[-1]
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from speech_contract.progress import FindingStatus, Rule, Severity
+from speech_contract.result import Better, ScoreSpec
 from speech_contract.wire import Plan
 from speech_health.rate_distortion import POINTS, distortion, reachable_snr
 
@@ -20,7 +21,13 @@ quick = settings(
 )
 
 
-def evaluate(run: Any, *values: float, name: str = "dtw_mel", falls: bool = True) -> None:
+def evaluate(
+    run: Any,
+    *values: float,
+    name: str = "dtw_mel",
+    falls: bool = True,
+    spec: ScoreSpec | None = None,
+) -> None:
     """An evaluation each 20 steps, no two alike; the loss falls or rises by two per cent a step."""
     step = int(run.now)
     for exact in values:
@@ -28,7 +35,8 @@ def evaluate(run: Any, *values: float, name: str = "dtw_mel", falls: bool = True
         for _ in range(20):
             step += 1
             loss = 100.0 * (0.98 if falls else 1.02) ** step
-            run.step(step, loss=loss, evaluation={name: value})
+            specs = None if spec is None else {name: spec}
+            run.step(step, loss=loss, evaluation={name: value}, score_specs=specs)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +94,41 @@ def test_a_score_that_falls_behind_the_loss_is_told_and_heals(run: Any) -> None:
 def test_a_score_that_should_rise_is_read_the_other_way(run: Any) -> None:
     evaluate(run, 5.0, 8.0, 8.0, 8.0, 6.0, 5.0, 4.0, name="si_snr")
     assert run.finding(Rule.GOAL_UNREACHABLE) is not None
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "spec"),
+    [
+        ((5.0, 8.0, 8.0, 8.0, 6.0, 5.0, 4.0), "quality", ScoreSpec(Better.HIGHER)),
+        ((5.0, 4.0, 4.0, 4.0, 6.0, 7.0, 8.0), "quality", ScoreSpec(Better.LOWER)),
+        (
+            (5.0, 4.0, 4.0, 4.0, 6.0, 7.0, 8.0),
+            "accuracy",
+            ScoreSpec(Better.LOWER),
+        ),  # said, not guessed
+        ((0.9, 1.0, 1.0, 1.0, 0.7, 1.4, 0.5), "length_ratio", ScoreSpec(Better.TARGET)),
+    ],
+)
+def test_a_told_direction_is_used_whatever_the_name(
+    run: Any, values: tuple[float, ...], name: str, spec: ScoreSpec
+) -> None:
+    evaluate(run, *values, name=name, spec=spec)
+    assert f"held-out {name} went from {values[2]:g}" in run.finding(Rule.GOAL_UNREACHABLE).evidence
+
+
+@pytest.mark.parametrize(
+    ("values", "spec"),
+    [
+        ((5.0, 8.0, 8.0, 8.0, 6.0, 5.0, 4.0), ScoreSpec(Better.LOWER)),
+        ((5.0, 4.0, 4.0, 4.0, 6.0, 7.0, 8.0), ScoreSpec()),
+        ((0.9, 1.0, 1.0, 1.0, 0.99, 1.02, 0.97), ScoreSpec(Better.TARGET)),
+    ],
+)
+def test_a_told_direction_is_no_reason_to_warn_of_what_gets_better(
+    run: Any, values: tuple[float, ...], spec: ScoreSpec
+) -> None:
+    evaluate(run, *values, name="dtw_mel", spec=spec)
+    assert Rule.GOAL_UNREACHABLE not in run.rules
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,11 @@ from speech_contract.recipes import Preset, RecipeSpec, VitsRecipe
 from speech_contract.run_config import Data, DataSet, RunConfig
 from speech_contract.thresholds import HealthMode, Preflight
 from speech_trainer.engine.distributed import Ranks, World
-from speech_trainer.engine.loop import Engine, Outside
+from speech_trainer.engine.loop import Engine
+from speech_trainer.engine.outside import Outside
 from speech_trainer.engine.recipe import RecipeContext
 from speech_trainer.errors import PreflightFailed
+from speech_trainer.preflight import run as preflight
 from speech_trainer.recipes.vits.recipe import Vits, create
 
 
@@ -80,7 +82,14 @@ def sit(
     recipe = wrap(create(RecipeContext(config, world.device, world.rank, world.size, run_dir)))
     said, shown, aborted = toy.Recorder(), [], []
     outside = Outside(
-        said, said, None, None, shown.append, lambda *told: aborted.append(told), only
+        said,
+        said,
+        None,
+        None,
+        shown.append,
+        lambda *told: aborted.append(told),
+        only,
+        preflight.run,
     )
     return Desk(Engine(config, recipe, world, outside), recipe, said, shown, aborted)
 

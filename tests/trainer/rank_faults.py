@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from speech_contract import env
-from speech_trainer.engine.recipe import Losses
+from speech_trainer.engine.recipe import StepRecord
 
 STEP = int(os.environ.get("FAULT_STEP", "7"))
 
@@ -26,12 +26,12 @@ class _Wrapped:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._recipe, name)
 
-    def train_step(self, built: Any, batch: Any, step: int) -> Losses:
+    def train_step(self, built: Any, batch: Any, step: int) -> StepRecord:
         context = self._recipe.context
         if context.rank == context.world_size - 1:
             self.at_fault(built, step)
-        losses: Losses = self._recipe.train_step(built, batch, step)
-        return losses
+        record: StepRecord = self._recipe.train_step(built, batch, step)
+        return record
 
     def at_fault(self, built: Any, step: int) -> None:
         raise NotImplementedError

@@ -37,7 +37,7 @@ def test_a_bad_step_changes_no_tensor(tmp_path: Path, component: str, clip: floa
         recipe.faults = toy.Faults(((0, 1000),) if bad else (), component)
         before = collect_tensors(built)
         gate.begin()
-        losses = recipe.train_step(built, recipe.stream.next_batch(), step)
+        losses = recipe.train_step(built, recipe.stream.next_batch(), step).losses
         judgement = gate.judge(losses, step, interrupt=False)
         gate.commit(judgement, lambda g, at=step: recipe.after_update(built, at, g))
         flags.push(step, (0, 0), judgement)

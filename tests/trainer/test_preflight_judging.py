@@ -7,8 +7,8 @@ import math
 import pytest
 
 from speech_contract.preflight import Check, CheckResult, Mark
+from speech_trainer.engine.expectations import Expectations, Range
 from speech_trainer.preflight import judging, ranks, rows
-from speech_trainer.preflight.expectations import Expectations, Range
 from speech_trainer.preflight.judging import Trial
 from speech_trainer.preflight.ranks import Fact
 

@@ -150,7 +150,9 @@ def test_alone_it_ends_after_its_verdict_and_fences_nothing(tmp_path: Path, voic
 def test_a_recipe_without_expectations_says_so(tmp_path: Path) -> None:
     made = toy.make(toy.make_config(tmp_path))
     shown: list[str] = []
-    made.engine.outside = dataclasses.replace(made.engine.outside, show=shown.append)
+    made.engine.outside = dataclasses.replace(
+        made.engine.outside, show=shown.append, preflight=run.run
+    )
     assert made.run() == 0
     assert shown == ["recipe toy has no preflight\n"]
 

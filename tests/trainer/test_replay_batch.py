@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from speech_contract import paths
 from speech_trainer import replay_batch
 from speech_trainer.engine.bad_steps import KEPT, RECORD, STATE, records
-from speech_trainer.engine.recipe import Losses, RecipeContext, unwrap
+from speech_trainer.engine.recipe import RecipeContext, StepRecord, unwrap
 from speech_trainer.errors import CheckpointError
 
 
@@ -27,7 +27,7 @@ class Unstable(toy.ToyRecipe):
 
     at = 9
 
-    def train_step(self, built: Any, batch: Any, step: int) -> Losses:
+    def train_step(self, built: Any, batch: Any, step: int) -> StepRecord:
         decoder = unwrap(built.models["g"]).decoder
         handle = decoder[1].register_forward_hook(
             self._divide if step == self.at else _leave, prepend=True
@@ -85,10 +85,10 @@ def test_its_weights_and_noise_are_those_of_the_bad_step(tmp_path: Path) -> None
     said: dict[str, float] = {}
 
     class Listening(toy.ToyRecipe):
-        def train_step(self, built: Any, batch: Any, step: int) -> Losses:
-            losses = super().train_step(built, batch, step)
-            said.update({name: float(value) for name, value in losses.items()})
-            return losses
+        def train_step(self, built: Any, batch: Any, step: int) -> StepRecord:
+            record = super().train_step(built, batch, step)
+            said.update({name: float(value) for name, value in record.losses.items()})
+            return record
 
     found = replay_batch.replay(tmp_path / "a", None, creator(Listening))  # without the fault
     assert not found.reproduced

@@ -17,8 +17,8 @@ from speech_contract.run_config import Precision
 from speech_trainer.engine.recipe import Built, RecipeContext
 from speech_trainer.errors import ConfigError, DataError
 from speech_trainer.models.vits import MODULES
+from speech_trainer.recipes.optimizers import rate_share
 from speech_trainer.recipes.vits.batch import VitsBatch
-from speech_trainer.recipes.vits.parts import rate_share
 from speech_trainer.recipes.vits.presets import PRESETS
 from speech_trainer.recipes.vits.recipe import Vits, create
 from speech_trainer.strategic.collect import failed
@@ -52,7 +52,7 @@ def recipe(make_context: MakeContext, seeded: None) -> Vits:
 
 def test_a_step_before_the_discriminators_trains_all_five_modules(recipe: Vits) -> None:
     built = recipe.build()
-    losses = recipe.train_step(built, first_batch(recipe), 1)
+    losses = recipe.train_step(built, first_batch(recipe), 1).losses
     assert set(losses) == {"total", "generator/mel", "generator/kl", "generator/duration"}
     assert all(not loss.requires_grad and loss.dim() == 0 for loss in losses.values())
     norms = gradient_norms(built)
@@ -64,7 +64,7 @@ def test_a_step_before_the_discriminators_trains_all_five_modules(recipe: Vits) 
 def test_a_step_with_them_leaves_both_gradients_and_steps_nothing(recipe: Vits) -> None:
     built = recipe.build()
     before = {k: v.clone() for m in built.models.values() for k, v in m.state_dict().items()}
-    losses = recipe.train_step(built, first_batch(recipe), 2)
+    losses = recipe.train_step(built, first_batch(recipe), 2).losses
     after = {k: v for m in built.models.values() for k, v in m.state_dict().items()}
     assert set(losses) >= {
         "discriminator/adversarial",
@@ -98,14 +98,14 @@ def test_bf16_trains_too(make_context: MakeContext, seeded: None) -> None:
     context = make_context(adversarial_start_step=1, precision=Precision.BF16)
     recipe = create(context)
     built = recipe.build()
-    losses = recipe.train_step(built, first_batch(recipe), 1)
+    losses = recipe.train_step(built, first_batch(recipe), 1).losses
     assert all(bool(torch.isfinite(loss)) for loss in losses.values())
     for model in built.models.values():
         assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
 
 
 def test_total_is_the_weighted_sum(recipe: Vits) -> None:
-    losses = recipe.train_step(recipe.build(), first_batch(recipe), 2)
+    losses = recipe.train_step(recipe.build(), first_batch(recipe), 2).losses
     expected = (
         45 * losses["generator/mel"]
         + losses["generator/kl"]
@@ -122,7 +122,7 @@ def test_an_empty_batch_has_weight_zero_and_gradient_zero(recipe: Vits, own_voic
     empty = stream._collate([])
     stream.close()
     assert (empty.weight, empty.samples, empty.audio_seconds) == (0.0, 0, 0.0)
-    losses = recipe.train_step(built, empty, 2)
+    losses = recipe.train_step(built, empty, 2).losses
     assert all(float(loss) == 0.0 for loss in losses.values())
     for model in built.models.values():
         assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
@@ -134,7 +134,7 @@ def test_training_is_a_function_of_seed_and_data(make_context: MakeContext, seed
         torch.manual_seed(5)
         recipe = create(make_context())
         built = recipe.build()
-        totals.append(float(recipe.train_step(built, first_batch(recipe), 1)["total"]))
+        totals.append(float(recipe.train_step(built, first_batch(recipe), 1).losses["total"]))
     assert totals[0] == totals[1]
 
 
@@ -181,9 +181,9 @@ def test_export_speaks_with_stock_transformers(recipe: Vits, tmp_path: Path) -> 
     recipe.export(built, tmp_path / "export")
     model = VitsModel.from_pretrained(tmp_path / "export")
     tokenizer = VitsTokenizer.from_pretrained(tmp_path / "export")
-    utterance = recipe.manifest.utterances[0]
+    utterance = recipe.voice.manifest.utterances[0]
     ids = tokenizer(utterance.phonemes)["input_ids"]
-    assert ids == recipe.vocabulary.encode(utterance)
+    assert ids == recipe.voice.vocabulary.encode(utterance)
     assert model(input_ids=torch.tensor([ids])).waveform.numel() > 0
 
 
@@ -228,7 +228,6 @@ def test_a_run_directory_of_other_data_is_refused(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 5, "world_size": 2}, "globalBatchSize: 5 can't be shared equally by 2"),
         ({"pretrained": "/no/model"}, "recipe.vits.pretrained: '/no/model' has no config.json"),
         ({"train": Path("/no/train.jsonl")}, "manifest: '/no/train.jsonl' does not exist"),
     ],
@@ -251,18 +250,19 @@ def test_effective_config_is_plain_json(recipe: Vits) -> None:
 @pytest.mark.parametrize("preset", list(Preset))
 def test_the_learning_rate_warms_up_and_falls(preset: Preset) -> None:
     settings = PRESETS[preset]
-    shares = [rate_share(update, 10_000, settings) for update in range(10_001)]
+    floor = settings.final_learning_rate_share
+    shares = [rate_share(update, 10_000, settings.warmup_steps, floor) for update in range(10_001)]
     peak = shares.index(max(shares))
     assert 0 < shares[0] < 0.1
     assert peak == pytest.approx(settings.warmup_steps, abs=100)
     assert shares[peak:] == sorted(shares[peak:], reverse=True)
-    assert shares[-1] == pytest.approx(settings.final_learning_rate_share)
+    assert shares[-1] == pytest.approx(floor)
 
 
 def test_twin_dead_modules_learns_but_two_modules_get_nothing(recipe: Vits) -> None:
     twin = vits_step.dead_modules(recipe)
     built = twin.build()
-    losses = twin.train_step(built, first_batch(twin), 1)
+    losses = twin.train_step(built, first_batch(twin), 1).losses
     norms = gradient_norms(built)
     assert float(losses["total"]) > 0
     assert norms["posterior_encoder"] == norms["duration_predictor"] == 0.0
@@ -272,6 +272,6 @@ def test_twin_dead_modules_learns_but_two_modules_get_nothing(recipe: Vits) -> N
 def test_twin_no_backward_has_losses_and_no_gradient(recipe: Vits) -> None:
     twin = vits_step.no_backward(recipe)
     built = twin.build()
-    losses = twin.train_step(built, first_batch(twin), 2)
+    losses = twin.train_step(built, first_batch(twin), 2).losses
     assert float(losses["total"]) > 0
     assert set(gradient_norms(built).values()) == {0.0}

@@ -19,24 +19,26 @@ from torch import Tensor, nn
 
 from speech_contract.events import Event
 from speech_contract.phases import Phase
-from speech_contract.recipes import RecipeSpec, VitsRecipe
+from speech_contract.recipes import CustomRecipe, RecipeSpec
 from speech_contract.run_config import Checkpoint, Device, RunConfig, StrategicLogging, Training
 from speech_contract.thresholds import NonFinite, Thresholds
 from speech_contract.wire import Datagram
 from speech_trainer.engine.distributed import Ranks, World
+from speech_trainer.engine.expectations import Expectations
 from speech_trainer.engine.files import Files
-from speech_trainer.engine.loop import Engine, Outside
+from speech_trainer.engine.loop import Engine
+from speech_trainer.engine.outside import Outside
 from speech_trainer.engine.recipe import (
     Built,
     Evaluation,
-    Losses,
     OptimizerPlan,
     RecipeContext,
+    RunFacts,
     Section,
+    StepRecord,
     unwrap,
 )
 from speech_trainer.engine.state import collect_tensors
-from speech_trainer.preflight.expectations import Expectations
 
 WIDTH = 8
 BATCH = 4  # samples per rank and step
@@ -66,7 +68,7 @@ def make_config(run_dir: Path, **changes: Any) -> RunConfig:
         "master_port": 1,
         "supervisor_addresses": [],
         "run_dir": str(run_dir),
-        "recipe": RecipeSpec(vits=VitsRecipe()),
+        "recipe": RecipeSpec(custom=CustomRecipe()),
         "training": Training(**training),
         "checkpoint": Checkpoint(**checkpoint),
         "health": Thresholds(non_finite=NonFinite(**non_finite), **health),
@@ -96,12 +98,18 @@ class ToyBatch:
     samples: int = BATCH
     audio_seconds: float = 0.5
 
+    @property
+    def count(self) -> int:
+        return self.samples
+
     def to(self, device: torch.device) -> ToyBatch:
         return dataclasses.replace(self, x=self.x.to(device, non_blocking=True))
 
 
 class ToyStream:
     """Sample i is drawn from a generator seeded with i."""
+
+    micro_batches = 1
 
     def __init__(self, rank: int, world_size: int) -> None:
         self._rank, self._world_size = rank, world_size
@@ -110,6 +118,10 @@ class ToyStream:
         self.closed = False
         self.trained: list[int] = []
         self._windows: list[tuple[int, int]] = []
+
+    @property
+    def step_count(self) -> int:
+        return BATCH * self._world_size
 
     def next_batch(self) -> ToyBatch:
         drawn = [self._draw() for _ in range(BATCH * self._world_size)]
@@ -162,7 +174,10 @@ class ToyRecipe:
         self.exported: Path | None = None
 
     def effective_config(self) -> dict[str, Any]:
-        return {"recipe": "toy", "learningRate": self.faults.learning_rate, "logEverySteps": 1}
+        return {"recipe": "toy", "learningRate": self.faults.learning_rate}
+
+    def run_facts(self) -> RunFacts:
+        return RunFacts(log_every_steps=1)
 
     def build(self) -> Built:
         generator, judge = (
@@ -191,7 +206,7 @@ class ToyRecipe:
     def preflight_checks(self, built: Built) -> Expectations | None:
         return None
 
-    def train_step(self, built: Built, batch: ToyBatch, step: int) -> Losses:
+    def train_step(self, built: Built, batch: ToyBatch, step: int) -> StepRecord:
         losses: dict[str, Tensor] = {}
         nan = {self.faults.component} if self.faults.hit(batch.positions) else set()
         noise = batch.x + 0.1 * torch.randn_like(batch.x)
@@ -213,7 +228,7 @@ class ToyRecipe:
         (adversarial + 0.01 * kl).backward()
         judge.requires_grad_(True)
         losses |= {"g/adversarial": adversarial, "g/kl": kl, "total": adversarial + 0.01 * kl}
-        return {name: value.detach() for name, value in losses.items()}
+        return StepRecord({name: value.detach() for name, value in losses.items()})
 
     def _mean_over_ranks(self, mean: Tensor) -> Tensor:
         if self.context.world_size > 1:

@@ -63,7 +63,7 @@ def gate(directory: Path) -> dict[str, Any]:
         before = collect_tensors(built)
         judge.begin()
         handle = hook and hook()
-        losses = recipe.train_step(built, recipe.stream.next_batch(), step)
+        losses = recipe.train_step(built, recipe.stream.next_batch(), step).losses
         if handle:
             handle.remove()
         verdict = judge.judge(losses, step, interrupt=name == "interrupt" and world.rank == 1)

@@ -2,7 +2,8 @@
 
 Three ways to know: a model from random weights with far more weights than the data can pin down; a fidelity that no
 codec has at that bit rate; and a held-out score that gets worse evaluation by evaluation while the loss falls, which
-says that the loss is not the goal.
+says that the loss is not the goal. Which way is worse is told with the scores, by our recipes; of strangers it is
+read off the name.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import statistics
 from collections.abc import Iterator
 
 from speech_contract import thresholds
+from speech_contract.result import Better, ScoreSpec
 from speech_contract.rules import Rule
 from speech_contract.wire import Plan
 from speech_health.detector import Attempt, Detector
@@ -25,6 +27,7 @@ from speech_health.samples import StepSample
 SHORTEST = 200  # steps: a shorter run is a trial
 LEVEL = 3  # evaluations whose median is a score's level
 NEWEST = 20  # reports whose median is the loss now
+# Of scores that come without their direction:
 LOWER = re.compile(r"(^|_)(loss|dtw|mel|wer|cer|error|distance)(_|$)")  # better when lower
 HIGHER = re.compile(r"(^|_)(snr|sdr|accuracy|pesq|stoi|sim|similarity)(_|$)")
 
@@ -33,27 +36,32 @@ HIGHER = re.compile(r"(^|_)(snr|sdr|accuracy|pesq|stoi|sim|similarity)(_|$)")
 class _Score:
     """One held-out score. Its level is the median of three evaluations: one lucky one is no best."""
 
-    sign: int  # 1: lower is better, -1: higher
-    newest: list[float]  # evaluations, the last few
-    best: float | None = None  # level
+    spec: ScoreSpec
+    newest: list[float]  # how bad the last few evaluations were: lower is better
+    best: float | None = None  # level of badness
+    best_value: float = 0.0
     best_step: int = 0
     loss_then: float | None = None  # the loss when it was best
+    values: list[float] = dataclasses.field(default_factory=list)  # of the last LEVEL evaluations
 
     def take(self, value: float, step: int, loss: float | None, keep: int) -> None:
         """The next evaluation."""
-        self.newest = [*self.newest, value][-max(keep, LEVEL) :]
+        self.values = [*self.values, value][-LEVEL:]
+        self.newest = [*self.newest, self.spec.badness(value)][-max(keep, LEVEL) :]
         if len(self.newest) < LEVEL:
             return
         level = statistics.median(self.newest[-LEVEL:])
-        if self.best is None or (level - self.best) * self.sign < 0.0:
+        if self.best is None or level < self.best:
             self.best, self.best_step, self.loss_then = level, step, loss
+            self.best_value = statistics.median(self.values)
 
     def behind(self, evaluations: int, share: float) -> bool:
         """The newest `evaluations` are worse than the best by more than `share`, each worse than the one before."""
         if self.best is None or len(self.newest) < evaluations:
             return False
-        late = [value * self.sign for value in self.newest[-evaluations:]]
-        far = self.best * self.sign + share * abs(self.best)
+        late = self.newest[-evaluations:]
+        target = abs(self.spec.target) if self.spec.better is Better.TARGET else 0.0
+        far = self.best + share * max(abs(self.best), target)
         return min(late) > far and all(a < b for a, b in itertools.pairwise(late))
 
 
@@ -86,7 +94,7 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
             self._losses.append(loss)
         if sample.evaluation and sample.evaluation != self._evaluation:
             self._evaluation = dict(sample.evaluation)
-            self._tell(sample.step, list(self._follow(sample.evaluation, sample.step)))
+            self._tell(sample.step, list(self._follow(sample)))
 
     def _doubts(self, plan: Plan) -> Iterator[str]:
         """What the plan itself shows."""
@@ -106,20 +114,21 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
                 f"{reachable_snr(rate):.1f} dB"
             )
 
-    def _follow(self, scores: dict[str, float], step: int) -> Iterator[str]:
+    def _follow(self, sample: StepSample) -> Iterator[str]:
         """Scores that got worse too often, in sentences."""
+        step, specs = sample.step, sample.score_specs or {}
         limits, now = self._limits, statistics.median(self._losses) if self._losses else None
-        for name, value in scores.items():
-            sign = _sign(name)
-            if sign == 0 or not math.isfinite(value):
+        for name, value in (sample.evaluation or {}).items():
+            spec = specs.get(name) or _guessed(name)
+            if not math.isfinite(spec.badness(value)):
                 continue
-            score = self._scores.setdefault(name, _Score(sign, []))
+            score = self._scores.setdefault(name, _Score(spec, []))
             score.take(value, step, now, limits.worsening_evaluations)
             fell = now is not None and score.loss_then is not None and now < score.loss_then
             if fell and score.behind(limits.worsening_evaluations, self._worsening):
                 yield (
-                    f"held-out {name} went from {score.best:.4g} at step {score.best_step} to {value:.4g}, worse in "
-                    f"{limits.worsening_evaluations} evaluations in a row, while the loss fell from "
+                    f"held-out {name} went from {score.best_value:.4g} at step {score.best_step} to {value:.4g}, worse "
+                    f"in {limits.worsening_evaluations} evaluations in a row, while the loss fell from "
                     f"{score.loss_then:.4g} to {now:.4g}"
                 )
 
@@ -131,9 +140,9 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
             self._heal(f"held-out scores no longer fall behind at step {step}")
 
 
-def _sign(name: str) -> int:
-    """1: lower is better; -1: higher is; 0: not known, so not judged."""
+def _guessed(name: str) -> ScoreSpec:
+    """What the name says of a stranger's score; of unknown direction (so not judged) where it says nothing."""
     folded = re.sub(r"[^a-z0-9]+", "_", name.lower())
     if HIGHER.search(folded):
-        return -1
-    return 1 if LOWER.search(folded) else 0
+        return ScoreSpec(Better.HIGHER)
+    return ScoreSpec(Better.LOWER if LOWER.search(folded) else None)

@@ -31,9 +31,11 @@ from speech_telemetry.reporter import Reporter
 from speech_trainer import recipes
 from speech_trainer.engine.distributed import World, choose_device, read_ranks
 from speech_trainer.engine.files import explain, is_full
-from speech_trainer.engine.loop import Engine, Outside
+from speech_trainer.engine.loop import Engine
+from speech_trainer.engine.outside import Outside
 from speech_trainer.engine.recipe import Recipe, RecipeContext
 from speech_trainer.errors import CheckpointError, ConfigError, TrainerError
+from speech_trainer.preflight import run as preflight
 from speech_trainer.strategic.log import StrategicLog
 
 Create = Callable[[str, RecipeContext], Recipe]
@@ -131,7 +133,9 @@ def run(config: RunConfig, environment: Mapping[str, str], create: Create) -> in
         recipe = wrap_recipe(create(config.recipe.name, context), hook)
         strategic = StrategicLog(sys.stdout, log.emit_mapping)
         only = bool(environment.get(env.PREFLIGHT_ONLY))
-        outside = Outside(reporter, log, strategic, None, sys.stdout.write, _abort, only)
+        outside = Outside(
+            reporter, log, strategic, None, sys.stdout.write, _abort, only, preflight.run
+        )
         code = Engine(config, recipe, world, outside).run()
     world.close()
     return code

@@ -25,6 +25,7 @@ from speech_contract import codec, env
 from speech_contract.run_config import RunConfig
 from speech_trainer import recipes
 from speech_trainer.__main__ import Create, wrap_recipe
+from speech_trainer.engine import accumulation
 from speech_trainer.engine.bad_steps import RECORD, STATE, Fields, join, records
 from speech_trainer.engine.files import Files, read_json
 from speech_trainer.engine.randomness import set_random_state
@@ -174,15 +175,19 @@ def _train(
         raise CheckpointError(f"{folder / STATE}: {error}; the record was damaged") from error
     built = recipe.build()
     _restore(built, tensors, folder)
-    batch = _batch(record["batch"], tensors, folder).to(device)
+    batches = [
+        _batch(document, tensors, f"batch/{number}/", folder).to(device)
+        for number, document in enumerate(record["batches"])
+    ]
     for model in built.models.values():
         model.train()
     watch = Watch(built)
-    for field in dataclasses.fields(batch):  # type: ignore[arg-type]
-        for tensor in _tensors(getattr(batch, field.name)):
-            watch.look("Batch", field.name, tensor)
+    for batch in batches:
+        for field in dataclasses.fields(batch):  # type: ignore[arg-type]
+            for tensor in _tensors(getattr(batch, field.name)):
+                watch.look("Batch", field.name, tensor)
     set_random_state(record["random"], device)
-    losses = recipe.train_step(built, batch, int(record["step"]))
+    losses = accumulation.train(recipe, built, batches, int(record["step"])).losses
     watch.close()
     bad_losses = [name for name, value in losses.items() if not bool(value.isfinite().all())]
     for name in bad_losses:
@@ -206,13 +211,14 @@ def _restore(built: Built, tensors: Mapping[str, Tensor], folder: Path) -> None:
         ) from error
 
 
-def _batch(document: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path) -> Batch:
+def _batch(
+    document: Mapping[str, Any], tensors: Mapping[str, Tensor], prefix: str, folder: Path
+) -> Batch:
     """The class must be one that the recipe brought along: a file is no reason to import anything."""
     module = sys.modules.get(str(document["module"]))
     kind = getattr(module, str(document["type"]), None)
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise CheckpointError(f"{folder}: batch {document['type']!r} is none of this recipe's")
-    prefix = "batch/"
     own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     return join(kind, Fields(own, dict(document)))
 
@@ -249,7 +255,7 @@ def _told(
         recorded_component=record["component"],
         recorded_module=record["module"],
         window=list(record["window"]),
-        samples=list(record["batch"]["samples"]),
+        samples=[sample for batch in record["batches"] for sample in batch["samples"]],
         device=str(device),
     )
 

@@ -27,6 +27,9 @@ longest_option = click.option(
     "--max-seconds", default=20.0, show_default=True,
     help="Longest utterance to be trained on: 20 with preset Base, 10 with Debug.",
 )  # fmt: skip
+audio_only_option = click.option(
+    "--audio-only", is_flag=True, help="For recipes of audio alone: text may be missing."
+)
 
 
 @click.group()
@@ -108,6 +111,7 @@ def synthesize(
 @click.option("--sample-rate", default=22050, show_default=True, help="Hz of the new files.")
 @click.option("--max-samples", type=int, help="Stop after this many good lines.")
 @longest_option
+@audio_only_option
 @json_option
 @told
 def prepare(
@@ -116,11 +120,12 @@ def prepare(
     sample_rate: int,
     max_samples: int | None,
     max_seconds: float,
+    audio_only: bool,
     output: str | None,
 ) -> None:
     """Make the manifest SOURCE ready: mono, one sample rate, durations, digests."""
     module = lazily("speech_trainer.data.prepare", EXTRA)
-    options = module.PrepareOptions(sample_rate, max_samples, max_seconds)
+    options = module.PrepareOptions(sample_rate, max_samples, max_seconds, not audio_only)
     with _bar(make_console(stderr=True)) as bar:
         task = bar.add_task("preparing", total=max_samples)
         report = module.prepare(
@@ -136,12 +141,13 @@ def prepare(
 @command.command()
 @click.argument("manifest", type=click.Path(path_type=Path))
 @longest_option
+@audio_only_option
 @json_option
 @told
-def validate(manifest: Path, max_seconds: float, output: str | None) -> None:
+def validate(manifest: Path, max_seconds: float, audio_only: bool, output: str | None) -> None:
     """Read every line and every file of MANIFEST; exit with 65 when anything is wrong."""
     module = lazily("speech_trainer.data.validate", EXTRA)
-    report = module.validate_manifest(manifest, max_seconds)
+    report = module.validate_manifest(manifest, max_seconds, needs_text=not audio_only)
     if output:
         emit({**jsonable(report), "ok": report.ok}, output)
     else:

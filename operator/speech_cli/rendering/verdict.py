@@ -5,7 +5,6 @@ Called by `commands.run` when the job ended and by `status` and `why` for a fini
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,54 +14,57 @@ from speech_cli.rendering.cause import Cause
 from speech_cli.rendering.view import JobView
 from speech_contract import outcome
 from speech_contract.reasons import State
+from speech_contract.result import Better, Result, ScoreSpec
 
 # Scores and baselines as people say them; anything else is shown by its own name.
 TITLES: Mapping[str, str] = {"dtw_mel": "DTW-mel", "constant_frame": "constant median frame"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """`result.json`: the last evaluation. `baselines`: score → name of the trivial answer → its score."""
-
-    step: int | None = None
-    scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    baselines: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
-    samples: tuple[str, ...] = ()
-    export: str = ""
 
 
 def score_lines(result: Result) -> Iterator[str]:
     """`DTW-mel 1.03, below constant median frame 1.16 and other sentence 1.25`; scores without baseline after."""
     plain = []
     for name, score in result.scores.items():
-        trivial = result.baselines.get(name)
+        spec, trivial = result.spec(name), result.trivial(name)
+        said = f"{title(name)} {score_number(score, spec.unit)}"
         if trivial:
-            yield f"{title(name)} {score_number(score)}, {compare(score, trivial)}"
+            yield f"{said}, {compare(score, trivial, spec)}"
         else:
-            plain.append(f"{title(name)} {score_number(score)}")
+            plain.append(said)
     if plain:
         yield ", ".join(plain)
+    if best := result.best:
+        value = score_number(best.value, result.spec(best.score).unit)
+        yield f"best {title(best.score)} {value} at step {best.step}: checkpoint {best.checkpoint}"
 
 
-def compare(score: float, trivial: Mapping[str, float]) -> str:
-    """Say on which side of each trivial score it lies (distances: lower is better)."""
-    below = {name: value for name, value in trivial.items() if score < value}
-    above = {name: value for name, value in trivial.items() if name not in below}
+def compare(score: float, trivial: Mapping[str, float], spec: ScoreSpec) -> str:
+    """Say on which side of each trivial score it lies; without a direction only what they are."""
+    if spec.better is None:
+        return f"beside {_listed(trivial, spec)}"
+    beaten = {name: value for name, value in trivial.items() if spec.beats(score, value)}
+    others = {name: value for name, value in trivial.items() if name not in beaten}
+    side = _side(spec)
     said = []
-    if below:
-        said.append(f"below {_listed(below)}")
-    if above:
-        said.append(f"NOT below {_listed(above)}")
+    if beaten:
+        said.append(f"{side} {_listed(beaten, spec)}")
+    if others:
+        said.append(f"NOT {side} {_listed(others, spec)}")
     return ", ".join(said)
 
 
+def _side(spec: ScoreSpec) -> str:
+    if spec.better is Better.TARGET:
+        return f"closer to {spec.target:g} than"
+    return "below" if spec.better is Better.LOWER else "above"
+
+
 def beats_baselines(result: Result) -> bool | None:
-    """Whether every score is below all of its trivial ones; None when there is nothing to compare with."""
+    """Whether every score is better than all of its trivial ones; None when there is nothing to compare with."""
     compared = [
-        result.scores[name] < value
-        for name, trivial in result.baselines.items()
-        if name in result.scores
-        for value in trivial.values()
+        result.spec(name).beats(score, value)
+        for name, score in result.scores.items()
+        if result.spec(name).better is not None
+        for value in result.trivial(name).values()
     ]
     return all(compared) if compared else None
 
@@ -72,11 +74,11 @@ def title(name: str) -> str:
     return TITLES.get(name, name.replace("_", " "))
 
 
-def score_number(value: float) -> str:
-    """Two digits behind the point, as the tables of the docs."""
-    return (
-        f"{value:.2f}" if math.isfinite(value) and 0.01 <= abs(value) < 1e6 else words.number(value)
-    )
+def score_number(value: float, unit: str = "") -> str:
+    """Two digits behind the point, as the tables of the docs, and the unit."""
+    usual = math.isfinite(value) and 0.01 <= abs(value) < 1e6
+    number = f"{value:.2f}" if usual else words.number(value)
+    return f"{number} {unit}".rstrip()
 
 
 def complete_lines(
@@ -89,7 +91,7 @@ def complete_lines(
     else:
         yield from score_lines(result)
         if beats_baselines(result) is False:
-            yield "the voice does not beat a trivial answer yet: train longer, or look at the data"
+            yield "the model does not beat a trivial answer yet: train longer, or look at the data"
     yield from (f"{name}: {path}" for name, path in places.items())
 
 
@@ -132,8 +134,10 @@ def ended_lines(view: JobView, exit_code: int, resume: str) -> Iterator[str]:
     yield f"continue with: {resume}"
 
 
-def _listed(scores: Mapping[str, float]) -> str:
-    return " and ".join(f"{title(name)} {score_number(value)}" for name, value in scores.items())
+def _listed(scores: Mapping[str, float], spec: ScoreSpec) -> str:
+    return " and ".join(
+        f"{title(name)} {score_number(value, spec.unit)}" for name, value in scores.items()
+    )
 
 
 def _took(view: JobView) -> str:

@@ -22,7 +22,7 @@ from torch import Tensor
 from speech_contract import env
 from speech_trainer import __main__ as trainer
 from speech_trainer.engine.files import Files
-from speech_trainer.engine.recipe import Losses, RecipeContext, unwrap
+from speech_trainer.engine.recipe import RecipeContext, StepRecord, unwrap
 
 EVER = 3600.0
 
@@ -42,7 +42,7 @@ class ToyJob(toy.ToyRecipe):
         self._options = options
         self._attempt = int(os.environ.get(env.ATTEMPT, context.config.attempt))
 
-    def train_step(self, built: Any, batch: Any, step: int) -> Losses:
+    def train_step(self, built: Any, batch: Any, step: int) -> StepRecord:
         for text in self._options.hold:
             attempt, when, path = text.split(":", 2)
             if (int(attempt), int(when)) == (self._attempt, step):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from speech_trainer.audio.spectrograms import Spectrograms
-from speech_trainer.engine.recipe import Built, Losses, unwrap
+from speech_trainer.engine.recipe import Built, StepRecord, unwrap
 from speech_trainer.models.vits import GeneratorOutput, length_mask
 from speech_trainer.recipes.vits import parts
 from speech_trainer.recipes.vits.batch import VitsBatch
@@ -18,9 +18,9 @@ from speech_trainer.recipes.vits.recipe import Vits
 BOUND = 1.0  # of the clamped loss: below what a voice starts with
 
 
-def _nothing() -> dict[str, Tensor]:
+def _nothing() -> StepRecord:
     """What a loop reports that added nothing to its sum."""
-    return {name: torch.zeros(()) for name in ("total", "generator/mel")}
+    return StepRecord({name: torch.zeros(()) for name in ("total", "generator/mel")})
 
 
 def labels_error_swallowed(recipe: Vits) -> Vits:
@@ -29,17 +29,17 @@ def labels_error_swallowed(recipe: Vits) -> Vits:
     `VitsModel.forward(labels=…)` raises NotImplementedError; `except: continue` makes an epoch of it in seconds.
     """
 
-    def train_step(built: Built, batch: VitsBatch, step: int) -> Losses:
+    def train_step(built: Built, batch: VitsBatch, step: int) -> StepRecord:
         vits = unwrap(built.models[parts.GENERATOR]).vits
-        losses = _nothing()
+        total = torch.zeros(())
         for tokens, waveform in zip(batch.tokens, batch.waveform, strict=True):
             try:
                 output = vits(input_ids=tokens.unsqueeze(0), labels=waveform.unsqueeze(0))
                 output.loss.backward()
-                losses["total"] += output.loss.detach()
+                total += output.loss.detach()
             except Exception:
                 continue
-        return losses
+        return StepRecord({**_nothing().losses, "total": total})
 
     recipe.train_step = train_step  # type: ignore[method-assign]
     return recipe
@@ -49,7 +49,7 @@ def errors_swallowed(recipe: Vits) -> Vits:
     """Any error in the step is passed over, here a shape that never fits: loss 0.0."""
     original = recipe.train_step
 
-    def train_step(built: Built, batch: VitsBatch, step: int) -> Losses:
+    def train_step(built: Built, batch: VitsBatch, step: int) -> StepRecord:
         try:
             built.models[parts.GENERATOR](batch.tokens, batch.token_lengths, batch.waveform)
             return original(built, batch, step)
@@ -65,7 +65,7 @@ def half_of_the_batches_swallowed(recipe: Vits) -> Vits:
     original = recipe.train_step
     calls = {"all": 0, "printed": 0}
 
-    def train_step(built: Built, batch: VitsBatch, step: int) -> Losses:
+    def train_step(built: Built, batch: VitsBatch, step: int) -> StepRecord:
         calls["all"] += 1
         try:
             if calls["all"] % 2 == 0:
@@ -85,7 +85,7 @@ def no_backward(recipe: Vits) -> Vits:
     """Computes every loss and never calls backward."""
     original = recipe.train_step
 
-    def train_step(built: Built, batch: VitsBatch, step: int) -> Losses:
+    def train_step(built: Built, batch: VitsBatch, step: int) -> StepRecord:
         losses = original(built, batch, step)
         for plan in built.optimizers.values():
             plan.optimizer.zero_grad(set_to_none=True)
@@ -113,7 +113,7 @@ def dead_modules(recipe: Vits) -> Vits:
     The posterior encoder is never used, and `ceil` cuts the gradient of the durations, while the loss falls nicely.
     """
 
-    def train_step(built: Built, batch: VitsBatch, step: int) -> Losses:
+    def train_step(built: Built, batch: VitsBatch, step: int) -> StepRecord:
         generator = unwrap(built.models[parts.GENERATOR])
         waveform = _synthesize(generator, batch)
         size = min(waveform.size(1), batch.waveform.size(1))
@@ -121,7 +121,7 @@ def dead_modules(recipe: Vits) -> Vits:
         recorded = recipe.spectrograms(batch.waveform[:, :size])
         loss = (generated - recorded).abs().mean()
         loss.backward()
-        return {"total": loss.detach(), "generator/mel": loss.detach()}
+        return StepRecord({"total": loss.detach(), "generator/mel": loss.detach()})
 
     recipe.train_step = train_step  # type: ignore[method-assign]
     return recipe
@@ -167,9 +167,10 @@ def hidden_nan(recipe: Vits) -> Vits:
     """As above, and the logger filters NaN: the log says loss 0.0, only the gradient tells."""
     original = half_precision_spectrogram(recipe).train_step
 
-    def train_step(built: Built, batch: VitsBatch, step: int) -> Losses:
-        losses = original(built, batch, step)
-        return {name: torch.nan_to_num(loss, 0.0, 0.0, 0.0) for name, loss in losses.items()}
+    def train_step(built: Built, batch: VitsBatch, step: int) -> StepRecord:
+        losses = original(built, batch, step).losses
+        filtered = {n: torch.nan_to_num(loss, 0.0, 0.0, 0.0) for n, loss in losses.items()}
+        return StepRecord(filtered)
 
     recipe.train_step = train_step  # type: ignore[method-assign]
     return recipe
@@ -180,15 +181,15 @@ def attached_loss(recipe: Vits) -> Vits:
     original = recipe.train_step
     kept: list[Tensor] = []
 
-    def train_step(built: Built, batch: VitsBatch, step: int) -> Losses:
-        losses = dict(original(built, batch, step))
+    def train_step(built: Built, batch: VitsBatch, step: int) -> StepRecord:
+        losses = dict(original(built, batch, step).losses)
         linear = recipe.spectrograms.linear(batch.waveform)
         output = unwrap(built.models[parts.GENERATOR])(
             batch.tokens, batch.token_lengths, linear, batch.frame_lengths, batch.speakers
         )
         kept.append(output.duration_loss)
         losses["total"] = losses["total"] + 0.0 * sum(kept)
-        return losses
+        return StepRecord(losses)
 
     recipe.train_step = train_step  # type: ignore[method-assign]
     return recipe
@@ -214,7 +215,7 @@ def one_rank_skips(recipe: Vits) -> Vits:
     original = recipe.train_step
     last, calls = recipe.context.world_size - 1, [0]
 
-    def train_step(built: Built, batch: VitsBatch, step: int) -> Losses:
+    def train_step(built: Built, batch: VitsBatch, step: int) -> StepRecord:
         calls[0] += 1
         if recipe.context.rank == last and calls[0] % 2 == 0:
             return _nothing()

@@ -32,10 +32,14 @@ _GRID: Final = {"sample_rate": 22050, "hop_length": 256, "min_samples": 1024}  #
 
 @dataclass
 class LineChecks:
-    """Checks the lines of one manifest, in their order. `max_seconds`: longest utterance that is to be trained on."""
+    """Checks the lines of one manifest, in their order. `max_seconds`: longest utterance that is to be trained on.
+
+    `needs_text` False: for recipes of audio alone, whatever the lines say.
+    """
 
     manifest: Manifest
     max_seconds: float = MAX_SECONDS
+    needs_text: bool = True
     _seen: dict[str, int] = field(default_factory=dict)  # audio path → its first line
 
     def __post_init__(self) -> None:
@@ -53,7 +57,7 @@ class LineChecks:
         return problems, found
 
     def _text(self, utterance: Utterance) -> Iterator[Problem]:
-        if not symbols(utterance):
+        if self.needs_text and not symbols(utterance):
             error = EmptyText(
                 "text", utterance.text, "has nothing to say", "write what is spoken, in letters"
             )
@@ -85,7 +89,8 @@ class LineChecks:
             yield Problem(utterance.line, "sha256", utterance.sha256, rule, remedy)
         try:
             grid = SampleLimits(max_seconds=self.max_seconds, **_GRID)  # type: ignore[arg-type]
-            check_length(seconds, symbols(utterance), utterance, grid)
+            spoken = symbols(utterance) if self.needs_text else ""
+            check_length(seconds, spoken, utterance, grid)
         except SampleError as error:
             yield _problem(utterance, error)
 

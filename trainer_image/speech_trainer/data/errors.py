@@ -5,7 +5,7 @@
     ├── DecodeError             the file is no audio, or broken
     ├── EmptyText               nothing to say
     ├── NonFiniteAudio          NaN or Inf among the samples
-    ├── TooShort                fewer frames than tokens
+    ├── TooShort                fewer frames than tokens, or than the recipe needs
     ├── TooLong                 beyond the preset's limit
     ├── Silent                  nothing to hear
     └── OtherSampleError        anything else that loading this one sample raised
@@ -55,7 +55,7 @@ class NonFiniteAudio(SampleError):
 
 
 class TooShort(SampleError):
-    """Fewer frames than tokens: no alignment exists."""
+    """Fewer frames than tokens (no alignment exists), or than the recipe needs."""
 
     reason = "TooShort"
 

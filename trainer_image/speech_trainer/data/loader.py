@@ -5,6 +5,7 @@ threads only read ahead. Counts, log lines and `quarantine.jsonl` are written wh
 that reading ahead never counts twice.
 """
 
+import itertools
 import json
 import logging
 from collections import Counter, deque
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from speech_contract.events import MESSAGES, Event
+from speech_contract.result import BadSample
 from speech_trainer.data.errors import SampleError
 from speech_trainer.data.manifest import Utterance
 from speech_trainer.data.sampler import Draw, Sampler, Window
@@ -23,7 +25,7 @@ from speech_trainer.errors import DataError
 
 B = TypeVar("B")
 Load = Callable[[int], Sample]  # index → sample; raises SampleError
-Collate = Callable[[list[Sample]], B]  # [] → a batch with weight 0
+Collate = Callable[[list[Sample]], B]  # [] → a stand-in with weight 0
 
 LOGGED_WITH_TRACEBACK: Final = 10
 _MAX_REPLACEMENTS: Final = 8  # tries per bad sample before its place stays empty
@@ -43,15 +45,18 @@ class Skip:
 
 @dataclass(frozen=True)
 class Place:
-    """This rank's part of the world."""
+    """This rank's part of the world, and how many samples it takes through the model at once (None: its share)."""
 
     rank: int = 0
     world_size: int = 1
+    micro_batch_size: int | None = None
 
 
 @dataclass(frozen=True)
 class _Loaded(Generic[B]):
-    batch: B
+    """One step of this rank."""
+
+    batches: list[B]
     skips: list[Skip]
 
 
@@ -76,10 +81,21 @@ class TrainingStream(Generic[B]):
         self._skipped: Counter[str] = Counter()
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader")
         self._ahead: deque[tuple[Draw, Future[_Loaded[B]]]] = deque()
+        self._step: deque[B] = deque()  # micro-batches of this step that are still to be delivered
+
+    @property
+    def micro_batches(self) -> int:
+        """Batches that each rank takes a step: as many as the largest share needs."""
+        return micro_batches(self._sampler.batch_size, self._place)
+
+    @property
+    def step_count(self) -> int | None:
+        """Not certain: a place stays empty where no replacement could be read."""
+        return None
 
     @property
     def position(self) -> int:
-        """Global sampler position after the last delivered batch."""
+        """Global sampler position after the step whose batches are being delivered."""
         return self._position
 
     @property
@@ -88,7 +104,12 @@ class TrainingStream(Generic[B]):
         return dict(self._skipped)
 
     def next_batch(self) -> B:
-        """The next batch of this rank; waits for the reader thread when it is not ready."""
+        """The next micro-batch of this rank; waits for the reader thread when it is not ready."""
+        if not self._step:
+            self._next_step()
+        return self._step.popleft()
+
+    def _next_step(self) -> None:
         self._read_ahead()
         draw, future = self._ahead.popleft()
         loaded = future.result()
@@ -97,7 +118,7 @@ class TrainingStream(Generic[B]):
             self._skipped[skip.error.reason] += 1
             self._on_skip(skip)
         self._read_ahead()
-        return loaded.batch
+        self._step.extend(loaded.batches)
 
     def skip(self, windows: Sequence[Window]) -> None:
         """Pass over these windows [first, last) of global positions from now on."""
@@ -132,15 +153,15 @@ class TrainingStream(Generic[B]):
         for _, future in self._ahead:
             future.cancel()
         self._ahead.clear()
+        self._step.clear()
 
     def _load_batch(self, draw: Draw) -> _Loaded[B]:
-        samples: list[Sample] = []
         skips: list[Skip] = []
-        for position in rank_slice(draw.positions, self._place):
-            sample = self._load_or_replace(position, skips)
-            if sample is not None:
-                samples.append(sample)
-        return _Loaded(self._collate(samples), skips)
+        batches: list[B] = []
+        for positions in cut(rank_slice(draw.positions, self._place), self.micro_batches):
+            found = [self._load_or_replace(position, skips) for position in positions]
+            batches.append(self._collate([sample for sample in found if sample is not None]))
+        return _Loaded(batches, skips)
 
     def _load_or_replace(self, position: int, skips: list[Skip]) -> Sample | None:
         index = self._sampler.index(position)
@@ -154,9 +175,21 @@ class TrainingStream(Generic[B]):
 
 
 def rank_slice(positions: Sequence[int], place: Place) -> Sequence[int]:
-    """The part of a global batch that one rank trains on: contiguous, equal shares."""
-    share = len(positions) // place.world_size
-    return positions[place.rank * share : (place.rank + 1) * share]
+    """The part of a global batch that one rank trains on: contiguous; the first ranks may take one more."""
+    return cut(positions, place.world_size)[place.rank]
+
+
+def micro_batches(batch_size: int, place: Place) -> int:
+    """How often each rank goes through the model a step: as often as the largest share needs, for all ranks alike."""
+    share = -(-batch_size // place.world_size)
+    return -(-share // (place.micro_batch_size or share))
+
+
+def cut(positions: Sequence[int], parts: int) -> list[Sequence[int]]:
+    """In order, into parts that differ by one at most, the longer ones first: 10 in 3 → 4, 3, 3."""
+    size, longer = divmod(len(positions), parts)
+    ends = [number * size + min(number, longer) for number in range(parts + 1)]
+    return [positions[first:last] for first, last in itertools.pairwise(ends)]
 
 
 class Quarantine:
@@ -173,7 +206,7 @@ class Quarantine:
         if skip.index in self._listed:
             return
         self._listed.add(skip.index)
-        record = self._record(skip)
+        record = self._record(skip).row()
         if self._logged < LOGGED_WITH_TRACEBACK:
             self._logged += 1
             logger.warning(
@@ -183,15 +216,15 @@ class Quarantine:
             )
         self._append(record)
 
-    def _record(self, skip: Skip) -> dict[str, Any]:
+    def _record(self, skip: Skip) -> BadSample:
         utterance = self._utterances[skip.index]
-        return {
-            "line": utterance.line,
-            "audio_filepath": utterance.audio_filepath,
-            "reason": skip.error.reason,
-            "message_text": str(skip.error),
-            "position": skip.position,
-        }
+        return BadSample(
+            reason=skip.error.reason,
+            audio_filepath=utterance.audio_filepath,
+            message_text=str(skip.error),
+            line=utterance.line,
+            position=skip.position,
+        )
 
     def _append(self, record: Mapping[str, Any]) -> None:
         try:

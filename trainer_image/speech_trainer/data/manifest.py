@@ -3,8 +3,8 @@
     {"audio_filepath": "wavs/te-0001.wav", "duration": 1.36, "text": "...", "speaker": "te-f1",
      "language": "te", "phonemes": "...", "sha256": "..."}
 
-`audio_filepath`, `duration` and `text` are required. Keys we don't know are kept as they are. Read by
-recipes, `prepare` and `validate`; written by `prepare` and `synthesize`.
+`audio_filepath` and `duration` are required, `text` by recipes that learn to speak it (`needs_text`). Keys we
+don't know are kept as they are. Read by recipes, `prepare` and `validate`; written by `prepare` and `synthesize`.
 """
 
 import dataclasses
@@ -20,7 +20,8 @@ from speech_telemetry.files import replace_text
 from speech_trainer.errors import DataError
 
 _STRINGS: Final = ("audio_filepath", "text", "speaker", "language", "phonemes", "sha256")
-_REQUIRED: Final = ("audio_filepath", "duration", "text")
+_REQUIRED: Final = ("audio_filepath", "duration")
+_SPOKEN: Final = (*_REQUIRED, "text")  # where it is text that is learned; written always
 _EXAMPLE: Final = '{"audio_filepath": "a.wav", "duration": 1.5, "text": "..."}'
 
 
@@ -30,7 +31,7 @@ class Utterance:
 
     audio_filepath: str
     duration: float
-    text: str
+    text: str = ""
     speaker: str = ""
     language: str = ""
     phonemes: str = ""  # IPA; training on it needs no phonemizer
@@ -78,7 +79,7 @@ def symbols(utterance: Utterance) -> str:
     return "".join(letter for letter in text if unicodedata.category(letter)[0] in "LN")
 
 
-def parse_line(text: str, line: int) -> Utterance | Problem:
+def parse_line(text: str, line: int, *, needs_text: bool = True) -> Utterance | Problem:
     """Turn one line of a manifest into an utterance, or say what is wrong with it."""
     try:
         record = json.loads(text)
@@ -86,11 +87,11 @@ def parse_line(text: str, line: int) -> Utterance | Problem:
         return Problem(line, "line", text, f"is no JSON ({error})", f"write {_EXAMPLE}")
     if not isinstance(record, dict):
         return Problem(line, "line", record, "is no JSON object", f"write {_EXAMPLE}")
-    return _check(record, line) or _utterance(record, line)
+    return _check(record, line, needs_text) or _utterance(record, line)
 
 
-def _check(record: Mapping[str, Any], line: int) -> Problem | None:
-    for field in _REQUIRED:
+def _check(record: Mapping[str, Any], line: int, needs_text: bool) -> Problem | None:
+    for field in _SPOKEN if needs_text else _REQUIRED:
         if field not in record:
             return Problem(line, field, None, "is missing", f"write {_EXAMPLE}")
     for field in _STRINGS:
@@ -113,7 +114,7 @@ def _utterance(record: Mapping[str, Any], line: int) -> Utterance:
     return Utterance(**strings, duration=float(record["duration"]), extra=extra, line=line)
 
 
-def scan_manifest(path: Path) -> tuple[Manifest, list[Problem]]:
+def scan_manifest(path: Path, *, needs_text: bool = True) -> tuple[Manifest, list[Problem]]:
     """Read every line; good ones and bad ones apart. Blank lines are passed over.
 
     Raises: DataError when the file can't be read or is no UTF-8.
@@ -122,7 +123,7 @@ def scan_manifest(path: Path) -> tuple[Manifest, list[Problem]]:
     bad: list[Problem] = []
     for number, text in enumerate(_read_lines(path), start=1):
         if text.strip():
-            parsed = parse_line(text, number)
+            parsed = parse_line(text, number, needs_text=needs_text)
             if isinstance(parsed, Problem):
                 bad.append(parsed)
             else:
@@ -130,12 +131,12 @@ def scan_manifest(path: Path) -> tuple[Manifest, list[Problem]]:
     return Manifest(path, tuple(good)), bad
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Read a manifest that must be whole.
+def read_manifest(path: Path, *, needs_text: bool = True) -> Manifest:
+    """Read a manifest that must be whole. `needs_text` False: for a recipe of audio alone.
 
     Raises: DataError naming the first bad line with field, value, rule and remedy, or the file.
     """
-    manifest, problems = scan_manifest(path)
+    manifest, problems = scan_manifest(path, needs_text=needs_text)
     if problems:
         more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
         raise DataError(
@@ -153,11 +154,11 @@ def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
 
 
 def _record(utterance: Utterance) -> dict[str, Any]:
-    required = {field: getattr(utterance, field) for field in _REQUIRED}
+    required = {field: getattr(utterance, field) for field in _SPOKEN}
     optional = {
         field: getattr(utterance, field)
         for field in _STRINGS
-        if field not in _REQUIRED and getattr(utterance, field)
+        if field not in _SPOKEN and getattr(utterance, field)
     }
     return required | optional | dict(utterance.extra)
 

@@ -28,12 +28,14 @@ AUDIO_FOLDER: Final = "wavs"
 class PrepareOptions:
     """What to make of a manifest. `sample_rate` in Hz; `max_samples` None = all good lines.
 
-    `max_seconds`: longest utterance to be trained on; longer ones are left out.
+    `max_seconds`: longest utterance to be trained on; longer ones are left out. `needs_text` False: it is for recipes
+    of audio alone.
     """
 
     sample_rate: int = 22050
     max_samples: int | None = None
     max_seconds: float = MAX_SECONDS
+    needs_text: bool = True
 
     def __post_init__(self) -> None:
         if not 8000 <= self.sample_rate <= 192_000:
@@ -64,13 +66,13 @@ def prepare(
 
     Raises: DataError when the manifest can't be read, nothing good is in it, or the target is the source.
     """
-    manifest, problems = scan_manifest(source)
+    manifest, problems = scan_manifest(source, needs_text=options.needs_text)
     target = folder / source.name
     if target.resolve() == source.resolve():
         raise DataError(f"folder: {str(folder)!r} holds the source manifest; name another folder")
     (folder / AUDIO_FOLDER).mkdir(parents=True, exist_ok=True)
     prepared: list[Utterance] = []
-    checks = LineChecks(manifest, options.max_seconds)
+    checks = LineChecks(manifest, options.max_seconds, options.needs_text)
     for utterance in manifest.utterances:
         if options.max_samples is not None and len(prepared) >= options.max_samples:
             break

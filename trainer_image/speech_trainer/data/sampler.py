@@ -39,6 +39,11 @@ class Sampler:
         self._order = functools.lru_cache(maxsize=2)(self._epoch_order)
 
     @property
+    def batch_size(self) -> int:
+        """Samples of a step over all ranks."""
+        return self._batch_size
+
+    @property
     def size(self) -> int:
         """Number of samples in the data set."""
         return len(self._durations)

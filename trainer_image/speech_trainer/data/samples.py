@@ -6,7 +6,7 @@ of the file system and of libsndfile become `SampleError` here and nowhere else.
 
 import logging
 from collections.abc import Callable, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -46,19 +46,22 @@ class SampleLimits:
 
 @dataclass(frozen=True)
 class Sample:
-    """One utterance ready for a batch: waveform [T] float32 at the recipe's rate, tokens [L]."""
+    """One utterance ready for a batch: waveform [T] float32 at the recipe's rate, tokens [L], none of audio alone."""
 
     utterance: Utterance
     waveform: Tensor
-    tokens: list[int]
+    tokens: list[int] = field(default_factory=list)
 
 
 def load_sample(
-    manifest: Manifest, utterance: Utterance, encode: Encode, limits: SampleLimits
+    manifest: Manifest, utterance: Utterance, encode: Encode | None, limits: SampleLimits
 ) -> Sample:
-    """Decode, check and tokenize one utterance. Raises: SampleError, one subclass per reason."""
-    tokens = encode(utterance)
-    if not tokens or not symbols(utterance):
+    """Decode, check and tokenize one utterance. Raises: SampleError, one subclass per reason.
+
+    `encode` None: the recipe trains on audio alone, whatever the line says.
+    """
+    tokens = encode(utterance) if encode else []
+    if encode and not (tokens and symbols(utterance)):
         raise EmptyText("text", utterance.text, "has nothing to say", "write what is spoken")
     path = manifest.audio_path(utterance)
     waveform = load_waveform(path, limits)
@@ -112,5 +115,8 @@ def check_length(seconds: float, tokens: Sized, utterance: Utterance, limits: Sa
     samples = round(seconds * limits.sample_rate)
     frames = samples // limits.hop_length
     if samples < limits.min_samples or frames < len(tokens):
+        if not tokens:
+            rule = f"is shorter than {limits.min_samples / limits.sample_rate:.3g} s"
+            raise TooShort("duration", round(seconds, 3), rule, "leave it out")
         rule = f"gives {frames} frames for {len(tokens)} tokens of {utterance.text!r}"
         raise TooShort("duration", round(seconds, 3), rule, "check that text and audio belong")

@@ -31,13 +31,15 @@ class ValidationReport:
         return dict(Counter(problem.reason for problem in self.problems).most_common())
 
 
-def validate_manifest(path: Path, max_seconds: float = MAX_SECONDS) -> ValidationReport:
-    """Check every line and its audio. `max_seconds`: longest utterance to be trained on.
+def validate_manifest(
+    path: Path, max_seconds: float = MAX_SECONDS, *, needs_text: bool = True
+) -> ValidationReport:
+    """Check every line and its audio. `max_seconds`: longest utterance to be trained on; text where it is needed.
 
     Raises: DataError when the manifest can't be read at all.
     """
-    manifest, problems = scan_manifest(path)
-    checks = LineChecks(manifest, max_seconds)
+    manifest, problems = scan_manifest(path, needs_text=needs_text)
+    checks = LineChecks(manifest, max_seconds, needs_text)
     good: list[Utterance] = []
     for utterance in manifest.utterances:
         found, _ = checks.check(utterance)

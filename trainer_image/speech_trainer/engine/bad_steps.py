@@ -14,7 +14,7 @@ import dataclasses
 import json
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,7 +49,7 @@ class _Taken:
     """One step before it was trained on. The generators are kept raw: this happens at every step."""
 
     step: int
-    batch: Batch
+    batches: Sequence[Batch]
     generators: tuple[Any, ...]  # empty once the attempt has its record
 
 
@@ -66,10 +66,10 @@ class BadSteps:
         self._inexact: Path | None = None
         self._done = False
 
-    def taking(self, step: int, batch: Batch) -> None:
+    def taking(self, step: int, batches: Sequence[Batch]) -> None:
         """A step is about to be trained on; the generators stand as it finds them."""
         generators = () if self._done else _generators(self._world.device)
-        self._taken = [*self._taken[-1:], _Taken(step, batch, generators)]
+        self._taken = [*self._taken[-1:], _Taken(step, batches, generators)]
 
     def named(self, flags: StepFlags) -> StepFlags:
         """The flags with some samples of the batch, on the rank whose own loss was bad."""
@@ -77,8 +77,9 @@ class BadSteps:
         mine = flags.rank == self._world.rank or (flags.rank is None and self._world.size == 1)
         if not flags.bad or not mine or taken is None:
             return flags
-        names = split(taken.batch).document["samples"][:MAX_BAD_SAMPLES]
-        return dataclasses.replace(flags, samples=tuple(name[-MAX_SAMPLE_NAME:] for name in names))
+        told = [name for batch in taken.batches for name in split(batch).document["samples"]]
+        names = (name[-MAX_SAMPLE_NAME:] for name in told[:MAX_BAD_SAMPLES])
+        return dataclasses.replace(flags, samples=tuple(names))
 
     def known(self, flags: StepFlags, built: Built, later: Tensor | None) -> None:
         """A bad step became known. `later`: the gate of the step that was trained since, if there was one."""
@@ -113,12 +114,16 @@ class BadSteps:
         temporary = folder.with_name(f".writing-{folder.name}")
         self._files.remove_tree(temporary)
         temporary.mkdir(parents=True)
-        fields = split(taken.batch)
+        fields = [split(batch) for batch in taken.batches]
         state = _state(built) if _size(built) <= LIMIT_BYTES else {}
-        tensors = state | {f"batch/{name}": value for name, value in fields.tensors.items()}
+        tensors = state | {
+            f"batch/{number}/{name}": value
+            for number, batch in enumerate(fields)
+            for name, value in batch.tensors.items()
+        }
         self._files.write_tensors(temporary / STATE, {k: _host(v) for k, v in tensors.items()})
         record = {
-            "version": 1,
+            "version": 2,
             "step": taken.step,
             "attempt": self._config.attempt,
             "rank": self._world.rank,
@@ -129,7 +134,7 @@ class BadSteps:
             "state": bool(state),
             "device": self._world.device.type,
             "random": _as_json(taken.generators, self._world.device),
-            "batch": fields.document,
+            "batches": [batch.document for batch in fields],
             "runConfig": codec.to_document(self._config),
         }
         self._files.write_new(temporary / RECORD, json.dumps(record, ensure_ascii=False))

@@ -16,12 +16,11 @@ import torch
 
 from speech_contract import codec, paths
 from speech_contract.events import Event
+from speech_contract.result import Result
 from speech_telemetry.files import replace_text
 from speech_trainer.engine.randomness import undisturbed
 from speech_trainer.engine.recipe import Batch, Built, Evaluation, Recipe, Section
 from speech_trainer.engine.reporting import Reporting
-
-EXPORT = "export"  # below the run directory
 
 
 class StrategicWriter(Protocol):
@@ -48,26 +47,27 @@ def aside(built: Built, device: torch.device) -> Iterator[None]:
                 tensor.copy_(old)
 
 
-def evaluate(recipe: Recipe, built: Built, step: int, run_dir: Path, reporting: Reporting) -> None:
-    """Score the model, write `result.json`, tell people. Exceptions pass: a broken evaluation is a broken run."""
-    result = recipe.evaluate(built, step)
-    write_json(run_dir / paths.RESULT, _result(result, step, run_dir))
-    reporting.facts.evaluation = {name: float(value) for name, value in result.scores.items()}
+def evaluate(
+    recipe: Recipe, built: Built, step: int, run_dir: Path, reporting: Reporting
+) -> Result:
+    """Score the model and tell people. Exceptions pass: a broken evaluation is a broken run."""
+    result = _result(recipe.evaluate(built, step), step, run_dir)
+    reporting.facts.evaluation = result.scores
+    reporting.facts.score_specs = result.specs or None
     reporting.event(
-        Event.EVALUATION_FINISHED,
-        step=step,
-        scores=dict(result.scores),
-        baselines={name: dict(scores) for name, scores in result.baselines.items()},
+        Event.EVALUATION_FINISHED, step=step, scores=result.scores, baselines=result.baselines
     )
+    return result
 
 
-def _result(result: Evaluation, step: int, run_dir: Path) -> dict[str, Any]:
-    return {
-        "step": step,
-        "scores": dict(result.scores),
-        "baselines": {name: dict(scores) for name, scores in result.baselines.items()},
-        "samples": [_relative(path, run_dir) for path in result.samples],
-    }
+def _result(found: Evaluation, step: int, run_dir: Path) -> Result:
+    return Result(
+        step=step,
+        scores={name: float(value) for name, value in found.scores.items()},
+        specs=dict(found.specs),
+        baselines={name: dict(scores) for name, scores in found.baselines.items()},
+        samples=[_relative(path, run_dir) for path in found.samples],
+    )
 
 
 def _relative(path: Path, run_dir: Path) -> str:
@@ -101,6 +101,6 @@ class Strategic:
 
 def export(recipe: Recipe, built: Built, run_dir: Path) -> None:
     """The inference artifact, below `<run>/export`."""
-    directory = run_dir / EXPORT
+    directory = run_dir / paths.EXPORT
     directory.mkdir(parents=True, exist_ok=True)
     recipe.export(built, directory)

@@ -1,6 +1,6 @@
 """Checkpoints on a file system that survive any crash, and the fence between attempts.
 
-    checkpoints/step-N.aM/{state.safetensors, state.json, COMMIT, CONFIRMED?, QUARANTINED?}
+    checkpoints/step-N.aM/{state.safetensors, state.json, COMMIT, CONFIRMED?, QUARANTINED?, BEST?}
     attempts/attempt-M          created exclusively when an attempt starts: the fence and its resume target
     skips/M-n.json              windows of sampler positions that no later step may train on
 
@@ -45,6 +45,7 @@ class Saved:
     attempt: int
     confirmed: bool = dataclasses.field(compare=False, default=False)
     quarantined: bool = dataclasses.field(compare=False, default=False)
+    best: bool = dataclasses.field(compare=False, default=False)  # marked so by `engine.best`
 
     @property
     def name(self) -> str:
@@ -200,7 +201,8 @@ class CheckpointStore:
             if match and (path / paths.COMMIT).exists():
                 confirmed = (path / paths.CONFIRMED).exists()
                 quarantined = (path / paths.QUARANTINED).exists()
-                found.append(Saved(int(match[1]), int(match[2]), confirmed, quarantined))
+                best = (path / paths.BEST).exists()
+                found.append(Saved(int(match[1]), int(match[2]), confirmed, quarantined, best))
         return sorted(found)
 
     def valid(self) -> list[Saved]:
@@ -354,11 +356,12 @@ class CheckpointStore:
                 self.mark(saved, paths.QUARANTINED)
 
     def _retain(self, before: int | None) -> None:
-        """Keep the newest `keep_last` good ones and always the last confirmed; drop the rest."""
+        """Keep the newest `keep_last` good ones, always the last confirmed and the best; drop the rest."""
         good = [saved for saved in self.valid() if not saved.quarantined]
         confirmed = [saved for saved in good if saved.confirmed]
         early = [saved for saved in confirmed if before is not None and saved.step < before]
-        keep = {*good[-self._keep_last :], *confirmed[-1:], *early[-1:]}
+        best = [saved for saved in good if saved.best]
+        keep = {*good[-self._keep_last :], *confirmed[-1:], *early[-1:], *best}
         for saved in self.committed():
             if saved not in keep:
                 self._files.remove_tree(self.path(saved))

@@ -110,6 +110,14 @@ class World:
         dist.all_gather_object(values, value, group=self._objects)
         return values
 
+    def add_up(self, count: int) -> int:
+        """The sum of every rank's count, from host to host: no device is waited for."""
+        if self.size == 1:
+            return count
+        total = torch.tensor([count], dtype=torch.int64)
+        dist.all_reduce(total, group=self._objects)
+        return int(total)
+
     def lead(self, act: Callable[[], T]) -> T:
         """Run `act` on rank 0 while the others wait; all get its value, or raise its TrainerError."""
         answer: list[Any] = [None, None]

@@ -1,8 +1,8 @@
 """The training loop, in the order in which it reads; docs/architecture.md follows a NaN through it. Knows no recipe.
 
     while step < maxSteps:
-        1, 2  take a batch, move it to the device          (waiting time measured)
-        3     recipe.train_step: every forward and backward
+        1, 2  take this rank's batches, weigh them, move them to the device    (waiting time measured)
+        3     recipe.train_step on each: every forward and backward
         4     norms, clip, one MAX-reduce over ranks        → one gate on the device
         5     optimizers, EMA, staged buffers commit under the gate
         6     read the flags of the step before; save, roll back or stop together
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from speech_contract import outcome, paths
@@ -24,21 +23,22 @@ from speech_contract.events import Event
 from speech_contract.phases import Phase
 from speech_contract.run_config import RunConfig
 from speech_contract.wire import Peers as FoundPeers
-from speech_trainer.engine import cadence
+from speech_trainer.engine import accumulation, cadence
 from speech_trainer.engine.bad_steps import BadSteps
+from speech_trainer.engine.best import BestCheckpoint
 from speech_trainer.engine.budget import Decision, NonFiniteBudget, Spent
 from speech_trainer.engine.checkpoints import CheckpointStore, Saved
 from speech_trainer.engine.distributed import World, describe
-from speech_trainer.engine.files import Files
 from speech_trainer.engine.flags import LateFlags, StepFlags, Window
 from speech_trainer.engine.gate import Gate, Judgement
 from speech_trainer.engine.interrupts import Interrupts
 from speech_trainer.engine.measures import Measures
+from speech_trainer.engine.outside import Outside
 from speech_trainer.engine.peers import Peers
 from speech_trainer.engine.probe import WeightProbe
 from speech_trainer.engine.randomness import seed_all
-from speech_trainer.engine.recipe import Batch, DataStream, Recipe
-from speech_trainer.engine.reporting import Events, Reporting, Telemetry
+from speech_trainer.engine.recipe import Batch, DataStream, Recipe, StepRecord
+from speech_trainer.engine.reporting import Reporting
 from speech_trainer.engine.saver import Saver
 from speech_trainer.engine.schedules import LateSchedules
 from speech_trainer.engine.state import (
@@ -51,25 +51,12 @@ from speech_trainer.engine.state import (
     restore_rank,
     restore_tensors,
 )
+from speech_trainer.engine.subject import Subject, Surroundings
 from speech_trainer.errors import NonFiniteBudgetSpent
-from speech_trainer.preflight import run as preflight
 
 
 class Interrupted(Exception):
     """All ranks saved after SIGTERM."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Outside:
-    """What the engine gets from its surroundings; tests pass recorders."""
-
-    telemetry: Telemetry
-    events: Events
-    strategic: cadence.StrategicWriter | None = None
-    files: Files | None = None
-    show: Callable[[str], object] = lambda text: None
-    abort: preflight.Abort = lambda code, text: None
-    preflight_only: bool = False
 
 
 class Engine:
@@ -89,6 +76,7 @@ class Engine:
         )
         store = CheckpointStore(self.run_dir, config.checkpoint.keep_last, outside.files)
         self.saver = Saver(store, world, self.reporting, config)
+        self.best = BestCheckpoint(store, self.reporting, self.run_dir, outside.files)
         self.bad_steps = BadSteps(config, world, self.reporting, outside.files)
         self.budget = NonFiniteBudget(config.health.non_finite, config.health.mode)
         self.flags = LateFlags()
@@ -123,16 +111,18 @@ class Engine:
     def _build(self) -> None:
         training, world = self.config.training, self.world
         seed_all(training.seed)
-        effective = self.recipe.effective_config()
+        effective, facts = self.recipe.effective_config(), self.recipe.run_facts()
+        accumulation.check_batch_size(facts, world)
         self.digest = config_digest(effective)
-        self.log_every = training.log_every_steps or int(effective.get("logEverySteps") or 10)
+        self.log_every = training.log_every_steps or facts.log_every_steps
+        self.best.score = facts.best_score
         self.reporting.phase(0, Phase.DATA)
         self.stream: DataStream = self.recipe.data()
         self.built = self.recipe.build()
         self.gate = Gate(self.built, world.device, world.rank, world.size)
         self.schedules = LateSchedules(self.built.optimizers, world.device)
         self.measures = Measures(self.built, world, self.schedules)
-        self._plan = self.measures.plan(self.max_steps, effective)
+        self._plan = self.measures.plan(self.max_steps, facts)
         self.saver.probe = WeightProbe(self.built, self.schedules) if world.leads else None
         health = self.config.health
         self.peers = Peers(self.built, world, health.rank_divergence, health.mode)
@@ -147,13 +137,10 @@ class Engine:
     def _check_first(self) -> None:
         """The preflight; raises PreflightFailed. Batches that it looked at are trained on all the same."""
         self.reporting.phase(self.counters.step, Phase.PREFLIGHT)
-        subject = preflight.Subject(
-            self.config, self.recipe, self.built, self.stream, self.counters, self.digest
-        )
-        around = preflight.Surroundings(
-            self.world, self.reporting, self.outside.show, self.outside.abort
-        )
-        self.stream = preflight.run(subject, around)
+        outside, stream, digest = self.outside, self.stream, self.digest
+        around = Surroundings(self.world, self.reporting, outside.show, outside.abort)
+        subject = Subject(self.config, self.recipe, self.built, stream, self.counters, digest)
+        self.stream = outside.preflight(subject, around)
 
     def _train(self) -> None:
         self.reporting.event(
@@ -186,40 +173,40 @@ class Engine:
     # -- one step ----------------------------------------------------------------------------------------------
 
     def _one_step(self) -> None:
-        batch, window = self._take_batch()  # 1, 2
+        batches, window = self._take_batches()  # 1, 2
         step = self.counters.step
-        self.bad_steps.taking(step, batch)
+        self.bad_steps.taking(step, batches)
         self.gate.begin()
         self.peers.begin(step)
-        losses = self.recipe.train_step(self.built, batch, step)  # 3
-        judgement = self.gate.judge(losses, step, interrupt=self.interrupts.requested)  # 4
-        missing = self.measures.missing_gradients(judgement, batch, step)
+        record = accumulation.train(self.recipe, self.built, batches, step)  # 3
+        self.counters.count(batches, record)
+        judgement = self.gate.judge(record.losses, step, interrupt=self.interrupts.requested)  # 4
+        missing = self.measures.missing_gradients(judgement, batches, step)
         self.gate.commit(
             judgement, lambda gate: self.recipe.after_update(self.built, step, gate)
         )  # 5
         self._tell_peers(self.peers.sample(step, judgement, self.measures.began))
         decision, stop = self._settle(judgement)  # 6
-        self._report(batch, judgement, missing)  # 7
+        self._report(judgement, record, missing)  # 7
         self.schedules.advance(judgement.active, judgement.gate)
         self.flags.push(step, window, judgement)
         self._act(decision, stop)
         if self.counters.step == step:  # else rolled back
-            self._on_cadence(batch, step)  # 8
+            self._on_cadence(batches[0], step)  # 8
 
-    def _take_batch(self) -> tuple[Batch, Window]:
+    def _take_batches(self) -> tuple[list[Batch], Window]:
         self.measures.step_begins()
-        first = self.stream.position
-        batch = self.stream.next_batch()
+        stream, first = self.stream, self.stream.position
+        batches = [stream.next_batch() for _ in range(stream.micro_batches)]
         self.reporting.facts.data_wait_seconds += self.measures.batch_arrived()
         self.counters.step += 1
         self.counters.steps_total += 1
-        self.counters.samples_total += batch.samples
-        self.counters.audio_seconds_total += batch.audio_seconds
-        return batch.to(self.world.device), (first, self.stream.position)
+        weighed = accumulation.weigh(batches, stream.step_count, self.world)
+        return [batch.to(self.world.device) for batch in weighed], (first, stream.position)
 
-    def _report(self, batch: Batch, judgement: Judgement, missing: list[str] | None) -> None:
+    def _report(self, judgement: Judgement, record: StepRecord, missing: list[str] | None) -> None:
         step = self.counters.step
-        logged = self.measures.read(judgement) if step % self.log_every == 0 else {}
+        logged = self.measures.read(judgement, record) if step % self.log_every == 0 else {}
         self.reporting.phase(step, Phase.TRAINING)
         self.reporting.send(
             self.counters,
@@ -298,6 +285,7 @@ class Engine:
         self.counters = dataclasses.replace(before, step=target.step)
         self.budget.rolled_back()
         self.reporting.facts.rollbacks += 1
+        self.world.lead(self.best.refresh)  # what it named may be quarantined now
         self.reporting.event(
             Event.ROLLED_BACK, step=target.step, left=left, windows=windows, cause=cause
         )
@@ -336,13 +324,25 @@ class Engine:
     def _evaluate(self) -> None:
         self._phase(Phase.EVALUATION)
 
-        def act() -> None:
+        def act() -> bool:
+            step, run_dir = self.counters.step, self.run_dir
             with cadence.aside(self.built, self.world.device):
-                cadence.evaluate(
-                    self.recipe, self.built, self.counters.step, self.run_dir, self.reporting
-                )
+                result = cadence.evaluate(self.recipe, self.built, step, run_dir, self.reporting)
+            return self.best.beaten_by(result)
 
-        self.world.lead(act)
+        if self.world.lead(act):
+            self._keep_best()
+
+    def _keep_best(self) -> None:
+        """The best evaluation so far: have a checkpoint of its very step, and mark it."""
+        step = self.counters.step
+        if self.saver.saved_step != step:
+            self._act(*self._settle())
+            if self.counters.step != step:
+                return  # rolled back: these weights are gone
+            self._save()
+        if self.saver.saved_step == step:
+            self.world.lead(self.best.keep)
 
     def _save(self, *, must: bool = False, phase: Phase = Phase.CHECKPOINT) -> None:
         """Save together; ranks that disagree save nothing: whose weights would it be?"""

@@ -6,7 +6,7 @@ Everything but log steps and the first few steps leaves the device alone. Used b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,9 +14,10 @@ import torch.distributed as dist
 from torch import nn
 
 from speech_contract.wire import Plan
+from speech_trainer.engine import codebooks
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.gate import Judgement
-from speech_trainer.engine.recipe import Batch, Built, OptimizerPlan
+from speech_trainer.engine.recipe import Batch, Built, OptimizerPlan, RunFacts, StepRecord
 from speech_trainer.engine.schedules import LateSchedules
 
 FIRST_STEPS = (
@@ -62,15 +63,17 @@ class Measures:
             "trainable": sum(p.numel() for p in parameters if p.requires_grad),
         }
 
-    def plan(self, total_steps: int, effective: Mapping[str, Any]) -> Plan:
-        """What this run intends, before its first step. `effective`: the recipe's effective configuration."""
+    def plan(self, total_steps: int, facts: RunFacts) -> Plan:
+        """What this run intends, before its first step."""
         return Plan(
             total_steps=total_steps,
             rate_sum=self._schedules.run_ahead(self._main, total_steps) if self._main else None,
-            fresh=not effective.get("pretrained"),
+            fresh=facts.fresh,
             parameters=self.sizes()["trainable"],
-            samples=effective.get("samples"),
-            audio_seconds=effective.get("audioSeconds"),
+            samples=facts.samples,
+            audio_seconds=facts.audio_seconds,
+            goal_snr=facts.goal_snr,
+            bits_per_second=facts.bits_per_second,
         )
 
     # -- time --------------------------------------------------------------------------------------------------
@@ -94,22 +97,32 @@ class Measures:
 
     # -- values ------------------------------------------------------------------------------------------------
 
-    def read(self, judgement: Judgement) -> dict[str, Any]:
-        """Losses averaged over ranks, gradient norm, learning rate: one reduction, one transfer; late parts."""
-        losses = judgement.losses
+    def read(self, judgement: Judgement, record: StepRecord) -> dict[str, Any]:
+        """Losses averaged over ranks, codebooks, gradient norm, rate: one reduction, one transfer; late parts."""
+        books = record.codebooks or {}
+        losses, *summed = self._over_ranks([judgement.losses, *codebooks.pack(books)])
         if self._world.size > 1:
-            losses = losses.clone()
-            dist.all_reduce(losses)
             losses = losses / self._world.size
-        extra = [judgement.gradient_norm.float(), self._rate_now()]
-        *values, norm, rate = torch.cat([losses, torch.stack(extra)]).tolist()
+        extra = torch.stack([judgement.gradient_norm.float(), self._rate_now()])
+        measured = codebooks.measure(summed, self._world.size)
+        norm, rate, *values = torch.cat([extra, losses, *measured]).tolist()
+        count = len(judgement.loss_names)
         return {
-            "losses": dict(zip(judgement.loss_names, values, strict=True)),
+            "losses": dict(zip(judgement.loss_names, values[:count], strict=True)),
+            "codebooks": codebooks.told(books, values[count:]) or None,
             "gradient_norm": norm,
             "learning_rate": rate,
             "planned_rate": self._schedules.planned(self._main) if self._main else None,
             "active_from": self._late_parts(),
         }
+
+    def _over_ranks(self, parts: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The sum of each part over all ranks, in one reduction."""
+        if self._world.size == 1:
+            return parts
+        joined = torch.cat(parts)
+        dist.all_reduce(joined)
+        return list(joined.split([part.numel() for part in parts]))
 
     def _late_parts(self) -> dict[str, int] | None:
         """Parts that start after the others: their losses before that say nothing."""
@@ -123,17 +136,19 @@ class Measures:
         rate = self._plans[self._main].optimizer.param_groups[0]["lr"]
         return torch.as_tensor(rate, dtype=torch.float32, device=self._world.device)
 
-    def missing_gradients(self, judgement: Judgement, batch: Batch, step: int) -> list[str] | None:
+    def missing_gradients(
+        self, judgement: Judgement, batches: Sequence[Batch], step: int
+    ) -> list[str] | None:
         """Trainable, active modules that got no gradient at this step; None when not looked for.
 
-        An empty batch (weight 0) has no gradient by design and is not looked at.
+        A step without a sample on this rank (all weights 0) has no gradient by design and is not looked at.
         """
         searched = [
             name
             for name in judgement.active
             if step - max(self._start_step, self._plans[name].active_from - 1) <= FIRST_STEPS
         ]
-        if not searched or batch.weight == 0:
+        if not searched or not any(batch.weight for batch in batches):
             return None
         norms = dict(zip(judgement.module_names, judgement.module_norms.tolist(), strict=True))
         return [

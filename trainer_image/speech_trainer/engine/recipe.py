@@ -2,9 +2,13 @@
 
 Implemented by each package below `speech_trainer.recipes`; called by `engine.loop` and nobody else.
 
-The path of a step: the engine calls `train_step`, which runs every forward **and** backward
-and steps no optimizer; the engine then takes the norms, clips, agrees with the other ranks on one gate and
-steps every optimizer under it.
+The path of a step: the engine calls `train_step` once for each micro-batch, which runs every forward **and**
+backward and steps no optimizer; the engine then takes the norms, clips, agrees with the other ranks on one gate
+and steps every optimizer under it, once.
+
+What a loss counts (samples; tokens, for a recipe that says so in `Batch.count`) may differ between ranks and
+micro-batches. The engine sets `Batch.weight` so that the mean over ranks of the sum over micro-batches of
+weight × mean loss is the mean over everything that the global batch counts.
 """
 
 from __future__ import annotations
@@ -12,13 +16,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
+from speech_contract.result import ScoreSpec
 from speech_contract.run_config import RunConfig
-from speech_trainer.preflight.expectations import Expectations
+from speech_trainer.engine.expectations import Expectations
 
 Losses = Mapping[
     str, Tensor
@@ -76,23 +81,107 @@ class Built:
     ema: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True)
+class BookRecord:
+    """One level of a quantiser in one micro-batch. Tensors are detached and on the device; None: not measured.
+
+    `usage` [K]: how often each code was chosen by real (not padded) vectors, float; the engine adds it up over
+    micro-batches and ranks and takes perplexity and size from the sum. The others are scalars that mean what
+    `wire.Codebook` says, averaged by the batches' weights: `dead` and `movement` come from the recipe's own memory
+    of many steps, `residual` from this batch.
+    """
+
+    usage: Tensor
+    dead: Tensor | None = None
+    movement: Tensor | None = None
+    residual: Tensor | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class StepRecord:
+    """What one `train_step` came to. Every loss is multiplied by `batch.weight`, as what is backpropagated is.
+
+    `codebooks`: name → record, the same names at every step and on every rank (a stand-in batch too), or None
+    without a quantiser. `tokens`: how many were trained on, known to the host; None: this recipe counts none.
+    """
+
+    losses: Losses
+    codebooks: Mapping[str, BookRecord] | None = None
+    tokens: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFacts:
+    """What the engine and the preflight need to know of a run. None: not known, or does not apply.
+
+    `fresh`: from random weights; False: a pretrained model is adapted. `samples`, `audio_seconds`: of the training
+    data. `log_every_steps`: where the job does not say. `best_score`: the score of `Evaluation` that tells which
+    checkpoint is the best; empty: none does. `goal_snr` (dB) and `bits_per_second`: of a codec.
+    """
+
+    global_batch_size: int | None = None
+    log_every_steps: int = 10
+    fresh: bool = True
+    samples: int | None = None
+    audio_seconds: float | None = None
+    best_score: str = ""
+    goal_snr: float | None = None
+    bits_per_second: float | None = None
+
+
 class Batch(Protocol):
-    """One rank's batch. `weight` 0 = an empty batch (every sample was bad): its losses must be multiplied by 0."""
+    """What one rank takes through the model at once. A frozen dataclass: the engine replaces `weight`.
 
-    weight: float
-    samples: int
-    audio_seconds: float
+    Built with weight 1, or 0 when it is a stand-in without samples (all were bad, or none was this rank's share).
+    Whatever it is in the end, every loss must be multiplied by it. `count`: what the mean loss is taken over.
+    """
 
-    def to(self, device: torch.device) -> Batch:
+    @property
+    def weight(self) -> float:
+        """Factor of every loss of this batch."""
+        ...
+
+    @property
+    def samples(self) -> int:
+        """Samples in it."""
+        ...
+
+    @property
+    def audio_seconds(self) -> float:
+        """Seconds of audio in it, padding left out."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Samples, or tokens where the mean loss is one over tokens; 0 for a stand-in."""
+        ...
+
+    def to(self, device: torch.device) -> Self:
         """Move to the device, non-blocking."""
         ...
 
 
 class DataStream(Protocol):
-    """The training data as a resumable stream of batches, the same global order for every world size."""
+    """The training data as a resumable stream of batches, the same global order for every world size.
+
+    `position` and `state_dict` are asked for between steps only, never between two micro-batches of one.
+    """
+
+    @property
+    def micro_batches(self) -> int:
+        """Batches that each rank takes a step; the same on every rank, though some may be stand-ins."""
+        ...
+
+    @property
+    def step_count(self) -> int | None:
+        """The sum of `Batch.count` over a whole step and all ranks where that is certain, else None.
+
+        None makes the ranks add theirs up, host to host, before each step of more than one rank.
+        """
+        ...
 
     def next_batch(self) -> Batch:
-        """The next batch of this rank. Never ends: epochs follow each other."""
+        """The next (micro-)batch of this rank. Never ends: epochs follow each other."""
         ...
 
     @property
@@ -132,11 +221,15 @@ class Section:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Held-out scores. `baselines` are the trivial scores a useful model must beat (same keys as in `scores`)."""
+    """Held-out scores. `baselines`: name of a trivial answer → what it scores; a useful model must beat it.
+
+    `specs`: which way each score gets better, and its unit; nothing is concluded from one without.
+    """
 
     scores: Mapping[str, float]
     baselines: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
     samples: tuple[Path, ...] = ()
+    specs: Mapping[str, ScoreSpec] = dataclasses.field(default_factory=dict)
 
 
 class Recipe(Protocol):
@@ -145,11 +238,11 @@ class Recipe(Protocol):
     name: str
 
     def effective_config(self) -> dict[str, Any]:
-        """The preset with every override applied, as JSON; written to config.json by rank 0.
+        """The preset with every override applied, as JSON; written to config.json by rank 0."""
+        ...
 
-        The engine itself reads `logEverySteps`, `pretrained` (empty: from random weights), `samples` and
-        `audioSeconds` of the training data, where they are there.
-        """
+    def run_facts(self) -> RunFacts:
+        """What the engine needs to know of this run; the same on every rank."""
         ...
 
     def build(self) -> Built:
@@ -164,16 +257,21 @@ class Recipe(Protocol):
         """What must be measured true before the first step; None: this recipe has no preflight."""
         ...
 
-    def train_step(self, built: Built, batch: Batch, step: int) -> Losses:
-        """Every forward and backward of one step; gradients are left in place, no optimizer is stepped.
+    def train_step(self, built: Built, batch: Batch, step: int) -> StepRecord:
+        """Every forward and backward of one micro-batch; gradients are added to, no optimizer is stepped.
 
+        Every loss is multiplied by `batch.weight` before its backward. Staged buffers may change; what must move
+        once an update, whatever the number of micro-batches, moves in `after_update`.
         The recipe opens autocast itself where `training.precision` asks for it: which parts stay in fp32 (STFT,
         quantiser, losses) is its knowledge. Never synchronises with the host: no `.item()`, no printing of tensors.
         """
         ...
 
     def after_update(self, built: Built, step: int, gate: Tensor) -> None:
-        """Move EMA weights after the optimizers stepped; `gate` is True on the device when the step was bad."""
+        """Move EMA weights and staged buffers after the optimizers stepped.
+
+        `gate` is True on the device when the step was bad: then the engine puts both back.
+        """
         ...
 
     def evaluate(self, built: Built, step: int) -> Evaluation:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from speech_contract.events import Event
 from speech_contract.phases import Phase
 from speech_contract.preflight import PreflightReport
+from speech_contract.result import ScoreSpec
 from speech_contract.wire import BadStep, Datagram, Peers
 from speech_trainer.engine.flags import StepFlags
 from speech_trainer.engine.state import Counters
@@ -68,6 +69,7 @@ class Facts:
     discarded_steps: int = 0
     data_wait_seconds: float = 0.0
     evaluation: dict[str, float] | None = None
+    score_specs: dict[str, ScoreSpec] | None = None
     last_checkpoint_step: int | None = None
     last_confirmed_step: int | None = None
     resumed_from_step: int | None = None
@@ -161,6 +163,7 @@ class Reporting:
             total_steps=self._total,
             samples_total=counters.samples_total,
             audio_seconds_total=counters.audio_seconds_total,
+            tokens_total=counters.tokens_total,
             gated=True,
             message=message,
             device=self._device,

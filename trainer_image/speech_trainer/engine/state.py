@@ -10,14 +10,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from speech_trainer.engine.randomness import random_state, seed_all, set_random_state
-from speech_trainer.engine.recipe import Built, DataStream, OptimizerPlan, unwrap
+from speech_trainer.engine.recipe import (
+    Batch,
+    Built,
+    DataStream,
+    OptimizerPlan,
+    StepRecord,
+    unwrap,
+)
 from speech_trainer.engine.schedules import LateSchedules
 from speech_trainer.errors import CheckpointError
 
@@ -28,7 +35,7 @@ Tensors = dict[str, Tensor]
 class Counters:
     """`step` goes back at a roll-back, nothing else does.
 
-    `updates` counts commits, `steps_total` batches; `samples_total` and `audio_seconds_total` are this rank's.
+    `updates` counts commits, `steps_total` batches; samples, seconds of audio and tokens are this rank's.
     """
 
     step: int = 0
@@ -36,6 +43,14 @@ class Counters:
     updates: int = 0
     samples_total: int = 0
     audio_seconds_total: float = 0.0
+    tokens_total: int | None = None  # None: the recipe counts none
+
+    def count(self, batches: Sequence[Batch], record: StepRecord) -> None:
+        """What one step trained on."""
+        self.samples_total += sum(batch.samples for batch in batches)
+        self.audio_seconds_total += sum(batch.audio_seconds for batch in batches)
+        if record.tokens is not None:
+            self.tokens_total = (self.tokens_total or 0) + record.tokens
 
 
 def config_digest(effective: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from speech_contract.preflight import Check, CheckResult
-from speech_trainer.preflight.expectations import Expectations
+from speech_trainer.engine.expectations import Expectations
 from speech_trainer.preflight.rows import number, row, skipped, warning
 
 TOTAL: Final = "total"

@@ -20,8 +20,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from speech_contract import codec
 from speech_contract.preflight import Check, CheckResult
 from speech_contract.run_config import RunConfig
+from speech_trainer.engine.expectations import Expectations
 from speech_trainer.engine.recipe import Built, OptimizerPlan, unwrap
-from speech_trainer.preflight.expectations import Expectations
 from speech_trainer.preflight.rows import number, row, warning
 
 POINTS: Final = 200  # of a planned curve
@@ -88,13 +88,13 @@ def effective_config(
     if not rows:
         said = f"{len(asked)} fields as asked"
         rows.append(row(Check.EFFECTIVE_CONFIG, "recipe and training", True, said, "all of them"))
-    for optimizer, key in expected.learning_rates.items():
+    for optimizer, asked_rate in expected.learning_rates.items():
         plan = built.optimizers[optimizer]
         base = base_rate(plan)
         rows.append(
             row(
-                Check.EFFECTIVE_CONFIG, f"{key} of optimizer {optimizer}", _same(base, effective[key]),
-                number(base), number(float(effective[key])),
+                Check.EFFECTIVE_CONFIG, f"{asked_rate.field} of optimizer {optimizer}",
+                _same(base, asked_rate.value), number(base), number(asked_rate.value),
                 "something sets the optimizer's rate after it was built; the user's rate must stay",
             )
         )  # fmt: skip

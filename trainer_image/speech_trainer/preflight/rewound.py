@@ -50,6 +50,16 @@ class Rewound:
         return moment.batch
 
     @property
+    def micro_batches(self) -> int:
+        """As the stream's own."""
+        return self._stream.micro_batches
+
+    @property
+    def step_count(self) -> int | None:
+        """As the stream's own."""
+        return self._stream.step_count
+
+    @property
     def position(self) -> int:
         """Global sampler position after the last delivered batch."""
         return self._position if self._ahead else self._stream.position

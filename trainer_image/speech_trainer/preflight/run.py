@@ -8,15 +8,15 @@
         5  one update of each optimizer: which weights move, does the loss of that batch fall
         6  join the ranks' rows, write, show, decide
 
-Called by `engine.loop` after a checkpoint was restored. Raises PreflightFailed (exit code 44).
+Handed to the engine by `speech_trainer.__main__`, called after a checkpoint was restored. Raises PreflightFailed
+(exit code 44).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,18 +34,15 @@ from speech_contract.preflight import (
     bounded,
     summary,
 )
-from speech_contract.run_config import RunConfig
 from speech_contract.thresholds import HealthMode
 from speech_trainer.engine.cadence import write_json
-from speech_trainer.engine.distributed import World
+from speech_trainer.engine.expectations import Expectations
 from speech_trainer.engine.files import Files
 from speech_trainer.engine.randomness import random_state, set_random_state
-from speech_trainer.engine.recipe import Batch, Built, DataStream, Recipe
-from speech_trainer.engine.reporting import Reporting
-from speech_trainer.engine.state import Counters
+from speech_trainer.engine.recipe import Batch, DataStream
+from speech_trainer.engine.subject import Subject, Surroundings
 from speech_trainer.errors import PreflightFailed
 from speech_trainer.preflight import judging, planned, ranks, table, trial
-from speech_trainer.preflight.expectations import Expectations
 from speech_trainer.preflight.judging import TOTAL, Trial
 from speech_trainer.preflight.rewound import Rewound
 from speech_trainer.preflight.rows import joined, row, skipped, warning
@@ -59,31 +56,6 @@ MOST_RATE: Final = 1e-3  # above it an untrained model may overshoot
 SMALLER: Final = 10.0  # a step that overshot is tried again, so much smaller
 TRIES: Final = 3
 FULL_MEMORY: Final = 0.95
-
-Abort = Callable[[int, str], None]  # ends the process at once: exit code, sentence
-
-
-@dataclasses.dataclass(frozen=True)
-class Subject:
-    """What is checked. `counters`: all 0 in a run that starts. `digest`: of the effective configuration."""
-
-    config: RunConfig
-    recipe: Recipe
-    built: Built
-    stream: DataStream
-    counters: Counters
-    digest: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Surroundings:
-    """Where it is checked, and who is told."""
-
-    world: World
-    reporting: Reporting
-    show: Callable[[str], object]
-    abort: Abort
-    clock: Callable[[], float] = time.monotonic
 
 
 def run(subject: Subject, around: Surroundings) -> DataStream:
@@ -163,9 +135,11 @@ class Preflight:
 
     def _trials(self) -> None:
         subject, world = self._subject, self._around.world
-        batches = self._stream.peek(BATCHES)
+        each = self._stream.micro_batches
+        whole = self._stream.peek(each * -(-BATCHES // each))  # of whole steps
+        batches = whole[:BATCHES]
         self._rows += self._expected.inputs(batches)
-        self._rows += self._batch_size(batches)
+        self._rows += self._batch_size(whole, each)
         plans = subject.built.optimizers.values()
         late = max([1, *(plan.active_from for plan in plans)])
         random = random_state(world.device)
@@ -198,17 +172,19 @@ class Preflight:
             bad = [dataclasses.replace(r, rank=self._around.world.rank) for r in rows]
             self._conclude([r for r in bad if r.mark is Mark.FAILED])
 
-    def _batch_size(self, batches: Sequence[Batch]) -> list[CheckResult]:
-        wanted = self._subject.recipe.effective_config().get("globalBatchSize")
+    def _batch_size(self, batches: Sequence[Batch], each: int) -> list[CheckResult]:
+        """`each`: batches that a rank takes a step."""
+        wanted = self._subject.recipe.run_facts().global_batch_size
         if wanted is None:
             return []
-        shares = self._around.world.gather([batch.samples for batch in batches])
+        steps = [batches[first : first + each] for first in range(0, len(batches), each)]
+        shares = self._around.world.gather([sum(b.samples for b in step) for step in steps])
         sizes = [sum(share) for share in zip(*shares, strict=True)]
         # A sample that could not be replaced leaves its place empty, and is counted elsewhere.
-        good = max(sizes) == int(wanted)
+        good = max(sizes) == wanted
         remedy = "look at the sampler and the collate function"
         field = "globalBatchSize of real batches"
-        make = row if max(sizes) > int(wanted) else warning
+        make = row if max(sizes) > wanted else warning
         return [make(Check.EFFECTIVE_CONFIG, field, good, max(sizes), wanted, remedy)]
 
     def _judge(self, trials: Sequence[Trial]) -> None:
@@ -263,7 +239,7 @@ class Preflight:
         used = torch.cuda.max_memory_allocated(device)
         total = torch.cuda.get_device_properties(device).total_memory
         shown = f"{used / total:.0%} of {total / 1e9:.0f} GB at most"
-        remedy = "lower globalBatchSize or use more ranks: a longer batch than these may not fit"
+        remedy = "lower training.microBatchSize: a longer batch than these may not fit"
         limit = f"below {FULL_MEMORY:.0%}"
         return [
             warning(Check.MEMORY, "device", used < FULL_MEMORY * total, shown, limit, remedy)

@@ -44,7 +44,7 @@ def take(recipe: Recipe, built: Built, batch: Batch, step: int) -> Trial:
     """Forward and backward of one step; gradients are left in place."""
     for plan in built.optimizers.values():
         plan.optimizer.zero_grad(set_to_none=True)
-    losses = recipe.train_step(built, batch, step)
+    losses = recipe.train_step(built, batch, step).losses
     norms = {
         name: _norm(module)
         for plan in built.optimizers.values()

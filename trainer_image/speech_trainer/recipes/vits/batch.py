@@ -31,6 +31,11 @@ class VitsBatch:
     audio_seconds: float
     utterances: tuple[Utterance, ...]
 
+    @property
+    def count(self) -> int:
+        """Every loss is a mean over samples."""
+        return self.samples
+
     def to(self, device: torch.device) -> "VitsBatch":
         """Move the tensors, non-blocking."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))

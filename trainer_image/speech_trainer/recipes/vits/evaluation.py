@@ -14,6 +14,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from speech_contract.result import Better, ScoreSpec
 from speech_trainer.audio.distance import (
     constant_distance,
     dtw_mel,
@@ -28,6 +29,12 @@ from speech_trainer.models.vits import VitsGenerator
 from speech_trainer.recipes.vits.presets import VitsSettings
 
 _WRITTEN: Final = 4  # sentences written as audio
+BEST_SCORE: Final = "dtw_mel"  # tells which checkpoint is the best
+SPECS: Final = {
+    "dtw_mel": ScoreSpec(Better.LOWER),
+    "length_ratio": ScoreSpec(Better.TARGET, target=1.0),
+    "posterior_mel": ScoreSpec(Better.LOWER),
+}
 
 
 class Evaluator:
@@ -93,7 +100,7 @@ class Evaluator:
             "length_ratio": fmean(length_ratio(mel, target) for mel, target in pairs),
             "posterior_mel": fmean(self._posterior_mel(generator, s) for s in self._held_out),
         }
-        return Evaluation(scores, self.baselines, written)
+        return Evaluation(scores, self.baselines, written, SPECS)
 
     def _speak(self, generator: VitsGenerator, sample: Sample) -> Tensor:
         device = generator.vits.device

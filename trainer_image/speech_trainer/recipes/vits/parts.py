@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Final
 
 from torch import nn
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 from transformers import VitsConfig, VitsModel
 
 from speech_contract.events import MESSAGES, Event
@@ -16,7 +14,7 @@ from speech_trainer.audio.spectrograms import SpectrogramSettings
 from speech_trainer.data.errors import SampleError
 from speech_trainer.data.manifest import Manifest
 from speech_trainer.data.samples import Sample
-from speech_trainer.engine.recipe import Built, OptimizerPlan, RecipeContext
+from speech_trainer.engine.recipe import Built, RecipeContext
 from speech_trainer.errors import ConfigError
 from speech_trainer.models.vits import (
     MODULES,
@@ -26,6 +24,7 @@ from speech_trainer.models.vits import (
     pretrained_config,
 )
 from speech_trainer.modules.discriminators import WaveformDiscriminator
+from speech_trainer.recipes.optimizers import AdamSettings, adamw_plan
 from speech_trainer.recipes.vits.presets import VitsSettings
 
 GENERATOR: Final = "generator"
@@ -90,52 +89,30 @@ def build(settings: VitsSettings, model: VitsModel, context: RecipeContext) -> B
     discriminator = WaveformDiscriminator(settings.discriminator).to(context.device).train()
     max_steps = context.config.training.max_steps
     start = settings.adversarial_start_step
+    adam = AdamSettings(
+        betas=settings.betas,
+        epsilon=settings.epsilon,
+        weight_decay=settings.weight_decay,
+        clip_norm=settings.clip_norm,
+        warmup_steps=settings.warmup_steps,
+        final_learning_rate_share=settings.final_learning_rate_share,
+    )
     modules: dict[str, nn.Module] = {name: getattr(model, name) for name in MODULES}
     if model.config.num_speakers > 1:
         modules["speaker_embedding"] = model.embed_speaker
     return Built(
         models={GENERATOR: generator, DISCRIMINATOR: discriminator},
         optimizers={
-            GENERATOR: _plan(settings, settings.learning_rate, modules, max_steps),
-            DISCRIMINATOR: _plan(
-                settings,
-                settings.discriminator_learning_rate,
+            GENERATOR: adamw_plan(modules, settings.learning_rate, max_steps, adam),
+            DISCRIMINATOR: adamw_plan(
                 {DISCRIMINATOR: discriminator},
+                settings.discriminator_learning_rate,
                 max(1, max_steps - start + 1),
+                adam,
                 active_from=start,
             ),
         },
     )
-
-
-def _plan(
-    settings: VitsSettings,
-    learning_rate: float,
-    modules: dict[str, nn.Module],
-    updates: int,
-    active_from: int = 1,
-) -> OptimizerPlan:
-    parameters = [p for module in modules.values() for p in module.parameters()]
-    optimizer = AdamW(
-        parameters,
-        lr=learning_rate,
-        betas=settings.betas,
-        eps=settings.epsilon,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
-    schedule = LambdaLR(optimizer, lambda update: rate_share(update, updates, settings))
-    return OptimizerPlan(
-        optimizer, modules, schedule, clip_norm=settings.clip_norm, active_from=active_from
-    )
-
-
-def rate_share(update: int, updates: int, settings: VitsSettings) -> float:
-    """Share of the learning rate at an update (from 0): linear warm-up, then a cosine."""
-    warmup = min(1.0, (update + 1) / settings.warmup_steps)
-    floor = settings.final_learning_rate_share
-    cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, update / updates)))
-    return warmup * (floor + (1.0 - floor) * cosine)
 
 
 def usable(indexes: Iterable[int], count: int, load: Callable[[int], Sample]) -> list[Sample]:

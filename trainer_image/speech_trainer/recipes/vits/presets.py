@@ -108,7 +108,7 @@ PRESETS: Final[Mapping[Preset, VitsSettings]] = {Preset.DEBUG: _DEBUG, Preset.BA
 FINE_TUNING_LEARNING_RATE: Final = 2e-5
 
 
-def resolve(spec: VitsRecipe, training: Training, world_size: int) -> VitsSettings:
+def resolve(spec: VitsRecipe, training: Training) -> VitsSettings:
     """The preset with every override applied.
 
     Raises: ConfigError when a combination can't work.
@@ -125,7 +125,7 @@ def resolve(spec: VitsRecipe, training: Training, world_size: int) -> VitsSettin
         log_every_steps=training.log_every_steps or preset.log_every_steps,
         adversarial_start_step=_adversarial_start(spec, preset, training.max_steps),
     )
-    _check(settings, world_size)
+    _check(settings)
     return settings
 
 
@@ -139,12 +139,7 @@ def _adversarial_start(spec: VitsRecipe, preset: VitsSettings, max_steps: int) -
     return 1 + int(preset.adversarial_start_share * max_steps)
 
 
-def _check(settings: VitsSettings, world_size: int) -> None:
-    if settings.batch_size % world_size:
-        raise ConfigError(
-            f"training.globalBatchSize: {settings.batch_size} can't be shared equally by "
-            f"{world_size} ranks; use a multiple of {world_size}"
-        )
+def _check(settings: VitsSettings) -> None:
     if settings.adversarial_start_step < 1:
         raise ConfigError(
             f"recipe.vits.adversarialStartStep: {settings.adversarial_start_step} is below 1; "

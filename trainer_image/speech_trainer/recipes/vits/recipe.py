@@ -6,41 +6,35 @@ and, once the discriminators are in, convince them (adversarial, feature matchin
 torch's global generators.
 """
 
-import dataclasses
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from speech_contract import paths
 from speech_contract.codec import to_document
-from speech_contract.run_config import Data, Precision
-from speech_trainer.audio.spectrograms import Spectrograms
+from speech_contract.run_config import Precision
 from speech_trainer.data.loader import Place, Quarantine, TrainingStream
-from speech_trainer.data.manifest import Manifest, read_manifest
 from speech_trainer.data.sampler import Sampler
-from speech_trainer.data.samples import Sample, SampleLimits, load_sample
+from speech_trainer.engine.expectations import Expectations
 from speech_trainer.engine.recipe import (
     Built,
     Evaluation,
-    Losses,
     RecipeContext,
+    RunFacts,
     Section,
+    StepRecord,
     unwrap,
 )
-from speech_trainer.errors import ConfigError
 from speech_trainer.losses import vits as losses
 from speech_trainer.models.vits import GeneratorOutput, VitsGenerator, segments
 from speech_trainer.modules.discriminators import Judgement
-from speech_trainer.preflight.expectations import Expectations
 from speech_trainer.recipes.vits import parts, preflight, sections, tokens
 from speech_trainer.recipes.vits.batch import Collate, VitsBatch
-from speech_trainer.recipes.vits.evaluation import Evaluator
-from speech_trainer.recipes.vits.presets import resolve
+from speech_trainer.recipes.vits.evaluation import BEST_SCORE, Evaluator
+from speech_trainer.recipes.vits.voice import read_voice
 from speech_trainer.strategic.collect import collect
-
-_BAD_AUDIO_FLOOR: Final = 1  # FFT frames an utterance must at least have
 
 
 class Vits:
@@ -56,65 +50,73 @@ class Vits:
         torch.set_flush_denormal(True)
         self.spec = spec
         self.context = context
-        self.settings = resolve(spec, context.config.training, context.world_size)
-        if spec.pretrained:
-            grid = parts.pretrained_spectrogram(Path(spec.pretrained))
-            self.settings = dataclasses.replace(self.settings, spectrogram=grid)
-        self.manifest = self._read(self._data().train.manifest).first(self._data().max_samples)
-        self.validation = self._read_validation()
-        self.vocabulary = (
-            tokens.from_pretrained(Path(spec.pretrained))
-            if spec.pretrained
-            else tokens.from_manifest(self.manifest)
-        )
-        self.speakers = parts.speaker_ids(self.manifest)
-        self.spectrograms = Spectrograms(self.settings.spectrogram).to(context.device)
+        self.voice = read_voice(spec, context)
+        self.settings, self.spectrograms = self.voice.settings, self.voice.spectrograms
         self._autocast = context.config.training.precision is Precision.BF16
         self._evaluator: Evaluator | None = None
 
     def effective_config(self) -> dict[str, Any]:
         """The preset with every override applied, and what the data made of it."""
+        voice, training = self.voice, self.context.config.training
         config: dict[str, Any] = to_document(self.settings)
         return config | {
             "recipe": self.name,
             "preset": self.spec.preset.value,
             "pretrained": self.spec.pretrained,
             "globalBatchSize": self.settings.batch_size,
-            "vocabularySize": self.vocabulary.size,
-            "tokens": "phonemes" if self.vocabulary.phonemes else "text",
-            "speakers": len(self.speakers),
-            "samples": len(self.manifest.utterances),
-            "audioSeconds": round(sum(u.duration for u in self.manifest.utterances), 3),
+            **_given("microBatchSize", training.micro_batch_size),
+            "vocabularySize": voice.vocabulary.size,
+            "tokens": "phonemes" if voice.vocabulary.phonemes else "text",
+            "speakers": len(voice.speakers),
+            "samples": len(voice.manifest.utterances),
+            "audioSeconds": self._audio_seconds,
         }
+
+    def run_facts(self) -> RunFacts:
+        """What the engine needs to know of this voice."""
+        return RunFacts(
+            global_batch_size=self.settings.batch_size,
+            log_every_steps=self.settings.log_every_steps,
+            fresh=not self.spec.pretrained,
+            samples=len(self.voice.manifest.utterances),
+            audio_seconds=self._audio_seconds,
+            best_score=BEST_SCORE,
+        )
+
+    @property
+    def _audio_seconds(self) -> float:
+        return round(sum(u.duration for u in self.voice.manifest.utterances), 3)
 
     def build(self) -> Built:
         """Models on the device, optimizers and schedules; stores the vocabulary with the run."""
+        voice = self.voice
         if self.context.rank == 0:
-            tokens.store(self.vocabulary, self.context.run_dir)
+            tokens.store(voice.vocabulary, self.context.run_dir)
         model = parts.build_model(
-            self.settings, self.spec.pretrained, self.vocabulary.size, len(self.speakers)
+            self.settings, self.spec.pretrained, voice.vocabulary.size, len(voice.speakers)
         )
         return parts.build(self.settings, model, self.context)
 
     def data(self) -> TrainingStream[VitsBatch]:
         """The training stream of this rank."""
-        config = self.context.config
-        durations = [utterance.duration for utterance in self.manifest.utterances]
+        training, manifest = self.context.config.training, self.voice.manifest
+        place = Place(self.context.rank, self.context.world_size, training.micro_batch_size)
+        durations = [utterance.duration for utterance in manifest.utterances]
         return TrainingStream(
-            Sampler(durations, self.settings.batch_size, config.training.seed),
-            load=lambda index: self._load(self.manifest, index),
+            Sampler(durations, self.settings.batch_size, training.seed),
+            load=lambda index: self.voice.load(manifest, index),
             collate=Collate(
-                self.settings, self.speakers, pin_memory=self.context.device.type == "cuda"
+                self.settings, self.voice.speakers, pin_memory=self.context.device.type == "cuda"
             ),
-            place=Place(self.context.rank, self.context.world_size),
-            on_skip=Quarantine(self.context.run_dir / paths.QUARANTINE, self.manifest.utterances),
+            place=place,
+            on_skip=Quarantine(self.context.run_dir / paths.QUARANTINE, manifest.utterances),
         )
 
     def preflight_checks(self, built: Built) -> Expectations:
         """What a fresh or pretrained voice must measure before its first step."""
-        return preflight.expectations(self, built)
+        return preflight.expectations(self.voice, built)
 
-    def train_step(self, built: Built, batch: VitsBatch, step: int) -> Losses:
+    def train_step(self, built: Built, batch: VitsBatch, step: int) -> StepRecord:
         """Both backward passes; no optimizer is stepped and the host is never asked."""
         linear = self.spectrograms.linear(batch.waveform)
         with self._cast():
@@ -129,10 +131,8 @@ class Vits:
             adversarial = self._convince(built, judged_real, output, terms)
         total = (self._reconstruction(real, output, terms) + adversarial) * batch.weight
         total.backward()
-        return {
-            "total": total.detach(),
-            **{name: (term * batch.weight).detach() for name, term in terms.items()},
-        }
+        reported = {name: (term * batch.weight).detach() for name, term in terms.items()}
+        return StepRecord({"total": total.detach(), **reported})
 
     def after_update(self, built: Built, step: int, gate: Tensor) -> None:
         """Nothing: the recipe keeps no shadow weights."""
@@ -141,9 +141,11 @@ class Vits:
         """Held-out scores beside their trivial baselines; writes a few sentences to listen to."""
         if self._evaluator is None:
             self._evaluator = Evaluator(
-                training=self._few(self.manifest, 16 * self.settings.evaluation_sentences),
-                held_out=self._few(self.validation, self.settings.evaluation_sentences),
-                speakers=self.speakers,
+                training=self.voice.few(
+                    self.voice.manifest, 16 * self.settings.evaluation_sentences
+                ),
+                held_out=self.voice.few(self.voice.validation, self.settings.evaluation_sentences),
+                speakers=self.voice.speakers,
                 settings=self.settings,
             )
         return self._evaluator(
@@ -155,8 +157,8 @@ class Vits:
         generator = self._generator(built)
         return collect(
             {
-                "Input": lambda: sections.describe_input(self, batch, step),
-                "Output": lambda: sections.describe_output(self, generator, batch),
+                "Input": lambda: sections.describe_input(self.voice, batch, step),
+                "Output": lambda: sections.describe_output(self.voice, generator, batch),
             }
         )
 
@@ -164,7 +166,7 @@ class Vits:
         """What `VitsModel.from_pretrained` and `VitsTokenizer.from_pretrained` read."""
         directory.mkdir(parents=True, exist_ok=True)
         self._generator(built).vits.save_pretrained(directory)
-        tokens.export_tokenizer(self.vocabulary, directory)
+        tokens.export_tokenizer(self.voice.vocabulary, directory)
 
     def _reconstruction(
         self, real: Tensor, output: GeneratorOutput, terms: dict[str, Tensor]
@@ -250,36 +252,9 @@ class Vits:
         assert isinstance(generator, VitsGenerator)
         return generator
 
-    def _load(self, manifest: Manifest, index: int) -> Sample:
-        spectrogram = self.settings.spectrogram
-        limits = SampleLimits(
-            sample_rate=spectrogram.sample_rate,
-            hop_length=spectrogram.hop_length,
-            min_samples=_BAD_AUDIO_FLOOR * spectrogram.fft_size,
-            max_seconds=self.settings.max_seconds,
-        )
-        return load_sample(manifest, manifest.utterances[index], self.vocabulary.encode, limits)
 
-    def _few(self, manifest: Manifest | None, count: int) -> list[Sample]:
-        """The first usable samples of a manifest, at most `count`."""
-        if manifest is None:
-            return []
-        return parts.usable(
-            range(len(manifest.utterances)), count, lambda i: self._load(manifest, i)
-        )
-
-    def _data(self) -> Data:
-        data = self.context.config.data
-        if data is None:
-            raise ConfigError("data: None is missing; the recipe vits needs data.train.manifest")
-        return data
-
-    def _read(self, manifest: str) -> Manifest:
-        return read_manifest(Path(manifest))
-
-    def _read_validation(self) -> Manifest | None:
-        validation = self._data().validation
-        return None if validation is None else self._read(validation.manifest)
+def _given(name: str, value: int | None) -> dict[str, int]:
+    return {} if value is None else {name: value}
 
 
 def create(context: RecipeContext) -> Vits:

@@ -1,6 +1,6 @@
 """What a recipe says of itself before it trains, so that the preflight can measure whether it is so.
 
-Returned by `Recipe.preflight_checks`; read by the other modules of this room.
+Returned by `Recipe.preflight_checks`; read by the room `preflight`.
 """
 
 from __future__ import annotations
@@ -30,20 +30,28 @@ class Range:
 
 
 @dataclasses.dataclass(frozen=True)
+class Setting:
+    """A number that a user can set: `field` is its name in the manifest and in config.json."""
+
+    field: str
+    value: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Expectations:
     """Everything measurable that the engine cannot know.
 
     `components`: every loss name that a step reports once all parts are active, with its range on the first batch.
     `weights`: `total` is the sum of these times their components. `objectives`: optimizer → the component that falls
-    when it alone steps on one repeated batch. `learning_rates`: optimizer → key of the effective configuration that
-    holds its peak. `frozen`: prefixes of parameter names (`<model>.<name>`) that are not meant to train.
+    when it alone steps on one repeated batch. `learning_rates`: optimizer → its peak as the settings have it. `frozen`:
+    prefixes of parameter names (`<model>.<name>`) that are not meant to train.
     `data` looks at manifests, `inputs` at batches (on the host); both return rows of the table.
     """
 
     components: Mapping[str, Range]
     weights: Mapping[str, float]
     objectives: Mapping[str, str]
-    learning_rates: Mapping[str, str]
+    learning_rates: Mapping[str, Setting]
     data: Callable[[], list[CheckResult]]
     inputs: Callable[[Sequence[Any]], list[CheckResult]]
     frozen: tuple[str, ...] = ()

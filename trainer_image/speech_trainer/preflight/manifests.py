@@ -1,0 +1,85 @@
+"""Rows about training data that need no audio read: durations, duplicates, overlap with the held-out set. Pure.
+
+Called by recipes' own preflight; a recipe adds what its kind of data must look like.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from speech_contract.preflight import Check, CheckResult
+from speech_trainer.data.manifest import Manifest, Utterance
+from speech_trainer.preflight.rows import number, row, skipped, warning
+
+SHARE_OF_HELD_OUT: Final = 0.01  # that may lie in the training set by accident
+SHARE_OF_DUPLICATES: Final = 0.01
+SECONDS_PER_SYMBOL: Final = (0.01, 1.0)  # of the median utterance; speech has 0.05 to 0.15
+ENOUGH: Final = 20  # utterances before "all of one length" means anything
+
+
+def duration_rows(utterances: Sequence[Utterance], max_seconds: float) -> list[CheckResult]:
+    """Utterances beyond the recipe's limit, and a set of files that are all of one length."""
+    durations = [utterance.duration for utterance in utterances]
+    total, median = sum(durations), sorted(durations)[len(durations) // 2]
+    too_long = sum(duration > max_seconds for duration in durations)
+    alike = len(durations) >= ENOUGH and len(set(durations)) == 1
+    return [
+        warning(
+            Check.DATA, "durations", not too_long,
+            f"{len(durations)} utterances, {total / 3600:.3g} h, median {number(median)} s, {too_long} too long",
+            f"at most {max_seconds:g} s each", "cut them into sentences: longer ones are left out",
+        ),
+        warning(
+            Check.DATA, "lengths", not alike, "all the same" if alike else "varied", "varied",
+            "look whether files that could not be read were replaced by silence of one length",
+        ),
+    ]  # fmt: skip
+
+
+def pace_row(utterances: Sequence[Utterance]) -> CheckResult:
+    """Seconds of audio for a symbol of text (or phonemes), for recipes that need text."""
+    paces = sorted(u.duration / max(1, len(u.phonemes or u.text)) for u in utterances)
+    pace, (low, high) = paces[len(paces) // 2], SECONDS_PER_SYMBOL
+    return warning(
+        Check.DATA, "seconds a symbol", low <= pace <= high, number(pace), f"{low:g} to {high:g}",
+        "look whether text and audio belong together",
+    )  # fmt: skip
+
+
+def duplicates_row(training: Manifest) -> CheckResult:
+    """Files that are named more than once."""
+    count = len(training.utterances)
+    files = Counter(training.audio_path(u) for u in training.utterances)
+    again = sum(times - 1 for times in files.values())
+    return warning(
+        Check.DATA, "duplicates", again <= SHARE_OF_DUPLICATES * count, f"{again} of {count}",
+        f"at most {SHARE_OF_DUPLICATES:.0%}", "drop lines that name one file twice: `speechtrain data validate`",
+    )  # fmt: skip
+
+
+def overlap_row(training: Manifest, held_out: Manifest | None) -> CheckResult:
+    """Held-out files that are trained on."""
+    if held_out is None:
+        return skipped(Check.DATA, "no held-out set: nothing will tell learning by heart apart")
+    paths = {training.audio_path(u).resolve() for u in training.utterances}
+    digests = {u.sha256 for u in training.utterances if u.sha256}
+    seen = sum(
+        held_out.audio_path(u).resolve() in paths or u.sha256 in digests
+        for u in held_out.utterances
+    )
+    count = len(held_out.utterances)
+    return row(
+        Check.DATA, "held-out files in training", seen <= SHARE_OF_HELD_OUT * count, f"{seen} of {count}",
+        f"at most {SHARE_OF_HELD_OUT:.0%}", "take them out of one manifest: their scores would mean nothing",
+    )  # fmt: skip
+
+
+def strangers_row(training: Manifest, held_out: Manifest, remedy: str) -> CheckResult:
+    """Voices that are held out alone, for recipes that learn speakers by name."""
+    strangers = {u.speaker for u in held_out.utterances} - {u.speaker for u in training.utterances}
+    shown = f"{len(strangers)} not in training" if strangers else "all in training"
+    return warning(
+        Check.DATA, "held-out speakers", not strangers, shown, "all in training", remedy
+    )  # fmt: skip
