@@ -29,9 +29,11 @@ from speech_contract.run_config import RunConfig
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.files import Files
 from speech_trainer.engine.flags import StepFlags
+from speech_trainer.engine.layout import Layout, Replicated
 from speech_trainer.engine.randomness import random_state, set_random_state
-from speech_trainer.engine.recipe import Batch, Built, unwrap
+from speech_trainer.engine.recipe import Batch, Built
 from speech_trainer.engine.reporting import Reporting
+from speech_trainer.engine.state import Tensors, on_host
 
 RECORD: Final = "record.json"
 STATE: Final = "state.safetensors"
@@ -64,6 +66,7 @@ class BadSteps:
         self._taken: list[_Taken] = []
         self._inexact: Path | None = None
         self._done = False
+        self.layout: Layout = Replicated()  # the engine knows it once the recipe has built
 
     def taking(self, step: int, batch: Batch) -> None:
         """A step is about to be trained on; the generators stand as it finds them."""
@@ -72,22 +75,24 @@ class BadSteps:
             self._taken = [*self._taken[-1:], _Taken(step, batch, generators)]
 
     def known(self, flags: StepFlags, built: Built, later: Tensor | None) -> None:
-        """A bad step became known. `later`: the gate of the step that was trained since, if there was one."""
+        """Together: a bad step became known. `later`: the gate of the step that was trained since, if any was."""
         if self._done:
             return
         exact = later is None or bool(later)  # the only wait for the device: once an attempt
         taken = next((t for t in self._taken if t.step == flags.step), None)
         mine = (flags.rank or 0) == self._world.rank
         self._done = exact
-        if taken is not None and mine and (exact or self._inexact is None):
-            self._keep(taken, flags, built, exact)
+        wanted = taken is not None and mine and (exact or self._inexact is None)
+        state = self.layout.state(built, LIMIT_BYTES, wanted=wanted)
+        if taken is not None and wanted:
+            self._keep(taken, flags, state, exact)
         if self._done:
             self._taken = []
 
-    def _keep(self, taken: _Taken, flags: StepFlags, built: Built, exact: bool) -> None:
+    def _keep(self, taken: _Taken, flags: StepFlags, state: Tensors, exact: bool) -> None:
         folder = paths.bad_step_dir(self._run_dir, self._config.attempt, taken.step)
         try:
-            self._write(folder, taken, flags, built, exact)
+            self._write(folder, taken, flags, state, exact)
             if self._inexact is not None and self._inexact != folder:
                 self._files.remove_tree(self._inexact)
         except (OSError, SafetensorError) as error:  # a look at the fault must not end the run
@@ -98,15 +103,14 @@ class BadSteps:
             self._files.remove_tree(old)
 
     def _write(
-        self, folder: Path, taken: _Taken, flags: StepFlags, built: Built, exact: bool
+        self, folder: Path, taken: _Taken, flags: StepFlags, state: Tensors, exact: bool
     ) -> None:
         temporary = folder.with_name(f".writing-{folder.name}")
         self._files.remove_tree(temporary)
         temporary.mkdir(parents=True)
         fields = split(taken.batch)
-        state = _state(built) if _size(built) <= LIMIT_BYTES else {}
-        tensors = state | {f"batch/{name}": value for name, value in fields.tensors.items()}
-        self._files.write_tensors(temporary / STATE, {k: _host(v) for k, v in tensors.items()})
+        batch = {f"batch/{name}": on_host(value) for name, value in fields.tensors.items()}
+        self._files.write_tensors(temporary / STATE, state | batch)
         record = {
             "version": 1,
             "step": taken.step,
@@ -182,26 +186,6 @@ def _listed(value: Any) -> Any:
 def _told(item: Any) -> str:
     """How a person finds a sample again: its file, or all of it."""
     return str(getattr(item, "audio_filepath", item))
-
-
-def _state(built: Built) -> dict[str, Tensor]:
-    """What a forward and backward pass reads: models, buffers, shadows; no optimizer."""
-    models = {
-        f"models/{name}/{key}": value
-        for name, model in built.models.items()
-        for key, value in unwrap(model).state_dict().items()
-    }
-    staged = {f"staged/{name}": value for name, value in built.staged.items()}
-    return models | staged | {f"ema/{name}": value for name, value in built.ema.items()}
-
-
-def _size(built: Built) -> int:
-    return sum(tensor.nbytes for tensor in _state(built).values())
-
-
-def _host(tensor: Tensor) -> Tensor:
-    # Cloned: safetensors refuses tensors that share memory (tied weights).
-    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def _generators(device: torch.device) -> tuple[Any, ...]:

@@ -33,23 +33,22 @@ from speech_trainer.engine.files import Files
 from speech_trainer.engine.flags import LateFlags, StepFlags, Window
 from speech_trainer.engine.gate import Gate, Judgement
 from speech_trainer.engine.interrupts import Interrupts
+from speech_trainer.engine.layout import choose as choose_layout
 from speech_trainer.engine.measures import Measures
 from speech_trainer.engine.peers import Peers
 from speech_trainer.engine.probe import WeightProbe
 from speech_trainer.engine.randomness import seed_all
-from speech_trainer.engine.recipe import Batch, DataStream, Recipe
+from speech_trainer.engine.recipe import Batch, Built, DataStream, Recipe
 from speech_trainer.engine.reporting import Events, Reporting, Telemetry
 from speech_trainer.engine.saver import Saver
 from speech_trainer.engine.schedules import LateSchedules
 from speech_trainer.engine.state import (
     Counters,
-    collect_tensors,
     config_digest,
     make_document,
     rank_document,
     rank_seed,
     restore_rank,
-    restore_tensors,
 )
 from speech_trainer.errors import NonFiniteBudgetSpent
 from speech_trainer.preflight import run as preflight
@@ -129,15 +128,17 @@ class Engine:
         self.reporting.phase(0, Phase.DATA)
         self.stream: DataStream = self.recipe.data()
         self.built = self.recipe.build()
-        self.gate = Gate(self.built, world.device, world.rank, world.size)
+        self.layout = choose_layout(self.built, training.precision)
+        self.layout.wrap(self.built, world)
+        self.saver.layout = self.bad_steps.layout = self.layout
+        self.gate = Gate(self.built, world.device, world.rank, world.size, self.layout)
         self.schedules = LateSchedules(self.built.optimizers, world.device)
         self.measures = Measures(self.built, world, self.schedules)
         self._plan = self.measures.plan(self.max_steps, effective)
-        self.saver.probe = WeightProbe(self.built, self.schedules) if world.leads else None
+        if world.leads or self.layout.split:
+            self.saver.probe = WeightProbe(self.built, self.schedules, self.layout)
         health = self.config.health
-        self.peers = Peers(self.built, world, health.rank_divergence, health.mode)
-        for name, model in self.built.models.items():
-            self.built.models[name] = world.wrap(model)
+        self.peers = Peers(self.built, world, health.rank_divergence, health.mode, self.layout)
         self.peers.attach(self.built.models)
         seed_all(rank_seed(training.seed, world.rank))
         self.reporting.event(Event.MODEL_BUILT, **self.measures.sizes())
@@ -151,7 +152,7 @@ class Engine:
             self.config, self.recipe, self.built, self.stream, self.counters, self.digest
         )
         around = preflight.Surroundings(
-            self.world, self.reporting, self.outside.show, self.outside.abort
+            self.world, self.reporting, self.outside.show, self.outside.abort, self.layout
         )
         self.stream = preflight.run(subject, around)
 
@@ -175,13 +176,19 @@ class Engine:
         self.peers.require_agreement(self.counters.step)
         self._evaluate()
         self._phase(Phase.FINISHING)
-        self.world.lead(self._export)
+        self._alone(lambda whole: cadence.export(self.recipe, whole, self.run_dir))
         self.reporting.event(Event.TRAINING_FINISHED, step=self.counters.step)
         self._phase(Phase.DONE)
 
-    def _export(self) -> None:
-        with cadence.aside(self.built, self.world.device):
-            cadence.export(self.recipe, self.built, self.run_dir)
+    def _alone(self, act: Callable[[Built], None]) -> None:
+        """Let rank 0 use whole models while the others wait; training stays as it was."""
+
+        def aside() -> None:
+            with cadence.aside(whole, self.world.device):
+                act(whole)
+
+        with self.layout.whole(self.built) as whole:
+            self.world.lead(aside)
 
     # -- one step ----------------------------------------------------------------------------------------------
 
@@ -327,22 +334,26 @@ class Engine:
         if training.evaluate_every_steps and step % training.evaluate_every_steps == 0:
             if step < self.max_steps:  # the last one is _finish's
                 self._evaluate()
-        due = step == 1 or step % self.config.strategic_logging.every_steps == 0
-        if self.strategic and due:
+        shown = self.config.strategic_logging
+        if shown.enabled and (step == 1 or step % shown.every_steps == 0):
+            self._show(batch, step)
+
+    def _show(self, batch: Batch, step: int) -> None:
+        """The strategic log of rank 0; the others wait for no more than they have to."""
+        if self.strategic:
             self._phase(Phase.STRATEGIC_LOG)
-            with cadence.aside(self.built, self.world.device):
-                self.strategic.show(self.recipe, self.built, batch, step)
+        with self.layout.whole(self.built) as whole:
+            if self.strategic:
+                with cadence.aside(whole, self.world.device):
+                    self.strategic.show(self.recipe, whole, batch, step)
 
     def _evaluate(self) -> None:
         self._phase(Phase.EVALUATION)
-
-        def act() -> None:
-            with cadence.aside(self.built, self.world.device):
-                cadence.evaluate(
-                    self.recipe, self.built, self.counters.step, self.run_dir, self.reporting
-                )
-
-        self.world.lead(act)
+        self._alone(
+            lambda whole: cadence.evaluate(
+                self.recipe, whole, self.counters.step, self.run_dir, self.reporting
+            )
+        )
 
     def _save(self, *, must: bool = False, phase: Phase = Phase.CHECKPOINT) -> None:
         """Save together; ranks that disagree save nothing: whose weights would it be?"""
@@ -354,7 +365,7 @@ class Engine:
         document = make_document(ranks, self.schedules, self.stream, self.digest)
         self.saver.save(
             self.counters.step,
-            lambda: collect_tensors(self.built),
+            lambda: self.layout.collect(self.built),
             document,
             must=must,
             suspicious=self.budget.in_a_row > 0,
@@ -380,8 +391,7 @@ class Engine:
 
     def _restore(self, saved: Saved) -> int:
         """Put everything back to `saved`, in place; returns the sampler position it was saved at."""
-        tensors, document = self.saver.load(saved)
-        restore_tensors(self.built, tensors, saved.name)
+        document = self.saver.restore(saved, self.built)
         self.schedules.load_state_dict(document["schedules"])
         self.stream.load_state_dict(document["stream"])
         self.peers.restored()
