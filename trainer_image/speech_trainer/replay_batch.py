@@ -28,8 +28,10 @@ from speech_trainer.__main__ import Create, wrap_recipe
 from speech_trainer.engine import accumulation
 from speech_trainer.engine.bad_steps import RECORD, STATE, Fields, join, records
 from speech_trainer.engine.files import Files, read_json
+from speech_trainer.engine.layout import Replicated
 from speech_trainer.engine.randomness import set_random_state
 from speech_trainer.engine.recipe import Batch, Built, Recipe, RecipeContext
+from speech_trainer.engine.state import restore_models
 from speech_trainer.errors import CheckpointError, TrainerError
 
 SHOWN: Final = 12  # places; the first ones tell where it began
@@ -187,7 +189,7 @@ def _train(
             for tensor in _tensors(getattr(batch, field.name)):
                 watch.look("Batch", field.name, tensor)
     set_random_state(record["random"], device)
-    losses = accumulation.train(recipe, built, batches, int(record["step"])).losses
+    losses = accumulation.train(recipe, built, Replicated(), batches, int(record["step"])).losses
     watch.close()
     bad_losses = [name for name, value in losses.items() if not bool(value.isfinite().all())]
     for name in bad_losses:
@@ -197,15 +199,8 @@ def _train(
 
 def _restore(built: Built, tensors: Mapping[str, Tensor], folder: Path) -> None:
     try:
-        for name, model in built.models.items():
-            prefix = f"models/{name}/"
-            model.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            )
-        for group, own in (("staged", built.staged), ("ema", built.ema)):
-            for name, tensor in own.items():
-                tensor.copy_(tensors[f"{group}/{name}"])
-    except (RuntimeError, KeyError) as error:
+        restore_models(built, tensors, str(folder))
+    except CheckpointError as error:
         raise CheckpointError(
             f"{folder}: does not fit the recipe as it is now ({error}); replay with the code that wrote it"
         ) from error

@@ -6,15 +6,14 @@ Called by `engine.loop`, once per step.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from speech_trainer.engine.distributed import World
+from speech_trainer.engine.layout import Layout
 from speech_trainer.engine.recipe import Batch, BookRecord, Built, Recipe, RunFacts, StepRecord
 from speech_trainer.errors import ConfigError
 
@@ -51,25 +50,17 @@ def _weighed(batch: B, weight: float) -> B:
     return changed
 
 
-def train(recipe: Recipe, built: Built, batches: Sequence[Batch], step: int) -> StepRecord:
+def train(
+    recipe: Recipe, built: Built, layout: Layout, batches: Sequence[Batch], step: int
+) -> StepRecord:
     """Every micro-batch through the recipe; ranks exchange gradients in the last one alone."""
     *early, last = batches
     records = []
     for batch in early:
-        with accumulating(built.models):
+        with layout.accumulating(built.models.values()):
             records.append(recipe.train_step(built, batch, step))
     records.append(recipe.train_step(built, last, step))
     return join(records, [batch.weight for batch in batches])
-
-
-@contextlib.contextmanager
-def accumulating(models: Mapping[str, nn.Module]) -> Iterator[None]:
-    """Backward passes inside add to the gradients of this rank and exchange nothing."""
-    with contextlib.ExitStack() as stack:
-        for model in models.values():
-            if isinstance(model, DistributedDataParallel):
-                stack.enter_context(model.no_sync())
-        yield
 
 
 def join(records: Sequence[StepRecord], weights: Sequence[float]) -> StepRecord:

@@ -30,9 +30,11 @@ from speech_contract.wire import MAX_BAD_SAMPLES, MAX_SAMPLE_NAME
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.files import Files
 from speech_trainer.engine.flags import StepFlags
+from speech_trainer.engine.layout import Layout, Replicated
 from speech_trainer.engine.randomness import random_state, set_random_state
-from speech_trainer.engine.recipe import Batch, Built, unwrap
+from speech_trainer.engine.recipe import Batch, Built
 from speech_trainer.engine.reporting import Reporting
+from speech_trainer.engine.state import Tensors, on_host
 
 RECORD: Final = "record.json"
 STATE: Final = "state.safetensors"
@@ -65,6 +67,7 @@ class BadSteps:
         self._taken: list[_Taken] = []
         self._inexact: Path | None = None
         self._done = False
+        self.layout: Layout = Replicated()  # the engine knows it once the recipe has built
 
     def taking(self, step: int, batches: Sequence[Batch]) -> None:
         """A step is about to be trained on; the generators stand as it finds them."""
@@ -82,23 +85,25 @@ class BadSteps:
         return dataclasses.replace(flags, samples=tuple(names))
 
     def known(self, flags: StepFlags, built: Built, later: Tensor | None) -> None:
-        """A bad step became known. `later`: the gate of the step that was trained since, if there was one."""
+        """Together: a bad step became known. `later`: the gate of the step that was trained since, if any was."""
         if self._done:
             return
         exact = later is None or bool(later)  # the only wait for the device: once an attempt
         taken = self._of(flags.step)
         mine = (flags.rank or 0) == self._world.rank
         self._done = exact
-        if taken is not None and mine and (exact or self._inexact is None):
-            self._keep(taken, flags, built, exact)
+        wanted = taken is not None and mine and (exact or self._inexact is None)
+        state = self.layout.state(built, LIMIT_BYTES, wanted=wanted)
+        if taken is not None and wanted:
+            self._keep(taken, flags, state, exact)
 
     def _of(self, step: int) -> _Taken | None:
         return next((taken for taken in reversed(self._taken) if taken.step == step), None)
 
-    def _keep(self, taken: _Taken, flags: StepFlags, built: Built, exact: bool) -> None:
+    def _keep(self, taken: _Taken, flags: StepFlags, state: Tensors, exact: bool) -> None:
         folder = paths.bad_step_dir(self._run_dir, self._config.attempt, taken.step)
         try:
-            self._write(folder, taken, flags, built, exact)
+            self._write(folder, taken, flags, state, exact)
             if self._inexact is not None and self._inexact != folder:
                 self._files.remove_tree(self._inexact)
         except (OSError, SafetensorError) as error:  # a look at the fault must not end the run
@@ -109,19 +114,18 @@ class BadSteps:
             self._files.remove_tree(old)
 
     def _write(
-        self, folder: Path, taken: _Taken, flags: StepFlags, built: Built, exact: bool
+        self, folder: Path, taken: _Taken, flags: StepFlags, state: Tensors, exact: bool
     ) -> None:
         temporary = folder.with_name(f".writing-{folder.name}")
         self._files.remove_tree(temporary)
         temporary.mkdir(parents=True)
         fields = [split(batch) for batch in taken.batches]
-        state = _state(built) if _size(built) <= LIMIT_BYTES else {}
         tensors = state | {
-            f"batch/{number}/{name}": value
+            f"batch/{number}/{name}": on_host(value)
             for number, batch in enumerate(fields)
             for name, value in batch.tensors.items()
         }
-        self._files.write_tensors(temporary / STATE, {k: _host(v) for k, v in tensors.items()})
+        self._files.write_tensors(temporary / STATE, tensors)
         record = {
             "version": 2,
             "step": taken.step,
@@ -197,26 +201,6 @@ def _listed(value: Any) -> Any:
 def _told(item: Any) -> str:
     """How a person finds a sample again: its file, or all of it."""
     return str(getattr(item, "audio_filepath", item))
-
-
-def _state(built: Built) -> dict[str, Tensor]:
-    """What a forward and backward pass reads: models, buffers, shadows; no optimizer."""
-    models = {
-        f"models/{name}/{key}": value
-        for name, model in built.models.items()
-        for key, value in unwrap(model).state_dict().items()
-    }
-    staged = {f"staged/{name}": value for name, value in built.staged.items()}
-    return models | staged | {f"ema/{name}": value for name, value in built.ema.items()}
-
-
-def _size(built: Built) -> int:
-    return sum(tensor.nbytes for tensor in _state(built).values())
-
-
-def _host(tensor: Tensor) -> Tensor:
-    # Cloned: safetensors refuses tensors that share memory (tied weights).
-    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def _generators(device: torch.device) -> tuple[Any, ...]:

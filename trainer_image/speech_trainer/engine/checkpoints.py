@@ -1,22 +1,24 @@
 """Checkpoints on a file system that survive any crash, and the fence between attempts.
 
-    checkpoints/step-N.aM/{state.safetensors, state.json, COMMIT, CONFIRMED?, QUARANTINED?, BEST?}
+    checkpoints/step-N.aM/{*.safetensors, state.json, COMMIT, CONFIRMED?, QUARANTINED?, BEST?}
     attempts/attempt-M          created exclusively when an attempt starts: the fence and its resume target
     skips/M-n.json              windows of sampler positions that no later step may train on
 
 A checkpoint exists once COMMIT (digests of its files) is there; it is written once, last. Marks are empty files
 created exclusively; QUARANTINED wins; neither mark = provisional. Whatever an older attempt commits after a newer
-one listed the directory is not in that list, hence ignored for good. Only rank 0 writes. Used by `engine.saver`.
+one listed the directory is not in that list, hence ignored for good. Used by `engine.saver`, on rank 0; the tensors
+are written, by whichever rank has them, into the folder of a `Draft`: how many files they are is `engine.layout`'s.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from torch import Tensor
@@ -25,12 +27,15 @@ from speech_contract import paths
 from speech_contract.run_config import ResumeFrom, ResumePolicy
 from speech_trainer.engine.files import Files, explain, read_json
 from speech_trainer.engine.flags import Window
+from speech_trainer.engine.layout import TENSORS
 from speech_trainer.errors import CheckpointError, ConfigError
 
-TENSORS = "state.safetensors"
 DOCUMENT = "state.json"
 _NAME = re.compile(r"step-(\d+)\.a(\d+)")
 _TEMPORARY = ".writing-"
+_MARKS = {paths.COMMIT, paths.CONFIRMED, paths.QUARANTINED}
+
+T = TypeVar("T")
 
 Refused = Callable[
     [str, str], None
@@ -60,6 +65,14 @@ class Saved:
 
 class FencedOffError(CheckpointError):
     """A newer attempt has taken over; this process must write nothing more."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Draft:
+    """A checkpoint that is being written, and the folder that its tensors go to."""
+
+    saved: Saved
+    folder: Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,12 +268,14 @@ class CheckpointStore:
         commit = read_json(self.path(saved) / paths.COMMIT)
         if commit is None or not isinstance(commit.get("sha256"), dict):
             return f"{paths.COMMIT} is unreadable"
-        for name in (TENSORS, DOCUMENT):
+        digests: dict[str, Any] = commit["sha256"]
+        present = {path.name for path in self.path(saved).iterdir()} - _MARKS
+        for name in sorted({DOCUMENT, *present, *digests}):
             try:
                 digest = self._files.digest(self.path(saved) / name)
             except OSError as error:
                 return f"{name} cannot be read ({error})"
-            if digest != commit["sha256"].get(name):
+            if digest != digests.get(name):
                 return f"{name} does not match its digest"
         return None
 
@@ -268,16 +283,25 @@ class CheckpointStore:
         """Where it lies."""
         return paths.checkpoint_dir(self._run_dir, saved.step, saved.attempt)
 
-    def load(self, saved: Saved) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors on the host, and the document. Any rank may call it once rank 0 checked the digests."""
+    def document(self, saved: Saved) -> dict[str, Any]:
+        """The JSON half. Any rank may call it once rank 0 checked the digests. Raises CheckpointError."""
         path = self.path(saved)
         document = read_json(path / DOCUMENT)
         if document is None:
             raise CheckpointError(f"{path / DOCUMENT}: cannot be read; delete the checkpoint")
+        return document
+
+    def read(self, saved: Saved, read: Callable[[Path, Files], T]) -> T:
+        """What `read` makes of the folder, on any rank. Raises CheckpointError."""
         try:
-            return self._files.read_tensors(path / TENSORS), document
+            return read(self.path(saved), self._files)
         except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{path / TENSORS}: {error}; delete the checkpoint") from error
+            raise CheckpointError(f"{self.path(saved)}: {error}; delete the checkpoint") from error
+
+    def load(self, saved: Saved) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors of one that was saved whole, on the host, and the document. Raises CheckpointError."""
+        tensors = self.read(saved, lambda folder, files: files.read_tensors(folder / TENSORS))
+        return tensors, self.document(saved)
 
     # -- writing -----------------------------------------------------------------------------------------------
 
@@ -290,45 +314,72 @@ class CheckpointStore:
         quarantined: bool = False,
         before: int | None = None,
     ) -> Saved:
-        """Write and commit `step-<step>.a<number>`. Raises CheckpointError; then nothing is left behind.
+        """Write and commit `step-<step>.a<number>` whole. Raises CheckpointError; then nothing is left behind.
 
         `quarantined`: it bears that mark from the moment it exists. `before`: also keep the newest confirmed one
         of an earlier step than this.
         """
+        draft = self.begin(step, quarantined=quarantined)
+        needed = sum(tensor.nbytes for tensor in tensors.values())
+        try:
+            write = lambda folder, files: files.write_tensors(folder / TENSORS, tensors)  # noqa: E731
+            self.write(draft, write, needed)
+        except CheckpointError:
+            self.drop(draft)
+            raise
+        return self.commit(draft, document, before)
+
+    def begin(self, step: int, *, quarantined: bool) -> Draft:
+        """Rank 0: make room for `step-<step>.a<number>`. Raises CheckpointError."""
         self.check_fence()
         saved = Saved(step, self._number, quarantined=quarantined)
-        temporary = self._root / f"{_TEMPORARY}{saved.name}"
-        try:
-            self._write(saved, temporary, tensors, document)
-        except (OSError, SafetensorError) as error:
-            needed = sum(tensor.nbytes for tensor in tensors.values())
-            self._files.remove_tree(temporary)
-            self._remove_uncommitted(saved)
-            free = self._files.free_bytes(self._root)
-            raise CheckpointError(explain(error, self.path(saved), needed, free)) from error
-        self._retain(before)
-        return saved
+        draft = Draft(saved, self._root / f"{_TEMPORARY}{saved.name}")
+        with self._explained(draft, 0):
+            self._files.remove_tree(draft.folder)
+            draft.folder.mkdir(parents=True)
+        return draft
 
-    def _write(
-        self,
-        saved: Saved,
-        temporary: Path,
-        tensors: Mapping[str, Tensor],
-        document: Mapping[str, Any],
-    ) -> None:
-        self._files.remove_tree(temporary)
-        temporary.mkdir(parents=True)
-        self._files.write_tensors(temporary / TENSORS, tensors)
+    def write(self, draft: Draft, write: Callable[[Path, Files], object], needed: int) -> None:
+        """Any rank: let `write` put its files into the folder. `needed`: bytes. Raises CheckpointError."""
+        with self._explained(draft, needed):
+            write(draft.folder, self._files)
+
+    def commit(self, draft: Draft, document: Mapping[str, Any], before: int | None) -> Saved:
+        """Rank 0, once every file is there. Raises CheckpointError; then nothing is left behind."""
+        try:
+            with self._explained(draft, 0):
+                self._commit(draft, document)
+        except CheckpointError:
+            self.drop(draft)
+            raise
+        self._retain(before)
+        return draft.saved
+
+    def drop(self, draft: Draft) -> None:
+        """Rank 0: a part of it could not be written."""
+        self._files.remove_tree(draft.folder)
+        self._remove_uncommitted(draft.saved)
+
+    def _commit(self, draft: Draft, document: Mapping[str, Any]) -> None:
+        temporary, saved = draft.folder, draft.saved
         self._files.write_new(temporary / DOCUMENT, json.dumps(document))
+        digests = {path.name: self._files.digest(path) for path in temporary.iterdir()}
         if saved.quarantined:
             self._files.write_new(temporary / paths.QUARANTINED, "")
-        digests = {name: self._files.digest(temporary / name) for name in (TENSORS, DOCUMENT)}
         final = self.path(saved)
         if (final / paths.QUARANTINED).exists():  # from before a roll-back of this attempt
             self._files.remove_tree(final)
         self._remove_uncommitted(saved)
         self._files.rename(temporary, final)
         self._files.write_new(final / paths.COMMIT, json.dumps({"sha256": digests}))
+
+    @contextlib.contextmanager
+    def _explained(self, draft: Draft, needed: int) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            free = self._files.free_bytes(self._root)
+            raise CheckpointError(explain(error, self.path(draft.saved), needed, free)) from error
 
     def _remove_uncommitted(self, saved: Saved) -> None:
         if read_json(self.path(saved) / paths.COMMIT) is None:

@@ -132,6 +132,22 @@ class World:
             raise answer[1]
         return answer[0]  # type: ignore[no-any-return]
 
+    @property
+    def host_group(self) -> dist.ProcessGroup | None:
+        """Where host objects travel; None: the default group, or no group at all."""
+        return self._objects
+
+    def each(self, act: Callable[[], object]) -> None:
+        """Run `act` on every rank; a TrainerError of any of them is raised on all."""
+        failed: TrainerError | None = None
+        try:
+            act()
+        except TrainerError as error:
+            failed = error
+        for one in self.gather(failed):
+            if one is not None:
+                raise one
+
     def wrap(self, model: nn.Module) -> nn.Module:
         """DDP around a model that trains; others are left as they are.
 

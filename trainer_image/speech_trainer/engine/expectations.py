@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from speech_contract.preflight import CheckResult
@@ -44,7 +44,9 @@ class Expectations:
     `components`: every loss name that a step reports once all parts are active, with its range on the first batch.
     `weights`: `total` is the sum of these times their components. `objectives`: optimizer → the component that falls
     when it alone steps on one repeated batch. `learning_rates`: optimizer → its peak as the settings have it. `frozen`:
-    prefixes of parameter names (`<model>.<name>`) that are not meant to train.
+    names (`<model>.<name>`) of the parameters that are not meant to train, each by its own name, so that an adapter
+    below a frozen module is no exception to make, and a module frozen by mistake is found. List them from what is
+    meant ("all but the adapters"), not from `requires_grad`, which is what is checked.
     `data` looks at manifests, `inputs` at batches (on the host); both return rows of the table.
     """
 
@@ -54,4 +56,4 @@ class Expectations:
     learning_rates: Mapping[str, Setting]
     data: Callable[[], list[CheckResult]]
     inputs: Callable[[Sequence[Any]], list[CheckResult]]
-    frozen: tuple[str, ...] = ()
+    frozen: Collection[str] = ()

@@ -12,13 +12,16 @@ Fused Adam and AdamW take the gate as `found_inf` and leave parameters and state
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
+from speech_trainer.engine.layout import Layout, Replicated
 from speech_trainer.engine.recipe import Built, Losses, OptimizerPlan
+from speech_trainer.engine.state import parameters_of
 from speech_trainer.errors import ConfigError
 
 # Slots of the agreed tensor. The last three name who was first: `CODE - index` where bad, else 0, so that
@@ -79,8 +82,16 @@ def check_plans(plans: Mapping[str, OptimizerPlan]) -> None:
 class Gate:
     """Judges and commits steps of one `Built`. `world_size` above 1 needs an initialised process group."""
 
-    def __init__(self, built: Built, device: torch.device, rank: int, world_size: int) -> None:
+    def __init__(
+        self,
+        built: Built,
+        device: torch.device,
+        rank: int,
+        world_size: int,
+        layout: Layout | None = None,
+    ) -> None:
         check_plans(built.optimizers)
+        self._layout = layout or Replicated()
         self._plans = built.optimizers
         self._staged = [*built.staged.values(), *built.ema.values()]
         self._before: list[Tensor] = [torch.empty_like(t) for t in self._staged]
@@ -98,14 +109,15 @@ class Gate:
         """Take the norms, clip, agree with the other ranks. Gradients are clipped in place."""
         active = {n: plan for n, plan in self._plans.items() if step >= plan.active_from}
         loss_names, loss_vector = _stack_losses(losses, self._device)
-        names: list[str] = []
-        norms: list[Tensor] = []
+        names = [name for plan in active.values() for name in plan.modules]
+        norms = self._layout.norms(
+            (module for plan in active.values() for module in plan.modules.values()), self._device
+        )
         optimizer_norms = [torch.zeros((), device=self._device)] if not active else []
+        own = iter(norms)
         for plan in active.values():
-            own = [_module_norm(module, self._device) for module in plan.modules.values()]
-            optimizer_norms.append(_clip(plan, torch.stack(own)))
-            names.extend(plan.modules)
-            norms.extend(own)
+            mine = torch.stack(list(itertools.islice(own, len(plan.modules))))
+            optimizer_norms.append(_clip(plan, mine))
         module_norms = torch.stack(norms) if norms else loss_vector.new_zeros(0)
         agreed = self._agree(loss_vector, module_norms, torch.stack(optimizer_norms), interrupt)
         return Judgement(
@@ -152,19 +164,14 @@ def _stack_losses(losses: Losses, device: torch.device) -> tuple[tuple[str, ...]
     return tuple(losses), torch.stack(values)
 
 
-def _module_norm(module: nn.Module, device: torch.device) -> Tensor:
-    gradients = [p.grad for p in module.parameters() if p.grad is not None]
-    if not gradients:
-        return torch.zeros((), device=device)
-    return torch.nn.utils.get_total_norm(gradients).float()
-
-
 def _clip(plan: OptimizerPlan, module_norms: Tensor) -> Tensor:
-    """Clip in place and return the norm before. A NaN norm makes NaN gradients, which the gate drops."""
+    """Clip in place and return the norm before. A NaN norm makes NaN gradients, which the gate drops.
+
+    The norms are of whole gradients, so what they make of a part of one is the same share of it.
+    """
     total: Tensor = torch.linalg.vector_norm(module_norms)
     if plan.clip_norm is not None:
-        parameters = [p for group in plan.optimizer.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grads_with_norm_(parameters, plan.clip_norm, total)
+        torch.nn.utils.clip_grads_with_norm_(parameters_of(plan), plan.clip_norm, total)
     return total
 
 

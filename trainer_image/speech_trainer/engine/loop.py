@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from speech_contract import outcome, paths
 from speech_contract.events import Event
@@ -32,27 +34,28 @@ from speech_trainer.engine.distributed import World, describe
 from speech_trainer.engine.flags import LateFlags, StepFlags, Window
 from speech_trainer.engine.gate import Gate, Judgement
 from speech_trainer.engine.interrupts import Interrupts
+from speech_trainer.engine.layout import choose as choose_layout
 from speech_trainer.engine.measures import Measures
 from speech_trainer.engine.outside import Outside
 from speech_trainer.engine.peers import Peers
 from speech_trainer.engine.probe import WeightProbe
 from speech_trainer.engine.randomness import seed_all
-from speech_trainer.engine.recipe import Batch, DataStream, Recipe, StepRecord
+from speech_trainer.engine.recipe import Batch, Built, DataStream, Recipe, StepRecord
 from speech_trainer.engine.reporting import Reporting
 from speech_trainer.engine.saver import Saver
 from speech_trainer.engine.schedules import LateSchedules
 from speech_trainer.engine.state import (
     Counters,
-    collect_tensors,
     config_digest,
     make_document,
     rank_document,
     rank_seed,
     restore_rank,
-    restore_tensors,
 )
 from speech_trainer.engine.subject import Subject, Surroundings
 from speech_trainer.errors import NonFiniteBudgetSpent
+
+T = TypeVar("T")
 
 
 class Interrupted(Exception):
@@ -119,15 +122,17 @@ class Engine:
         self.reporting.phase(0, Phase.DATA)
         self.stream: DataStream = self.recipe.data()
         self.built = self.recipe.build()
-        self.gate = Gate(self.built, world.device, world.rank, world.size)
+        self.layout = choose_layout(self.built, training.precision)
+        self.layout.wrap(self.built, world)
+        self.saver.layout = self.bad_steps.layout = self.layout
+        self.gate = Gate(self.built, world.device, world.rank, world.size, self.layout)
         self.schedules = LateSchedules(self.built.optimizers, world.device)
         self.measures = Measures(self.built, world, self.schedules)
         self._plan = self.measures.plan(self.max_steps, facts)
-        self.saver.probe = WeightProbe(self.built, self.schedules) if world.leads else None
+        if world.leads or self.layout.split:
+            self.saver.probe = WeightProbe(self.built, self.schedules, self.layout)
         health = self.config.health
-        self.peers = Peers(self.built, world, health.rank_divergence, health.mode)
-        for name, model in self.built.models.items():
-            self.built.models[name] = world.wrap(model)
+        self.peers = Peers(self.built, world, health.rank_divergence, health.mode, self.layout)
         self.peers.attach(self.built.models)
         seed_all(rank_seed(training.seed, world.rank))
         self.reporting.event(Event.MODEL_BUILT, **self.measures.sizes())
@@ -138,7 +143,7 @@ class Engine:
         """The preflight; raises PreflightFailed. Batches that it looked at are trained on all the same."""
         self.reporting.phase(self.counters.step, Phase.PREFLIGHT)
         outside, stream, digest = self.outside, self.stream, self.digest
-        around = Surroundings(self.world, self.reporting, outside.show, outside.abort)
+        around = Surroundings(self.world, self.reporting, outside.show, outside.abort, self.layout)
         subject = Subject(self.config, self.recipe, self.built, stream, self.counters, digest)
         self.stream = outside.preflight(subject, around)
 
@@ -162,13 +167,19 @@ class Engine:
         self.peers.require_agreement(self.counters.step)
         self._evaluate()
         self._phase(Phase.FINISHING)
-        self.world.lead(self._export)
+        self._alone(lambda whole: cadence.export(self.recipe, whole, self.run_dir))
         self.reporting.event(Event.TRAINING_FINISHED, step=self.counters.step)
         self._phase(Phase.DONE)
 
-    def _export(self) -> None:
-        with cadence.aside(self.built, self.world.device):
-            cadence.export(self.recipe, self.built, self.run_dir)
+    def _alone(self, act: Callable[[Built], T]) -> T:
+        """Let rank 0 use whole models while the others wait; training stays as it was. All get its answer."""
+
+        def aside() -> T:
+            with cadence.aside(whole, self.world.device):
+                return act(whole)
+
+        with self.layout.whole(self.built) as whole:
+            return self.world.lead(aside)
 
     # -- one step ----------------------------------------------------------------------------------------------
 
@@ -178,7 +189,7 @@ class Engine:
         self.bad_steps.taking(step, batches)
         self.gate.begin()
         self.peers.begin(step)
-        record = accumulation.train(self.recipe, self.built, batches, step)  # 3
+        record = accumulation.train(self.recipe, self.built, self.layout, batches, step)  # 3
         self.counters.count(batches, record)
         judgement = self.gate.judge(record.losses, step, interrupt=self.interrupts.requested)  # 4
         missing = self.measures.missing_gradients(judgement, batches, step)
@@ -315,22 +326,28 @@ class Engine:
         if training.evaluate_every_steps and step % training.evaluate_every_steps == 0:
             if step < self.max_steps:  # the last one is _finish's
                 self._evaluate()
-        due = step == 1 or step % self.config.strategic_logging.every_steps == 0
-        if self.strategic and due:
+        shown = self.config.strategic_logging
+        if shown.enabled and (step == 1 or step % shown.every_steps == 0):
+            self._show(batch, step)
+
+    def _show(self, batch: Batch, step: int) -> None:
+        """The strategic log of rank 0; the others wait for no more than they have to."""
+        if self.strategic:
             self._phase(Phase.STRATEGIC_LOG)
-            with cadence.aside(self.built, self.world.device):
-                self.strategic.show(self.recipe, self.built, batch, step)
+        with self.layout.whole(self.built) as whole:
+            if self.strategic:
+                with cadence.aside(whole, self.world.device):
+                    self.strategic.show(self.recipe, whole, batch, step)
 
     def _evaluate(self) -> None:
         self._phase(Phase.EVALUATION)
 
-        def act() -> bool:
+        def act(whole: Built) -> bool:
             step, run_dir = self.counters.step, self.run_dir
-            with cadence.aside(self.built, self.world.device):
-                result = cadence.evaluate(self.recipe, self.built, step, run_dir, self.reporting)
+            result = cadence.evaluate(self.recipe, whole, step, run_dir, self.reporting)
             return self.best.beaten_by(result)
 
-        if self.world.lead(act):
+        if self._alone(act):
             self._keep_best()
 
     def _keep_best(self) -> None:
@@ -354,7 +371,7 @@ class Engine:
         document = make_document(ranks, self.schedules, self.stream, self.digest)
         self.saver.save(
             self.counters.step,
-            lambda: collect_tensors(self.built),
+            lambda: self.layout.collect(self.built),
             document,
             must=must,
             suspicious=self.budget.in_a_row > 0,
@@ -380,8 +397,7 @@ class Engine:
 
     def _restore(self, saved: Saved) -> int:
         """Put everything back to `saved`, in place; returns the sampler position it was saved at."""
-        tensors, document = self.saver.load(saved)
-        restore_tensors(self.built, tensors, saved.name)
+        document = self.saver.restore(saved, self.built)
         self.schedules.load_state_dict(document["schedules"])
         self.stream.load_state_dict(document["stream"])
         self.peers.restored()

@@ -6,6 +6,10 @@ to the supervisor with the next datagram of rank 0; the rule RankDivergence judg
 
 DDP gives all ranks the same gradients, and fused optimizers make the same weights of them, bit by bit: one
 checksum per module and one all-gather tell. A comparison waits for the device; all other steps do not.
+
+Ranks that hold parts of the weights differ by design: compared are the counter and what is whole on all of them,
+buffers and shadows. FSDP has no hook that shows a rank's own gradient: sampled are its loss, and its wait at the
+start of the step, which tells who is late with data or on the host, not who computes slowly.
 """
 # No `from __future__ import annotations`: DDP checks the annotations of its communication hook as objects.
 
@@ -25,7 +29,8 @@ from speech_contract.wire import MAX_PEERS
 from speech_contract.wire import Peers as Told
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.gate import Judgement
-from speech_trainer.engine.recipe import Built, unwrap
+from speech_trainer.engine.layout import Layout
+from speech_trainer.engine.recipe import Built
 from speech_trainer.errors import RanksDisagree
 
 STEP_COUNTER = "step counter"
@@ -142,13 +147,15 @@ class Peers:
         world: World,
         limits: RankDivergence,
         mode: HealthMode,
+        layout: Layout,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._world, self._clock = world, clock
         self._every = limits.every_steps
         self._on = world.size > 1 and mode is not HealthMode.OFF
         self._acts = mode is HealthMode.ENFORCE and limits.on_exceeded is not OnExceeded.WARN
-        self._modules = _modules(built)
+        self._modules, self._split = layout.alike(built), layout.split
+        self._waited = 0.0
         self._probe = GradientProbe(world.device, clock)
         self._agreed: int | None = None
         self._compared: int | None = None
@@ -175,6 +182,16 @@ class Peers:
     def begin(self, step: int) -> None:
         """A step begins; on cadence its all-reduce is sampled."""
         self._probe.sampling = self._on and step % self._every == 0
+        if self._probe.sampling and self._split:
+            self._waited = self._wait()
+
+    def _wait(self) -> float:
+        """Seconds until every rank was here."""
+        began = self._clock()
+        here = torch.zeros(1, device=self._world.device)
+        dist.all_reduce(here)
+        here.item()
+        return self._clock() - began
 
     def sample(self, step: int, judgement: Judgement, began: float) -> Told | None:
         """After the update of a step that `began` then: compare on cadence; None between."""
@@ -184,6 +201,7 @@ class Peers:
         if self._world.device.type == "cuda":
             torch.cuda.synchronize(self._world.device)
         norm, waited = self._probe.take()
+        waited += self._waited
         seconds = max(self._clock() - began, 1e-9)
         loss = _headline(judgement)
         norm_value, loss_value = torch.stack([norm.float(), loss.float()]).tolist()
@@ -210,6 +228,7 @@ class Peers:
             return found
         samples = table[:, -_SAMPLED:].contiguous().view(torch.float64).t().tolist()
         norms, losses, waits = map(_short, samples)
+        norms = [] if self._split else norms
         return dataclasses.replace(found, gradient_norms=norms, losses=losses, wait_ratios=waits)
 
     def _gather(self, step: int, sample: Sample | None) -> Tensor:
@@ -219,25 +238,10 @@ class Peers:
         values = dataclasses.astuple(sample) if sample else (math.nan,) * _SAMPLED
         counter = torch.tensor([step], dtype=torch.int64, device=device)
         measured = torch.tensor(values, dtype=torch.float64).view(torch.int64).to(device)
-        row = torch.cat([counter, torch.stack(sums), measured])
+        row = torch.cat([counter, *(one.reshape(1) for one in sums), measured])
         rows = [torch.empty_like(row) for _ in range(self._world.size)]
         dist.all_gather(rows, row)
         return torch.stack(rows).cpu()
-
-
-def _modules(built: Built) -> dict[str, list[Tensor]]:
-    """Parameters by the module that findings name; those that no optimizer owns by their model."""
-    groups: dict[str, list[Tensor]] = {}
-    owned: set[int] = set()
-    for plan in built.optimizers.values():
-        for name, module in plan.modules.items():
-            groups[name] = [p for p in module.parameters() if id(p) not in owned]
-            owned.update(id(p) for p in groups[name])
-    for name, model in built.models.items():
-        rest = [p for p in unwrap(model).parameters() if id(p) not in owned]
-        if rest:
-            groups[f"{name} (frozen)"] = list(rest)
-    return groups
 
 
 def _headline(judgement: Judgement) -> Tensor:

@@ -1,24 +1,28 @@
 """How far the weights moved between two checkpoints, by module: a look at the outcome, not at the step.
 
-Used by `engine.saver` on rank 0 at each save: the tensors that are about to be written are compared with the file
-of the checkpoint before. Only trainable parameters of optimizers that committed updates with a rate above 0 count.
+Used by `engine.saver` at each save: the tensors that are about to be written are compared with the file of the
+checkpoint before, by the rank that writes them. Where every rank writes parts, each compares its own with a copy on
+its host, and the counts are added up. Only trainable parameters of optimizers that committed updates with a rate
+above 0 count.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from speech_contract.wire import Weights
+from speech_trainer.engine.layout import Layout, Replicated
 from speech_trainer.engine.recipe import Built, unwrap
 from speech_trainer.engine.schedules import LateSchedules, Travel
+from speech_trainer.engine.state import Tensors, on_host
 
 MOST = 40  # modules in one report
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -44,18 +48,27 @@ class _Base:
 class WeightProbe:
     """Remembers which checkpoint the weights were last known by."""
 
-    def __init__(self, built: Built, schedules: LateSchedules) -> None:
-        self._schedules = schedules
+    def __init__(
+        self, built: Built, schedules: LateSchedules, layout: Layout | None = None
+    ) -> None:
+        self._schedules, self._layout = schedules, layout or Replicated()
+        self._kept: Tensors = {}
         self._modules = dict(_modules(built))
         self._main = next(iter(built.optimizers), "")
         self._base: _Base | None = None
+
+    def keep(self, tensors: Tensors) -> None:
+        """Tensors of the checkpoint that the weights are now known by; kept where its files hold other parts."""
+        if self._layout.split:
+            keys = [key for module in self._modules.values() for key in module.keys]
+            self._kept = {key: on_host(self._layout.local(tensors[key])) for key in keys}
 
     def rebase(self, step: int, file: Path) -> None:
         """The weights are now those of the checkpoint of `step`, whose tensors lie in `file`."""
         self._base = _Base(step, file, self._schedules.travelled())
 
-    def compare(self, step: int, tensors: Mapping[str, Tensor]) -> Weights | None:
-        """Tensors of a checkpoint against the base; None without a base or an update since.
+    def compare(self, step: int, tensors: Tensors) -> Weights | None:
+        """Together: tensors of a checkpoint against the base; None without a base or an update since.
 
         Raises OSError or SafetensorError when the base can't be read.
         """
@@ -71,11 +84,14 @@ class WeightProbe:
         }
         if not moved:
             return None
-        with safe_open(base.file, framework="pt") as file:
-            found = {
-                name: _difference(module.keys, tensors, file) for name, module in moved.items()
-            }
-        found = _few(found)
+        with contextlib.ExitStack() as stack:
+            if self._layout.split:
+                read = self._kept.__getitem__
+            else:
+                read = stack.enter_context(safe_open(base.file, framework="pt")).get_tensor
+            parts = [self._difference(module.keys, tensors, read) for module in moved.values()]
+        counted = self._layout.add_up(torch.tensor(parts, dtype=torch.float64)).tolist()
+        found = _few(dict(zip(moved, map(_shares, counted), strict=True)))
         return Weights(
             step=step,
             since=base.step,
@@ -84,6 +100,28 @@ class WeightProbe:
             movement={name: movement for name, (_, movement) in found.items()},
             rate_sum=since[self._main].rates,
         )
+
+    def _difference(
+        self, keys: tuple[str, ...], tensors: Tensors, read: Callable[[str], Tensor]
+    ) -> tuple[float, float, float, float]:
+        """Bit-identical elements, all elements, and the squares of the difference and of what was before."""
+        same = count = 0
+        moved = norm = 0.0
+        for key in keys:
+            old, new = read(key), self._layout.local(tensors[key]).cpu()
+            kind = _INTEGERS[new.element_size()]
+            same += int((old.view(kind) == new.view(kind)).sum())
+            count += new.numel()
+            moved += float((new.double() - old.double()).square().sum())
+            norm += float(old.double().square().sum())
+        return float(same), float(count), moved, norm
+
+
+def _shares(counted: list[float]) -> tuple[float, float]:
+    """(share of bit-identical elements, norm of the difference over the norm before)."""
+    same, count, moved, norm = counted
+    # A module that starts at 0 has no scale to move by.
+    return same / count, math.sqrt(moved / norm) if norm > 0.0 else 0.0
 
 
 def _modules(built: Built) -> Iterator[tuple[str, _Module]]:
@@ -118,20 +156,3 @@ def _few(found: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]
 
 def _less(now: Travel, before: Travel) -> Travel:
     return Travel(now.updates - before.updates, now.rates - before.rates)
-
-
-def _difference(
-    keys: tuple[str, ...], tensors: Mapping[str, Tensor], file: Any
-) -> tuple[float, float]:
-    """(share of bit-identical elements, norm of the difference over the norm before) of some tensors."""
-    same = count = 0
-    moved = norm = 0.0
-    for key in keys:
-        old, new = file.get_tensor(key), tensors[key]
-        kind = _INTEGERS[new.element_size()]
-        same += int((old.view(kind) == new.view(kind)).sum())
-        count += new.numel()
-        moved += float((new.double() - old.double()).square().sum())
-        norm += float(old.double().square().sum())
-    # A module that starts at 0 has no scale to move by.
-    return same / count, math.sqrt(moved / norm) if norm > 0.0 else 0.0

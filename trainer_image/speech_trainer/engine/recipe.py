@@ -20,6 +20,7 @@ from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from speech_contract.result import ScoreSpec
 from speech_contract.run_config import RunConfig
@@ -61,24 +62,44 @@ class OptimizerPlan:
     active_from: int = 1
 
 
+@dataclasses.dataclass(frozen=True)
+class Sharding:
+    """Weights, gradients and optimizer state split over the ranks (FSDP2): for models too large to replicate.
+
+    `blocks`: modules that are gathered whole for their own forward and backward, inner ones first: usually the
+    layers of a transformer, so that one layer's weights travel while another one computes. Every model is a block.
+    `training.precision: BF16` gathers weights in bfloat16; what is stored and stepped stays as the recipe built it.
+    With one rank nothing is split; checkpoints are written in the same format all the same.
+    """
+
+    blocks: tuple[nn.Module, ...] = ()
+
+
 @dataclasses.dataclass
 class Built:
     """Everything the engine has to carry, gate, save and restore.
 
     `models`: what DDP wraps; when the world is larger than 1 the engine replaces the entries by their wrapped
     form before the first step, so a recipe reads them from here at each step and uses `unwrap` for a forward
-    whose parameters are frozen for the moment. `optimizers`: by name, the first is the main one (its learning
-    rate is reported). `staged`: buffers that change in forward (EMA codebooks, k-means, running statistics),
-    the same on every rank: a recipe reduces its own statistics, rank 0's copy is what a checkpoint keeps. The
-    engine keeps a copy from before the step and commits by `torch.where(gate, old, new)`. `ema`: shadow weights
-    (name → tensor), committed the same way and moved by the recipe in `after_update`. Both are changed in place:
-    the engine holds on to the tensors that `build` returned.
+    whose parameters are frozen for the moment (not where weights are sharded). Parameters may be frozen, and those
+    of any type; what trains is float32 and in one optimizer. `optimizers`: by name, the first is the main one (its
+    learning rate is reported). `staged`: buffers that change in forward (EMA codebooks, k-means, running
+    statistics), the same on every rank: a recipe reduces its own statistics, rank 0's copy is what a checkpoint
+    keeps. The engine keeps a copy from before the step and commits by `torch.where(gate, old, new)`. `ema`: shadow
+    weights (name → tensor), committed the same way and moved by the recipe in `after_update`. Both are changed in
+    place: the engine holds on to the tensors that `build` returned.
+
+    `sharding` asks for split weights (`engine.layout`). Then, between `build` and the first step, the parameters of
+    `models` become DTensors, and the optimizers hold those. `train_step` and `after_update` run on all ranks, so a
+    forward or `parameter.full_tensor()` is fine there; shadows in `ema` stay whole on every rank. What runs on rank 0
+    alone gets whole, plain copies of the models in `built.models`, so it is written as if nothing were split.
     """
 
     models: dict[str, nn.Module]
     optimizers: dict[str, OptimizerPlan]
     staged: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     ema: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    sharding: Sharding | None = None  # None: replicated, every rank holds all weights (DDP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,7 +296,12 @@ class Recipe(Protocol):
         ...
 
     def evaluate(self, built: Built, step: int) -> Evaluation:
-        """Held-out scores with their trivial baselines; called on rank 0 only, with no collectives inside."""
+        """Held-out scores with their trivial baselines; called on rank 0 only, with no collectives inside.
+
+        Of sharded models `built.models` holds copies, gathered for this call onto rank 0's device: whole, in the
+        types that `build` chose, sharing their buffers with the models that train. Beside rank 0's shards there
+        must be room for them. The same goes for `strategic_sections` and `export`.
+        """
         ...
 
     def strategic_sections(self, built: Built, batch: Batch, step: int) -> list[Section]:
@@ -288,6 +314,8 @@ class Recipe(Protocol):
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model below a DDP wrapper."""
-    inner = getattr(model, "module", model)
-    return inner if isinstance(inner, nn.Module) else model
+    """The model below a DDP wrapper; a sharded model has none."""
+    if not isinstance(model, DistributedDataParallel):
+        return model
+    inner: nn.Module = model.module
+    return inner

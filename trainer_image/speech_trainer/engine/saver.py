@@ -1,7 +1,8 @@
 """Saving, confirming, restoring: the checkpoint store as all ranks use it together.
 
-`engine.loop` calls `open`, `save`, `observe` (the agreed flags of each step) and `retreat`. Rank 0 alone
-touches the store's files for writing; every rank reads tensors itself.
+`engine.loop` calls `open`, `restore`, `save`, `observe` (the agreed flags of each step) and `retreat`. Rank 0 alone
+decides, commits and marks; who writes and reads tensors is the layout's. Between two conversations of the ranks each
+of them does its own part and nothing else, so a failure of one is an error of all, and nobody is left waiting.
 
 A save that fails while an earlier checkpoint is committed is shown loudly and training goes on: nothing that was
 saved is lost, and the next save may find room. The first one, and the one that an interrupt asked for, must work.
@@ -20,10 +21,12 @@ from speech_contract import paths
 from speech_contract.events import Event
 from speech_contract.run_config import ResumeFrom, RunConfig
 from speech_contract.wire import Weights
-from speech_trainer.engine.checkpoints import TENSORS, CheckpointStore, FencedOffError, Saved
+from speech_trainer.engine.checkpoints import CheckpointStore, Draft, FencedOffError, Saved
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.flags import StepFlags, Window
+from speech_trainer.engine.layout import TENSORS, Layout, Replicated, size
 from speech_trainer.engine.probe import WeightProbe
+from speech_trainer.engine.recipe import Built
 from speech_trainer.engine.reporting import Reporting
 from speech_trainer.engine.state import Tensors
 from speech_trainer.errors import CheckpointError, NonFiniteBudgetSpent
@@ -45,11 +48,12 @@ class Saver:
     def __init__(
         self, store: CheckpointStore, world: World, reporting: Reporting, config: RunConfig
     ) -> None:
+        self.layout: Layout = Replicated()  # the engine knows it once the recipe has built
         self._store, self._world, self._reporting, self._config = store, world, reporting, config
         self._confirm_steps = config.health.non_finite.confirm_steps
         self._provisional: list[Saved] = []  # rank 0 only: waiting for their finite steps
         self.saved_step: int | None = None
-        self.probe: WeightProbe | None = None  # rank 0 only
+        self.probe: WeightProbe | None = None  # where weights are written
 
     def open(self) -> Start:
         """Raise the fence and agree on where to start."""
@@ -76,7 +80,6 @@ class Saver:
                 "health failure; mend the cause and start over with a new checkpoint.uri"
             )
         self._follow(opened.target)
-        self._rebase(opened.target)
         return Start(opened.target, self._store.skips())
 
     def _follow(self, target: Saved | None) -> None:
@@ -90,9 +93,20 @@ class Saver:
         self._reporting.event(Event.CHECKPOINT_REFUSED, name=name, reason=reason)
         self._reporting.say(f"checkpoint {name} refused: {reason}")
 
-    def load(self, saved: Saved) -> tuple[Tensors, dict[str, Any]]:
-        """Tensors and document of a checkpoint whose digests rank 0 has checked."""
-        return self._store.load(saved)
+    def restore(self, saved: Saved, built: Built) -> dict[str, Any]:
+        """Load a checkpoint whose digests rank 0 has checked, in place; returns its document.
+
+        Raises CheckpointError on every rank.
+        """
+        read = self.layout.read
+        self._world.each(
+            lambda: self._store.read(
+                saved, lambda path, files: read(built, path, files, saved.name)
+            )
+        )
+        if self.probe is not None:
+            self._rebase(saved, self.layout.collect(built))
+        return self._store.document(saved)
 
     def save(
         self,
@@ -110,56 +124,60 @@ class Saver:
 
         Returns whether it worked. Raises CheckpointError on every rank.
         """
-        failure = self._world.lead(
-            lambda: self._save(step, collect, document, must, suspicious, before)
-        )
-        if failure is not None:
-            self._reporting.say(f"checkpoint at step {step} failed: {failure}")
+        started = time.monotonic()
+        tensors = collect()
+        weights = self._compare(
+            step, tensors
+        )  # before the save, which may drop what it compares with
+        try:
+            draft = self._world.lead(lambda: self._store.begin(step, quarantined=suspicious))
+            self._write(draft, tensors)
+            saved = self._world.lead(lambda: self._store.commit(draft, document, before))
+        except FencedOffError:
+            raise
+        except CheckpointError as error:
+            if must or not self._world.lead(self._any_left):
+                raise
+            self._reporting.event(Event.CHECKPOINT_FAILED, step=step, error=str(error))
+            self._reporting.say(f"checkpoint at step {step} failed: {error}")
             return False
+        self._tell(saved, round(time.monotonic() - started, 3), weights)
+        self._rebase(saved, tensors)
         self.saved_step = step
         self._reporting.facts.last_checkpoint_step = step
         return True
 
-    def _save(
-        self,
-        step: int,
-        collect: Callable[[], Tensors],
-        document: dict[str, Any],
-        must: bool,
-        suspicious: bool,
-        before: int | None,
-    ) -> str | None:
-        started = time.monotonic()
-        tensors = collect()
-        weights = self._compare(step, tensors)
+    def _write(self, draft: Draft, tensors: Tensors) -> None:
+        """Every rank its part; when one cannot, none is kept."""
+        write = self.layout.write
         try:
-            saved = self._store.save(step, tensors, document, quarantined=suspicious, before=before)
-        except FencedOffError:
+            self._world.each(
+                lambda: self._store.write(
+                    draft, lambda folder, files: write(tensors, folder, files), size(tensors)
+                )
+            )
+        except CheckpointError:
+            self._world.lead(lambda: self._store.drop(draft))
             raise
-        except CheckpointError as error:
-            if must or not any(not s.quarantined for s in self._store.valid()):
-                raise
-            self._reporting.event(Event.CHECKPOINT_FAILED, step=step, error=str(error))
-            return str(error)
-        seconds = round(time.monotonic() - started, 3)
-        self._reporting.event(
-            Event.CHECKPOINT_SAVED,
-            step=step,
-            path=str(self._store.path(saved)),
-            seconds=seconds,
-        )
-        self._rebase(saved)
+
+    def _any_left(self) -> bool:
+        return any(not saved.quarantined for saved in self._store.valid())
+
+    def _tell(self, saved: Saved, seconds: float, weights: Weights | None) -> None:
+        """Rank 0 tells, and waits for the steps that confirm it."""
+        if not self._world.leads:
+            return
+        step, path = saved.step, str(self._store.path(saved))
+        self._reporting.event(Event.CHECKPOINT_SAVED, step=step, path=path, seconds=seconds)
         if weights is not None:
             self._reporting.attach(weights=weights)
             self._reporting.event(Event.CHECKPOINTS_COMPARED, **dataclasses.asdict(weights))
-        if suspicious:
+        if saved.quarantined:
             self._reporting.event(Event.CHECKPOINT_QUARANTINED, step=step, name=saved.name)
         else:
             self._provisional.append(saved)
-        return None
 
     def _compare(self, step: int, tensors: Tensors) -> Weights | None:
-        """Before the save: the checkpoint to compare with may be dropped by it."""
         if self.probe is None:
             return None
         try:
@@ -168,8 +186,9 @@ class Saver:
             self._reporting.event(Event.REPORT_FAILED, step=step, error=repr(error))
             return None
 
-    def _rebase(self, saved: Saved | None) -> None:
-        if self.probe is not None and saved is not None:
+    def _rebase(self, saved: Saved, tensors: Tensors) -> None:
+        if self.probe is not None:
+            self.probe.keep(tensors)
             self.probe.rebase(saved.step, self._store.path(saved) / TENSORS)
 
     def observe(self, flags: StepFlags) -> None:
@@ -219,5 +238,4 @@ class Saver:
             windows = windows_since(self._store.position(target))
             self._store.write_skips(left, target.step, windows, cause)
         self._follow(target)
-        self._rebase(target)
         return Start(target, self._store.skips())

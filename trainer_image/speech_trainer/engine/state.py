@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ from speech_trainer.engine.recipe import (
 from speech_trainer.engine.schedules import LateSchedules
 from speech_trainer.errors import CheckpointError
 
+T = TypeVar("T")
 Tensors = dict[str, Tensor]
 
 
@@ -59,30 +60,51 @@ def config_digest(effective: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def model_tensors(built: Built) -> Tensors:
+    """What a forward and backward pass reads, where it lies: models, buffers, shadows; no optimizer."""
+    models = {
+        f"models/{name}/{key}": value
+        for name, model in built.models.items()
+        for key, value in unwrap(model).state_dict().items()
+    }
+    staged = {f"staged/{name}": value for name, value in built.staged.items()}
+    return models | staged | {f"ema/{name}": value for name, value in built.ema.items()}
+
+
+def live_tensors(built: Built) -> Tensors:
+    """Every tensor of the run, where it lies."""
+    optimizers = {
+        f"optimizers/{name}/{index}/{key}": torch.as_tensor(value)
+        for name, plan in built.optimizers.items()
+        for index, parameter in enumerate(parameters_of(plan))
+        for key, value in plan.optimizer.state.get(parameter, {}).items()
+    }
+    return model_tensors(built) | optimizers
+
+
+def on_host(tensor: Tensor) -> Tensor:
+    """A copy on the host. Cloned: safetensors refuses tensors that share memory (tied weights)."""
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
 def collect_tensors(built: Built) -> Tensors:
     """Every tensor of the run, copied to the host."""
-    tensors: Tensors = {}
-    for name, model in built.models.items():
-        for key, value in unwrap(model).state_dict().items():
-            tensors[f"models/{name}/{key}"] = value
-    for name, plan in built.optimizers.items():
-        for index, parameter in enumerate(_parameters(plan)):
-            for key, value in plan.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizers/{name}/{index}/{key}"] = torch.as_tensor(value)
-    tensors.update({f"staged/{name}": value for name, value in built.staged.items()})
-    tensors.update({f"ema/{name}": value for name, value in built.ema.items()})
-    # Cloned: safetensors refuses tensors that share memory (tied weights).
-    return {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in tensors.items()
-    }
+    return {name: on_host(value) for name, value in live_tensors(built).items()}
 
 
 @torch.no_grad()
 def restore_tensors(built: Built, tensors: Mapping[str, Tensor], where: str) -> None:
     """Load in place: parameters, buffers and shadows keep their identity. Raises CheckpointError on a mismatch."""
+    restore_models(built, tensors, where)
+    for name, plan in built.optimizers.items():
+        _restore_optimizer(plan, below(tensors, f"optimizers/{name}/"))
+
+
+@torch.no_grad()
+def restore_models(built: Built, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Load what `model_tensors` names, in place. Raises CheckpointError on a mismatch."""
     for name, model in built.models.items():
-        state = _below(tensors, f"models/{name}/")
+        state = below(tensors, f"models/{name}/")
         try:
             unwrap(model).load_state_dict(state, strict=True)
         except RuntimeError as error:
@@ -90,8 +112,6 @@ def restore_tensors(built: Built, tensors: Mapping[str, Tensor], where: str) -> 
                 f"{where}: does not fit model {name} ({error}); use a new checkpoint.uri, or the "
                 "recipe settings that wrote it"
             ) from error
-    for name, plan in built.optimizers.items():
-        _restore_optimizer(plan, _below(tensors, f"optimizers/{name}/"))
     for group, own in (("staged", built.staged), ("ema", built.ema)):
         for name, tensor in own.items():
             tensor.copy_(_require(tensors, f"{group}/{name}", where))
@@ -99,19 +119,21 @@ def restore_tensors(built: Built, tensors: Mapping[str, Tensor], where: str) -> 
 
 def _restore_optimizer(plan: OptimizerPlan, tensors: Mapping[str, Tensor]) -> None:
     plan.optimizer.state.clear()
-    for index, parameter in enumerate(_parameters(plan)):
-        entries = _below(tensors, f"{index}/")
+    for index, parameter in enumerate(parameters_of(plan)):
+        entries = below(tensors, f"{index}/")
         if entries:
             plan.optimizer.state[parameter] = {
                 key: value.to(parameter.device, copy=True) for key, value in entries.items()
             }
 
 
-def _parameters(plan: OptimizerPlan) -> list[Tensor]:
+def parameters_of(plan: OptimizerPlan) -> list[Tensor]:
+    """Every parameter of an optimizer, group by group."""
     return [p for group in plan.optimizer.param_groups for p in group["params"]]
 
 
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> Tensors:
+def below(tensors: Mapping[str, T], prefix: str) -> dict[str, T]:
+    """The entries under a prefix, without it."""
     return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
 

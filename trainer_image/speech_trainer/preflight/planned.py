@@ -9,7 +9,7 @@ import dataclasses
 import math
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,11 +52,12 @@ def run_directory(run_dir: Path, keep_last: int, needed: int, free: int) -> list
 
 
 def checkpoint_bytes(built: Built) -> int:
-    """About what one checkpoint takes."""
-    weights = sum(
-        t.numel() * t.element_size() for m in built.models.values() for t in m.parameters()
+    """About what one checkpoint takes: frozen weights have no moments."""
+    return sum(
+        p.numel() * p.element_size() * (STATES_PER_WEIGHT if p.requires_grad else 1)
+        for model in built.models.values()
+        for p in model.parameters()
     )
-    return STATES_PER_WEIGHT * weights
 
 
 def _write_probe(run_dir: Path) -> str:
@@ -181,35 +182,37 @@ def learning_rates(built: Built, max_steps: int) -> list[CheckResult]:
     return rows
 
 
-def parameters(built: Built, frozen: tuple[str, ...]) -> list[CheckResult]:
-    """Every parameter of every model trains, in exactly one optimizer, as a float32 master."""
+def parameters(built: Built, frozen: Collection[str]) -> list[CheckResult]:
+    """Every parameter is frozen as `frozen` names it, or trains, in exactly one optimizer, as a float32 master."""
     owners: dict[int, int] = {}
     for plan in built.optimizers.values():
         for group in plan.optimizer.param_groups:
             for parameter in group["params"]:
                 owners[id(parameter)] = owners.get(id(parameter), 0) + 1
-    meant = [
-        (name, parameter)
-        for name, parameter in _named(built)
-        if not name.startswith(frozen or ("\0",))
-    ]
+    named = dict(_named(built))
+    meant = [(name, parameter) for name, parameter in named.items() if name not in set(frozen)]
+    free = [(name, named[name]) for name in frozen if name in named]
     faults = {
         "are frozen (requires_grad is False)": [n for n, p in meant if not p.requires_grad],
         "belong to no optimizer": [n for n, p in meant if id(p) not in owners],
         "belong to two optimizers": [n for n, p in meant if owners.get(id(p), 0) > 1],
         "are no float32 masters": [n for n, p in meant if p.dtype is not torch.float32],
+        "are meant to be frozen, but train": [n for n, p in free if p.requires_grad],
+        "are meant to be frozen, but not there": [n for n in frozen if n not in named],
     }
     total = sum(p.numel() for _, p in meant)
     rows = [
         row(
             Check.PARAMETERS, "parameters", False, f"{len(names)} tensors {fault}: {_listed(names)}",
             f"all {total} weights train, each in one optimizer, in float32",
-            "free them, and give the optimizer the parameters of the model that runs",
+            "free or freeze them as Expectations.frozen says, and give the optimizer the parameters of the model "
+            "that runs",
         )
         for fault, names in faults.items()
         if names
     ]  # fmt: skip
     said = f"{total} weights of {len(meant)} tensors train"
+    said += f", {len(free)} tensors are frozen" if free else ""
     return rows or [row(Check.PARAMETERS, "parameters", True, said, "all of them")]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -13,7 +12,6 @@ import torch.distributed as dist
 
 from speech_contract.preflight import Check, CheckResult
 from speech_trainer.engine.distributed import World
-from speech_trainer.engine.recipe import Built, unwrap
 from speech_trainer.preflight.rows import number, row, skipped, warning
 
 FLOATS: Final = 1 << 20  # 4 MB a reduction: a usual bucket of gradients is 25 MB, a small one 1 MB
@@ -34,13 +32,13 @@ class Fact:
     reduced: float
 
 
-def check(built: Built, world: World, digest: str, clock: Callable[[], float]) -> list[CheckResult]:
-    """Rows about all ranks, the same on each."""
+def check(weights: str, world: World, digest: str, clock: Callable[[], float]) -> list[CheckResult]:
+    """Rows about all ranks, the same on each. `weights`: this rank's fingerprint of them, `digest`: of its config."""
     if world.size == 1:
         return [skipped(Check.RANKS, "one rank")]
     compute = _compute(world.device, clock)
     seconds, reduced = _reduce(world, clock)
-    return judge(world.gather(Fact(digest, fingerprint(built), compute, seconds, reduced)))
+    return judge(world.gather(Fact(digest, weights, compute, seconds, reduced)))
 
 
 def judge(facts: Sequence[Fact]) -> list[CheckResult]:
@@ -75,15 +73,6 @@ def _agree(what: str, values: Sequence[str], remedy: str) -> CheckResult:
     odd = [rank for rank, value in enumerate(values) if value != values[0]]
     shown = f"ranks {odd} differ from rank 0" if odd else "the same everywhere"
     return row(Check.RANKS, what, not odd, shown, "the same on every rank", remedy)
-
-
-@torch.no_grad()
-def fingerprint(built: Built) -> str:
-    """Of all parameters: their sums in float64."""
-    sums = [p.double().sum() for m in built.models.values() for p in unwrap(m).parameters()]
-    if not sums:
-        return ""
-    return hashlib.sha256(str(torch.stack(sums).tolist()).encode()).hexdigest()[:16]
 
 
 def _compute(device: torch.device, clock: Callable[[], float]) -> float:

@@ -110,7 +110,9 @@ class Preflight:
     def _check(self) -> None:
         self._cheap()
         if self._scope is Scope.FULL:
-            with trial.put_back(self._subject.built, self._around.world.device):
+            with trial.put_back(
+                self._subject.built, self._around.world.device, self._around.layout
+            ):
                 self._trials()
         self._rows.append(self._time(late=False))
 
@@ -129,7 +131,8 @@ class Preflight:
         self._rows += planned.learning_rates(built, config.training.max_steps)
         self._rows += expected.data() if world.leads else []
         self._rows += planned.parameters(built, expected.frozen)
-        self._rows += ranks.check(built, world, subject.digest, self._around.clock)
+        weights = self._around.layout.fingerprint(built)
+        self._rows += ranks.check(weights, world, subject.digest, self._around.clock)
 
     # -- 2 to 5: trial steps ------------------------------------------------------------------------------------
 
@@ -160,7 +163,9 @@ class Preflight:
         if self._anywhere(self._spent() > self._limit):
             raise OutOfTime
         subject, world = self._subject, self._around.world
-        taken = trial.take(subject.recipe, subject.built, batch.to(world.device), step)
+        taken = trial.take(
+            subject.recipe, subject.built, batch.to(world.device), step, self._around.layout
+        )
         if world.size > 1 and taken.weight > 0 and taken.losses.get(TOTAL, 0.0) == 0.0:
             self._fail_alone(taken)
         return taken
@@ -212,7 +217,7 @@ class Preflight:
         max_steps = self._subject.config.training.max_steps
         peak = max(planned.planned_rates(plan, max(1, max_steps - plan.active_from + 1)))
         if peak > 0:
-            moved = trial.moved_shares(plan, gradients, peak)
+            moved = trial.moved_shares(plan, gradients, peak, self._around.layout)
             self._rows += judging.weights(moved, peak)
         if self._anywhere(self._failed(Check.WEIGHTS)):
             self._rows.append(skipped(Check.LOSS_FALLS, f"{name}: an update moves too little"))
@@ -225,7 +230,7 @@ class Preflight:
         tried: dict[float, float] = {}
         rate = min(max(peak / SMALLER, LEAST_RATE), MOST_RATE)
         while len(tried) < TRIES and not any(judging.fallen(before, a) for a in tried.values()):
-            with trial.one_update(plan, gradients, rate):
+            with trial.one_update(plan, gradients, rate, self._around.layout):
                 set_random_state(random, world.device)
                 again = self._take(batch, first.step)
             tried[rate] = self._mean(again.losses.get(objective, 0.0))

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from speech_trainer.engine.layout import Layout
 from speech_trainer.engine.randomness import undisturbed
 from speech_trainer.engine.recipe import Batch, Built, OptimizerPlan, Recipe
-from speech_trainer.engine.state import collect_tensors, restore_tensors
+from speech_trainer.engine.state import parameters_of
 from speech_trainer.preflight.judging import Trial
 
 Gradients = dict[str, list[Tensor | None]]  # optimizer → one per parameter
 
-_WHERE: Final = "the preflight's own copy"
-
 
 @contextlib.contextmanager
-def put_back(built: Built, device: torch.device) -> Iterator[None]:
+def put_back(built: Built, device: torch.device, layout: Layout) -> Iterator[None]:
     """Whatever happens inside leaves weights, buffers, optimizers, rates, generators and modes as they were."""
-    tensors = collect_tensors(built)
+    restore = layout.snapshot(built)
     rates = {n: [g["lr"] for g in p.optimizer.param_groups] for n, p in built.optimizers.items()}
     modes = [(m, m.training) for model in built.models.values() for m in model.modules()]
     with undisturbed(device):
@@ -37,48 +35,56 @@ def put_back(built: Built, device: torch.device) -> Iterator[None]:
                 model.zero_grad(set_to_none=True)
             for module, training in modes:
                 module.training = training
-            restore_tensors(built, tensors, _WHERE)
+            restore()
 
 
-def take(recipe: Recipe, built: Built, batch: Batch, step: int) -> Trial:
+def take(recipe: Recipe, built: Built, batch: Batch, step: int, layout: Layout) -> Trial:
     """Forward and backward of one step; gradients are left in place."""
     for plan in built.optimizers.values():
         plan.optimizer.zero_grad(set_to_none=True)
     losses = recipe.train_step(built, batch, step).losses
-    norms = {
-        name: _norm(module)
+    modules = {
+        name: module
         for plan in built.optimizers.values()
         if step >= plan.active_from
-        for name, module in plan.modules.items()
+        for name, module in trained_modules(plan).items()
     }
+    norms = layout.norms(modules.values(), torch.device("cpu"))
     return Trial(
         step=step,
         losses={name: float(value.detach()) for name, value in losses.items()},
         attached=tuple(name for name, value in losses.items() if value.requires_grad),
-        norms=norms,
+        norms={name: float(norm) for name, norm in zip(modules, norms, strict=True)},
         weight=batch.weight,
         samples=batch.samples,
     )
 
 
-def _norm(module: nn.Module) -> float:
-    gradients = [p.grad for p in module.parameters() if p.grad is not None]
-    return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
+def trained_modules(plan: OptimizerPlan) -> dict[str, nn.Module]:
+    """Named modules with something to train: a frozen one gets no gradient and moves nowhere."""
+    return {
+        name: module
+        for name, module in plan.modules.items()
+        if any(parameter.requires_grad for parameter in module.parameters())
+    }
 
 
 def gradients_of(built: Built) -> Gradients:
     """The gradients that are in place now, for later."""
     return {
-        name: [parameter.grad for parameter in _parameters(plan)]
+        name: [parameter.grad for parameter in parameters_of(plan)]
         for name, plan in built.optimizers.items()
     }
 
 
 @contextlib.contextmanager
-def one_update(plan: OptimizerPlan, gradients: list[Tensor | None], rate: float) -> Iterator[None]:
+def one_update(
+    plan: OptimizerPlan, gradients: list[Tensor | None], rate: float, layout: Layout
+) -> Iterator[None]:
     """One update at `rate`, taken back at the end."""
-    parameters = _parameters(plan)
-    before = [parameter.detach().clone() for parameter in parameters]
+    parameters = parameters_of(plan)
+    parts = [layout.local(parameter) for parameter in parameters]
+    before = [part.detach().clone() for part in parts]
     state = dict(plan.optimizer.state)
     kept = [group["lr"] for group in plan.optimizer.param_groups]
     for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -91,7 +97,7 @@ def one_update(plan: OptimizerPlan, gradients: list[Tensor | None], rate: float)
         yield
     finally:
         with torch.no_grad():
-            torch._foreach_copy_(parameters, before)
+            torch._foreach_copy_(parts, before)
         plan.optimizer.state.clear()
         plan.optimizer.state.update(state)
         for group, old in zip(plan.optimizer.param_groups, kept, strict=True):
@@ -100,29 +106,28 @@ def one_update(plan: OptimizerPlan, gradients: list[Tensor | None], rate: float)
 
 @torch.no_grad()
 def moved_shares(
-    plan: OptimizerPlan, gradients: list[Tensor | None], rate: float
+    plan: OptimizerPlan, gradients: list[Tensor | None], rate: float, layout: Layout
 ) -> dict[str, tuple[int, int]]:
-    """Module → (weights that one update at `rate` moved, weights that float32 can move at that rate).
+    """Together: module → (weights that one update at `rate` moved, weights that float32 can move at that rate).
 
     Adam's first update is at least half the rate where the gradient is at least its epsilon.
     """
-    before = {id(p): p.detach().clone() for p in _parameters(plan)}
-    by_id = {id(p): g for p, g in zip(_parameters(plan), gradients, strict=True)}
+    parameters = parameters_of(plan)
+    before = {id(p): layout.local(p).detach().clone() for p in parameters}
+    by_id = {id(p): g for p, g in zip(parameters, gradients, strict=True)}
     epsilon = float(plan.optimizer.param_groups[0].get("eps", 0.0))
-    found: dict[str, tuple[int, int]] = {}
-    with one_update(plan, gradients, rate):
-        for name, module in plan.modules.items():
+    modules, counts = trained_modules(plan), list[list[int]]()
+    with one_update(plan, gradients, rate, layout):
+        for module in modules.values():
             moved = able = 0
             for parameter in module.parameters():
                 gradient, old = by_id.get(id(parameter)), before.get(id(parameter))
                 if gradient is None or old is None:
                     continue
+                gradient, new = layout.local(gradient), layout.local(parameter)
                 can = (gradient.abs() >= epsilon) & ((old - 0.5 * rate * gradient.sign()) != old)
                 able += int(can.sum())
-                moved += int((can & (parameter != old)).sum())
-            found[name] = (moved, able)
-    return found
-
-
-def _parameters(plan: OptimizerPlan) -> list[Tensor]:
-    return [p for group in plan.optimizer.param_groups for p in group["params"]]
+                moved += int((can & (new != old)).sum())
+            counts.append([moved, able])
+    whole = layout.add_up(torch.tensor(counts)).tolist()
+    return {name: (moved, able) for name, (moved, able) in zip(modules, whole, strict=True)}
