@@ -46,6 +46,7 @@ class Event(str, enum.Enum):
     MODEL_BUILT = "model_built"
     CHECKPOINT_RESTORED = "checkpoint_restored"
     CHECKPOINT_REFUSED = "checkpoint_refused"
+    SETTINGS_CHANGED = "settings_changed"
     TRAINING_STARTED = "training_started"
     EVALUATION_FINISHED = "evaluation_finished"
     CHECKPOINT_SAVED = "checkpoint_saved"
@@ -98,6 +99,7 @@ MESSAGES: dict[Event, str] = {
     Event.MODEL_BUILT: "The model was built",
     Event.CHECKPOINT_RESTORED: "A checkpoint was restored",
     Event.CHECKPOINT_REFUSED: "A checkpoint was refused",
+    Event.SETTINGS_CHANGED: "Settings changed since the checkpoint was written",
     Event.TRAINING_STARTED: "Training starts",
     Event.EVALUATION_FINISHED: "An evaluation finished",
     Event.CHECKPOINT_SAVED: "A checkpoint was committed",

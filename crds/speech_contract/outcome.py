@@ -291,6 +291,7 @@ class Outcome:
     rollbacks: int = 0  # of this attempt
     discarded_steps: int = 0  # trained and then left behind by roll-backs or by exit code 40
     preflight: PreflightReport | None = None
+    resume_note: str = ""  # from whose step it goes on, and which settings changed since
 
 
 def encode(outcome: Outcome) -> str:

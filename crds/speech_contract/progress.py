@@ -133,6 +133,7 @@ class Progress:
     rollbacks: int = 0
     discarded_steps: int = 0
     resumed_from_step: int | None = None
+    resume_note: str = ""  # from whose step it goes on, and which settings changed since
     last_checkpoint_step: int | None = None
     last_confirmed_checkpoint_step: int | None = None
     evaluation: dict[str, float] = dataclasses.field(default_factory=dict)

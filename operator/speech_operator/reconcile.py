@@ -25,6 +25,7 @@ from speech_operator.policies.gang import gang
 from speech_operator.policies.health import health, new_attempt
 from speech_operator.policies.managed_by import managed_by
 from speech_operator.policies.restart import restart
+from speech_operator.policies.resumed import resumed
 from speech_operator.policies.success import success
 from speech_operator.policies.suspend import suspend
 from speech_operator.policies.ttl import ttl
@@ -37,6 +38,7 @@ BEFORE_HEALTH: Final[tuple[Policy, ...]] = (
     ttl,
     cleanup,
     suspend,
+    resumed,
     success,
     deadline,
     failure,

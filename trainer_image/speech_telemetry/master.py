@@ -144,6 +144,7 @@ class MasterSupervisor(Supervisor):
             rank=end.rank if end else None,
             step=progress.step,
             resumed_from_step=progress.resumed_from_step,
+            resume_note=progress.resume_note,
             last_checkpoint_step=progress.last_checkpoint_step,
             last_confirmed_step=progress.last_confirmed_checkpoint_step,
             component=bad.bad_component if named and bad else "",

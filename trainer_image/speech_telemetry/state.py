@@ -21,7 +21,7 @@ _KEPT = (
     "updates", "steps_total", "total_steps", "non_finite_steps", "bad_step", "rollbacks", "discarded_steps",
     "samples_total", "audio_seconds_total", "step_seconds", "data_wait_seconds", "losses", "gradient_norm",
     "learning_rate", "evaluation", "last_checkpoint_step", "last_confirmed_step", "resumed_from_step",
-    "bad_component", "bad_module", "device", "weights",
+    "bad_component", "bad_module", "device", "weights", "resume_note",
     "codebooks",
 )  # fmt: skip
 
@@ -160,6 +160,7 @@ class JobState:
             rollbacks=self.get("rollbacks") or 0,
             discarded_steps=self.get("discarded_steps") or 0,
             resumed_from_step=self.get("resumed_from_step"),
+            resume_note=self.get("resume_note") or "",
             last_checkpoint_step=self.get("last_checkpoint_step"),
             last_confirmed_checkpoint_step=self.get("last_confirmed_step"),
             evaluation=self.get("evaluation") or {},

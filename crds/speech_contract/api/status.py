@@ -87,6 +87,7 @@ class Attempt:
     rollbacks: int | None = None
     discarded_steps: int | None = None
     first_bad_step: int | None = None
+    resume_note: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

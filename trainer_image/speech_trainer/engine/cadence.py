@@ -16,6 +16,7 @@ import torch
 
 from speech_contract import codec, paths
 from speech_contract.events import Event
+from speech_trainer.engine.files import as_ordinary
 from speech_trainer.engine.randomness import undisturbed
 from speech_trainer.engine.recipe import Batch, Built, Evaluation, Recipe, Section
 from speech_trainer.engine.reporting import Reporting
@@ -107,3 +108,4 @@ def export(recipe: Recipe, built: Built, run_dir: Path) -> None:
     directory = run_dir / EXPORT
     directory.mkdir(parents=True, exist_ok=True)
     recipe.export(built, directory)
+    as_ordinary(directory)

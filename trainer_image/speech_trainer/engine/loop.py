@@ -41,10 +41,10 @@ from speech_trainer.engine.recipe import Batch, DataStream, Recipe
 from speech_trainer.engine.reporting import Events, Reporting, Telemetry
 from speech_trainer.engine.saver import Saver
 from speech_trainer.engine.schedules import LateSchedules
+from speech_trainer.engine.settings import Settings
 from speech_trainer.engine.state import (
     Counters,
     collect_tensors,
-    config_digest,
     make_document,
     rank_document,
     rank_seed,
@@ -97,7 +97,6 @@ class Engine:
         writer = outside.strategic if config.strategic_logging.enabled and world.leads else None
         self.strategic = writer and cadence.Strategic(writer, self.reporting)
         self._newest_bad: StepFlags | None = None
-        self._same_config = True
 
     # -- the attempt -------------------------------------------------------------------------------------------
 
@@ -124,7 +123,7 @@ class Engine:
         training, world = self.config.training, self.world
         seed_all(training.seed)
         effective = self.recipe.effective_config()
-        self.digest = config_digest(effective)
+        self.settings = Settings(self.config, effective)
         self.log_every = training.log_every_steps or int(effective.get("logEverySteps") or 10)
         self.reporting.phase(0, Phase.DATA)
         self.stream: DataStream = self.recipe.data()
@@ -148,7 +147,7 @@ class Engine:
         """The preflight; raises PreflightFailed. Batches that it looked at are trained on all the same."""
         self.reporting.phase(self.counters.step, Phase.PREFLIGHT)
         subject = preflight.Subject(
-            self.config, self.recipe, self.built, self.stream, self.counters, self.digest
+            self.config, self.recipe, self.built, self.stream, self.counters, self.settings.digest
         )
         around = preflight.Surroundings(
             self.world, self.reporting, self.outside.show, self.outside.abort
@@ -351,7 +350,7 @@ class Engine:
         if self.peers.distrusted:
             return
         ranks = self.world.gather(rank_document(self.counters, self.world.device))
-        document = make_document(ranks, self.schedules, self.stream, self.digest)
+        document = make_document(ranks, self.schedules, self.stream, self.settings.document())
         self.saver.save(
             self.counters.step,
             lambda: collect_tensors(self.built),
@@ -369,13 +368,8 @@ class Engine:
         if start.target is not None:
             started = time.monotonic()
             self._restore(start.target)
-            self.reporting.event(
-                Event.CHECKPOINT_RESTORED,
-                step=start.target.step,
-                name=start.target.name,
-                seconds=round(time.monotonic() - started, 3),
-                same_config=self._same_config,
-            )
+            seconds, saved = time.monotonic() - started, start.target
+            self.settings.tell(self.reporting, saved.name, saved.step, start.source, seconds)
         self.stream.skip(start.skips)
 
     def _restore(self, saved: Saved) -> int:
@@ -385,7 +379,7 @@ class Engine:
         self.schedules.load_state_dict(document["schedules"])
         self.stream.load_state_dict(document["stream"])
         self.peers.restored()
-        self._same_config = document["configDigest"] == self.digest
+        self.settings.compare(document)
         self.counters = restore_rank(
             document, self.world.rank, self.config.training.seed, self.world.device
         )
