@@ -33,6 +33,9 @@ class Event(str, enum.Enum):
     LIBRARY_MESSAGE = "library_message"
     # supervisor
     SUPERVISOR_STARTED = "supervisor_started"
+    OWNER_AWAITED = "owner_awaited"
+    OWNER_FOLLOWED = "owner_followed"
+    OWNER_UNWRITABLE = "owner_unwritable"
     RANKS_STARTED = "ranks_started"
     RANK_ENDED = "rank_ended"
     FINDING_RAISED = "finding_raised"
@@ -87,6 +90,9 @@ MESSAGES: dict[Event, str] = {
     Event.POD_REFUSED: "The cluster refused a pod",
     Event.LIBRARY_MESSAGE: "A library said something",
     Event.SUPERVISOR_STARTED: "The supervisor started",
+    Event.OWNER_AWAITED: "The run directory is another job's; it is watched for a sign of life",
+    Event.OWNER_FOLLOWED: "The run directory of a job that has ended was taken over",
+    Event.OWNER_UNWRITABLE: "The owner file of the run directory can't be written",
     Event.RANKS_STARTED: "All supervisors met; the ranks start",
     Event.RANK_ENDED: "A rank ended",
     Event.FINDING_RAISED: "A health finding was raised",

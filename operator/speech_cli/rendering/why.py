@@ -38,6 +38,7 @@ class AttemptRow:
     node: str = ""
     last_step: int | None = None
     resumed_from_step: int | None = None
+    resume_note: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,6 +175,7 @@ def attempt_rows(document: Document) -> list[AttemptRow]:
             node=str(item.get("node", "")),
             last_step=whole(item.get("lastStep")),
             resumed_from_step=whole(item.get("resumedFromStep")),
+            resume_note=str(item.get("resumeNote") or ""),
         )
         for item in objects(document, "status", "attempts")
     ]
@@ -235,6 +237,8 @@ def _attempts(rows: list[AttemptRow]) -> Iterator[tuple[str, str]]:
             else ""
         )
         yield name, attempt_text(row) + more
+        if row.resume_note:
+            yield "", f"   {row.resume_note}"
 
 
 def attempt_text(row: AttemptRow) -> str:
