@@ -37,6 +37,9 @@ class Event(str, enum.Enum):
     LIBRARY_MESSAGE = "library_message"
     # supervisor
     SUPERVISOR_STARTED = "supervisor_started"
+    OWNER_AWAITED = "owner_awaited"
+    OWNER_FOLLOWED = "owner_followed"
+    OWNER_UNWRITABLE = "owner_unwritable"
     RANKS_STARTED = "ranks_started"
     RANK_ENDED = "rank_ended"
     FINDING_RAISED = "finding_raised"
@@ -49,6 +52,7 @@ class Event(str, enum.Enum):
     MODEL_BUILT = "model_built"
     CHECKPOINT_RESTORED = "checkpoint_restored"
     CHECKPOINT_REFUSED = "checkpoint_refused"
+    SETTINGS_CHANGED = "settings_changed"
     TRAINING_STARTED = "training_started"
     EVALUATION_FINISHED = "evaluation_finished"
     CHECKPOINT_SAVED = "checkpoint_saved"
@@ -89,6 +93,9 @@ MESSAGES: dict[Event, str] = {
     Event.POD_REFUSED: "The cluster refused a pod",
     Event.LIBRARY_MESSAGE: "A library said something",
     Event.SUPERVISOR_STARTED: "The supervisor started",
+    Event.OWNER_AWAITED: "The run directory is another job's; it is watched for a sign of life",
+    Event.OWNER_FOLLOWED: "The run directory of a job that has ended was taken over",
+    Event.OWNER_UNWRITABLE: "The owner file of the run directory can't be written",
     Event.RANKS_STARTED: "All supervisors met; the ranks start",
     Event.RANK_ENDED: "A rank ended",
     Event.FINDING_RAISED: "A health finding was raised",
@@ -100,6 +107,7 @@ MESSAGES: dict[Event, str] = {
     Event.MODEL_BUILT: "The model was built",
     Event.CHECKPOINT_RESTORED: "A checkpoint was restored",
     Event.CHECKPOINT_REFUSED: "A checkpoint was refused",
+    Event.SETTINGS_CHANGED: "Settings changed since the checkpoint was written",
     Event.TRAINING_STARTED: "Training starts",
     Event.EVALUATION_FINISHED: "An evaluation finished",
     Event.CHECKPOINT_SAVED: "A checkpoint was committed",

@@ -11,6 +11,8 @@ TERMINATION_LOG: Final = "/dev/termination-log"
 
 CHECKPOINTS: Final = "checkpoints"
 ATTEMPTS: Final = "attempts"
+OWNERS: Final = "owners"  # whose directory it is: see speech_telemetry.ownership
+PREVIOUS: Final = "previous"  # logs and reports of jobs that were taken over from
 SKIPS: Final = "skips"
 SAMPLES: Final = "samples"
 LOGS: Final = "logs"
@@ -39,6 +41,16 @@ def rank_log(run_dir: Path, attempt: int, rank: int) -> Path:
 def attempt_file(run_dir: Path, attempt: int) -> Path:
     """Created exclusively by rank 0 at attempt start; holds the resume target: the fence."""
     return run_dir / ATTEMPTS / f"attempt-{attempt}"
+
+
+def owner_file(run_dir: Path, number: int) -> Path:
+    """Created exclusively by the supervisor of node rank 0; the highest number owns the directory."""
+    return run_dir / OWNERS / f"owner-{number}.json"
+
+
+def previous_dir(run_dir: Path, number: int) -> Path:
+    """Where the logs and reports of owner `number`'s job lie once another job took over."""
+    return run_dir / PREVIOUS / f"owner-{number}"
 
 
 def checkpoint_dir(run_dir: Path, step: int, attempt: int) -> Path:

@@ -86,6 +86,7 @@ class Account:
     rollbacks: int = 0  # of this attempt
     discarded_steps: int = 0  # trained and then left behind by roll-backs or by exit code 40
     resumed_from_step: int | None = None
+    resume_note: str = ""  # from whose step it goes on, and which settings changed since
     last_checkpoint_step: int | None = None
     last_confirmed_step: int | None = None
     findings: list[Finding] = dataclasses.field(default_factory=list)

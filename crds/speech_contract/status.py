@@ -109,6 +109,8 @@ class Attempt:
     """Steps that roll-backs threw away."""
     first_bad_step: int | None = None
     """First step that the rule which ended it blames."""
+    resume_note: str | None = None
+    """From whose step it went on, and which settings have changed since."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -154,6 +154,7 @@ class Report:
     last_checkpoint_step: int | None = None
     last_confirmed_step: int | None = None
     resumed_from_step: int | None = None
+    resume_note: str = ""  # from whose step it goes on, and which settings changed since
     gated: bool = False  # the engine acts on NonFinite itself (our recipes)
     message: str = ""  # one line worth keeping: a roll-back, a save
     device: str = ""

@@ -12,7 +12,7 @@ from speech_cli.errors import UserError
 from speech_cli.log_request import LogRequest
 from speech_cli.rendering import verdict, why
 from speech_cli.rendering.cause import Cause, cause_of
-from speech_cli.rendering.view import Document, JobView, mapping, view_of, whole
+from speech_cli.rendering.view import Document, JobView, mapping, uid_of, view_of, whole
 from speech_cli.run_directory import RunDirectory, by_reason, told
 from speech_contract.outcome import Outcome
 from speech_contract.reasons import State
@@ -103,7 +103,7 @@ class LocalPlace:
         return [f"{name}: suspended", f"continue with: speechtrain resume {name}{self.flags}"]
 
     def _folder(self, document: Document) -> RunDirectory:
-        return RunDirectory(local.run_dir(document, self.namespace))
+        return RunDirectory(local.run_dir(document, self.namespace), uid_of(document))
 
     def _follow(self, path: Path, tail: int, name: str, attempt: int) -> Iterator[bytes]:
         """The last lines and what comes after, until this attempt has ended."""

@@ -16,6 +16,7 @@ from speech_contract import codec, paths
 from speech_contract.errors import ContractError
 from speech_contract.preflight import PreflightReport
 from speech_contract.result import BadSample, Result
+from speech_telemetry.ownership import place_of
 
 TAIL_BYTES = 64 * 1024
 
@@ -23,8 +24,10 @@ TAIL_BYTES = 64 * 1024
 class RunDirectory:
     """Read-only view of one run directory."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, uid: str = "") -> None:
+        """`uid`: of the job that is asked about; what other jobs left in the same directory is not shown."""
+        self.root = place_of(root, uid)
+        self._taken_over = self.root != root
         self.faults: list[str] = []
 
     @property
@@ -43,6 +46,8 @@ class RunDirectory:
 
     def places(self) -> dict[str, Path]:
         """What a person may want to open, as far as it is there."""
+        if self._taken_over:  # these lie there still, and are another job's by now
+            return {}
         samples = _newest(self.root / paths.SAMPLES)
         found = {paths.SAMPLES: samples, paths.EXPORT: self.root / paths.EXPORT}
         return {name: path for name, path in found.items() if path is not None and path.exists()}

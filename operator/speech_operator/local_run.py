@@ -7,6 +7,7 @@ in the state folder, so whoever comes next takes the job up as it is: adopts liv
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 import uuid
@@ -34,6 +35,7 @@ from speech_operator.local_follow import (
     in_sentences,
     state_of,
 )
+from speech_operator.local_owner import one_at_a_time, require_own_directory
 from speech_operator.timestamps import to_text
 
 Document = dict[str, Any]
@@ -64,7 +66,8 @@ async def run_local(
 
     Returns the outcome's exit code: 0 Complete, 75 suspended (also by the first interrupt: SIGINT or SIGTERM,
     handled here; 130 after the second), else the failing code. `on_notice` gets sentences to show.
-    Raises InvalidJob (the manifest), LocalRunError (immutable change, another controller, too few devices).
+    Raises InvalidJob (the manifest), LocalRunError (immutable change, another controller, too few devices, a run
+    directory that another job lives in).
     """
     say = on_notice or (lambda sentence: None)
     job = parse(document, local=True)
@@ -77,8 +80,10 @@ async def run_local(
     if new and folder.exists():
         wanted, folder = _beside(wanted, state_root, namespace, say)
     key = JobKey(namespace, folder.path.name)
-    with in_sentences(), Follower(folder, key, on_update, say) as follower:
-        code = _prepare(folder, wanted, follower, say)
+    with in_sentences(), contextlib.ExitStack() as stack:
+        with one_at_a_time(state_root):
+            follower = stack.enter_context(Follower(folder, key, on_update, say))
+            code = _prepare(folder, wanted, follower, say)
         return await follower.follow() if code is None else code
 
 
@@ -115,8 +120,14 @@ async def resume(
     """Set `suspend: false` and follow the job as `run_local` does. Raises LocalRunError."""
     folder = JobFolder(state_root, namespace, name)
     say = on_notice or (lambda sentence: None)
-    with in_sentences(), Follower(folder, JobKey(namespace, name), on_update, say) as follower:
-        _set_suspend(folder, False)
+    with in_sentences(), contextlib.ExitStack() as stack:
+        with one_at_a_time(state_root):
+            key = JobKey(namespace, name)
+            follower = stack.enter_context(Follower(folder, key, on_update, say))
+            stored = folder.read_job()
+            if stored is not None and not is_at_end(stored):
+                require_own_directory(folder, stored, say)
+            _set_suspend(folder, False)
         return await follower.follow()
 
 
@@ -137,6 +148,11 @@ def list_jobs(state_root: Path, namespace: str | None = None) -> list[Document]:
 def is_at_rest(document: Mapping[str, Any] | None) -> bool:
     """Whether nothing of the job will run until somebody says so."""
     return document is None or state_of(document) in AT_REST
+
+
+def is_at_end(document: Mapping[str, Any]) -> bool:
+    """Whether it is Complete or Failed, for good."""
+    return state_of(document) in (State.COMPLETE.value, State.FAILED.value)
 
 
 def check_machine(spec: JobSpec, machine: Machine) -> None:
@@ -223,6 +239,7 @@ def _prepare(
     """Bring the state to where the controller can go on; the exit code when there is nothing to do."""
     stored = folder.read_job()
     if stored is None:
+        require_own_directory(folder, wanted, say)
         folder.create_job(wanted)
         return None
     name = folder.path.name
@@ -230,12 +247,13 @@ def _prepare(
     if changed:
         remedy = "`speechtrain run --new` starts over beside it"
         raise LocalRunError("\n".join([*map(str, changed), remedy]))
-    if state_of(stored) in (State.COMPLETE.value, State.FAILED.value):
+    if is_at_end(stored):
         say(
             f"{name} has ended as {state_of(stored)}; `speechtrain run --new` starts over beside it"
         )
         follower.show(stored)
         return exit_code(stored)
+    require_own_directory(folder, stored, say)
     if stored["spec"] != wanted["spec"]:
         folder.replace_spec(wanted["spec"], stored["metadata"]["resourceVersion"])
     say(_taking_up(stored, folder))
@@ -258,6 +276,6 @@ def _set_suspend(folder: JobFolder, value: bool) -> None:
     job = folder.read_job()
     if job is None:
         raise LocalRunError(f"job: {folder.path.name!r} is not below {folder.path.parent}")
-    if state_of(job) in (State.COMPLETE.value, State.FAILED.value):
+    if is_at_end(job):
         raise LocalRunError(f"job: {folder.path.name!r} has ended as {state_of(job)}")
     folder.set_suspend(value)

@@ -23,6 +23,7 @@ from speech_operator.policies.gang import gang
 from speech_operator.policies.hands_off import hands_off
 from speech_operator.policies.health import health, new_attempt
 from speech_operator.policies.restart import restart
+from speech_operator.policies.resumed import resumed
 from speech_operator.policies.success import success
 from speech_operator.policies.suspend import suspend
 from speech_operator.policies.ttl import ttl
@@ -35,6 +36,7 @@ BEFORE_HEALTH: Final[tuple[Policy, ...]] = (
     ttl,
     cleanup,
     suspend,
+    resumed,
     success,
     deadline,
     failure,

@@ -118,6 +118,11 @@ def note_resumed(status: JobStatus, step: int | None) -> JobStatus:
     return _change_last(status, resumed_from_step=step)
 
 
+def note_resume(status: JobStatus, note: str) -> JobStatus:
+    """Write from whose step the newest attempt goes on, and which settings changed since."""
+    return _change_last(status, resume_note=note[: LIMITS["message"]])
+
+
 def note_rollbacks(status: JobStatus, rollbacks: int, discarded: int) -> JobStatus:
     """Write what the newest attempt says of its roll-backs, and add the difference to the job's sums.
 

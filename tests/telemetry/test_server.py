@@ -24,7 +24,9 @@ def config(launcher):
 
 @pytest.fixture
 def master(config):
-    return Master(config, lambda: None, lambda: 5.0)
+    master = Master(config, lambda: None, lambda: 5.0)
+    master.open()
+    return master
 
 
 @pytest.fixture
@@ -134,6 +136,14 @@ def test_a_client_that_hangs_up_harms_nobody(server):
     with socket.create_connection(("127.0.0.1", server.port)) as half:
         half.sendall(b"GET /progress HT")
     assert ask(server, "GET", "/healthz")[0] == 200
+
+
+def test_no_worker_starts_before_the_run_directory_is_ours(config):
+    master = Master(config, lambda: None, lambda: 5.0)
+    replies = [master.join(Join(node, 1, 6, "w")) for node in (1, 2)]
+    assert replies == [JoinReply(False, [2]), JoinReply(False, [])]
+    master.open()
+    assert master.join(Join(1, 1, 6, "w")).ready
 
 
 def test_all_workers_must_join_before_any_is_told_to_start(server, config, master):

@@ -72,14 +72,6 @@ def test_plans_that_could_not_name_a_fault_are_refused() -> None:
         check_plans(twice)
 
 
-def test_a_schedule_that_json_would_change_is_refused() -> None:
-    model = nn.Linear(2, 2)
-    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3])  # integer keys
-    with pytest.raises(ConfigError, match="MultiStepLR is not plain JSON"):
-        LateSchedules({"main": OptimizerPlan(optimizer, {"m": model}, schedule)}, CPU)
-
-
 @given(st.lists(st.booleans(), max_size=30))
 def test_the_rate_on_the_device_follows_commits_for_any_pattern(pattern: list[bool]) -> None:
     model = nn.Linear(1, 1)

@@ -56,6 +56,7 @@ class Master:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._told_ready: set[int] = set()
+        self._open = False
         self._joined: set[int] = set()
         self._summaries: dict[int, Summary] = {}
         self._heard: dict[int, float] = {}
@@ -80,7 +81,11 @@ class Master:
             self._joined.add(join.node_rank)
         self._wake()
         missing = self.missing()
-        return JoinReply(not missing, missing)
+        return JoinReply(self._open and not missing, missing)
+
+    def open(self) -> None:
+        """From now on workers that are all there may start: the run directory is ours."""
+        self._open = True
 
     def summary(self, summary: Summary) -> SummaryReply:
         """Keep a worker's summary; the answer carries our orders. Raises ContractError as `join` does."""

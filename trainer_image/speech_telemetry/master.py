@@ -6,7 +6,14 @@ import dataclasses
 import time
 from collections.abc import Mapping
 
-from speech_contract.outcome import EXIT_DONE, EXIT_ERROR, EXIT_KILLED, EXIT_NON_FINITE, Outcome
+from speech_contract.outcome import (
+    EXIT_BAD_CONFIG,
+    EXIT_DONE,
+    EXIT_ERROR,
+    EXIT_KILLED,
+    EXIT_NON_FINITE,
+    Outcome,
+)
 from speech_contract.progress import Finding
 from speech_contract.recipes import Copies
 from speech_contract.wire import Datagram, Summary, SummaryReply
@@ -24,6 +31,8 @@ from speech_telemetry.outcome import (
     rule_of,
     stopped_code,
 )
+from speech_telemetry.ownership import LOOK_SECONDS
+from speech_telemetry.owning import Owning
 from speech_telemetry.pod import Pod
 from speech_telemetry.ranks import Tee
 from speech_telemetry.stdout import StdoutReader
@@ -45,6 +54,7 @@ class MasterSupervisor(Supervisor):
         )
         self.judge.place(pod.node_rank, pod.name, pod.node)
         self.workers = Master(pod.config, self.ranks.wake, time.monotonic)
+        self.owner = Owning(pod, environ, log)
         self._readers = {rank: StdoutReader(rank) for rank in pod.ranks}
         self._stdout_rank: int | None = None
         self._last: dict[int, Summary] = {}
@@ -61,6 +71,21 @@ class MasterSupervisor(Supervisor):
             return
         self._stdout_rank = rank
         self.judge.take_stdout(sample)
+
+    def own(self) -> End | None:
+        """Wait until the run directory is ours; refused when its owner lives."""
+        while not self.owner.settled() and not self.stop_requested:
+            self.pump_until(lambda: bool(self.stop_requested), LOOK_SECONDS)
+        if self.stop_requested:
+            return self.interrupted_before_start()
+        if self.owner.refusal:
+            return End(EXIT_BAD_CONFIG, self.owner.refusal)
+        self.workers.open()
+        return None
+
+    def disown(self) -> None:
+        """See the base class."""
+        self.owner.release()
 
     def meet(self) -> End | None:
         """Wait until every worker joined."""
@@ -92,7 +117,10 @@ class MasterSupervisor(Supervisor):
     def end(self) -> End | None:
         """Stop request, then a decision, then a failure, then everyone's end."""
         if self.stop_requested:
+            self.owner.stopping()
             return End(EXIT_TERMINATED)
+        if self.owner.lost:
+            return End(EXIT_BAD_CONFIG, self.owner.lost)
         if self.judge.decision is not None:
             return self._decided(self.judge.decision)
         if self.failures:

@@ -163,6 +163,7 @@ class JobState:
             rollbacks=self.get("rollbacks") or 0,
             discarded_steps=self.get("discarded_steps") or 0,
             resumed_from_step=self.get("resumed_from_step"),
+            resume_note=self.get("resume_note") or "",
             last_checkpoint_step=self.get("last_checkpoint_step"),
             last_confirmed_step=self.get("last_confirmed_step"),
             first_bad=self._first_bad,

@@ -79,6 +79,13 @@ class Supervisor:
         """A local rank printed a line."""
         raise NotImplementedError
 
+    def own(self) -> End | None:
+        """Make the run directory ours before anything is written there; an End when it is another's."""
+        return None
+
+    def disown(self) -> None:
+        """The ranks are gone: another job may have the run directory."""
+
     def meet(self) -> End | None:
         """Wait for the other supervisors; an End when that failed or was interrupted."""
         raise NotImplementedError
@@ -111,7 +118,7 @@ class Supervisor:
         """Live through one attempt. Returns the exit code."""
         previous = self._install_signals()
         try:
-            end = self.meet() or self._start() or self._live()
+            end = self.own() or self.meet() or self._start() or self._live()
             end = self.carry_out(end)
             self.write_outcome(end)
             self._say_end(end)
@@ -121,6 +128,7 @@ class Supervisor:
             self._restore_signals(previous)
             self.close()
             self.ranks.close()
+            self.disown()
 
     def linger(self, end: End) -> None:
         """Stay for readers after the end."""

@@ -13,7 +13,7 @@ from speech_cli.console import emit, make_console, say
 from speech_cli.errors import UserError
 from speech_cli.rendering import verdict
 from speech_cli.rendering.cause import cause_of
-from speech_cli.rendering.view import Document, JobView, mapping, view_of
+from speech_cli.rendering.view import Document, JobView, mapping, uid_of, view_of
 from speech_cli.run_directory import RunDirectory
 from speech_cli.watching import watcher_for
 from speech_contract.reasons import State
@@ -57,7 +57,7 @@ def finish(
 ) -> None:
     """Print the verdict and leave with the outcome's code."""
     view = view_of(document)
-    folder = RunDirectory(local.run_dir(document, namespace))
+    folder = RunDirectory(local.run_dir(document, namespace), uid_of(document))
     if output:
         result = folder.result()
         emit(

@@ -113,6 +113,11 @@ def mapping(document: Any, *path: str) -> Mapping[str, Any]:
     return document if isinstance(document, Mapping) else {}
 
 
+def uid_of(document: Document) -> str:
+    """The job's uid; empty in a manifest."""
+    return str(mapping(document, "metadata").get("uid", ""))
+
+
 def objects(document: Any, *path: str) -> list[Mapping[str, Any]]:
     """A nested list of objects, or an empty one."""
     items = mapping(document, *path[:-1]).get(path[-1])

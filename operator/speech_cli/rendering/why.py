@@ -191,6 +191,8 @@ def _attempts(rows: list[Attempt]) -> Iterator[tuple[str, str]]:
             else ""
         )
         yield name, attempt_text(row) + more
+        if row.resume_note:
+            yield "", f"   {row.resume_note}"
 
 
 def attempt_text(row: Attempt) -> str:

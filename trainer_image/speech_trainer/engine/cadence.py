@@ -18,6 +18,7 @@ from speech_contract import codec, paths
 from speech_contract.events import Event
 from speech_contract.result import Result
 from speech_telemetry.files import replace_text
+from speech_trainer.engine.files import as_ordinary
 from speech_trainer.engine.randomness import undisturbed
 from speech_trainer.engine.recipe import Batch, Built, Evaluation, Recipe, Section
 from speech_trainer.engine.reporting import Reporting
@@ -104,3 +105,4 @@ def export(recipe: Recipe, built: Built, run_dir: Path) -> None:
     directory = run_dir / paths.EXPORT
     directory.mkdir(parents=True, exist_ok=True)
     recipe.export(built, directory)
+    as_ordinary(directory)

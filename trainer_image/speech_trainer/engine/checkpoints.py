@@ -81,6 +81,7 @@ class Opened:
 
     number: int
     target: Saved | None
+    source: str = ""  # the other job that wrote the target
 
 
 class CheckpointStore:
@@ -103,8 +104,9 @@ class CheckpointStore:
         policy: ResumePolicy,
         refused: Refused,
         before: int | None = None,
+        job: str = "",
     ) -> Opened:
-        """Fence older attempts off and choose what to resume from; `before`: only what is of an earlier step.
+        """Fence older attempts off, choose what to resume from. `before`: of an earlier step only; `job`: for people.
 
         Raises ConfigError when `policy` is Never and another job used the directory, CheckpointError when this
         very attempt is already running, or when the directory cannot be written.
@@ -130,6 +132,7 @@ class CheckpointStore:
             "number": number,
             "attempt": attempt,
             "uid": uid,
+            "job": job,
             "resumeFrom": wanted.value,
             "target": None if target is None else target.name,
             "committed": [saved.name for saved in self.committed()],
@@ -138,7 +141,7 @@ class CheckpointStore:
         self._number = number
         self._clean_up(valid, corrupt)
         self._abandon(valid, target, wanted, before)
-        return Opened(number, target)
+        return Opened(number, target, _stranger(target, uid, records))
 
     def _check_any_left(self, target: Saved | None, corrupt: list[str]) -> None:
         """Starting over because every checkpoint is corrupt would throw a run away in silence."""
@@ -440,3 +443,11 @@ class CheckpointStore:
                 raise CheckpointError(f"{path}: is unreadable; restore it or delete it")
             windows.extend((int(first), int(last)) for first, last in body["windows"])
         return sorted(windows)
+
+
+def _stranger(target: Saved | None, uid: str, records: Mapping[int, Mapping[str, Any]]) -> str:
+    """The job that wrote a checkpoint, when it is another one than `uid`; "" when it is the same or unknown."""
+    record = records.get(target.attempt, {}) if target is not None else {}
+    if not record or record.get("uid") == uid:
+        return ""
+    return str(record.get("job") or "another job")

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ class Files:
     """A local or mounted file system."""
 
     def write_tensors(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
-        """Write safetensors."""
+        """Write safetensors, readable as the umask and the directory say."""
         save_file(dict(tensors), path)
+        as_ordinary(path)
         _sync(path)
 
     def write_new(self, path: Path, text: str) -> None:
@@ -60,6 +62,33 @@ class Files:
     def free_bytes(self, path: Path) -> int:
         """Room left where `path` lies."""
         return shutil.disk_usage(path).free
+
+
+def as_ordinary(path: Path) -> None:
+    """Give a file the mode that an ordinary new file beside it gets; all of ours below, when it is a directory.
+
+    safetensors 0.8 leaves 0600 whatever the umask, and nobody else could serve, copy or resume what it wrote. A file
+    is made to learn the mode: the umask of a process can't be read without changing it for every thread, and a
+    directory may have a default ACL. Raises OSError.
+    """
+    modes: dict[Path, int] = {}
+    for file in [path] if path.is_file() else sorted(path.rglob("*")):
+        found = file.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            continue
+        if file.parent not in modes:
+            modes[file.parent] = _ordinary_mode(file.parent)
+        if stat.S_IMODE(found.st_mode) != modes[file.parent]:
+            file.chmod(modes[file.parent])
+
+
+def _ordinary_mode(directory: Path) -> int:
+    probe = directory / f".mode-{os.getpid()}"
+    try:
+        probe.touch()
+        return stat.S_IMODE(probe.stat().st_mode)
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

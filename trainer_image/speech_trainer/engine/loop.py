@@ -44,9 +44,9 @@ from speech_trainer.engine.recipe import Batch, Built, DataStream, Recipe, StepR
 from speech_trainer.engine.reporting import Reporting
 from speech_trainer.engine.saver import Saver
 from speech_trainer.engine.schedules import LateSchedules
+from speech_trainer.engine.settings import Settings
 from speech_trainer.engine.state import (
     Counters,
-    config_digest,
     make_document,
     rank_document,
     rank_seed,
@@ -88,7 +88,6 @@ class Engine:
         writer = outside.strategic if config.strategic_logging.enabled and world.leads else None
         self.strategic = writer and cadence.Strategic(writer, self.reporting)
         self._newest_bad: StepFlags | None = None
-        self._same_config = True
 
     # -- the attempt -------------------------------------------------------------------------------------------
 
@@ -116,7 +115,7 @@ class Engine:
         seed_all(training.seed)
         effective, facts = self.recipe.effective_config(), self.recipe.run_facts()
         accumulation.check_batch_size(facts, world)
-        self.digest = config_digest(effective)
+        self.settings = Settings(self.config, effective)
         self.log_every = training.log_every_steps or facts.log_every_steps
         self.best.score = facts.best_score
         self.reporting.phase(0, Phase.DATA)
@@ -142,7 +141,7 @@ class Engine:
     def _check_first(self) -> None:
         """The preflight; raises PreflightFailed. Batches that it looked at are trained on all the same."""
         self.reporting.phase(self.counters.step, Phase.PREFLIGHT)
-        outside, stream, digest = self.outside, self.stream, self.digest
+        outside, stream, digest = self.outside, self.stream, self.settings.digest
         around = Surroundings(self.world, self.reporting, outside.show, outside.abort, self.layout)
         subject = Subject(self.config, self.recipe, self.built, stream, self.counters, digest)
         self.stream = outside.preflight(subject, around)
@@ -368,7 +367,7 @@ class Engine:
         if self.peers.distrusted:
             return
         ranks = self.world.gather(rank_document(self.counters, self.world.device))
-        document = make_document(ranks, self.schedules, self.stream, self.digest)
+        document = make_document(ranks, self.schedules, self.stream, self.settings.document())
         self.saver.save(
             self.counters.step,
             lambda: self.layout.collect(self.built),
@@ -386,13 +385,8 @@ class Engine:
         if start.target is not None:
             started = time.monotonic()
             self._restore(start.target)
-            self.reporting.event(
-                Event.CHECKPOINT_RESTORED,
-                step=start.target.step,
-                name=start.target.name,
-                seconds=round(time.monotonic() - started, 3),
-                same_config=self._same_config,
-            )
+            seconds, saved = time.monotonic() - started, start.target
+            self.settings.tell(self.reporting, saved.name, saved.step, start.source, seconds)
         self.stream.skip(start.skips)
 
     def _restore(self, saved: Saved) -> int:
@@ -401,7 +395,7 @@ class Engine:
         self.schedules.load_state_dict(document["schedules"])
         self.stream.load_state_dict(document["stream"])
         self.peers.restored()
-        self._same_config = document["configDigest"] == self.digest
+        self.settings.compare(document)
         self.counters = restore_rank(
             document, self.world.rank, self.config.training.seed, self.world.device
         )

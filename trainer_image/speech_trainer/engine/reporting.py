@@ -73,6 +73,7 @@ class Facts:
     last_checkpoint_step: int | None = None
     last_confirmed_step: int | None = None
     resumed_from_step: int | None = None
+    resume_note: str = ""
     preflight: PreflightReport | None = None
 
 

@@ -40,6 +40,7 @@ class Start:
 
     target: Saved | None
     skips: list[Window]
+    source: str = ""  # the other job that wrote the target
 
 
 class Saver:
@@ -73,6 +74,7 @@ class Saver:
             config.checkpoint.resume,
             self._refused,
             config.resume_before,
+            f"{config.namespace}/{config.name}",
         )
         if opened.target is None and config.resume_from is ResumeFrom.CONFIRMED:
             raise NonFiniteBudgetSpent(
@@ -80,7 +82,7 @@ class Saver:
                 "health failure; mend the cause and start over with a new checkpoint.uri"
             )
         self._follow(opened.target)
-        return Start(opened.target, self._store.skips())
+        return Start(opened.target, self._store.skips(), opened.source)
 
     def _follow(self, target: Saved | None) -> None:
         """Wait again for checkpoints up to the target: a later attempt may confirm an earlier one's."""

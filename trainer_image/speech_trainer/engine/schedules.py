@@ -3,23 +3,26 @@
 While step k is on its way the host does not know whether k passed the gate. So after each step it computes both
 candidates, the rate without and with one more update, and the device picks one by `torch.where(gate, …)`: the
 rate of step k+1 is right on the device. When the flags of k arrive and it was bad, the schedule's host state is
-put back. Rates therefore live in the optimizers as float32 tensors. Used by `engine.loop` and `engine.state`.
+put back. Rates therefore live in the optimizers as float32 tensors.
+
+A checkpoint says how many updates were committed; what the rate is after so many is the job's to say. So a restore
+runs the schedule anew from its beginning: a manifest with another rate, or another length, is followed, and one that
+is the same gives the very same numbers. Used by `engine.loop` and `engine.state`.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from speech_trainer.engine.recipe import OptimizerPlan
-from speech_trainer.errors import ConfigError
 
 LONGEST = 100_000  # updates that a schedule is run ahead: a fraction of a second
 
@@ -39,6 +42,9 @@ class _Rates:
     plan: OptimizerPlan
     host: list[float]
     device: list[Tensor]
+    first: list[float]  # host rates and schedule as the recipe built them
+    beginning: dict[str, Any] | None
+    updates: int = 0  # committed, over all attempts
     undo: tuple[dict[str, Any], list[float]] | None = None
     taken: float | None = None  # rate of the update whose flags have not arrived
     travel: Travel = Travel()
@@ -52,9 +58,10 @@ class LateSchedules:
         self._device = device
         self._rates: dict[str, _Rates] = {}
         for name, plan in plans.items():
-            _check_state(name, plan)
             host = [float(group["lr"]) for group in plan.optimizer.param_groups]
-            self._rates[name] = _Rates(plan, host, [])
+            schedule = plan.schedule
+            beginning = None if schedule is None else copy.deepcopy(schedule.state_dict())
+            self._rates[name] = _Rates(plan, host, [], list(host), beginning)
             self._place(self._rates[name])
 
     def _place(self, rates: _Rates) -> None:
@@ -85,6 +92,7 @@ class LateSchedules:
                 rates.plan.schedule.load_state_dict(state)
             rates.undo = None
             if rates.taken is not None and not bad:
+                rates.updates += 1
                 rates.travel = Travel(rates.travel.updates + 1, rates.travel.rates + rates.taken)
             rates.taken = None
 
@@ -99,7 +107,7 @@ class LateSchedules:
     def run_ahead(self, name: str, updates: int) -> float:
         """Learn what is planned for the first `updates` updates (at most LONGEST); their rates added up.
 
-        Call it before a checkpoint is restored: the plan is the job's, not the checkpoint's.
+        Call it before a checkpoint is restored.
         """
         rates = self._rates[name]
         rates.curve = self._curve(rates, min(updates, LONGEST))
@@ -111,8 +119,7 @@ class LateSchedules:
         Call only when the step before is settled.
         """
         rates = self._rates[name]
-        update = 0 if rates.plan.schedule is None else rates.plan.schedule.last_epoch
-        return rates.curve[update] if 0 <= update < len(rates.curve) else None
+        return rates.curve[rates.updates] if rates.updates < len(rates.curve) else None
 
     def _curve(self, rates: _Rates, updates: int) -> list[float]:
         """Run the schedule ahead from where it is, then put it back."""
@@ -136,13 +143,32 @@ class LateSchedules:
         return {name: _state_of(rates) for name, rates in self._rates.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`; rates are placed on the device anew."""
+        """Continue after as many updates as `state` tells, at the rates of this job; placed on the device anew."""
         for name, rates in self._rates.items():
-            rates.host = [float(lr) for lr in state[name]["rates"]]
+            rates.updates = _updates_of(state[name])
             rates.undo = rates.taken = None
-            if rates.plan.schedule is not None and state[name]["schedule"] is not None:
-                rates.plan.schedule.load_state_dict(copy.deepcopy(state[name]["schedule"]))
+            rates.host = self._after(rates, rates.updates)
             self._place(rates)
+
+    def _after(self, rates: _Rates, updates: int) -> list[float]:
+        """The rates after so many updates from the beginning; the schedule stands there then."""
+        schedule, start = rates.plan.schedule, rates.beginning
+        if schedule is None or start is None:
+            return list(rates.first)
+        _set_groups(rates.plan, rates.first)
+        begin = copy.deepcopy(start)
+        steps = updates
+        if (
+            type(schedule) is LambdaLR and updates
+        ):  # in closed form: one step tells, whatever came before
+            begin |= {"last_epoch": updates - 1, "_step_count": updates}
+            steps = 1
+        schedule.load_state_dict(begin)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch misses the optimizer's steps between
+            for _ in range(steps):
+                schedule.step()
+        return [float(group["lr"]) for group in rates.plan.optimizer.param_groups]
 
 
 def _set_groups(plan: OptimizerPlan, rates: list[float] | list[Tensor]) -> None:
@@ -151,24 +177,11 @@ def _set_groups(plan: OptimizerPlan, rates: list[float] | list[Tensor]) -> None:
 
 
 def _state_of(rates: _Rates) -> dict[str, Any]:
-    schedule = rates.plan.schedule
-    return {
-        "rates": list(rates.host),
-        "schedule": None if schedule is None else copy.deepcopy(schedule.state_dict()),
-    }
+    return {"updates": rates.updates, "rates": list(rates.host)}
 
 
-def _check_state(name: str, plan: OptimizerPlan) -> None:
-    """A schedule whose state JSON would change (integer keys, tensors) would resume wrongly, in silence."""
-    if plan.schedule is None:
-        return
-    state = plan.schedule.state_dict()
-    try:
-        same = json.loads(json.dumps(state)) == state
-    except (TypeError, ValueError):
-        same = False
-    if not same:
-        raise ConfigError(
-            f"optimizers.{name}.schedule: the state of {type(plan.schedule).__name__} is not plain "
-            "JSON and could not be resumed; use LambdaLR or a chain of built-in schedules"
-        )
+def _updates_of(state: Mapping[str, Any]) -> int:
+    """Committed updates. Older checkpoints have them in the schedule's own state alone."""
+    if "updates" in state:
+        return int(state["updates"])
+    return int((state["schedule"] or {}).get("last_epoch", 0))

@@ -1,7 +1,8 @@
 """The state of a run as tensors and JSON, and back: what a checkpoint holds.
 
 Tensors: `models/<model>/<name>`, `optimizers/<name>/<parameter index>/<key>`, `staged/<name>`, `ema/<name>`.
-Document: counters, optimizer groups, schedules, generators per rank, where the data stream is, config digest.
+Document: counters, committed updates, generators per rank, where the data stream is, settings and their digest.
+Optimizer groups are not in it: rates, betas and decay are the manifest's.
 Independent of the world size. Used by `engine.saver`.
 """
 
@@ -152,16 +153,19 @@ def rank_document(counters: Counters, device: torch.device) -> dict[str, Any]:
 
 
 def make_document(
-    ranks: list[dict[str, Any]], schedules: LateSchedules, stream: DataStream, digest: str
+    ranks: list[dict[str, Any]],
+    schedules: LateSchedules,
+    stream: DataStream,
+    settings: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The JSON half of a checkpoint."""
+    """The JSON half of a checkpoint. `settings`: what the run is set to, to tell later what changed since."""
     return {
         "version": 1,
         "schedules": schedules.state_dict(),
         "stream": stream.state_dict(),
         "position": stream.position,
         "ranks": ranks,
-        "configDigest": digest,
+        **settings,
     }
 
 
