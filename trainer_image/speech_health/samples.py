@@ -16,6 +16,7 @@ from speech_contract.preflight import PreflightReport
 from speech_contract.wire import Codebook, Datagram, Peers, Plan, Weights
 
 HEADLINES: Final = ("total", "loss")
+SKIP_SENTENCE: Final = "sentence of a skipped update"  # a form: printed for bad updates alone
 
 
 class Source(str, enum.Enum):
@@ -59,6 +60,16 @@ class StepSample:
     device: str = ""  # "cpu", "cuda (…)"; empty: not known
     peers: Peers | None = None  # what the ranks found when they compared themselves
     preflight: PreflightReport | None = None
+    reward: float | None = None  # of a policy: its loss is 0 by construction
+    reward_spread: float | None = None  # within a group; 0: nothing to learn from, and no gradient
+    total_steps: int | None = None  # that the script plans
+    report: int | None = None  # read off stdout: how many reports came so far; a redraw is none
+    form: str = ""  # the format that was recognised
+
+    @property
+    def turn(self) -> int:
+        """What tells one report from a repetition: the step, or what its reader counted."""
+        return self.step if self.report is None else self.report
 
     @property
     def telling(self) -> bool:
@@ -149,4 +160,5 @@ def from_datagram(datagram: Datagram, now: float) -> StepSample:
         device=datagram.device,
         peers=datagram.peers,
         preflight=datagram.preflight,
+        total_steps=datagram.total_steps,
     )

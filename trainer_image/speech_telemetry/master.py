@@ -26,7 +26,7 @@ from speech_telemetry.outcome import (
 )
 from speech_telemetry.pod import Pod
 from speech_telemetry.ranks import Tee
-from speech_telemetry.stdout import StdoutReader
+from speech_telemetry.printed import LineReader
 from speech_telemetry.supervisor import FAILURE_GRACE, PEER_SECONDS, STACK_SECONDS, Supervisor
 
 METRICS_HOLD = 30.0  # seconds that /metrics stays open after a clean end
@@ -45,7 +45,7 @@ class MasterSupervisor(Supervisor):
         )
         self.judge.place(pod.node_rank, pod.name, pod.node)
         self.workers = Master(pod.config, self.ranks.wake, time.monotonic)
-        self._readers = {rank: StdoutReader(rank) for rank in pod.ranks}
+        self._readers = {rank: LineReader(rank) for rank in pod.ranks}
         self._stdout_rank: int | None = None
         self._last: dict[int, Summary] = {}
         self.server = self.open_door(self.workers, self.judge.exporter.render)
@@ -56,7 +56,7 @@ class MasterSupervisor(Supervisor):
 
     def on_line(self, rank: int, line: str) -> None:
         """Read a stranger: the first local rank that prints samples speaks for the job."""
-        sample = self._readers[rank].feed_line(line, time.monotonic(), time.time())
+        sample = self._readers[rank].feed(line, time.monotonic(), time.time())
         if sample is None or self._stdout_rank not in (None, rank):
             return
         self._stdout_rank = rank
