@@ -17,7 +17,7 @@ from speech_contract.progress import RankRow
 from speech_contract.thresholds import Thresholds
 from speech_health.monitor import Monitor
 from speech_health.samples import StepSample
-from speech_telemetry.stdout import StdoutReader
+from speech_telemetry.printed import LineReader
 
 PASSES = 5
 LINES = {
@@ -79,8 +79,8 @@ def feeding(batch: list[StepSample], tick_every: int) -> Callable[[int], object]
 
 def reading(line: str) -> Callable[[int], object]:
     """One reader, the same line again and again."""
-    reader = StdoutReader()
-    return lambda index: reader.feed_line(line, float(index), float(index))
+    reader = LineReader()
+    return lambda index: reader.feed(line, float(index), float(index))
 
 
 def main() -> None:

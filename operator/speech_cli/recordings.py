@@ -17,7 +17,7 @@ from typing import Any
 from speech_cli.errors import BadData
 from speech_health.recorded import Rows
 from speech_health.samples import StepSample
-from speech_telemetry.stdout import StdoutReader
+from speech_telemetry.printed import LineReader
 
 EVENT_FILE = "tfevents"
 KINDS = "Hugging Face trainer_state.json, CSV with a header, JSON lines, TensorBoard event files, or a log as printed"
@@ -72,10 +72,10 @@ def _lines(text: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _printed(text: str) -> Iterator[StepSample]:
-    reader = StdoutReader()
+    reader = LineReader()
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     for number, line in enumerate(lines):
-        sample = reader.feed_line(line, float(number), 0.0)
+        sample = reader.feed(line, float(number), 0.0)
         if sample is not None:
             yield sample
 

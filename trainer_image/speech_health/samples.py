@@ -15,6 +15,8 @@ from speech_contract.losses import HEADLINES, headline
 from speech_contract.phases import Phase
 from speech_contract.wire import Datagram, Report
 
+SKIP_SENTENCE: Final = "sentence of a skipped update"  # a form: printed for bad updates alone
+
 
 class Source(str, enum.Enum):
     """Who said it: the script through our reporter, or its stdout."""
@@ -33,6 +35,15 @@ class StepSample(Report):
     step: int
     source: Source = Source.REPORTER
     phase: Phase = Phase.TRAINING
+    reward: float | None = None  # of a policy: its loss is 0 by construction
+    reward_spread: float | None = None  # within a group; 0: nothing to learn from, and no gradient
+    report: int | None = None  # read off stdout: how many reports came so far; a redraw is none
+    form: str = ""  # the format that was recognised
+
+    @property
+    def turn(self) -> int:
+        """What tells one report from a repetition: the step, or what its reader counted."""
+        return self.step if self.report is None else self.report
 
     @property
     def telling(self) -> bool:

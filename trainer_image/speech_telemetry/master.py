@@ -34,8 +34,8 @@ from speech_telemetry.outcome import (
 from speech_telemetry.ownership import LOOK_SECONDS
 from speech_telemetry.owning import Owning
 from speech_telemetry.pod import Pod
+from speech_telemetry.printed import LineReader
 from speech_telemetry.ranks import Tee
-from speech_telemetry.stdout import StdoutReader
 from speech_telemetry.supervisor import FAILURE_GRACE, PEER_SECONDS, STACK_SECONDS, Supervisor
 
 METRICS_HOLD = 30.0  # seconds that /metrics stays open after a clean end
@@ -55,7 +55,7 @@ class MasterSupervisor(Supervisor):
         self.judge.place(pod.node_rank, pod.name, pod.node)
         self.workers = Master(pod.config, self.ranks.wake, time.monotonic)
         self.owner = Owning(pod, environ, log)
-        self._readers = {rank: StdoutReader(rank) for rank in pod.ranks}
+        self._readers = {rank: LineReader(rank) for rank in pod.ranks}
         self._stdout_rank: int | None = None
         self._last: dict[int, Summary] = {}
         self.server = self.open_door(self.workers, self.judge.exporter.render)
@@ -66,7 +66,7 @@ class MasterSupervisor(Supervisor):
 
     def on_line(self, rank: int, line: str) -> None:
         """Read a stranger: the first local rank that prints samples speaks for the job."""
-        sample = self._readers[rank].feed_line(line, time.monotonic(), time.time())
+        sample = self._readers[rank].feed(line, time.monotonic(), time.time())
         if sample is None or self._stdout_rank not in (None, rank):
             return
         self._stdout_rank = rank

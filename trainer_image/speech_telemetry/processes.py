@@ -193,11 +193,14 @@ def descendants(pid: int) -> list[int]:
 
 
 def read_phase(path: Path, now: float) -> tuple[int, Phase, float] | None:
-    """(step, phase, age in seconds) of a rank's phase record; None when there is none or it makes no sense."""
+    """(step, phase, age in seconds) of a rank's phase record; None when there is none or it makes no sense.
+
+    Zeros lie in it from its making to the first stamp: no stamp is no age, least of all the machine's uptime.
+    """
     try:
         data = path.read_bytes()
         step, index, stamped = PHASE_RECORD.unpack(data[: PHASE_RECORD.size])
-        if index < 0:
+        if index < 0 or stamped <= 0.0:
             return None
         return step, PHASES[index], max(0.0, now - stamped)
     except (OSError, IndexError, struct.error):

@@ -27,10 +27,10 @@ from speech_telemetry.handshake import (
 from speech_telemetry.logs import EventLog
 from speech_telemetry.outcome import EXIT_TERMINATED, End, cause, stopped_code
 from speech_telemetry.pod import Pod, address
+from speech_telemetry.printed import LineReader
 from speech_telemetry.processes import RankProcess
 from speech_telemetry.ranks import Tee
 from speech_telemetry.state import JobState
-from speech_telemetry.stdout import StdoutReader
 from speech_telemetry.supervisor import FAILURE_GRACE, PEER_SECONDS, Supervisor, phase_of_local
 
 FLUSH_SECONDS = 5.0
@@ -42,7 +42,7 @@ class WorkerSupervisor(Supervisor):
     def __init__(self, pod: Pod, environ: Mapping[str, str], log: EventLog, tee: Tee) -> None:
         super().__init__(pod, environ, log, tee)
         self.state = JobState(dict.fromkeys(pod.ranks, pod.node_rank))
-        self._readers = {rank: StdoutReader(rank) for rank in pod.ranks}
+        self._readers = {rank: LineReader(rank) for rank in pod.ranks}
         host, port = address(pod.config.supervisor_addresses[0])
         self._link = Link(host, port, pod.config.token)
         self.sender = SummarySender(self._link, self._on_reply)
@@ -58,7 +58,7 @@ class WorkerSupervisor(Supervisor):
 
     def on_line(self, rank: int, line: str) -> None:
         """Only readiness is read from a worker's output."""
-        sample = self._readers[rank].feed_line(line, time.monotonic(), time.time())
+        sample = self._readers[rank].feed(line, time.monotonic(), time.time())
         if sample is not None:
             self.state.take_stdout(sample)
 

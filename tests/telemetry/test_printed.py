@@ -13,12 +13,12 @@ from speech_contract.progress import Rule
 from speech_contract.thresholds import Thresholds
 from speech_health.monitor import Monitor
 from speech_health.samples import Source, StepSample
-from speech_telemetry.stdout import StdoutReader
+from speech_telemetry.printed import LineReader
 
 
 def read(*lines: str) -> list[StepSample]:
-    reader = StdoutReader(rank=3)
-    found = (reader.feed_line(line, float(n), 100.0 + n) for n, line in enumerate(lines))
+    reader = LineReader(rank=3)
+    found = (reader.feed(line, float(n), 100.0 + n) for n, line in enumerate(lines))
     return [sample for sample in found if sample is not None]
 
 

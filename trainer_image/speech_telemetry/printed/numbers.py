@@ -1,0 +1,50 @@
+"""Numbers as printers write them. Called by `grammar` and `names`.
+
+`nan.0` and `inf.0` are how Lightning pads a number of its bar to five characters (`format_num` in
+lightning/pytorch/callbacks/progress/tqdm_progress.py); `nan.` is numpy's. Thousands are parted by commas where
+somebody formats with `{:,}`; `0,5` may be a decimal or two numbers, and is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_WORD: Final = r"(?:nan|inf(?:inity)?)(?:\.0*)?"
+_THOUSANDS: Final = r"[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?"
+_PLAIN: Final = r"(?:\d+\.\d*|\.\d+)(?:e[-+]?\d+)?|\d+(?:e[-+]?\d+)?(?!,\d)"
+# Nothing may stick to it: `1.2.3`, `0.5it` and `12k` are no numbers of ours.
+NUMBER: Final = rf"[-+]?(?:{_WORD}|{_THOUSANDS}|{_PLAIN})(?![\w.]*\w)"
+TOKEN: Final = re.compile(rf"(?<![\w.])({NUMBER})", re.IGNORECASE)
+_HIGHEST_STEP: Final = 10**12
+
+
+def value_of(text: str) -> float | None:
+    """The number; None for a whole number with thousands separators, which may be a decimal comma."""
+    if text[-1:].isdigit() and "," not in text:
+        return float(text)
+    folded = text.lower()
+    if "n" in folded:
+        return float(folded.rstrip("0").rstrip("."))
+    if "," not in folded:
+        return float(folded)
+    return float(folded.replace(",", "")) if "." in folded else None
+
+
+def count_of(text: str) -> int | None:
+    """A counter: `12`, `1,200`, and `9.000` as Lightning's bar pads it; None when it is none."""
+    whole, _, rest = text.replace(",", "").partition(".")
+    if not whole.isdigit() or rest.strip("0"):
+        return None
+    number = int(whole)
+    return number if number < _HIGHEST_STEP else None
+
+
+def is_word(text: str) -> bool:
+    """`nan` or `inf`, which may as well be words of a sentence."""
+    return "n" in text.lower()
+
+
+def decimals(text: str) -> int:
+    """Digits behind the point."""
+    return len(text.partition(".")[2].lower().partition("e")[0])
