@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from speech_contract import api, env
 from speech_contract.api.base import MAX_ITEMS, MAX_TEXT
-from speech_contract.recipes import Preset
+from speech_contract.recipes import Preset, RecipeSpec
 from speech_contract.thresholds import Thresholds
 
 Bend = Callable[..., dict[str, Any]]
@@ -41,7 +41,7 @@ BAD = [
     ("spec.recipe.vits.adversarialStartStep", -1, "", "is below 0"),
     ("spec.recipe.codec", {}, "", "is an unknown field"),
     ("spec.recipe.custom", {}, "spec.recipe", "set exactly one"),
-    ("spec.recipe", {}, "", "sets none of vits, custom"),
+    ("spec.recipe", {}, "", f"sets none of {', '.join(RecipeSpec.names())}"),
     ("spec.data", None, "spec.data.train.manifest", "is missing"),
     ("spec.data.train", {}, "spec.data.train.manifest", "is missing; set it"),
     ("spec.data.train.manifest", "s3://bucket/a.jsonl", "", "is no file path"),
