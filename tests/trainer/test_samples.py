@@ -97,5 +97,5 @@ def test_audio_alone_is_loaded_whatever_the_text(tmp_path: Path) -> None:
     sample = load_sample(manifest, manifest.utterances[0], None, LIMITS)
     assert (sample.waveform.numel(), sample.tokens) == (16000, [])
     write(tmp_path, 0.05)
-    with pytest.raises(errors.TooShort, match="is shorter than 0.064 s; leave it out"):
+    with pytest.raises(errors.TooShort, match=r"is shorter than 0\.064 s; leave it out"):
         load_sample(manifest, manifest.utterances[0], None, LIMITS)
