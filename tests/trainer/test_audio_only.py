@@ -263,14 +263,21 @@ def test_a_recipe_is_one_line_of_the_registry(
     assert made.name == ToneCodec.name
 
 
-def test_the_resume_target_of_a_health_failure_is_not_the_best(tmp_path: Path, audio: Path) -> None:
-    """BEST is for people: an attempt goes on from the newest confirmed one, whatever its score."""
-    run = make(
-        tmp_path / "run", audio, Faults(scores=(5.0, 1.0)), training={**EVALUATED, "max_steps": 8}
-    )
+def test_a_health_failure_goes_back_behind_the_best_and_takes_its_name_away(
+    tmp_path: Path, audio: Path
+) -> None:
+    """BEST is for people: an attempt goes on from the newest confirmed one, whatever the scores say."""
+    first = {**EVALUATED, "max_steps": 8}
+    run = make(tmp_path / "run", audio, Faults(scores=(1.0, 5.0)), training=first)
     run.engine.run()
-    again = make(
-        tmp_path / "run", audio, training=EVALUATED, attempt=2, resume_from=ResumeFrom.CONFIRMED
-    )
-    again.engine.run()
+    assert run.result.best == Best("snr", 5.0, 8, "step-8.a1")
+
+    class Dies(ToneCodec):
+        def train_step(self, built: Any, batch: Any, step: int) -> Any:
+            raise Stops
+
+    again = make(tmp_path / "run", audio, None, Dies, attempt=2, resume_from=ResumeFrom.CONFIRMED)
+    with pytest.raises(Stops):
+        again.engine.run()
     assert again.said.last.resumed_from_step == 5
+    assert again.result.best == Best("snr", 1.0, 4, "step-4.a1")

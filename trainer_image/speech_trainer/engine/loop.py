@@ -367,6 +367,7 @@ class Engine:
     def _restore_newest(self) -> None:
         self.reporting.phase(0, Phase.RESTORING)
         start = self.saver.open()
+        self.world.lead(self.best.refresh)
         if start.target is not None:
             started = time.monotonic()
             self._restore(start.target)
