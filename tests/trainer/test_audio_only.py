@@ -279,5 +279,5 @@ def test_a_health_failure_goes_back_behind_the_best_and_takes_its_name_away(
     again = make(tmp_path / "run", audio, None, Dies, attempt=2, resume_from=ResumeFrom.CONFIRMED)
     with pytest.raises(Stops):
         again.engine.run()
-    assert again.said.last.resumed_from_step == 5
+    assert again.said.steps_of(Event.CHECKPOINT_RESTORED) == [5]
     assert again.result.best == Best("snr", 1.0, 4, "step-4.a1")
