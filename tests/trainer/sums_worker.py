@@ -20,12 +20,18 @@ from speech_contract import env
 from speech_trainer import __main__ as trainer
 from speech_trainer.engine.distributed import Ranks, World
 
-STEPS = 6
+STEPS = 4
+WHOLE = [(1, size, None, per_token) for size in (12, 10) for per_token in (False, True)]
 CUTS = [
     (world, size, micro, per_token)
     for world in (1, 2, 3)
-    for size, micro in ((12, None), (12, 1), (12, 5), (10, None), (10, 2))
-    for per_token in (False, True)
+    for size, micro, per_token in (
+        (12, None, False),
+        (12, 1, False),
+        (12, 5, True),
+        (10, None, False),
+        (10, 2, True),
+    )
 ]
 
 
@@ -43,7 +49,7 @@ def main() -> int:
             continue
         address = f"tcp://127.0.0.1:{port}"
         world = World(Ranks(rank, count), torch.device("cpu"), address)
-        for cut in CUTS:
+        for cut in dict.fromkeys([*WHOLE, *CUTS]):
             if cut[0] == count:
                 seen[name_of(*cut)] = run(directory, world, cut, None)
         seen[f"bad on {count}"] = run(directory, world, (count, 12, 2, False), bad=2 * 12 + 9)
@@ -58,6 +64,7 @@ def run(directory: Path, world: World, cut: tuple[Any, ...], bad: int | None) ->
         directory / f"{count}-{size}-{micro}-{per_token}-{bad}",
         ranks_per_node=count,
         training={"max_steps": STEPS, "micro_batch_size": micro},
+        checkpoint={"every_steps": 100},
     )
     engine, said, tensors = sums.train(config, size, world, per_token=per_token, bad=bad)
     training = [d for d in said.datagrams if d.losses]
