@@ -156,3 +156,33 @@ def test_an_unwritable_quarantine_is_a_warning(
     quarantine = Quarantine(tmp_path / "no/such/folder.jsonl", UTTERANCES)
     quarantine(Skip(0, 0, decode_error()))
     assert any(getattr(r, "event", "") == "report_failed" for r in caplog.records)
+
+
+@pytest.mark.parametrize("micro", [1, 2, 3])
+def test_micro_batches_are_the_same_samples_in_the_same_order(
+    make_stream: MakeStream, micro: int
+) -> None:
+    whole, cut = make_stream(), make_stream(place=Place(0, 1, micro))
+    each = cut.micro_batches
+    assert each == -(-4 // micro)
+    for expected in take(whole, 3):
+        parts = take(cut, each)
+        assert [name for part in parts for name in part] == expected
+        assert all(len(part) <= micro for part in parts)
+
+
+def test_a_resume_starts_with_a_whole_step(make_stream: MakeStream) -> None:
+    stream = make_stream(place=Place(0, 1, 1))
+    expected = take(stream, 8)
+    again = make_stream(place=Place(0, 1, 1))
+    take(again, 4)
+    state = again.state_dict()
+    take(again, 3)
+    again.load_state_dict(state)
+    assert take(again, 4) == expected[4:]
+
+
+def test_ranks_take_as_many_batches_although_their_shares_differ(make_stream: MakeStream) -> None:
+    streams = [make_stream(place=Place(rank, 3, 1)) for rank in range(3)]
+    assert [stream.micro_batches for stream in streams] == [2, 2, 2]
+    assert [[len(b) for b in take(stream, 2)] for stream in streams] == [[1, 1], [1, 0], [1, 0]]

@@ -110,3 +110,12 @@ def test_writing_and_reading_round_trip(tmp_path: Path) -> None:
 def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_text("\ufeff" + line(), encoding="utf-8")
     assert read_manifest(tmp_path / "m.jsonl").utterances[0].text == "hello"
+
+
+def test_audio_alone_needs_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"audio_filepath": "a.wav", "duration": 1.5}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="text: None is missing"):
+        read_manifest(path)
+    (utterance,) = read_manifest(path, needs_text=False).utterances
+    assert (utterance.text, utterance.duration) == ("", 1.5)

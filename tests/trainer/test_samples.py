@@ -89,3 +89,13 @@ def test_too_short_for_its_text(tmp_path: Path, seconds: float, tokens: int) -> 
 def test_reasons_are_the_contract_s() -> None:
     kinds = errors.SampleError.__subclasses__()
     assert {kind.reason for kind in kinds} == set(SKIP_REASONS)
+
+
+def test_audio_alone_is_loaded_whatever_the_text(tmp_path: Path) -> None:
+    manifest = Manifest(tmp_path / "m.jsonl", (Utterance("a.wav", 1.0),))
+    write(tmp_path, 1.0)
+    sample = load_sample(manifest, manifest.utterances[0], None, LIMITS)
+    assert (sample.waveform.numel(), sample.tokens) == (16000, [])
+    write(tmp_path, 0.05)
+    with pytest.raises(errors.TooShort, match=r"is shorter than 0\.064 s; leave it out"):
+        load_sample(manifest, manifest.utterances[0], None, LIMITS)

@@ -88,7 +88,7 @@ class LineChecks:
             remedy = "restore the file, or take sha256 out of this line to train on what is there"
             yield Problem(utterance.line, "sha256", utterance.sha256, rule, remedy)
         try:
-            grid = SampleLimits(max_seconds=self.max_seconds, **_GRID)  # type: ignore[arg-type]
+            grid = SampleLimits(max_seconds=self.max_seconds, **_GRID)
             spoken = symbols(utterance) if self.needs_text else ""
             check_length(seconds, spoken, utterance, grid)
         except SampleError as error:

@@ -60,12 +60,20 @@ class BestCheckpoint:
         self.refresh()
 
     def refresh(self) -> None:
-        """Tell in `result.json` what is the best now: it may have been quarantined since."""
+        """Tell in `result.json` what is the best now: it may have been quarantined since, by any attempt."""
+        self._result = self._result or self._written()
         if self._result is None:
             return
         self._tidy()
         self._result = dataclasses.replace(self._result, best=self._best())
         write_json(self._run_dir / paths.RESULT, codec.to_document(self._result))
+
+    def _written(self) -> Result | None:
+        """What an earlier attempt found; None where there was none, or it cannot be read."""
+        try:
+            return codec.loads(Result, (self._run_dir / paths.RESULT).read_text(encoding="utf-8"))
+        except (OSError, ContractError):
+            return None
 
     @property
     def _spec(self) -> ScoreSpec:

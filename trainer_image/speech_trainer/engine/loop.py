@@ -195,7 +195,7 @@ class Engine:
         self.gate.commit(
             judgement, lambda gate: self.recipe.after_update(self.built, step, gate)
         )  # 5
-        self._tell_peers(self.peers.sample(step, judgement, self.measures.began))
+        self._tell_peers(self.peers.sample(step, judgement, self.measures))
         decision, stop = self._settle(judgement)  # 6
         self._report(judgement, record, missing)  # 7
         self.schedules.advance(judgement.active, judgement.gate)
@@ -212,6 +212,7 @@ class Engine:
         self.counters.step += 1
         self.counters.steps_total += 1
         weighed = accumulation.weigh(batches, stream.step_count, self.world)
+        self.measures.peers_arrived()
         return [batch.to(self.world.device) for batch in weighed], (first, stream.position)
 
     def _report(self, judgement: Judgement, record: StepRecord, missing: list[str] | None) -> None:
@@ -382,6 +383,7 @@ class Engine:
     def _restore_newest(self) -> None:
         self.reporting.phase(0, Phase.RESTORING)
         start = self.saver.open()
+        self.world.lead(self.best.refresh)
         if start.target is not None:
             started = time.monotonic()
             self._restore(start.target)

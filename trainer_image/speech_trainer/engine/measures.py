@@ -43,7 +43,8 @@ class Measures:
         )
         self._main = next(iter(built.optimizers), "")
         self._start_step = 0
-        self._began = clock()
+        self._began = self._arrived = clock()
+        self.waited = 0.0  # seconds for the other ranks' batches, this step
         self._rate = torch.zeros(())
 
     def start(self, step: int) -> None:
@@ -89,7 +90,12 @@ class Measures:
 
     def batch_arrived(self) -> float:
         """Seconds waited for the batch."""
-        return self._clock() - self._began
+        self._arrived = self._clock()
+        return self._arrived - self._began
+
+    def peers_arrived(self) -> None:
+        """Every rank has its batch."""
+        self.waited = self._clock() - self._arrived
 
     def step_ends(self) -> float:
         """Seconds since `step_begins`."""

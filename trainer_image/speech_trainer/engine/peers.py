@@ -30,6 +30,7 @@ from speech_contract.wire import Peers as Told
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.gate import Judgement
 from speech_trainer.engine.layout import Layout
+from speech_trainer.engine.measures import Measures
 from speech_trainer.engine.recipe import Built
 from speech_trainer.errors import RanksDisagree
 
@@ -193,16 +194,16 @@ class Peers:
         here.item()
         return self._clock() - began
 
-    def sample(self, step: int, judgement: Judgement, began: float) -> Told | None:
-        """After the update of a step that `began` then: compare on cadence; None between."""
+    def sample(self, step: int, judgement: Judgement, measures: Measures) -> Told | None:
+        """After the update of the step that `measures` timed: compare on cadence; None between."""
         if not self._probe.sampling:
             return None
         self._probe.sampling = False
         if self._world.device.type == "cuda":
             torch.cuda.synchronize(self._world.device)
         norm, waited = self._probe.take()
-        waited += self._waited
-        seconds = max(self._clock() - began, 1e-9)
+        waited += self._waited + measures.waited
+        seconds = max(self._clock() - measures.began, 1e-9)
         loss = _headline(judgement)
         norm_value, loss_value = torch.stack([norm.float(), loss.float()]).tolist()
         return self._compare(step, Sample(norm_value, loss_value, min(1.0, waited / seconds)))

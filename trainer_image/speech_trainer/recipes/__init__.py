@@ -11,14 +11,16 @@ from typing import Final
 from speech_trainer.engine.recipe import Recipe, RecipeContext
 from speech_trainer.errors import ConfigError
 
-_RECIPES: Final = {"vits": "speech_trainer.recipes.vits.recipe:Vits"}
+RECIPES: Final = {  # name in the manifest → module:class, a line each
+    "vits": "speech_trainer.recipes.vits.recipe:Vits",
+}
 
 
 def create(name: str, context: RecipeContext) -> Recipe:
     """Build the recipe `name`. Raises ConfigError for one that this trainer does not have."""
-    place = _RECIPES.get(name)
+    place = RECIPES.get(name)
     if place is None:
-        known = ", ".join(sorted(_RECIPES))
+        known = ", ".join(sorted(RECIPES))
         raise ConfigError(f"recipe: {name!r} is not trained here; use one of {known}")
     module, _, factory = place.partition(":")
     recipe: Recipe = getattr(importlib.import_module(module), factory)(context)
