@@ -198,7 +198,7 @@ def test_every_library_module_has_its_tests() -> None:
 
 
 def library(package: str) -> list[str]:
-    paths = [p for p in modules(f"*/{package}") if p.name != "__init__.py"]
+    paths = [p for p in modules(f"*/{package}/*") if p.name != "__init__.py"]
     return [".".join(p.relative_to(ROOT).with_suffix("").parts[1:]) for p in paths]
 
 
