@@ -22,7 +22,7 @@ export UV_PYTHON_DOWNLOADS := never
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install quickstart test check docs crd dashboards wheels trainer-wheels \
-	accept-health accept-images accept-vits accept-local accept-cluster accept-operator lock clean
+	accept-health accept-images accept-mutants accept-vits accept-local accept-cluster accept-operator lock clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ accept-cluster: $(VENV)/.dev ## Measure on a real node how soon a fault is told 
 accept-operator: $(VENV)/.dev ## Load the operator, crash it after every write, fail its every request: some 20 minutes
 	$(BIN)/python benchmarks/accept_operator.py
 	$(BIN)/python docs/generate.py
+
+accept-mutants: $(VENV)/.dev ## Put small faults into rules and policies, and count those that their tests find
+	$(BIN)/python benchmarks/accept_mutants.py
 
 accept-images: $(VENV)/.dev ## Build both images whole, with torch, on this machine
 	$(BIN)/python tests/cluster/product

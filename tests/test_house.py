@@ -14,13 +14,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE_FOLDERS = ("crds", "operator", "trainer_image")
-UNIT_TESTS_WITHOUT_SLEEP = ("tests/contract", "tests/health", "tests/operator/policies")
+UNIT_TESTS_WITHOUT_SLEEP = (
+    "tests/contract",
+    "tests/health",
+    "tests/operator/test_exclusion.py",
+    "tests/operator/test_failure_and_restart.py",
+    "tests/operator/test_policies.py",
+)
 LONGEST_FUNCTION = 60
 LONGEST_FILE = 400
 
-# The reporter is carried alone into foreign images, so it cannot import the contract;
-# its own test compares the names.
-MAY_RETYPE_NAMES = ("trainer_image/speech_telemetry/reporter.py",)
 CROSSING_NAME = re.compile(r"SPEECHTRAIN_[A-Z_]+|(?:[a-z.-]+\.)?speechtrain\.dev(?:/.*)?")
 
 # Rooms that an import contract must bind from the day they exist.
@@ -35,6 +38,14 @@ BOUND_ROOMS = (
     "speech_trainer.audio",
     "speech_trainer.data",
 )
+
+# Modules of the library without a test of their own, and whose tests reach them.
+TESTED_THROUGH = {
+    "speech_contract.api.fields": "test_validation",
+    "speech_contract.api.pod": "test_validation",
+    "speech_contract.checks": "test_thresholds",
+    "speech_contract.paths": "tests/trainer, which write there",
+}
 
 REGISTRY = re.compile(r"https?://|--(?:extra-)?index-url|--find-links|pypi\.|pythonhosted")
 TEXTS = (".py", ".md", ".toml", ".yaml", ".yml", ".sh", ".json", ".txt", "")
@@ -52,8 +63,12 @@ def tracked(*patterns: str) -> list[Path]:
     return [path for name in listing.split("\0") if name and (path := ROOT / name).is_file()]
 
 
-def modules(*folders: str) -> list[Path]:
-    return [path for path in tracked(*folders) if path.suffix == ".py"]
+def modules(*places: str) -> list[Path]:
+    """Python files at the places, of which none may be empty: a guard of nothing guards nothing."""
+    found = {place: [p for p in tracked(place) if p.suffix == ".py"] for place in places}
+    empty = [place for place, paths in found.items() if not paths]
+    assert empty == [], f"no Python file at {', '.join(empty)}"
+    return sorted({path for paths in found.values() for path in paths})
 
 
 def broken(paths: list[Path], rule: Rule) -> list[str]:
@@ -138,6 +153,11 @@ def test_what_is_fine_is_left_alone(rule: Rule, fine: str) -> None:
     assert list(rule(ast.parse(fine))) == []
 
 
+def test_a_guarded_place_that_is_not_there_is_found() -> None:
+    with pytest.raises(AssertionError, match="no Python file at tests/nowhere"):
+        modules("tests/contract", "tests/nowhere")
+
+
 @pytest.mark.parametrize("rule", [long_functions, undocumented, unsafe_loads])
 def test_the_packages_keep_the_rule(rule: Rule) -> None:
     assert broken(modules(*SOURCE_FOLDERS), rule) == []
@@ -152,12 +172,7 @@ def test_unit_tests_do_not_sleep() -> None:
 
 
 def test_names_that_cross_a_process_are_typed_once() -> None:
-    paths = [
-        path
-        for path in modules("operator", "trainer_image")
-        if str(path.relative_to(ROOT)) not in MAY_RETYPE_NAMES
-    ]
-    assert broken(paths, retyped_names) == []
+    assert broken(modules("operator", "trainer_image"), retyped_names) == []
 
 
 def test_files_stay_readable() -> None:
@@ -173,14 +188,31 @@ def test_folders_that_would_shadow_or_nest_hold_no_init() -> None:
     assert tracked("operator/__init__.py", "tests/**/__init__.py", "tests/__init__.py") == []
 
 
-def test_every_library_module_has_its_test_room() -> None:
-    rooms = {"speech_contract": "contract", "speech_health": "health"}
-    missing = [
-        f"tests/{room}"
-        for package, room in rooms.items()
-        if modules(f"*/{package}") and not modules(f"tests/{room}")
-    ]
-    assert missing == []
+def test_every_library_module_has_its_tests() -> None:
+    """A test file of its name, or one in its room that imports it."""
+    untested = {
+        module
+        for package, room in {"speech_contract": "contract", "speech_health": "health"}.items()
+        for module in library(package)
+        if module.rpartition(".")[2] not in named(room) and module not in imported(room)
+    }
+    assert untested == TESTED_THROUGH.keys()
+
+
+def library(package: str) -> list[str]:
+    paths = [p for p in modules(f"*/{package}/*") if p.name != "__init__.py"]
+    return [".".join(p.relative_to(ROOT).with_suffix("").parts[1:]) for p in paths]
+
+
+def named(room: str) -> set[str]:
+    return {path.stem.removeprefix("test_") for path in modules(f"tests/{room}")}
+
+
+def imported(room: str) -> set[str]:
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in modules(f"tests/{room}")]
+    froms = [n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+    whole = {str(node.module) for node in froms}
+    return whole | {f"{node.module}.{alias.name}" for node in froms for alias in node.names}
 
 
 def test_locks_pin_hashes_and_name_no_registry() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final
 
 HEADLINES: Final = ("total", "loss")  # names that mean the whole; all others are components
 
 
-def headline(names: Iterable[str]) -> str | None:
+def headline(names: Collection[str]) -> str | None:
     """`total`, else `loss`, else the first; None without any. `names` may be a mapping of losses."""
-    known = list(names)
-    return next((name for name in (*HEADLINES, *known) if name in known), None)
+    for name in HEADLINES:
+        if name in names:
+            return name
+    return next(iter(names), None)

@@ -19,4 +19,3 @@ from speech_contract.losses import headline
 def test_total_then_loss_then_the_first(names: tuple[str, ...], expected: str | None) -> None:
     assert headline(names) == expected
     assert headline(dict.fromkeys(names, 0.0)) == expected
-    assert headline(name for name in names) == expected

@@ -166,3 +166,9 @@ def test_a_longer_stand_still_than_ever_is_named_though_values_were_held(run: An
 def test_what_rounding_holds_still_is_none(run: Any, half: Callable[[int], float]) -> None:
     train(run, 150, mel=fine, half=half)
     assert run.rules == []
+
+
+@pytest.mark.parametrize("bound", [math.nan, math.inf])
+def test_a_component_that_is_not_finite_is_left_to_another_rule(run: Any, bound: float) -> None:
+    train(run, 60, mel=fine, vq=bound)
+    assert Rule.CONSTANT_COMPONENT not in run.rules

@@ -114,3 +114,15 @@ def test_from_the_start_they_are_not(run: Any) -> None:
     for step in (1, 2):
         run.step(step, loss=0.0, gradient_norm=0.0)
     assert Rule.NO_GRADIENT in run.rules
+
+
+@pytest.mark.parametrize(("steps", "stops"), [(1, False), (2, True)])
+def test_a_run_that_never_updates_needs_as_many_steps_as_updates_are_asked_for(
+    run_with: Callable[..., Any], steps: int, stops: bool
+) -> None:
+    """Two steps may end without an update of accumulated gradients only where two are a fault."""
+    run = run_with(no_gradient=NoGradient(for_updates=2))
+    for step in range(8, 8 + steps):
+        run.step(step, loss=1.0 + step, updates=0)
+    run.monitor.finish(run.now, 0)
+    assert (run.monitor.decision is not None) is stops

@@ -103,3 +103,8 @@ def test_every_episode_is_an_entry_and_nothing_ends_the_judging() -> None:
 def test_a_sound_run_gives_nothing() -> None:
     result = replay(Rows().read({"loss": 1.0 + 1.0 / step} for step in range(1, 50)))
     assert (result.findings, result.critical, result.last_step) == ([], False, 49)
+
+
+def test_each_gated_step_of_our_log_counts_once() -> None:
+    rows = [{"event": "update_skipped", "step": step} for step in (3, 4, 5)]
+    assert [sample.non_finite_steps for sample in Rows().read(rows)] == [1, 2, 3]

@@ -146,6 +146,20 @@ def test_another_rank_does_not_heal_it(run: Any) -> None:
     assert (finding.status, finding.rank) == (FindingStatus.ACTIVE, 1)
 
 
+def test_a_warning_tells_the_newest_report_until_it_is_critical(
+    run_with: Callable[..., Any],
+) -> None:
+    run = run_with(mode=HealthMode.NOTIFY)
+    for step in range(1, 200):
+        run.step(step, loss=wave(step) * (6.0 if step > 50 else 1.0))
+        run.step(step, rank=1, loss=wave(step) * (6.0 if 150 < step else 1.0))
+        finding = run.finding(Rule.LOSS_SPIKE)
+        if 60 <= step < 130:
+            assert f"at step {step}," in finding.evidence
+    assert "not healed" in finding.evidence  # the other rank's younger spike does not soften it
+    assert finding.severity is Severity.CRITICAL
+
+
 def explode(run: Any, last: int = 160) -> None:
     for step in range(1, last):
         run.step(step, loss=wave(step), gradient_norm=wave(step) * (100.0 if step > 50 else 1.0))

@@ -32,7 +32,7 @@ def test_a_hang_fires_after_the_floor_and_not_before(run: Any, row: Callable[...
     )
     assert decision.finding.action is Action.RESTARTED
     assert decision.finding.step == 20
-    assert "limit 60 s" in decision.finding.evidence
+    assert "no step for 61 s, limit 60 s" in decision.finding.evidence
     assert run.monitor.verdict is Verdict.CRITICAL
 
 

@@ -179,6 +179,17 @@ class TestBudgets:
         assert "second time" in plan.status.failure.message
         assert plan.status.restarts == Restarts(1, (CauseCount(cause, 2),))
 
+    @pytest.mark.parametrize(
+        ("times", "word"), [(1, "first"), (2, "second"), (3, "third"), (4, "4th")]
+    )
+    def test_the_sentence_counts_with_the_limit(self, build, times, word):
+        told = build.outcome(1, message="KeyError")
+        before = (CauseCount(fingerprint(1, "", "KeyError"), times - 1),) if times > 1 else ()
+        status = build.status(restarts=Restarts(times - 1, before))
+        policy = {"restarts": {"sameCause": times, "max": 9}}
+        scene = build.solo(build.failed(0, outcome=told), policy=policy, status=status)
+        assert f"for the {word} time" in reconcile(scene, build.now).status.failure.message
+
     def test_another_cause_does_not(self, build):
         cause = fingerprint(1, "", "KeyError")
         status = build.status(restarts=Restarts(1, (CauseCount(cause, 1),)))
