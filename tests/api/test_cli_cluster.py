@@ -19,6 +19,7 @@ from speech_cli import cluster_client
 from speech_cli.main import cli
 from speech_contract import names
 from speech_contract.outcome import Outcome
+from speech_contract.wire import BadStep
 
 Call = Callable[..., Result]
 STATUS = {
@@ -68,8 +69,8 @@ async def failed(bed: Bed, scene: Scene) -> Scene:
         container = {"name": names.CONTAINER, "image": "trainer:test"}
         pod = {"metadata": metadata, "spec": {"containers": [container]}}
         bed.api.post(f"/api/v1/namespaces/{scene.namespace}/pods", pod)
-    told = Outcome(2, 0, "Training", 40, "loss is nan", "NonFinite", 9, 41,
-                   component="generator/mel", module="decoder")  # fmt: skip
+    told = Outcome(2, 0, "Training", 40, "loss is nan", "NonFinite", 9, step=41,
+                   first_bad=BadStep(38, "generator/mel", "decoder", 9))  # fmt: skip
     await scene.ends("asr-master-0", 40, told)
     event = {
         "metadata": {"name": "asr.1"}, "type": "Warning", "reason": "AttemptFailed",

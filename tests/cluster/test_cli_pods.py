@@ -95,7 +95,7 @@ def test_a_log_is_followed_while_it_is_written_and_ends_with_its_pod(
 def test_the_outcome_is_read_from_the_termination_message(
     home: Bed, place: ClusterPlace, start: Start
 ) -> None:
-    told = Outcome(1, 0, "Training", 40, "loss is nan", "NonFinite", 0, 12)
+    told = Outcome(1, 0, "Training", 40, "loss is nan", "NonFinite", 0, step=12)
     code = (
         f"open('/dev/termination-log', 'w').write({outcome.encode(told)!r}); print('bye'); exit(40)"
     )
