@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,9 +21,8 @@ from speech_operator import status as st
 from speech_operator.child_kind import ChildRecord
 from speech_operator.children import CONFIG_MAP, POD
 from speech_operator.cluster.base import AlreadyExists, Conflict, JobKey
-from speech_operator.cluster.config_maps import stored
 from speech_operator.plan import JobEvent
-from speech_operator.resources.config_map import RUN
+from speech_operator.resources.config_map import ACCEPTED, RUN
 from speech_operator.snapshot import Endpoints, Job, Observed, Platform, PodPhase, PodRecord
 from speech_operator.timestamps import to_text
 
@@ -149,12 +149,20 @@ class Build:
         return self.seen(*pods, spec=self.spec(nodes=1, **(policy or {})), **fields)
 
 
-def with_uid(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    return {**manifest, "metadata": {"uid": "made", **manifest["metadata"]}}
-
-
 class Crash(BaseException):
     """The operator dies here: no handler of ours may see it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FakeConfig:
+    """A run config that was read long ago."""
+
+    name: str
+    attempt: int
+    run: RunConfig
+    accepted: JobSpec
+    uid: str = "config-uid"
+    owner_uid: str = UID
 
 
 @dataclasses.dataclass
@@ -166,7 +174,7 @@ class FakeCluster:
     crash_after: frozenset[int] = frozenset()
     platform: Platform = dataclasses.field(default_factory=lambda: Platform(local=True, cores=4))
     pods: dict[str, PodRecord] = dataclasses.field(default_factory=dict)
-    configs: dict[int, Any] = dataclasses.field(default_factory=dict)
+    configs: dict[int, FakeConfig] = dataclasses.field(default_factory=dict)
     events: list[JobEvent] = dataclasses.field(default_factory=list)
     created: list[tuple[str, int]] = dataclasses.field(default_factory=list)
     writes: int = 0
@@ -214,7 +222,7 @@ class FakeCluster:
         metadata = manifest["metadata"]
         name, attempt = metadata["name"], int(metadata["labels"].get(names.LABEL_ATTEMPT, 0))
         if kind is CONFIG_MAP:
-            self.configs.setdefault(attempt, stored({"data": {}, **with_uid(manifest)}, key.name))
+            self.configs.setdefault(attempt, self._config(name, attempt, manifest["data"]))
             self._wrote(f"config {attempt}")
             return
         assert kind is POD
@@ -226,6 +234,10 @@ class FakeCluster:
         )
         self.created.append((name, attempt))
         self._wrote(f"create {name}")
+
+    def _config(self, name: str, attempt: int, data: Mapping[str, str]) -> FakeConfig:
+        spec = parse({**self.document, "spec": json.loads(data[ACCEPTED])}, local=True).spec
+        return FakeConfig(name, attempt, codec.loads(RunConfig, data[RUN]), spec)
 
     async def delete(
         self, key: JobKey, kind: Any, name: str, uid: str, grace_seconds: int | None = None

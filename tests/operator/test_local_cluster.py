@@ -197,7 +197,7 @@ class TestPaths:
     def test_every_path_of_the_run_config_is_rewritten(self, build):
         spec = spec_with()
         seen = build.seen(spec=spec, status=build.status(whole=False))
-        config = reconcile(seen, build.now).creates[0].config
+        config = build.config_of(reconcile(seen, build.now))
         got = localised(config, spec, Path("/jobs"), self.VOLUMES)
         assert got.run_dir == got.checkpoint.uri == "/v/deep/sub/run"
         assert got.data.train.manifest == "/v/data/te/train.jsonl"
@@ -239,7 +239,7 @@ class TestPod:
         seen = build.seen(status=build.status(whole=False))
         plan = reconcile(seen, build.now)
         config = dataclasses.replace(
-            plan.creates[0].config, training=Training(device=device), ranks_per_node=2
+            build.config_of(plan), training=Training(device=device), ranks_per_node=2
         )
         container = plan.creates[1 + rank].manifest["spec"]["containers"][0]
         machine = Machine(4, gpus, "here")

@@ -425,7 +425,7 @@ class TestGang:
         )
         status = build.status(attempt=len(history), attempts=attempts)
         plan = reconcile(build.seen(status=status), build.now)
-        assert plan.creates[0].config.resume_from is expected
+        assert build.config_of(plan).resume_from is expected
 
     def test_a_spike_that_ended_an_attempt_bounds_what_the_next_resumes_from(self, build):
         spike = build.finding(Rule.LOSS_SPIKE, step=61)
@@ -438,8 +438,8 @@ class TestGang:
             ended = reconcile(seen, build.now).status
             assert ended.attempts[-1].first_bad_step == expected
             plan = reconcile(build.solo(status=ended), build.now + 1)
-            assert plan.creates[0].config.resume_from is ResumeFrom.CONFIRMED
-            assert plan.creates[0].config.resume_before == expected
+            assert build.config_of(plan).resume_from is ResumeFrom.CONFIRMED
+            assert build.config_of(plan).resume_before == expected
 
     def test_only_the_newest_ten_attempts_are_kept(self, build):
         status = st.JobStatus()

@@ -78,7 +78,7 @@ def test_no_number_breaks_the_status(build, loss, norm, eta, moment, since):
 class TestReader:
     def reader(self, build, cluster, clock):
         seen = build.seen(status=build.status(whole=False))
-        config = reconcile(seen, build.now).creates[0].config
+        config = build.config_of(reconcile(seen, build.now))
         changed = []
         return ProgressReader(cluster, build.key, config, clock, changed.append), changed
 

@@ -67,7 +67,7 @@ class Cluster(Protocol):
     async def list_children(self, key: JobKey, kind: ChildKind[R], uid: str) -> Sequence[R]:
         """Objects of the kind that the job with this uid owns; of a watched kind also others with its names.
 
-        Where there is nothing of the kind, because none is needed, it is as if it were there.
+        The Service is as if there where pods need none.
         """
         ...
 

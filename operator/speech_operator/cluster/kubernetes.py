@@ -69,9 +69,8 @@ class KubernetesCluster:
         self._watcher = watcher
         self._remembered = Remembered(rest)
         self._last: dict[JobKey, Mapping[str, Any]] = {}  # status as read in this pass
-        self._suspects: dict[
-            JobKey, dict[ChildKind[Any], set[str]]
-        ] = {}  # taken when we wanted them
+        # Names that were taken when we wanted them.
+        self._suspects: dict[JobKey, dict[ChildKind[Any], set[str]]] = {}
 
     @property
     def platform(self) -> Platform:
