@@ -59,5 +59,6 @@ class Reason(str, enum.Enum):
     POD_DELETED = "PodDeleted"
     POD_REFUSED = "PodRefused"
     NAME_TAKEN = "NameTaken"
+    RUN_DIRECTORY_IN_USE = "RunDirectoryInUse"
     NODE_EXCLUDED = "NodeExcluded"
     EXCLUSION_DROPPED = "ExclusionDropped"

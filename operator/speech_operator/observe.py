@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from speech_contract import names
 from speech_contract.api import InvalidJob, JobSpec, JobStatus, parse, read_status
 from speech_contract.outcome import Outcome
+from speech_contract.owner import Owner
 from speech_contract.progress import Progress
 from speech_contract.run_config import RunConfig
 
@@ -93,6 +94,7 @@ class Job:
     spec: JobSpec | None
     problems: tuple[str, ...]
     status: JobStatus
+    created: str = ""  # creationTimestamp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +110,7 @@ class Observed:
     service_present: bool = True
     platform: Platform = dataclasses.field(default_factory=Platform)
     progress: Progress | None = None
+    holder: Owner | None = None  # the other job that owns the run directory
     silent_seconds: float | None = None  # since `/progress` last answered; None: nobody to ask
 
     @property
@@ -198,6 +201,7 @@ def read_job(document: Mapping[str, Any], *, local: bool, memory: SpecMemory | N
         spec=spec,
         problems=problems,
         status=read_status(document.get("status")),
+        created=str(metadata.get("creationTimestamp") or ""),
     )
 
 

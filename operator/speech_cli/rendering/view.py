@@ -13,7 +13,7 @@ from typing import Any
 
 from speech_contract.names import replica
 from speech_contract.progress import SEVERITY_ORDER, FindingStatus, Progress, Severity, Verdict
-from speech_contract.reasons import Condition, State
+from speech_contract.reasons import Condition, Reason, State
 
 Document = Mapping[str, Any]
 
@@ -230,7 +230,10 @@ def _reason(document: Document) -> tuple[str, str]:
         if found:
             return str(found.get("reason", "")), str(found.get("message", ""))
     for item in objects(document, "status", "conditions"):
-        if item.get("type") == Condition.ACCEPTED.value and str(item.get("status")) == "False":
+        refused = (
+            item.get("type") == Condition.ACCEPTED.value and str(item.get("status")) == "False"
+        )
+        if refused or item.get("reason") == Reason.RUN_DIRECTORY_IN_USE.value:
             return str(item.get("reason", "")), str(item.get("message", ""))
     return str(failure.get("reason", "")), str(failure.get("message", ""))
 

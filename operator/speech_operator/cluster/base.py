@@ -78,6 +78,10 @@ class Cluster(Protocol):
         """The job document, None when it is gone."""
         ...
 
+    async def list_jobs(self) -> Sequence[Mapping[str, Any]]:
+        """Every job there is, for who must know the others. Nothing on one machine: there a lock decides."""
+        ...
+
     async def list_pods(self, key: JobKey) -> Sequence[PodRecord]:
         """Pods with the job's label, and pods of others under the job's pod names."""
         ...

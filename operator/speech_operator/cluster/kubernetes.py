@@ -24,6 +24,7 @@ from speech_operator.cluster.base import (
 )
 from speech_operator.cluster.config_maps import RunConfigMaps, somebody_elses
 from speech_operator.cluster.informer import PodInformer
+from speech_operator.cluster.job_list import list_jobs
 from speech_operator.cluster.pod_record import owner_uid, record
 from speech_operator.cluster.rest import ApiError, Body, Clock, Rest, TokenBucket
 from speech_operator.observe import Endpoints, Platform, PodRecord
@@ -119,6 +120,10 @@ class KubernetesCluster:
         self._last.pop(key, None)
         self._suspects.pop(key, None)
         self._services = {known for known in self._services if known[0] != key}
+
+    async def list_jobs(self) -> Sequence[Mapping[str, Any]]:
+        """Every job of the namespaces that are watched."""
+        return [job async for job in list_jobs(self._rest, self._informer.namespaces)]
 
     async def list_pods(self, key: JobKey) -> Sequence[PodRecord]:
         """Pods with the job's label under the job's pod names, and others that took such a name."""
