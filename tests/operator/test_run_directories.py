@@ -100,7 +100,8 @@ def test_of_two_at_once_the_older_trains_and_the_other_is_told_its_name(
     look(controller, *order, *order)
     a, b = cluster.fakes["a"], cluster.fakes["b"]
     assert a.created
-    assert not (b.created or b.configs)
+    assert not b.created
+    assert not b.configs
     assert running(cluster, "b")["reason"] == "RunDirectoryInUse"
     assert (
         "/ckpt/te belongs to job speech/a, which has not ended" in running(cluster, "b")["message"]
