@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,6 +28,7 @@ from speech_operator.observe import observe
 from speech_operator.plan import Plan
 from speech_operator.progress import ProgressReader
 from speech_operator.reconcile import reconcile
+from speech_operator.run_directories import RunDirectories
 from speech_operator.snapshot import Observed, PodPhase
 
 RESYNC_SECONDS = 300.0
@@ -67,6 +69,9 @@ class Controller:
         self._workers: dict[JobKey, _Worker] = {}
         self._running = False
         self._closing = False
+        self._directories = RunDirectories()
+        self._listing = asyncio.Lock()
+        self._listed = False
 
     @property
     def known(self) -> frozenset[JobKey]:
@@ -123,13 +128,29 @@ class Controller:
         )
         worker.gone = seen is None
         if seen is None:
+            self._look_again(self._directories.forget(key))
             self._read_progress(key, worker, None)
             return None
-        plan = reconcile(seen, self._clock())
+        await self._know_every_job()
+        seen = dataclasses.replace(seen, holder=self._directories.look(key, seen))
+        plan = reconcile(seen, self._clock())  # nothing may wait from `look` to `decided`
+        self._look_again(self._directories.decided(key, seen, plan.status))
         await apply(self._cluster, key, seen, plan)
         self._read_progress(key, worker, seen)
         await self._report(key, seen, plan, reader)
         return plan.requeue_after
+
+    async def _know_every_job(self) -> None:
+        """Once: a job must not be given a directory before the job that owns it was looked at."""
+        async with self._listing:
+            if not self._listed:
+                self._directories.fill(list(await self._cluster.list_jobs()))
+                self._listed = True
+
+    def _look_again(self, keys: list[JobKey]) -> None:
+        for key in keys:
+            if key in self._workers:
+                self.mark(key)
 
     async def _report(
         self, key: JobKey, seen: Observed, plan: Plan, reader: ProgressReader | None

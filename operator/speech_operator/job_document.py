@@ -48,6 +48,7 @@ def read_job(document: Mapping[str, Any], *, local: bool, memory: SpecMemory | N
         spec=spec,
         problems=problems,
         status=read_status(document.get("status")),
+        created=str(metadata.get("creationTimestamp") or ""),
     )
 
 

@@ -19,6 +19,7 @@ from speech_contract.api import InvalidJob, parse
 from speech_contract.owner import LAPTOP, Owner, in_use
 from speech_contract.run_config import RunConfig
 from speech_operator.cluster import local_process
+from speech_operator.cluster.base import ClusterError
 from speech_operator.cluster.local import ANNOTATION_MANIFEST, ANNOTATION_VOLUMES
 from speech_operator.cluster.local_paths import local_path
 from speech_operator.cluster.local_state import VOLUMES, JobFolder, job_folders
@@ -42,7 +43,13 @@ def require_own_directory(folder: JobFolder, job: Mapping[str, Any], say: OnNoti
     place, uid = run_dir_of(folder, job), str(job["metadata"]["uid"])
     dead = set()
     for other in _others(folder):
-        document = other.read_job()
+        try:
+            document = other.read_job()
+        except (
+            ClusterError
+        ) as error:  # one broken folder must not keep every other job from running
+            say(f"{error}; whether it uses the same run directory is not known")
+            continue
         if document is None or run_dir_of(other, document) != place:
             continue
         if _lives(other, document):

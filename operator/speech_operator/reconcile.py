@@ -24,6 +24,7 @@ from speech_operator.policies.hands_off import hands_off
 from speech_operator.policies.health import health, new_attempt
 from speech_operator.policies.restart import restart
 from speech_operator.policies.resumed import resumed
+from speech_operator.policies.run_directory import run_directory
 from speech_operator.policies.success import success
 from speech_operator.policies.suspend import suspend
 from speech_operator.policies.ttl import ttl
@@ -37,6 +38,7 @@ BEFORE_HEALTH: Final[tuple[Policy, ...]] = (
     cleanup,
     suspend,
     resumed,
+    run_directory,
     success,
     deadline,
     failure,

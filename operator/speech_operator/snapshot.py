@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from speech_contract.api import JobSpec, JobStatus
 from speech_contract.outcome import Outcome
+from speech_contract.owner import Owner
 from speech_contract.progress import Progress
 from speech_contract.run_config import RunConfig
 from speech_operator.child_kind import ChildKind, ChildRecord, R, Record
@@ -105,6 +106,7 @@ class Job:
     spec: JobSpec | None
     problems: tuple[str, ...]
     status: JobStatus
+    created: str = ""  # creationTimestamp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +122,7 @@ class Observed:
     service_present: bool = True
     platform: Platform = dataclasses.field(default_factory=Platform)
     progress: Progress | None = None
+    holder: Owner | None = None  # the other job that owns the run directory
     silent_seconds: float | None = None  # since `/progress` last answered; None: nobody to ask
     children: Mapping[ChildKind[Any], tuple[Any, ...]] = dataclasses.field(default_factory=dict)
 

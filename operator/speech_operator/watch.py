@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import threading
-import urllib.parse
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, cast
 
@@ -20,12 +19,12 @@ import kopf
 from speech_contract import names
 from speech_contract.events import Event
 from speech_operator.cluster.base import ClusterError, JobKey
+from speech_operator.cluster.job_list import PAGE, list_jobs
 from speech_operator.cluster.rest import Clock, Rest, Sleep
 from speech_operator.cluster.transport import Credentials
 from speech_operator.events import log
 
 RESYNC_SECONDS: Final = 300.0  # a watch that says nothing and does not end is found out by this
-PAGE: Final = 500
 FIRST_BACKOFF_SECONDS: Final = 0.5
 LAST_BACKOFF_SECONDS: Final = 30.0
 STEADY_SECONDS: Final = 60.0  # a run of this length forgives the failures before it
@@ -98,24 +97,10 @@ class JobWatch:
         while True:
             await self._sleep(RESYNC_SECONDS)
             try:
-                for namespace in self._namespaces or ("",):
-                    await self._list(namespace)
+                async for job in list_jobs(self._rest, self._namespaces):
+                    self._mark(JobKey(job["metadata"]["namespace"], job["metadata"]["name"]))
             except ClusterError as error:
                 log(Event.CLUSTER_CALL_FAILED, logging.WARNING, verb="list", error=str(error))
-
-    async def _list(self, namespace: str) -> None:
-        where = f"/namespaces/{namespace}" if namespace else ""
-        query = {"limit": str(PAGE)}
-        while True:
-            path = (
-                f"/apis/{names.API_VERSION}{where}/{names.PLURAL}?{urllib.parse.urlencode(query)}"
-            )
-            page = await self._rest.get(path)
-            for job in page.get("items") or ():
-                self._mark(JobKey(job["metadata"]["namespace"], job["metadata"]["name"]))
-            query["continue"] = page["metadata"].get("continue") or ""
-            if not query["continue"]:
-                return
 
     # ------------------------------------------------------------------ the thread
 

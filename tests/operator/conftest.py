@@ -182,6 +182,7 @@ class FakeCluster:
     progress: bytes = b""
     calls: list[str] = dataclasses.field(default_factory=list)
     uids: Any = dataclasses.field(default_factory=itertools.count)
+    owner: str = UID
     dead: bool = False  # the operator, after a crash: none of its other writes arrives
 
     def check_alive(self) -> None:
@@ -197,6 +198,9 @@ class FakeCluster:
 
     async def get_job(self, key: JobKey) -> Mapping[str, Any] | None:
         return None if self.gone else self.document
+
+    async def list_jobs(self) -> list[Mapping[str, Any]]:
+        return []
 
     async def list_children(self, key: JobKey, kind: Any, uid: str) -> Sequence[Any]:
         if kind is POD:
@@ -228,9 +232,10 @@ class FakeCluster:
         assert kind is POD
         if name in self.pods:
             raise AlreadyExists(name, ours=self.pods[name].attempt == attempt)
-        rank = {names.pod_name("asr", n): n for n in range(16)}[name]
+        job = self.document["metadata"]["name"]
+        rank = {names.pod_name(job, n): n for n in range(16)}[name]
         self.pods[name] = PodRecord(
-            name, f"u{next(self.uids)}", rank, attempt, UID, created_at=self.clock()
+            name, f"u{next(self.uids)}", rank, attempt, self.owner, created_at=self.clock()
         )
         self.created.append((name, attempt))
         self._wrote(f"create {name}")

@@ -8,8 +8,8 @@ import pytest
 
 from speech_contract.progress import Verdict
 from speech_operator.accounts import accounts
-from speech_operator.observe import Observed
 from speech_operator.reconcile import reconcile
+from speech_operator.snapshot import Observed
 
 
 def looked(build: Any, code: int | None, at: int | None, answer: int | None) -> Observed:

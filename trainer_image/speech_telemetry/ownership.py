@@ -210,7 +210,7 @@ class Ownership:
         """The ranks are gone. Raises OSError."""
         self._leaving.set()
         if self._beating is not None:
-            self._beating.join()
+            self._beating.join(BEAT_SECONDS)  # a file server that is away must not keep the pod
         if self._number:
             paths.owner_file(self._run_dir, self._number).with_suffix(".ended").touch()
 

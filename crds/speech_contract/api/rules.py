@@ -11,7 +11,7 @@ from typing import Final
 
 from speech_contract import env, names, paths
 from speech_contract.api.base import JOB_NAME, matches
-from speech_contract.api.pod import Volume
+from speech_contract.api.pod import Volume, VolumeMount
 from speech_contract.api.spec import JobSpec, SpeechTrainingJob
 from speech_contract.errors import ContractError, nearest
 from speech_contract.places import paths_of
@@ -167,7 +167,8 @@ def checkpoints_outlive_the_pod(spec: JobSpec, local: bool) -> Problems:
     uri = spec.checkpoint.uri
     if local or spec.checkpoint.ephemeral or not uri.startswith("/"):
         return
-    volume = _volume_of(uri, spec)
+    mounted = mount_of(uri, spec)
+    volume = mounted[1] if mounted else None
     if volume is None or volume.empty_dir is not None:
         rule = "lies on no volume" if volume is None else f"lies on the emptyDir {volume.name}"
         remedy = "mount a persistentVolumeClaim there, or set checkpoint.ephemeral: true"
@@ -176,12 +177,13 @@ def checkpoints_outlive_the_pod(spec: JobSpec, local: bool) -> Problems:
         )
 
 
-def _volume_of(path: str, spec: JobSpec) -> Volume | None:
+def mount_of(path: str, spec: JobSpec) -> tuple[VolumeMount, Volume | None] | None:
+    """The mount that a path of the container lies below, the closest one, with its volume; None without one."""
     covering = [m for m in spec.trainer.volume_mounts if _below(path, m.mount_path)]
     if not covering:
         return None
     closest = max(covering, key=lambda mount: len(mount.mount_path.rstrip("/")))
-    return next((v for v in spec.pod.volumes if v.name == closest.name), None)
+    return closest, next((v for v in spec.pod.volumes if v.name == closest.name), None)
 
 
 def _below(path: str, folder: str) -> bool:

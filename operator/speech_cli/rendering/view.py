@@ -20,7 +20,7 @@ from speech_contract.progress import (
     Severity,
     Verdict,
 )
-from speech_contract.reasons import Condition, State
+from speech_contract.reasons import Condition, Reason, State
 from speech_contract.status import ConditionStatus, JobFinding, JobStatus, show_status
 
 Document = Mapping[str, Any]
@@ -230,8 +230,11 @@ def _reason(status: JobStatus) -> tuple[str, str]:
         (Condition.COMPLETE, true), (Condition.ACCEPTED, false),
     ]  # fmt: skip
     found = {(c.type, c.status): (c.reason, c.message) for c in reversed(status.conditions)}
-    failure = (status.failure.reason, status.failure.message) if status.failure else ("", "")
-    return next((found[key] for key in telling if key in found), failure)
+    waiting = found.get((Condition.RUNNING, false), ("", ""))
+    fallback = (status.failure.reason, status.failure.message) if status.failure else ("", "")
+    if waiting[0] == Reason.RUN_DIRECTORY_IN_USE:
+        fallback = waiting
+    return next((found[key] for key in telling if key in found), fallback)
 
 
 def _with_progress(view: JobView, progress: Progress) -> JobView:

@@ -64,6 +64,10 @@ class Cluster(Protocol):
         """The job document, None when it is gone."""
         ...
 
+    async def list_jobs(self) -> Sequence[Mapping[str, Any]]:
+        """Every job there is, for who must know the others. Nothing on one machine: there a lock decides."""
+        ...
+
     async def list_children(self, key: JobKey, kind: ChildKind[R], uid: str) -> Sequence[R]:
         """Objects of the kind that the job with this uid owns; of a watched kind also others with its names.
 

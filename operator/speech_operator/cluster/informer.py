@@ -93,6 +93,11 @@ class Informer(Generic[R]):
         self._jobs: dict[JobKey, set[Name]] = {}
 
     @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Those that are followed; one empty name for all."""
+        return tuple(scope.namespace for scope in self._scopes)
+
+    @property
     def synced(self) -> bool:
         """Whether every namespace was listed once. Before that "no pod" means nothing."""
         return all(scope.synced.is_set() for scope in self._scopes)

@@ -22,6 +22,7 @@ from speech_operator.cluster.base import (
     Unsatisfiable,
 )
 from speech_operator.cluster.informer import Informers
+from speech_operator.cluster.job_list import list_jobs
 from speech_operator.cluster.pod_record import child_record, owner_uid
 from speech_operator.cluster.remembered import Remembered
 from speech_operator.cluster.rest import ApiError, Body, Clock, Rest, TokenBucket
@@ -94,6 +95,10 @@ class KubernetesCluster:
         self._remembered.forget(key)
         self._last.pop(key, None)
         self._suspects.pop(key, None)
+
+    async def list_jobs(self) -> Sequence[Mapping[str, Any]]:
+        """Every job of the namespaces that are watched."""
+        return [job async for job in list_jobs(self._rest, self._informers.of(POD).namespaces)]
 
     async def list_children(self, key: JobKey, kind: ChildKind[R], uid: str) -> Sequence[R]:
         """From the informer or from memory, else from the API server. See the port."""

@@ -4,6 +4,7 @@ Faults come by flags, each for one attempt alone where it says so:
 --hold ATTEMPT:STEP:FILE   wait inside that step until FILE exists; every step says where it is
 --nan FIRST:LAST           NaN in the losses of the samples at these sampler positions
 --sleep ATTEMPT:RANK:STEP  that rank falls asleep in the backward pass, where the others wait for its gradients
+--rate RATE                the base learning rate
 --no-space BYTES           checkpoints beyond so many bytes in all do not fit on the disk
 """
 
@@ -38,7 +39,8 @@ class ToyJob(toy.ToyRecipe):
 
     def __init__(self, context: RecipeContext, options: argparse.Namespace) -> None:
         window = tuple(int(text) for text in options.nan.split(":")) if options.nan else None
-        super().__init__(context, toy.Faults(positions=(window,) if window else ()))
+        faults = toy.Faults(positions=(window,) if window else (), learning_rate=options.rate)
+        super().__init__(context, faults)
         self._options = options
         self._attempt = int(os.environ.get(env.ATTEMPT, context.config.attempt))
 
@@ -74,6 +76,7 @@ def main() -> int:
     parser.add_argument("--nan", default="")
     parser.add_argument("--sleep", default="")
     parser.add_argument("--no-space", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--pace", type=float, default=0.0)
     options = parser.parse_args()
     if options.no_space:
