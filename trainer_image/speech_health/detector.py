@@ -72,6 +72,7 @@ class Detector(Generic[StreamT]):
         action: Action = Action.WARNED,
         step: int | None = None,
         rank: int | None = None,
+        remedy: str = "",
     ) -> Finding:
         """Raise the finding, or sharpen the active one: `since` and the first bad step stay."""
         before = self.finding if self.active else None
@@ -81,7 +82,7 @@ class Detector(Generic[StreamT]):
             severity=severity,
             evidence=evidence,
             action=action,
-            remedy=REMEDIES[self.rule],
+            remedy=remedy or REMEDIES[self.rule],
             step=step if before is None or before.step is None else before.step,
             rank=rank,
             since=self._wall() if before is None else before.since,

@@ -48,6 +48,7 @@ __all__ = ["Decision", "Monitor"]
 BEATS = {
     Rule.NON_FINITE: (
         Rule.ZERO_LOSS,
+        Rule.NO_GRADIENT,
         Rule.CONSTANT_COMPONENT,
         Rule.LOSS_SPIKE,
         Rule.GRADIENT_SPIKE,
@@ -138,6 +139,14 @@ class Monitor:
         for detector in self._detectors():
             detector.feed(sample)
         self._decide()
+
+    def hear_line(self, now: float, rank: int) -> None:
+        """A rank printed a line, whatever it says. `now` monotonic."""
+        self._pace.hear_line(now, rank)
+
+    def observe_work(self, now: float) -> None:
+        """The local ranks were seen to compute. `now` monotonic."""
+        self._pace.last_work = now
 
     def observe_memory(self, now: float, host: int, memory: Memory) -> None:
         """Take a reading of a host's memory. `now` monotonic, `host` its node rank; every few seconds."""

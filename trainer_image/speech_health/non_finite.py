@@ -17,7 +17,7 @@ from speech_contract.outcome import EXIT_NON_FINITE
 from speech_contract.progress import Action, Rule, Severity
 from speech_contract.thresholds import HealthMode, OnExceeded
 from speech_health.detector import Detector
-from speech_health.samples import StepSample
+from speech_health.samples import SKIP_SENTENCE, StepSample
 
 OVERFLOW_BURST = 19  # 2**16, the usual first scale, is halved to 1 in 16 steps
 
@@ -31,9 +31,11 @@ class _Stream:
     last_step: int | None = None
     taken: int = 0
     known: int = 0  # bad steps so far
-    seen_bad: int | None = None  # step of the newest report, when its values were bad
+    seen_bad: int | None = None  # turn of the newest report, when its values were bad
     streak: int = 0  # bad steps in a row, up to the newest report
     overflows: int = 0  # reports in a row with a bad gradient alone
+    worded: bool = False  # the newest of them was a sentence: between two the script may print nothing
+    overflow_turn: int | None = None
     rollbacks: int = 0
     last_bad: int | None = None  # value of `taken`
     recent: collections.deque[tuple[int, int]] = dataclasses.field(
@@ -51,9 +53,9 @@ class _Stream:
 
     def count(self, sample: StepSample, bad_now: bool) -> int:
         """Bad steps that this report adds. The counter trails by one step what the values show."""
-        if bad_now and sample.step == self.seen_bad:
+        if bad_now and sample.turn == self.seen_bad:
             return 0  # a progress bar drawn again
-        self.seen_bad = sample.step if bad_now else None
+        self.seen_bad = sample.turn if bad_now else None
         before = self.known
         self.known = max(self.known, sample.non_finite_steps or 0) + bad_now
         fresh = self.known - before
@@ -128,12 +130,15 @@ class NonFinite(Detector[_Stream]):
         if sample.bad_loss is not None:
             return True
         if not sample.bad_gradient:
-            if sample.gradient_norm is not None:
+            if sample.gradient_norm is not None or (stream.worded and sample.losses is not None):
                 stream.overflows = 0
             return False
         if sample.gated or sample.non_finite_steps is not None:
             return True
-        stream.overflows += 1
+        if sample.turn == stream.overflow_turn:
+            return False  # the same line once more
+        stream.overflow_turn = sample.turn
+        stream.overflows, stream.worded = stream.overflows + 1, sample.form == SKIP_SENTENCE
         if stream.overflows > OVERFLOW_BURST:
             return True
         self._mention_overflow(stream, sample)

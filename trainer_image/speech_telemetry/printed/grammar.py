@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from speech_telemetry.printed.names import HELD_OUT, Meaning, Role, meaning
-from speech_telemetry.printed.numbers import NUMBER, TOKEN, count_of, is_word, value_of
+from speech_telemetry.printed.numbers import NUMBER, TOKEN, count_of, is_word, signed, value_of
 
 MOST_PARTS: Final = 24  # components of a line; more are no loss's components
 
@@ -96,7 +96,7 @@ _EPOCH_OF_TITLE: Final = re.compile(r"epochs?\W{0,3}(\d{1,9})", re.IGNORECASE)
 
 # jaywalnut310/vits train.py logs `[*losses, global_step, lr]`; so-vits-svc `Losses: [...], step: 200, lr: …`
 _LIST: Final = re.compile(
-    rf"(?P<word>[Ll]oss(?:es)?\s*[:=]\s*)?\[(?P<items>{NUMBER}(?:, *{NUMBER})+)\](?P<rest>.*)$",
+    rf"(?P<word>[Ll]oss(?:es)?\s*[:=]\s*)?\[(?P<items>[-+]?{NUMBER}(?:, *[-+]?{NUMBER})+)\](?P<rest>.*)$",
     re.IGNORECASE,
 )
 _VITS_NAMES: Final = ("disc", "gen", "fm", "mel", "dur", "kl")
@@ -105,11 +105,11 @@ _VITS_NAMES: Final = ("disc", "gen", "fm", "mel", "dur", "kl")
 BLOCK_HEAD: Final = re.compile(
     r"--> .*?\bSTEP: (?P<step>\d+)(?:/(?P<total>\d+))?(?P<global>.*GLOBAL_STEP: \d+)?"
 )
-BLOCK_ROW: Final = re.compile(rf"^\s*\|\s*>\s*(?P<name>[\w./-]+):\s*(?P<value>{NUMBER})", re.IGNORECASE)
+BLOCK_ROW: Final = re.compile(rf"^\s*\|\s*>\s*(?P<name>[\w./-]+):\s*(?P<value>[-+]?{NUMBER})", re.IGNORECASE)
 BLOCK_END: Final = ("step_time", "loader_time")
 # rich and box drawing: `│ adv/disc_loss │ 2.3 │`, `| train/loss | 0.5 |`
 TABLE_ROW: Final = re.compile(
-    rf"^\s*[|│┃║]\s*(?P<name>[A-Za-z][\w ./-]*?)\s*[|│┃║]\s*(?P<value>{NUMBER})\s*(?:[|│┃║].*)?$",
+    rf"^\s*[|│┃║]\s*(?P<name>[A-Za-z][\w ./-]*?)\s*[|│┃║]\s*(?P<value>[-+]?{NUMBER})\s*(?:[|│┃║].*)?$",
     re.IGNORECASE,
 )
 # ESPnet: "The grad norm is nan. Skipping updating the model."
@@ -127,8 +127,6 @@ CLOSES: Final = re.compile(
     r"^\W*(?:(?:running |starting |start )?training\b|epoch\b)", re.IGNORECASE
 )
 EVALUATION: Final = "> EVALUATION"  # Coqui's heading: until its next `> TRAINING`
-# Closing lines of a run that repeat an average, not a step.
-SUMMARY: Final = ("train_runtime", "train_samples_per_second", "best_loss", "final_loss")
 _RANK_PREFIX: Final = re.compile(r"^\[(?:rank|default)(\d+)\]:?|\] \((\d+)/\d+\) ")
 
 
@@ -162,6 +160,16 @@ class Said:
         return self.loss is not None or bool(self.parts or self.bad) or self.norm is not None
 
 
+def is_summary(line: str) -> bool:
+    """A closing line of a run repeats an average, not a step."""
+    return (
+        "train_runtime" in line
+        or "train_samples_per_second" in line
+        or "best_loss" in line
+        or "final_loss" in line
+    )
+
+
 def format_of(line: str) -> Format | None:
     """The first row of the table whose mark the line bears."""
     for row in FORMATS:
@@ -173,7 +181,7 @@ def format_of(line: str) -> Format | None:
 def read(line: str, folded: str) -> Said:
     """What the line says; `folded` is the same in lower case."""
     said = Said()
-    if line.endswith("]") or "[" in line and "]," in line:
+    if line[-1:] == "]" or "osses" in line:
         listed = _list(line)
         if listed is not None:
             return listed
@@ -182,7 +190,7 @@ def read(line: str, folded: str) -> Said:
             return said  # a scaler at work
         return Said(SENTENCE, norm=math.nan, keys=("skipped",))
     text = line
-    if "[" in line and ("it [" in line or "/" in line):
+    if " [" in line and ("<" in line or "it [" in line or ":" in line):
         text = _bar(line, said)
         if said.foreign:
             return said
@@ -281,12 +289,13 @@ def _cells(text: str) -> Iterator[tuple[Meaning, str, int]]:
     """Each number with the meaning of the words before it, and where it ends."""
     before = 0
     for match in TOKEN.finditer(text):
-        token = match[1]
-        found = meaning(text[before : match.start()])
+        start, end = match.span()
+        start = signed(text, start)
+        found, token = meaning(text[before:start]), text[start:end]
         if found.role is Role.NONE and is_word(token):
             continue  # a word of a sentence: `number of nan iterations: 0`
-        yield found, token, match.end()
-        before = match.end()
+        yield found, token, end
+        before = end
 
 
 def _numbers(text: str, said: Said) -> None:

@@ -65,7 +65,7 @@ class LineReader:
         return self._read(line, folded, now, time)
 
     def _read(self, line: str, folded: str, now: float, time: float) -> StepSample | None:
-        if any(word in line for word in grammar.SUMMARY):
+        if grammar.is_summary(line):
             return None
         if self._block is not None or "> " in line or "│" in line or line.lstrip()[:1] in ("|", "┃"):
             rows = self._rows(line, now, time)
@@ -82,7 +82,7 @@ class LineReader:
         if self._somebody_elses(said) or self._foreign(said) or self._covered(said, line):
             return self._life(now, time)
         if not said.values:
-            if said.held_out or HELD_OUT.search(line):
+            if said.held_out or (said.bar is None and HELD_OUT.search(line)):
                 return self._life(now, time)
             if (said.prose and "=" not in line) or not self._counter.moves(said):
                 return None
