@@ -34,14 +34,13 @@ def signed(text: str, start: int) -> int:
 
 def value_of(text: str) -> float | None:
     """The number; None for a whole number with thousands separators, which may be a decimal comma."""
-    if text[-1:].isdigit() and "," not in text:
+    try:
         return float(text)
-    folded = text.lower()
-    if "n" in folded:
-        return float(folded.rstrip("0").rstrip("."))
-    if "," not in folded:
-        return float(folded)
-    return float(folded.replace(",", "")) if "." in folded else None
+    except ValueError:
+        folded = text.lower().rstrip("0").rstrip(".")  # `nan.0`, `nan.`
+        if "n" in folded:
+            return float(folded)
+        return float(text.replace(",", "")) if "." in text else None
 
 
 def count_of(text: str) -> int | None:

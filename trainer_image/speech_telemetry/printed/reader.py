@@ -67,6 +67,8 @@ class LineReader:
     def _read(self, line: str, folded: str, now: float, time: float) -> StepSample | None:
         if grammar.is_summary(line):
             return None
+        if line.startswith(("INFO:", "DEBUG:", "WARNING:")):
+            line = grammar.LOGGER.sub("", line)
         if self._block is not None or "> " in line or "│" in line or line.lstrip()[:1] in ("|", "┃"):
             rows = self._rows(line, now, time)
             if rows is not None or self._block is not None:
@@ -92,7 +94,7 @@ class LineReader:
 
     def _sample(self, said: Said, line: str, now: float, time: float) -> StepSample:
         restarted = self._counter.follow(said, line, now)
-        if said.values:
+        if said.values and (said.format.mark or not self.form):
             self.form = said.format.name
         losses = self._losses(said, restarted)
         return StepSample(
@@ -256,7 +258,7 @@ class LineReader:
 
         Unless it stands at the bar's end, or for STALE_STEPS more steps.
         """
-        if said.bar is None or restarted:
+        if said.bar is None or restarted or said.stepwise:
             return False
         if self._zero is not None and self._zero[0] == said.bar:
             stands = self._counter.step - self._zero[1]
