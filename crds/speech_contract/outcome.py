@@ -148,8 +148,21 @@ def decode(text: str) -> Outcome | None:
         return None
 
 
+_STAND_IN: Final = re.compile(r"^rank \d+ ended with \d+: ")
+
+
+def stand_in(rank: int, code: int) -> str:
+    """What is said of a rank that left no error: the meaning of its code."""
+    return f"rank {rank} ended with {code}: {meaning_of(code).meaning}"
+
+
 def fingerprint(exit_code: int, rule: str, message: str) -> str:
-    """Cause of an attempt: exit code, rule and first error line, digits and hex replaced by `#`."""
+    """Cause of an attempt: exit code, rule and first error line, digits and hex replaced by `#`.
+
+    "" when a stand-in is all that is known of it: two unknown errors are not the same one.
+    """
+    if not rule and meaning_of(exit_code).cause is Cause.ERROR and _STAND_IN.match(message):
+        return ""
     lines = message.strip().splitlines()
     line = re.sub(r"0x[0-9a-fA-F]+|\b[0-9a-f]{8,}\b|\d+", "#", lines[0] if lines else "")
     digest = hashlib.sha256(line.encode()).hexdigest()[:8]

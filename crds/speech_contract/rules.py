@@ -96,6 +96,7 @@ class Rule(str, enum.Enum):
             detector="no_gradient:NoGradient",
             section="no_gradient",
             exit_code=EXIT_NOT_LEARNING,
+            gives_way_to=("NonFinite",),
             meaning="a gradient norm of exactly 0, or a module that gets no gradient in the first steps",
             follows="stop, exit 41",
             remedy="look for a missing backward(), a detached loss, a frozen module, or an objective "

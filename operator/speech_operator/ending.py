@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Final
 
+from speech_contract.causes import known
 from speech_contract.outcome import (
     EXIT_ERROR,
     EXIT_INTERRUPTED,
@@ -143,12 +144,13 @@ def _fault(pod: PodRecord) -> Ending:
     cause, remedy = meaning.cause.value, meaning.remedy
     if code == EXIT_KILLED and pod.reason == OOM_KILLED:
         cause, remedy, rule = Cause.OUT_OF_MEMORY.value, OOM_REMEDY, Cause.OUT_OF_MEMORY.value
+    told = known(_first_line(pod)) if code == EXIT_ERROR else None
     ending = Ending(
         cause=cause,
         message=_message(pod, meaning.meaning),
         next=meaning.next,
         counted=meaning.counted and code != EXIT_INTERRUPTED,
-        remedy=remedy,
+        remedy=remedy if told is None else f"{told.name}: {told.remedy}",
         fingerprint=fingerprint(code, rule, _first_line(pod)),
         pod=pod.name,
         node=pod.node,

@@ -177,7 +177,9 @@ def _change_last(status: JobStatus, **changes: object) -> JobStatus:
 
 
 def count_restart(restarts: Restarts, cause: str) -> Restarts:
-    """One more counted failure of this cause."""
+    """One more counted failure of this cause; "": of one that nobody knows, which is no other's."""
+    if not cause:
+        return dataclasses.replace(restarts, counted=restarts.counted + 1)
     counts = {entry.fingerprint: entry.count for entry in restarts.causes}
     counts[cause] = counts.pop(cause, 0) + 1
     while len(counts) > MAX_CAUSES:

@@ -94,6 +94,7 @@ class Detector(Generic[LimitsT, StreamT]):
         action: Action = Action.WARNED,
         step: int | None = None,
         rank: int | None = None,
+        remedy: str = "",
     ) -> Finding:
         """Raise the finding, or sharpen the active one: `since` and the first bad step stay."""
         before = self.finding if self.active else None
@@ -103,7 +104,7 @@ class Detector(Generic[LimitsT, StreamT]):
             severity=severity,
             evidence=evidence,
             action=action,
-            remedy=self.rule.record.remedy,
+            remedy=remedy or self.rule.record.remedy,
             step=step if before is None or before.step is None else before.step,
             rank=rank,
             since=self._wall() if before is None else before.since,

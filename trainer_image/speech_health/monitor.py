@@ -102,6 +102,14 @@ class Monitor:
             detector.feed(sample)
         self._decide()
 
+    def hear_line(self, now: float, rank: int) -> None:
+        """A rank printed a line, whatever it says. `now` monotonic."""
+        self._pace.hear_line(now, rank)
+
+    def observe_work(self, now: float) -> None:
+        """The local ranks were seen to compute. `now` monotonic."""
+        self._pace.last_work = now
+
     def observe_memory(self, now: float, host: int, memory: Memory) -> None:
         """Take a reading of a host's memory. `now` monotonic, `host` its node rank; every few seconds."""
         if not self._done:

@@ -1,7 +1,8 @@
 """Rule NoGradient: the gradient norm is exactly 0, or a trainable module never gets a gradient.
 
 The mark of a missing backward(), a detached loss, or an objective that does not reach a module. A script
-that never reports a gradient norm, modules or updates is not accused: missing is not zero.
+that never reports a gradient norm, modules or updates is not accused: missing is not zero. A policy's group of
+equal rewards has nothing to learn from, hence no gradient: once there was one, such zeros prove nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from speech_contract.rules import Rule
 from speech_health.detector import Detector
 from speech_health.samples import StepSample
 
+SICK = 20  # zero norms behind a bad report that speak of the same fault
+
 
 @dataclasses.dataclass
 class _Stream:
@@ -20,7 +23,8 @@ class _Stream:
 
     zeros: int = 0  # reports in a row with a gradient norm of exactly 0
     learned: bool = False  # a norm other than 0 was seen
-    last_step: int | None = None  # of a report with a gradient norm
+    sick: int = 0  # zero norms still to be left to NonFinite: a loss or norm was not finite
+    last_turn: int | None = None  # of a report with a gradient norm
     reports: int = 0  # that named modules without gradient, or none of them
     last_named_step: int | None = None
     dead: set[str] | None = None  # modules without gradient in every such report
@@ -42,6 +46,8 @@ class NoGradient(Detector[thresholds.NoGradient, _Stream]):
         stream.newest_step = sample.step
         if sample.updates is not None:
             stream.updates = sample.updates
+        if sample.bad_loss is not None or sample.bad_gradient:
+            stream.sick = SICK
         if sample.gradient_norm is not None:
             self._feed_norm(stream, sample, sample.gradient_norm)
         if sample.missing_gradients is not None:
@@ -60,16 +66,20 @@ class NoGradient(Detector[thresholds.NoGradient, _Stream]):
 
     def _feed_norm(self, stream: _Stream, sample: StepSample, norm: float) -> None:
         if norm != 0.0:
-            stream.zeros, stream.last_step, stream.learned = 0, sample.step, True
+            stream.zeros, stream.last_turn, stream.learned = 0, sample.turn, True
+            stream.sick = stream.sick if sample.bad_gradient or sample.bad_loss is not None else 0
             if not any(other.dead for other in self._streams.values()):
                 self._heal(f"gradient norm {norm:.6g} at step {sample.step}")
             return
         idle = sample.learning_rate is not None and sample.learning_rate <= 0.0
-        if idle or sample.step == stream.last_step:
+        if idle or sample.turn == stream.last_turn or _equal_rewards(stream, sample):
+            return
+        if stream.sick:
+            stream.sick -= 1
             return
         if stream.learned and sample.zero_loss:
             return  # a batch with nothing to learn from; many of them are ZeroLoss's
-        stream.zeros, stream.last_step = stream.zeros + 1, sample.step
+        stream.zeros, stream.last_turn = stream.zeros + 1, sample.turn
         if stream.zeros >= self._limits.for_updates:
             rate = (
                 ""
@@ -99,6 +109,13 @@ class NoGradient(Detector[thresholds.NoGradient, _Stream]):
 
     def _convict(self, evidence: str, step: int, rank: int) -> None:
         self._exceed(evidence, self._limits.on_exceeded, step=step, rank=rank)
+
+
+def _equal_rewards(stream: _Stream, sample: StepSample) -> bool:
+    """A policy's step without advantage: the spread says so, or a gradient that was there before."""
+    if sample.reward_spread == 0.0:
+        return True
+    return stream.learned and (sample.reward is not None or sample.reward_spread is not None)
 
 
 def _names(modules: set[str], most: int = 8) -> str:

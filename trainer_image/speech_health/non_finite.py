@@ -17,7 +17,7 @@ from speech_contract.rules import Rule, Severity
 from speech_contract.thresholds import HealthMode, OnExceeded
 from speech_health.budget import Budget
 from speech_health.detector import Detector
-from speech_health.samples import StepSample
+from speech_health.samples import SKIP_SENTENCE, StepSample
 
 OVERFLOW_BURST = 19  # 2**16, the usual first scale, is halved to 1 in 16 steps
 
@@ -32,8 +32,12 @@ class _Stream:
     taken: int = 0
     told: int = -1  # value of `taken` up to which the budget has heard
     known: int = 0  # bad steps so far
-    seen_bad: int | None = None  # step of the newest report, when its values were bad
+    seen_bad: int | None = None  # turn of the newest report, when its values were bad
     overflows: int = 0  # reports in a row with a bad gradient alone
+    worded: bool = (
+        False  # the newest of them was a sentence: between two the script may print nothing
+    )
+    overflow_turn: int | None = None
     rollbacks: int = 0
     last_bad: int | None = None  # value of `taken`
 
@@ -46,10 +50,10 @@ class _Stream:
 
     def count(self, sample: StepSample, bad_now: bool) -> bool:
         """Whether this report adds bad steps."""
-        if bad_now and sample.step == self.seen_bad:
+        if bad_now and sample.turn == self.seen_bad:
             return False  # a progress bar drawn again
         row = bad_now and self.seen_bad is not None  # a reporter may count reports, not steps
-        self.seen_bad = sample.step if bad_now else None
+        self.seen_bad = sample.turn if bad_now else None
         fresh = self._count_steps(sample.non_finite_steps, row)
         if bad_now or (sample.non_finite_steps is None and _shows_values(sample)):
             self._count_values(bad_now)
@@ -129,12 +133,15 @@ class NonFinite(Detector[thresholds.NonFinite, _Stream]):
         if sample.bad_loss is not None:
             return True
         if not sample.bad_gradient:
-            if sample.gradient_norm is not None:
+            if sample.gradient_norm is not None or (stream.worded and sample.losses is not None):
                 stream.overflows = 0
             return False
         if sample.gated or sample.non_finite_steps is not None:
             return True
-        stream.overflows += 1
+        if sample.turn == stream.overflow_turn:
+            return False  # the same line once more
+        stream.overflow_turn = sample.turn
+        stream.overflows, stream.worded = stream.overflows + 1, sample.form == SKIP_SENTENCE
         if stream.overflows > OVERFLOW_BURST:
             return True
         self._mention_overflow(stream, sample)

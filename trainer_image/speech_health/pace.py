@@ -40,6 +40,8 @@ class RankPace:
     training_since: float | None = None  # None while in another phase
     still: float = 0.0  # how long the stamp stands still now, in a phase other than training
     longest_still: dict[Phase, float] = dataclasses.field(default_factory=dict)
+    lines: int = 0  # printed
+    last_line: float | None = None
     told: Phase = Phase.STARTING  # by its reports, since `told_at`
     told_at: float = 0.0
 
@@ -115,15 +117,25 @@ class Pace:
         self.sampled = False
         self.told = False  # a report was telling: steps alone prove nothing
         self.starting = False  # a registered rank is in a start-up phase
+        self.last_work: float | None = None  # when the local ranks were last seen to compute
+        self.trained = 0  # the highest step
+        self.planned: int | None = None  # steps
 
     def feed(self, sample: StepSample) -> None:
         """Learn from a report."""
         self.sampled = True
         self.told = self.told or sample.telling
+        self.trained = max(self.trained, sample.step)
+        self.planned = sample.total_steps or self.planned
         pace = self.of(sample.rank)
         if sample.source is Source.STDOUT and pace.source is Source.REPORTER:
             return  # its own reporter is the better clock
         pace.hear(sample, self.started)
+
+    def hear_line(self, now: float, rank: int) -> None:
+        """A rank printed something, readable or not."""
+        pace = self.of(rank)
+        pace.lines, pace.last_line = pace.lines + 1, now
 
     def tick(self, now: float, ranks: Sequence[RankRow]) -> None:
         """Learn from the phase stamps of the ranks that registered and live."""

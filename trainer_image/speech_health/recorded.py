@@ -24,6 +24,8 @@ STEPS: Final = (
 )  # fmt: skip
 NORMS: Final = ("grad_norm", "gradient_norm", "gradnorm", "gradientnorm", "train/grad_norm")
 RATES: Final = ("learning_rate", "learningrate", "lr", "train/learning_rate", "lr-adamw", "lr-adam")
+REWARDS: Final = ("reward", "train/reward", "rewards/mean", "reward_mean")
+SPREADS: Final = ("reward_std", "train/reward_std", "rewards/std", "frac_reward_zero_std")
 PLANNED: Final = ("planned_learning_rate", "planned_rate", "planned_lr")
 TIMES: Final = ("time", "timestamp", "ts", "wall_time", "updated_at")
 WHOLE: Final = (
@@ -86,6 +88,8 @@ class Rows:
             gradient_norm=norm,
             learning_rate=rate,
             planned_rate=_first(folded, PLANNED),
+            reward=_first(folded, REWARDS),
+            reward_spread=_first(folded, SPREADS),
             codebooks=_codebooks(folded.get("codebooks")),
             evaluation=self.scores,
         )

@@ -1,7 +1,7 @@
 """Rule ZeroLoss: the loss is exactly 0 in `forSteps` reports that carry one, while steps advance.
 
 The mark of swallowed exceptions, empty batches and labels that are all masked. 1e-9 is not zero; a report
-without a loss says nothing; a zero that hides a NaN is NonFinite's.
+without a loss says nothing; a zero that hides a NaN is NonFinite's. A gradient or a reward above 0 acquits.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class _Stream:
         """Ends of a row of zeros among the recent reports."""
         return sum(was and not now for was, now in itertools.pairwise(self.recent))
 
+    last_turn: int | None = None
     last_step: int | None = None
     first_zero_step: int = 0
 
@@ -66,10 +67,10 @@ class ZeroLoss(Detector[thresholds.ZeroLoss, _Stream]):
         if loss is None:
             return
         stream = self._streams.setdefault((sample.source, sample.rank), _Stream())
-        zero = sample.zero_loss and not _rounded(sample, stream.tiny)
-        if zero and sample.step == stream.last_step:
-            return  # steps do not advance
-        stream.last_step = sample.step
+        zero = sample.zero_loss and not _acquitted(sample, stream.tiny)
+        if zero and sample.turn == stream.last_turn:
+            return  # the same report once more
+        stream.last_turn, stream.last_step = sample.turn, sample.step
         stream.first_zero_step = stream.first_zero_step if stream.streak else sample.step
         stream.count(zero, COMB * self._limits.for_steps)
         if not zero:
@@ -134,8 +135,14 @@ def _printed_tiny(loss: float) -> bool:
     return abs(loss) <= TINY and round(loss, DECIMALS) == loss
 
 
-def _rounded(sample: StepSample, tiny: bool) -> bool:
-    """Printers round to 4 digits: with a gradient, or after a tiny loss, 0.0 was not zero."""
-    norm = sample.gradient_norm
-    gradient = norm is not None and norm > 0.0
-    return sample.source is Source.STDOUT and (gradient or (tiny and norm is None))
+def _acquitted(sample: StepSample, tiny: bool) -> bool:
+    """A witness says that it learns: 0.0 was rounded, or the objective is 0 by construction.
+
+    A gradient proves it whoever reports it. So does a reward: the value of a policy-gradient objective says nothing
+    (its advantages add up to 0 within a group), whatever its gradient. Printers round to 4 digits: after a tiny
+    loss 0.0 was not zero.
+    """
+    norm, reward = sample.gradient_norm, sample.reward
+    if (norm is not None and norm > 0.0) or (reward is not None and reward > 0.0):
+        return True
+    return sample.source is Source.STDOUT and tiny and norm is None

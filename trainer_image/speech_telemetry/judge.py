@@ -99,6 +99,16 @@ class Judge:
         if self._monitor is not None:
             self._monitor.feed(sample)
 
+    def hear_line(self, rank: int) -> None:
+        """A rank printed a line, readable or not."""
+        if self._monitor is not None:
+            self._monitor.hear_line(self._monotonic(), rank)
+
+    def see_work(self) -> None:
+        """The local ranks compute."""
+        if self._monitor is not None:
+            self._monitor.observe_work(self._monotonic())
+
     def take_summary(self, summary: Summary) -> None:
         """A worker's ranks, as its supervisor sees them."""
         now = self._monotonic()

@@ -37,6 +37,7 @@ from speech_telemetry.pod import Pod
 from speech_telemetry.printed import LineReader
 from speech_telemetry.ranks import Tee
 from speech_telemetry.supervisor import FAILURE_GRACE, PEER_SECONDS, STACK_SECONDS, Supervisor
+from speech_telemetry.work import WorkReader
 
 METRICS_HOLD = 30.0  # seconds that /metrics stays open after a clean end
 METRICS_SCRAPES = 2
@@ -56,6 +57,7 @@ class MasterSupervisor(Supervisor):
         self.workers = Master(pod.config, self.ranks.wake, time.monotonic)
         self.owner = Owning(pod, environ, log)
         self._readers = {rank: LineReader(rank) for rank in pod.ranks}
+        self._work = WorkReader()
         self._stdout_rank: int | None = None
         self._last: dict[int, Summary] = {}
         self.server = self.open_door(self.workers, self.judge.exporter.render)
@@ -66,6 +68,7 @@ class MasterSupervisor(Supervisor):
 
     def on_line(self, rank: int, line: str) -> None:
         """Read a stranger: the first local rank that prints samples speaks for the job."""
+        self.judge.hear_line(rank)
         sample = self._readers[rank].feed(line, time.monotonic(), time.time())
         if sample is None or self._stdout_rank not in (None, rank):
             return
@@ -109,6 +112,9 @@ class MasterSupervisor(Supervisor):
         memory = self.read_memory()
         if memory is not None:
             self.judge.take_memory(self.pod.node_rank, memory)
+        if self._stdout_rank is None and self._work.seen(p.pid for p in self.ranks.alive):
+            self.judge.see_work()
+        self._note_local_ends()
         new_version = self.judge.tick(self.ranks.phases(), self.pod.node_rank)
         self._note_readiness()
         if new_version or self.outcome_is_old():
@@ -309,10 +315,14 @@ class MasterSupervisor(Supervisor):
             self._hear(summary)
 
     def _show_end(self, end: End) -> None:
+        self._note_local_ends()
+        self.judge.publish(done=True)
+
+    def _note_local_ends(self) -> None:
+        """A rank that has ended is not waited for, and lags behind nobody."""
         for process in self.ranks.processes:
             if process.exit_code is not None:
                 self.judge.state.take_exit(process.rank, self.pod.node_rank, process.exit_code)
-        self.judge.publish(done=True)
 
 
 def expected_ranks(pod: Pod) -> dict[int, int]:

@@ -18,7 +18,7 @@ from speech_contract.outcome import (
     EXIT_SIGTERM,
     Outcome,
     encode,
-    meaning_of,
+    stand_in,
 )
 from speech_contract.progress import Finding, FindingStatus
 from speech_contract.rules import rules_of
@@ -41,7 +41,7 @@ class End:
 
 def rank_end(rank: int, code: int, error: str, log_tail: str) -> End:
     """The end of a rank that failed: its own code and first error line, or what the code means."""
-    message = error or f"rank {rank} ended with {code}: {meaning_of(code).meaning}"
+    message = error or stand_in(rank, code)
     return End(code, message, "", rank, log_tail)
 
 

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from speech_telemetry.exceptions import ErrorFinder
+
 TAIL_LINES = 40
 LINE_LIMIT = 2000  # characters of a line that are looked at
 PENDING_LIMIT = 65536  # bytes without a line end before they count as a line
 _ENDS = re.compile(rb"(?<=[\n\r])")  # progress bars end their lines with a carriage return
-_ERROR_LINE = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Spent|Exit|Interrupt|Timeout)\b.*")
 
 
 class RankOutput:
@@ -29,10 +30,7 @@ class RankOutput:
         self._through = through
         self._on_line = on_line
         self._pending = b""
-        self._in_traceback = False
-        self.error = (
-            ""  # the last traceback's last line, else the last line that looks like an error
-        )
+        self._finder = ErrorFinder()
         self.tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
         self.captured: list[str] | None = None  # set to [] to keep every further line
         self.file_error = ""  # why the log file is no longer written
@@ -44,6 +42,11 @@ class RankOutput:
             self._file = open(path, "ab", buffering=0)
         except OSError as error:
             self.file_error = str(error)
+
+    @property
+    def error(self) -> str:
+        """The exception that explains the end; "" when none was printed, or a launcher's word alone."""
+        return "" if self._finder.is_stand_in else self._finder.error
 
     def feed(self, chunk: bytes) -> None:
         """Take a chunk as it came out of the pipe."""
@@ -85,30 +88,8 @@ class RankOutput:
         self.tail.append(line)
         if self.captured is not None:
             self.captured.append(line)
-        self._remember_error(line)
+        self._finder.take(line)
         self._on_line(line)
-
-    def _remember_error(self, line: str) -> None:
-        if line.startswith("Traceback (most recent call last)"):
-            self._in_traceback = True
-        elif self._in_traceback and not line[0].isspace():
-            self._in_traceback = False
-            self.error = line
-        elif _ERROR_LINE.match(line):
-            self.error = line
-        elif line[0] == "{" and '"error"' in line:
-            self.error = _logged_error(line) or self.error
-
-
-def _logged_error(line: str) -> str:
-    """The sentence in a JSON log line of level error; "" when it is none."""
-    try:
-        document = json.loads(line)
-    except (ValueError, RecursionError):
-        return ""
-    if document.get("level") != "error":
-        return ""
-    return str(document.get("error") or document.get("msg") or "")
 
 
 def error_file_message(path: Path) -> str:

@@ -42,6 +42,7 @@ class JobState:
         self.updated_at = 0.0
         self.stdout_non_finite = 0
         self._first_bad: BadStep | None = None
+        self._bad_turn: int | None = None
         self.newest: dict[int, Datagram] = {}
         self.memory: dict[str, Memory] = {}
         self.preflight: PreflightReport | None = None
@@ -79,7 +80,8 @@ class JobState:
         if self.source is Source.REPORTER:
             return
         self.source = Source.STDOUT
-        if sample.bad_loss is not None or sample.bad_gradient:
+        if (sample.bad_loss is not None or sample.bad_gradient) and sample.turn != self._bad_turn:
+            self._bad_turn = sample.turn  # a redraw is no second one
             self.stdout_non_finite += 1
         self._merge(sample, sample.now)
 

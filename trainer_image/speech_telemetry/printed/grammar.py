@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from speech_telemetry.printed.names import HELD_OUT, Meaning, Role, meaning
-from speech_telemetry.printed.numbers import NUMBER, TOKEN, count_of, is_word, value_of
+from speech_telemetry.printed.numbers import NUMBER, TOKEN, count_of, is_word, signed, value_of
 
 MOST_PARTS: Final = 24  # components of a line; more are no loss's components
 
@@ -34,9 +34,9 @@ def _p(pattern: str) -> re.Pattern[str]:
 
 PLAIN: Final = Format("lines of name and number", "")
 BAR: Final = Format("progress bar", "", bar=True)
-VITS: Final = Format("VITS list of losses", "")
-BLOCK: Final = Format("Coqui trainer", "")
-TABLE: Final = Format("table", "")
+VITS: Final = Format("VITS list of losses", "[")
+BLOCK: Final = Format("Coqui trainer", "| >")
+TABLE: Final = Format("table", "|")
 SENTENCE: Final = Format("sentence of a skipped update", "")
 JSON: Final = Format("JSON lines", "")
 
@@ -62,7 +62,7 @@ FORMATS: Final = (
     Format("Keras", " - loss: ", _p(r"^\s*(?P<step>\d+)/(?P<total>\d+)\b"), bar=True),
     Format("Keras", "/step - ", _p(r"^\s*(?P<step>\d+)/(?P<total>\d+)\b"), bar=True),
     # NVIDIA/tacotron2 train.py: `Train loss 10 0.532 Grad Norm 1.2 2.1s/it`
-    Format("Tacotron 2", "Train loss ", _p(r"^Train loss (?P<step>\d+) (?=\S+ Grad Norm)")),
+    Format("Tacotron 2", "Train loss ", _p(r"(?<=Train loss )(?P<step>\d+) (?=\S+ Grad Norm)")),
     # speechbrain/utils/train_logger.py, FileTrainLogger: `epoch: 1, lr: 1e-3 - train loss: 2.9 - valid loss: …`
     Format("SpeechBrain", " - train loss: "),
     # Megatron-LM megatron/training/training.py: ` iteration      10/     100 | … | lm loss: 6.5E+00 |`
@@ -96,7 +96,7 @@ _EPOCH_OF_TITLE: Final = re.compile(r"epochs?\W{0,3}(\d{1,9})", re.IGNORECASE)
 
 # jaywalnut310/vits train.py logs `[*losses, global_step, lr]`; so-vits-svc `Losses: [...], step: 200, lr: …`
 _LIST: Final = re.compile(
-    rf"(?P<word>[Ll]oss(?:es)?\s*[:=]\s*)?\[(?P<items>{NUMBER}(?:, *{NUMBER})+)\](?P<rest>.*)$",
+    rf"(?P<word>[Ll]oss(?:es)?\s*[:=]\s*)?\[(?P<items>[-+]?{NUMBER}(?:, *[-+]?{NUMBER})+)\](?P<rest>.*)$",
     re.IGNORECASE,
 )
 _VITS_NAMES: Final = ("disc", "gen", "fm", "mel", "dur", "kl")
@@ -106,12 +106,12 @@ BLOCK_HEAD: Final = re.compile(
     r"--> .*?\bSTEP: (?P<step>\d+)(?:/(?P<total>\d+))?(?P<global>.*GLOBAL_STEP: \d+)?"
 )
 BLOCK_ROW: Final = re.compile(
-    rf"^\s*\|\s*>\s*(?P<name>[\w./-]+):\s*(?P<value>{NUMBER})", re.IGNORECASE
+    rf"^\s*\|\s*>\s*(?P<name>[\w./-]+):\s*(?P<value>[-+]?{NUMBER})", re.IGNORECASE
 )
 BLOCK_END: Final = ("step_time", "loader_time")
 # rich and box drawing: `│ adv/disc_loss │ 2.3 │`, `| train/loss | 0.5 |`
 TABLE_ROW: Final = re.compile(
-    rf"^\s*[|│┃║]\s*(?P<name>[A-Za-z][\w ./-]*?)\s*[|│┃║]\s*(?P<value>{NUMBER})\s*(?:[|│┃║].*)?$",
+    rf"^\s*[|│┃║]\s*(?P<name>[A-Za-z][\w ./-]*?)\s*[|│┃║]\s*(?P<value>[-+]?{NUMBER})\s*(?:[|│┃║].*)?$",
     re.IGNORECASE,
 )
 # ESPnet: "The grad norm is nan. Skipping updating the model."
@@ -120,6 +120,7 @@ _SKIPPED: Final = re.compile(
     re.IGNORECASE,
 )
 _OF_TRAINING: Final = re.compile(r"loss|grad|norm|update|batch", re.IGNORECASE)
+_PROSE: Final = re.compile(r"[A-Za-z]{2,}['\",]* [A-Za-z'\"]*[a-z]{2,}")
 # A heading that opens or closes a section, alone on its line.
 OPENS: Final = re.compile(
     r"^\W*(?:running |computing |starting |start )?(?:evaluation|validation|evaluating|validating|testing)(?: loss)?\W*$",
@@ -129,8 +130,9 @@ CLOSES: Final = re.compile(
     r"^\W*(?:(?:running |starting |start )?training\b|epoch\b)", re.IGNORECASE
 )
 EVALUATION: Final = "> EVALUATION"  # Coqui's heading: until its next `> TRAINING`
-# Closing lines of a run that repeat an average, not a step.
-SUMMARY: Final = ("train_runtime", "train_samples_per_second", "best_loss", "final_loss")
+LOGGER: Final = re.compile(
+    r"^[A-Z]+:[\w.-]+:"
+)  # VITS logs under the run's name, which may be "test"
 _RANK_PREFIX: Final = re.compile(r"^\[(?:rank|default)(\d+)\]:?|\] \((\d+)/\d+\) ")
 
 
@@ -141,6 +143,7 @@ class Said:
     format: Format = PLAIN
     loss: str | None = None  # the whole
     average: bool = False  # `loss` is an epoch's
+    stepwise: bool = False  # `loss` says that it is a step's: set anew at each
     parts: dict[str, float] = dataclasses.field(default_factory=dict)
     bad: dict[str, float] = dataclasses.field(default_factory=dict)  # terms that are not finite
     norm: float | None = None
@@ -164,6 +167,16 @@ class Said:
         return self.loss is not None or bool(self.parts or self.bad) or self.norm is not None
 
 
+def is_summary(line: str) -> bool:
+    """A closing line of a run repeats an average, not a step."""
+    return (
+        "train_runtime" in line
+        or "train_samples_per_second" in line
+        or "best_loss" in line
+        or "final_loss" in line
+    )
+
+
 def format_of(line: str) -> Format | None:
     """The first row of the table whose mark the line bears."""
     for row in FORMATS:
@@ -175,16 +188,16 @@ def format_of(line: str) -> Format | None:
 def read(line: str, folded: str) -> Said:
     """What the line says; `folded` is the same in lower case."""
     said = Said()
-    if line.endswith("]") or ("[" in line and "]," in line):
+    if line[-1:] == "]" or "osses" in line:
         listed = _list(line)
         if listed is not None:
             return listed
-    if "skip" in folded and _SKIPPED.search(line) and _OF_TRAINING.search(line):
+    if "skip" in folded and "|" not in line and _SKIPPED.search(line) and _OF_TRAINING.search(line):
         if "loss scale" in folded or "loss_scale" in folded or "overflow" in folded:
             return said  # a scaler at work
         return Said(SENTENCE, norm=math.nan, keys=("skipped",))
     text = line
-    if "[" in line and ("it [" in line or "/" in line):
+    if " [" in line and ("<" in line or "it [" in line or ":" in line):
         text = _bar(line, said)
         if said.foreign:
             return said
@@ -281,18 +294,19 @@ def _cells(text: str) -> Iterator[tuple[Meaning, str, int]]:
     """Each number with the meaning of the words before it, and where it ends."""
     before = 0
     for match in TOKEN.finditer(text):
-        token = match[1]
-        found = meaning(text[before : match.start()])
+        start, end = match.span()
+        start = signed(text, start)
+        found, token = meaning(text[before:start]), text[start:end]
         if found.role is Role.NONE and is_word(token):
             continue  # a word of a sentence: `number of nan iterations: 0`
-        yield found, token, match.end()
-        before = match.end()
+        yield found, token, end
+        before = end
 
 
 def _numbers(text: str, said: Said) -> None:
     """Everything that names and numbers say."""
     keys: list[str] = []
-    held, last = said.held_out, Role.NONE
+    held, last, behind = said.held_out, Role.NONE, 0
     for found, token, end in _cells(text):
         held = found.held_out or (held and not found.training)
         if found.role is Role.OF and last is Role.STEP and said.total is None:
@@ -310,7 +324,10 @@ def _numbers(text: str, said: Said) -> None:
             continue
         if _take(said, found, token):
             keys.append(found.name)
+            behind = end
     said.keys = tuple(keys)
+    if keys and not said.values and _PROSE.search(text, behind):
+        said.prose = True  # `Step 3: A "Hello World" question`
     if said.loss is None and len(said.parts) == 1 and not any(said.parts.values()):
         said.parts.clear()  # one part at zero is switched off, or fell: who knows
 
@@ -341,7 +358,7 @@ def _take(said: Said, found: Meaning, token: str) -> bool:
     if value is None:
         return False
     if role in (Role.LOSS, Role.AVERAGE):
-        _take_loss(said, token, role is Role.AVERAGE, value)
+        _take_loss(said, token, role is Role.AVERAGE, found.name.endswith("_step"))
     elif role in (Role.PART, Role.TERM):
         _take_part(said, found, value)
     else:
@@ -349,10 +366,10 @@ def _take(said: Said, found: Meaning, token: str) -> bool:
     return True
 
 
-def _take_loss(said: Said, token: str, average: bool, value: float) -> None:
+def _take_loss(said: Said, token: str, average: bool, stepwise: bool) -> None:
     """The first one counts; an epoch's average only where there is no other."""
     if said.loss is None or (said.average and not average):
-        said.loss, said.average = token, average
+        said.loss, said.average, said.stepwise = token, average, stepwise
 
 
 def _take_part(said: Said, found: Meaning, value: float) -> None:
@@ -377,7 +394,9 @@ def _take_rest(said: Said, role: Role, value: float) -> None:
 
 def _larger(one: float, other: float) -> float:
     """Of several optimizers' norms: a bad one, else the largest."""
-    return one if not one <= other else other
+    if math.isnan(one) or math.isnan(other):
+        return math.nan
+    return max(one, other)
 
 
 def take_named(said: Said, name: str, token: str) -> None:

@@ -62,6 +62,7 @@ _TAIL: Final = re.compile(
 _HASH: Final = re.compile(r"(?P<name>[A-Za-z]+) ?[\[#(]$")
 _CAMEL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _PARTS: Final = re.compile(r"[\s_/.\-]+")
+_SIGNS: Final = re.compile(r"[^a-z0-9/]+")
 _UNIT: Final = re.compile(r"\S*/s(?:ec)?$")
 _DIGITS: Final = re.compile(r"^\d+$")
 
@@ -81,6 +82,9 @@ _OTHER: Final = frozenset(
 _NO_LOSS: Final = frozenset(
     "weight weights scale scaler scaling fn func function type lambda coef coeff coefficient factor ratio name mode "
     "time ms seconds history file reduction improvement threshold patience ema".split()
+)
+_PROSE: Final = frozenset(
+    "was were if when has have had not no would could until unless or of for to a an than before after while".split()
 )
 _STEPS: Final = frozenset("step steps iter iters iteration iterations update updates".split())
 _TERMS: Final = frozenset(
@@ -180,6 +184,8 @@ def _counter(words: list[str], plain: list[str], name: str) -> Role:
 
 def _loss(words: list[str], at: int, shown: str) -> Role:
     before, behind = set(words[:at]), words[at + 1 :]
+    if _PROSE & set(words):
+        return Role.NONE
     if before & _OTHER or set(behind) & (_NO_LOSS | _OTHER):
         return Role.NONE
     if not before <= _HARMLESS:
@@ -191,4 +197,4 @@ def _loss(words: list[str], at: int, shown: str) -> Role:
 
 def _shown(name: str) -> str:
     """The last words of a sentence before a colon: enough to tell components apart."""
-    return name.strip("_./- ").lower().replace(" ", "_")[-48:]
+    return _SIGNS.sub("_", name.lower()).strip("_/")[-48:]

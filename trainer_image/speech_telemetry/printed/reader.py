@@ -67,8 +67,10 @@ class LineReader:
         return self._read(line, folded, now, time)
 
     def _read(self, line: str, folded: str, now: float, time: float) -> StepSample | None:
-        if any(word in line for word in grammar.SUMMARY):
+        if grammar.is_summary(line):
             return None
+        if line.startswith(("INFO:", "DEBUG:", "WARNING:")):
+            line = grammar.LOGGER.sub("", line)
         if (
             self._block is not None
             or "> " in line
@@ -89,7 +91,7 @@ class LineReader:
         if self._somebody_elses(said) or self._foreign(said) or self._covered(said, line):
             return self._life(now, time)
         if not said.values:
-            if said.held_out or HELD_OUT.search(line):
+            if said.held_out or (said.bar is None and HELD_OUT.search(line)):
                 return self._life(now, time)
             if (said.prose and "=" not in line) or not self._counter.moves(said):
                 return None
@@ -99,7 +101,7 @@ class LineReader:
 
     def _sample(self, said: Said, line: str, now: float, time: float) -> StepSample:
         restarted = self._counter.follow(said, line, now)
-        if said.values:
+        if said.values and (said.format.mark or not self.form):
             self.form = said.format.name
         losses = self._losses(said, restarted)
         return StepSample(
@@ -263,7 +265,7 @@ class LineReader:
 
         Unless it stands at the bar's end, or for STALE_STEPS more steps.
         """
-        if said.bar is None or restarted:
+        if said.bar is None or restarted or said.stepwise:
             return False
         if self._zero is not None and self._zero[0] == said.bar:
             stands = self._counter.step - self._zero[1]
