@@ -15,6 +15,7 @@ from product.chart import CHART, ROOT, only
 from speech_contract import metrics as catalogue
 from speech_contract import names
 from speech_contract.api import crd
+from speech_operator.children import KINDS
 from speech_operator.settings import Settings, read_settings
 
 Object = dict[str, Any]
@@ -275,6 +276,21 @@ def test_rights_in_all_namespaces_or_in_some(render: Render) -> None:
         assert role["rules"]
     watched = {o["metadata"]["namespace"] for o in bindings}
     assert watched == {"speech", "asr", "system"}
+
+
+def test_the_rights_to_children_are_those_that_their_kinds_need(render: Render) -> None:
+    rules = only(render(), "ClusterRole", "st-speechtrain")["rules"]
+    granted = {
+        (group, resource): set(rule["verbs"])
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    for kind in KINDS:
+        reads = {"get"} if kind.only_name else {"list"}
+        reads = {"get", "list", "watch"} if kind.watched else reads
+        group = kind.api_version.rpartition("/")[0]
+        assert granted[group, kind.plural] - {"delete"} == {"create"} | reads, kind.kind
 
 
 @pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["speech"]}])

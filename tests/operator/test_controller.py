@@ -324,6 +324,39 @@ class TestController:
         assert documents[-1]["status"]["state"] == "Running"
         assert documents[-1]["status"]["progress"]["step"] == 5
 
+    def test_marks_wait_for_run_and_a_mark_during_a_pass_is_another_pass(self, build, make_cluster):
+        cluster = make_cluster()
+        gate, entered = asyncio.Event(), asyncio.Event()
+        passes: list[str] = []
+        look = cluster.get_job
+
+        async def slow(key: Any) -> Any:
+            passes.append("begins")
+            entered.set()
+            await gate.wait()
+            return await look(key)
+
+        cluster.get_job = slow
+
+        async def play() -> list[int]:
+            controller = Controller(cluster, cluster.clock)
+            for _ in range(3):
+                controller.mark(build.key)
+            await asyncio.sleep(0)
+            depths = [controller.depth, len(passes)]
+            async with asyncio.timeout(10), running(controller):
+                await entered.wait()
+                depths += [controller.depth, len(passes)]
+                for _ in range(3):
+                    controller.mark(build.key)
+                depths += [controller.depth, len(passes)]  # one job, and one pass at a time
+                gate.set()
+                while controller.depth:  # noqa: ASYNC110 - turns of the loop, not time
+                    await asyncio.sleep(0)
+            return [*depths, len(passes)]
+
+        assert asyncio.run(play()) == [1, 0, 1, 1, 1, 1, 2]
+
     def test_a_job_that_is_gone_is_forgotten(self, build, make_cluster):
         cluster = make_cluster(gone=True)
 

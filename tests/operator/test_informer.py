@@ -1,21 +1,24 @@
-"""The pod informer against a scripted API server: pages, 410, bookmarks, drops, silence, synthetic deletes."""
+"""Informers against a scripted API server: pages, 410, bookmarks, drops, silence, synthetic deletes."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import urllib.parse
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from speech_contract import names
-from speech_operator.children import POD
+from speech_operator.child_kind import ChildKind, ChildRecord, Record
+from speech_operator.children import KINDS, POD
 from speech_operator.cluster.base import ClusterError, JobKey
 from speech_operator.cluster.informer import PAGE, Informers, Timings
 from speech_operator.cluster.rest import Answer, Rest
+from speech_operator.snapshot import PodRecord
 
 KEY = JobKey("speech", "asr")
 HANG: Any = object()
@@ -70,20 +73,25 @@ class Script:
                 await asyncio.Event().wait()
             if isinstance(line, Exception):
                 raise line
+            if isinstance(line, asyncio.Event):
+                await line.wait()
+                continue
             yield line
 
 
 class Watched:
-    """A running informer and what it told."""
+    """Running informers and what they told."""
 
-    def __init__(self, script: Script, inactivity: float) -> None:
+    def __init__(
+        self, script: Any, inactivity: float, kinds: Sequence[ChildKind[Any]] = KINDS
+    ) -> None:
         self.script = script
         self.marked: list[JobKey] = []
         self.naps: list[float] = []
         rest = Rest(script, lambda: 0.0)
         timings = Timings(inactivity=inactivity)
         given = (rest, (), self.marked.append, lambda: 1.0, self._sleep, timings)
-        self.informers = Informers(*given)
+        self.informers = Informers(*given, kinds)
 
     async def _sleep(self, seconds: float) -> None:
         self.naps.append(seconds)
@@ -190,3 +198,83 @@ async def test_a_pod_whose_label_changes_leaves_its_job() -> None:
     async with watching([([pod("asr-worker-0")], 1, "")], [lines]) as watched:
         assert watched.names == []
         assert watched.marked[-2:] == [KEY, JobKey("speech", "tts")]
+
+
+@dataclasses.dataclass(frozen=True)
+class NodeRecord(ChildRecord):
+    ready: bool = True
+
+
+def node_record(document: Mapping[str, Any], job: str) -> NodeRecord:
+    metadata = document["metadata"]
+    ready = document["status"]["phase"] == "Ready"
+    return NodeRecord(metadata["name"], metadata["uid"], "", ready=ready)
+
+
+def runs_on(node: NodeRecord, child: Record) -> bool:
+    return isinstance(child, PodRecord) and child.node == node.name
+
+
+NODE = ChildKind(
+    "Node", "nodes", "node", node_record, namespaced=False, watched=True, concerns=runs_on
+)
+WORKLOAD = ChildKind(
+    "Workload", "workloads", "workload",
+    lambda d, job: ChildRecord(d["metadata"]["name"], d["metadata"]["uid"], job),
+    api_version="kueue.x-k8s.io/v1beta1", watched=True,
+)  # fmt: skip
+
+
+class Split:
+    """One script a kind."""
+
+    def __init__(self, **scripts: Script) -> None:
+        self._scripts = scripts
+        self.paths: list[str] = []
+
+    def _of(self, path: str) -> Script:
+        self.paths.append(path.partition("?")[0])
+        return self._scripts[self.paths[-1].rpartition("/")[2]]
+
+    async def send(self, method: str, path: str, body: Any, timeout_seconds: float) -> Answer:
+        return await self._of(path).send(method, path, body, timeout_seconds)
+
+    def stream(self, path: str, timeout_seconds: float) -> AsyncGenerator[bytes, None]:
+        return self._of(path).stream(path, timeout_seconds)
+
+
+def node(name: str, version: int, phase: str) -> dict[str, Any]:
+    metadata = {"name": name, "uid": f"{name}-uid", "resourceVersion": str(version)}
+    return {"metadata": metadata, "status": {"phase": phase}}
+
+
+async def test_another_kind_is_a_row() -> None:
+    """Of jobs or of none, of any group: listed, watched and marked by what the row says."""
+    running = pod("asr-master-0")
+    running["spec"] = {"nodeName": "n1"}
+    go = asyncio.Event()
+    changes = [("n1", 2, "Ready"), ("n1", 3, "Ready"), ("n2", 4, "Ready"), ("n1", 5, "NotReady")]
+    lines = [go, *(event("MODIFIED", node(*change)) for change in changes), HANG]
+    scripts = {
+        "pods": Script([([running], 1, "")], [[HANG]]),
+        "nodes": Script([([], 1, "")], [lines]),
+        "workloads": Script([([pod("queued", job="tts")], 1, "")], [[HANG]]),
+    }
+    split = Split(**scripts)
+    watched = Watched(split, 60.0, (*KINDS, NODE, WORKLOAD))
+    task = asyncio.create_task(watched.informers.run())
+    async with asyncio.timeout(10.0):
+        await scripts["pods"].idle.wait()
+        await scripts["workloads"].idle.wait()
+        watched.marked.clear()
+        go.set()
+        await scripts["nodes"].idle.wait()
+    assert watched.marked == [KEY] * 2  # a heartbeat of n1 is no news, and nobody runs on n2
+    nodes, workloads = (watched.informers.of(kind) for kind in (NODE, WORKLOAD))
+    assert [(n.name, n.ready) for n in nodes.records(KEY)] == [("n1", False), ("n2", True)]
+    assert [w.name for w in workloads.records(JobKey("speech", "tts"))] == ["queued"]
+    assert workloads.records(KEY) == []
+    assert {"/api/v1/nodes", "/apis/kueue.x-k8s.io/v1beta1/workloads"} < set(split.paths)
+    assert not any("labelSelector" in asked for asked in scripts["nodes"].asked)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
