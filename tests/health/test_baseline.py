@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from speech_health.baseline import ENOUGH, FEWEST, OVER_THE_HIGHEST, SIZE, Baseline
+from speech_health.baseline import ENOUGH, FEWEST, SIZE, Baseline
 
 
 def baseline(*values: float) -> Baseline:
@@ -22,7 +22,7 @@ def test_nothing_is_judged_before_the_fifth_value() -> None:
 def test_without_a_spread_to_trust_the_fallback_factor_and_the_highest_stand_alone() -> None:
     few = baseline(1.0, 1.0, 1.0, 1.0, 3.0)
     assert few.above(5.9, 6.0, 2.5) is None  # below twice the highest
-    height = few.above(3.0 * OVER_THE_HIGHEST, 6.0, 2.5)
+    height = few.above(6.0, 6.0, 2.5)
     assert height is not None
     assert (height.median, height.z) == (1.0, None)
     assert baseline(*[1.0] * 6).above(4.9, 6.0, 2.5) is None  # below five times the median

@@ -102,3 +102,10 @@ def test_one_finding_a_rule_with_its_time(run: Any) -> None:
 def test_every_rule_but_the_operators_own_has_a_detector() -> None:
     own = [rule for rule in Rule if detector_of(rule) is None]
     assert own == [Rule.TELEMETRY_UNREACHABLE]
+
+
+def test_a_reporter_that_tells_steps_alone_does_not_silence_stdout(run: Any) -> None:
+    for step in range(1, 6):
+        run.step(step)
+        run.say(step, loss=math.nan)
+    assert run.rules == [Rule.NON_FINITE]

@@ -271,3 +271,12 @@ def test_a_difference_is_heard_at_its_comparison_wherever_it_comes(
     run.step(step, peers=peers(step, groups, world=world))
     assert run.monitor.decision.exit_code == EXIT_RANK_DISAGREES
     assert run.finding(RULE).rank == (off if world > 2 else None)
+
+
+@pytest.mark.parametrize(
+    ("values", "times"), [([2.0, 2.0, 200.0], 100.0), ([2.0, 2.0, 0.02], 100.0)]
+)
+def test_an_outlier_is_told_by_how_many_times_it_is_off(values: list[float], times: float) -> None:
+    found = outlier(values, 20.0)
+    assert found is not None
+    assert found == (2, pytest.approx(times))

@@ -108,3 +108,8 @@ def test_a_sound_run_gives_nothing() -> None:
 def test_each_gated_step_of_our_log_counts_once() -> None:
     rows = [{"event": "update_skipped", "step": step} for step in (3, 4, 5)]
     assert [sample.non_finite_steps for sample in Rows().read(rows)] == [1, 2, 3]
+
+
+def test_each_roll_back_of_our_log_counts_once() -> None:
+    rows = [{"event": "rolled_back", "step": step} for step in (5, 5)]
+    assert [sample.rollbacks for sample in Rows().read(rows)] == [1, 2]
