@@ -12,16 +12,6 @@ PACKAGES = (
     "speech_telemetry",
     "speech_trainer",
 )
-# Circles that somebody is about to open, each with all its modules.
-KNOWN = frozenset(
-    {
-        (
-            "speech_trainer.recipes.vits.preflight",
-            "speech_trainer.recipes.vits.recipe",
-            "speech_trainer.recipes.vits.sections",
-        ),
-    }
-)
 
 
 def circles(graph: grimp.ImportGraph) -> set[tuple[str, ...]]:

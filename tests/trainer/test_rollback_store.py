@@ -213,7 +213,7 @@ def test_windows_once_recorded_are_passed_over_by_every_later_attempt(
             except Killed:
                 pass
             names = (Path(folder) / paths.SKIPS).glob("*.json")
-            recorded = {w for _ in [*names] for w in life.store.skips()}
+            recorded = {w for _ in [*names] for w in life.store.fence.skips()}
 
 
 def test_a_stale_attempt_can_neither_commit_nor_mark_what_the_next_one_sees(

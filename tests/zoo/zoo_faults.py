@@ -47,10 +47,11 @@ def zero_from_a_step(run: Run) -> tuple[Rule, int]:
 
 
 def _zero(run: Run, at: int) -> tuple[Rule, int]:
+    """No norm, or one of 0: a norm above 0 is a witness that something is learned."""
     with_norm = run.dice.random() < 0.5
     for fields in run.fields[at:]:
         fields["losses"] = dict.fromkeys(fields["losses"], 0.0)
-        fields["gradient_norm"] = fields["gradient_norm"] if with_norm else None
+        fields["gradient_norm"] = 0.0 if with_norm else None
     return Rule.ZERO_LOSS, at
 
 

@@ -16,7 +16,8 @@ from speech_contract.errors import ContractError
 from speech_contract.events import Event
 from speech_contract.result import Best, Result, ScoreSpec
 from speech_trainer.engine.cadence import write_json
-from speech_trainer.engine.checkpoints import CheckpointStore, FencedOffError, Saved
+from speech_trainer.engine.checkpoints import CheckpointStore, Saved
+from speech_trainer.engine.fence import FencedOffError
 from speech_trainer.engine.files import Files, explain
 from speech_trainer.engine.reporting import Reporting
 from speech_trainer.errors import CheckpointError
@@ -98,7 +99,7 @@ class BestCheckpoint:
         return min(marked, key=lambda best: self._spec.badness(best.value), default=None)
 
     def _mark(self, saved: Saved, best: Best) -> None:
-        self._store.check_fence()
+        self._store.fence.check()
         path = self._store.path(saved) / paths.BEST
         try:
             path.unlink(missing_ok=True)  # of an earlier evaluation of this step

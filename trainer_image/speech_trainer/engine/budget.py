@@ -89,6 +89,19 @@ class NonFiniteBudget:
             return Decision.STOP
         return Decision.ROLL_BACK
 
+    def told(self, newest: StepFlags | None, why: str) -> str:
+        """What a person reads when the budget is spent, and `why` it ends the attempt."""
+        spent = self.spent
+        assert spent is not None
+        assert newest is not None  # a budget is spent by bad steps alone
+        in_a_row = max(spent.in_a_row, self.in_a_row)  # one more may have been under way
+        in_window = max(spent.in_window, self.in_window)
+        return (
+            f"non-finite for {in_a_row} steps in a row, {in_window} of the last "
+            f"{self.limits.window_steps}, at step {newest.step} ({newest.where}); {why}; "
+            "lower the learning rate or mend the data"
+        )
+
     def windows_since(self, position: int) -> list[Window]:
         """Sampler positions of the bad steps from `position` on, neighbours joined: what a replay passes over."""
         windows = sorted(flags.window for flags in self._bad if flags.window[0] >= position)

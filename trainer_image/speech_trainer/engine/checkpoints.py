@@ -1,13 +1,12 @@
-"""Checkpoints on a file system that survive any crash, and the fence between attempts.
+"""Checkpoints on a file system that survive any crash.
 
     checkpoints/step-N.aM/{*.safetensors, state.json, COMMIT, CONFIRMED?, QUARANTINED?, BEST?}
-    attempts/attempt-M          created exclusively when an attempt starts: the fence and its resume target
-    skips/M-n.json              windows of sampler positions that no later step may train on
 
 A checkpoint exists once COMMIT (digests of its files) is there; it is written once, last. Marks are empty files
 created exclusively; QUARANTINED wins; neither mark = provisional. Whatever an older attempt commits after a newer
-one listed the directory is not in that list, hence ignored for good. Used by `engine.saver`, on rank 0; the tensors
-are written, by whichever rank has them, into the folder of a `Draft`: how many files they are is `engine.layout`'s.
+one listed the directory (`engine.fence`) is not in that list, hence ignored for good. Used by `engine.saver`, on
+rank 0; the tensors are written, by whichever rank has them, into the folder of a `Draft`: how many files they are is
+`engine.layout`'s.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from torch import Tensor
 
 from speech_contract import paths
 from speech_contract.run_config import ResumeFrom, ResumePolicy
+from speech_trainer.engine.fence import Fence
 from speech_trainer.engine.files import Files, explain, read_json
-from speech_trainer.engine.flags import Window
 from speech_trainer.engine.layout import TENSORS
 from speech_trainer.errors import CheckpointError, ConfigError
 
@@ -63,10 +62,6 @@ class Saved:
         return self.confirmed and not self.quarantined
 
 
-class FencedOffError(CheckpointError):
-    """A newer attempt has taken over; this process must write nothing more."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Draft:
     """A checkpoint that is being written, and the folder that its tensors go to."""
@@ -92,7 +87,7 @@ class CheckpointStore:
         self._root = run_dir / paths.CHECKPOINTS
         self._keep_last = max(1, keep_last)
         self._files = files or Files()
-        self._number = 0
+        self.fence = Fence(run_dir, self._files)
 
     # -- the fence ---------------------------------------------------------------------------------------------
 
@@ -111,11 +106,11 @@ class CheckpointStore:
         Raises ConfigError when `policy` is Never and another job used the directory, CheckpointError when this
         very attempt is already running, or when the directory cannot be written.
         """
-        records = self._attempts()
+        records = self.fence.records()
         self._check_policy(policy, uid, records)
         for record in records.values():
             if (record.get("uid"), record.get("attempt")) == (uid, attempt):
-                raise self._already_running(attempt)
+                raise self.fence.already_running(attempt)
         # Another job may have used the directory: its numbers are taken, so count on from the highest.
         number = max([attempt, *(n + 1 for n in records)])
         valid = self._valid(records)
@@ -137,8 +132,7 @@ class CheckpointStore:
             "target": None if target is None else target.name,
             "committed": [saved.name for saved in self.committed()],
         }
-        self._create_fence(number, record)
-        self._number = number
+        self.fence.raise_(number, record)
         self._clean_up(valid, corrupt)
         self._abandon(valid, target, wanted, before)
         return Opened(number, target, _stranger(target, uid, records))
@@ -160,23 +154,6 @@ class CheckpointStore:
             if path.name.startswith(_TEMPORARY) or not (path / paths.COMMIT).exists():
                 self._files.remove_tree(path)
 
-    def _create_fence(self, number: int, record: Mapping[str, Any]) -> None:
-        path = paths.attempt_file(self._run_dir, number)
-        try:
-            for folder in (self._root, path.parent, self._run_dir / paths.SKIPS):
-                folder.mkdir(parents=True, exist_ok=True)
-            self._files.write_new(path, json.dumps(record))
-        except FileExistsError as error:
-            raise self._already_running(number) from error
-        except OSError as error:
-            raise CheckpointError(explain(error, path, 0, 0)) from error
-
-    def _already_running(self, attempt: int) -> CheckpointError:
-        return CheckpointError(
-            f"checkpoint.uri: attempt {attempt} already started in {self._run_dir}; two trainers "
-            "must not write there at once: end the other one, or give this job its own checkpoint.uri"
-        )
-
     def _check_policy(
         self, policy: ResumePolicy, uid: str, records: Mapping[int, Mapping[str, Any]]
     ) -> None:
@@ -188,24 +165,6 @@ class CheckpointStore:
                 f"checkpoint.resume: Never, but {self._run_dir} holds another run; give a new "
                 "checkpoint.uri, or write resume: Auto to continue it"
             )
-
-    def check_fence(self) -> None:
-        """Raise FencedOffError when a newer attempt has started: from now on nothing of ours counts."""
-        newest = max(self._attempts(), default=self._number)
-        if newest > self._number:
-            raise FencedOffError(
-                f"checkpoint.uri: attempt {newest} has taken over {self._run_dir}; this process "
-                f"(attempt {self._number}) is stale and stops writing"
-            )
-
-    def _attempts(self) -> dict[int, dict[str, Any]]:
-        """Number → record. A file cut off by a crash fenced nothing yet: its attempt never trained."""
-        found: dict[int, dict[str, Any]] = {}
-        for path in (self._run_dir / paths.ATTEMPTS).glob("attempt-*"):
-            number = path.name.removeprefix("attempt-")
-            if number.isdigit():
-                found[int(number)] = read_json(path) or {}
-        return found
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -223,7 +182,7 @@ class CheckpointStore:
 
     def valid(self) -> list[Saved]:
         """Those that no fence excludes, oldest first."""
-        return self._valid(self._attempts())
+        return self._valid(self.fence.records())
 
     def _valid(self, records: Mapping[int, Mapping[str, Any]]) -> list[Saved]:
         listed = {n: set(r["committed"]) for n, r in records.items() if "committed" in r}
@@ -334,8 +293,8 @@ class CheckpointStore:
 
     def begin(self, step: int, *, quarantined: bool) -> Draft:
         """Rank 0: make room for `step-<step>.a<number>`. Raises CheckpointError."""
-        self.check_fence()
-        saved = Saved(step, self._number, quarantined=quarantined)
+        self.fence.check()
+        saved = Saved(step, self.fence.number, quarantined=quarantined)
         draft = Draft(saved, self._root / f"{_TEMPORARY}{saved.name}")
         with self._explained(draft, 0):
             self._files.remove_tree(draft.folder)
@@ -390,7 +349,7 @@ class CheckpointStore:
 
     def mark(self, saved: Saved, mark: str) -> None:
         """Create CONFIRMED or QUARANTINED beside COMMIT; whoever was first wins, and nobody is told twice."""
-        self.check_fence()
+        self.fence.check()
         try:
             self._files.write_new(self.path(saved) / mark, "")
         except FileExistsError:
@@ -419,30 +378,6 @@ class CheckpointStore:
         for saved in self.committed():
             if saved not in keep:
                 self._files.remove_tree(self.path(saved))
-
-    # -- windows to skip ---------------------------------------------------------------------------------------
-
-    def write_skips(self, left: int, target: int, windows: list[Window], cause: str) -> Path:
-        """Record windows before going back from step `left` to step `target`. Raises CheckpointError."""
-        folder = self._run_dir / paths.SKIPS
-        count = sum(1 for _ in folder.glob(f"{self._number}-*.json"))
-        path = paths.skip_file(self._run_dir, self._number, count + 1)
-        body = {"windows": windows, "step": left, "target": target, "cause": cause}
-        try:
-            self._files.write_new(path, json.dumps(body))
-        except OSError as error:
-            raise CheckpointError(explain(error, path, 0, 0)) from error
-        return path
-
-    def skips(self) -> list[Window]:
-        """Every recorded window, of all attempts."""
-        windows: list[Window] = []
-        for path in sorted((self._run_dir / paths.SKIPS).glob("*.json")):
-            body = read_json(path)
-            if body is None:
-                raise CheckpointError(f"{path}: is unreadable; restore it or delete it")
-            windows.extend((int(first), int(last)) for first, last in body["windows"])
-        return sorted(windows)
 
 
 def _stranger(target: Saved | None, uid: str, records: Mapping[int, Mapping[str, Any]]) -> str:

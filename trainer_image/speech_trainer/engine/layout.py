@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from speech_contract.run_config import Precision
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.files import Files
 from speech_trainer.engine.recipe import Built, unwrap
@@ -102,15 +101,6 @@ class Layout(Protocol):
     def read(self, built: Built, folder: Path, files: Files, name: str) -> None:
         """Together: load in place; `name` is the checkpoint's. Raises CheckpointError, OSError, SafetensorError."""
         ...
-
-
-def choose(built: Built, precision: Precision) -> Layout:
-    """What the recipe asked for."""
-    if built.sharding is None:
-        return Replicated()
-    from speech_trainer.engine.sharded import Sharded  # DTensor alone takes seconds to import
-
-    return Sharded(built.sharding, precision)
 
 
 class Replicated:

@@ -24,17 +24,16 @@ from speech_contract import outcome, paths
 from speech_contract.events import Event
 from speech_contract.phases import Phase
 from speech_contract.run_config import RunConfig
-from speech_contract.wire import Peers as FoundPeers
 from speech_trainer.engine import accumulation, cadence
 from speech_trainer.engine.bad_steps import BadSteps
 from speech_trainer.engine.best import BestCheckpoint
-from speech_trainer.engine.budget import Decision, NonFiniteBudget, Spent
+from speech_trainer.engine.budget import Decision, NonFiniteBudget
 from speech_trainer.engine.checkpoints import CheckpointStore, Saved
 from speech_trainer.engine.distributed import World, describe
 from speech_trainer.engine.flags import LateFlags, StepFlags, Window
 from speech_trainer.engine.gate import Gate, Judgement
 from speech_trainer.engine.interrupts import Interrupts
-from speech_trainer.engine.layout import choose as choose_layout
+from speech_trainer.engine.layouts import choose as choose_layout
 from speech_trainer.engine.measures import Measures
 from speech_trainer.engine.outside import Outside
 from speech_trainer.engine.peers import Peers
@@ -195,7 +194,7 @@ class Engine:
         self.gate.commit(
             judgement, lambda gate: self.recipe.after_update(self.built, step, gate)
         )  # 5
-        self._tell_peers(self.peers.sample(step, judgement, self.measures))
+        self.reporting.compared(self.peers.sample(step, judgement, self.measures))
         decision, stop = self._settle(judgement)  # 6
         self._report(judgement, record, missing)  # 7
         self.schedules.advance(judgement.active, judgement.gate)
@@ -226,10 +225,6 @@ class Engine:
             missing_gradients=missing,
             **logged,
         )
-
-    def _tell_peers(self, found: FoundPeers | None) -> None:
-        if found is not None:
-            self.reporting.compared(found)
 
     # -- acting on agreed flags --------------------------------------------------------------------------------
 
@@ -281,12 +276,14 @@ class Engine:
         if start.target is None:
             self._phase(Phase.RESTORING)  # tells that nothing is confirmed any more
             raise NonFiniteBudgetSpent(
-                self._spent(spent, "no confirmed checkpoint to roll back to")
+                self.budget.told(self._newest_bad, "no confirmed checkpoint to roll back to")
             )
         self.reporting.facts.discarded_steps += left - start.target.step
         if decision is Decision.STOP:
             self._phase(Phase.RESTORING)
-            raise NonFiniteBudgetSpent(self._spent(spent, "roll-backs are spent or switched off"))
+            raise NonFiniteBudgetSpent(
+                self.budget.told(self._newest_bad, "roll-backs are spent or switched off")
+            )
         self._roll_back(start.target, start.skips, left, cause)
 
     def _roll_back(self, target: Saved, skips: list[Window], left: int, cause: str) -> None:
@@ -302,17 +299,6 @@ class Engine:
         )
         self.reporting.say(f"rolled back from step {left} to {target.step}: {cause}")
         self._phase(Phase.TRAINING)
-
-    def _spent(self, spent: Spent, why: str) -> str:
-        flags = self._newest_bad
-        assert flags is not None  # a budget is spent by bad steps alone
-        in_a_row = max(spent.in_a_row, self.budget.in_a_row)  # one more may have been under way
-        in_window = max(spent.in_window, self.budget.in_window)
-        return (
-            f"non-finite for {in_a_row} steps in a row, {in_window} of the last "
-            f"{self.config.health.non_finite.window_steps}, at step {flags.step} ({flags.where}); {why}; "
-            "lower the learning rate or mend the data"
-        )
 
     # -- on cadence --------------------------------------------------------------------------------------------
 
@@ -363,7 +349,7 @@ class Engine:
 
     def _save(self, *, must: bool = False, phase: Phase = Phase.CHECKPOINT) -> None:
         """Save together; ranks that disagree save nothing: whose weights would it be?"""
-        self._tell_peers(self.peers.check(self.counters.step))
+        self.reporting.compared(self.peers.check(self.counters.step))
         self._phase(phase)
         if self.peers.distrusted:
             return

@@ -132,9 +132,9 @@ class Reporting:
             consecutive=in_a_row,
         )
 
-    def compared(self, peers: Peers) -> None:
+    def compared(self, peers: Peers | None) -> None:
         """The ranks compared themselves: rank 0 tells it once, and again and again while they disagree."""
-        if self._rank != 0:
+        if self._rank != 0 or peers is None:
             return
         known = self._peers is not None and len(self._peers.groups) > 1
         self._peers = peers

@@ -21,8 +21,9 @@ from speech_contract import paths
 from speech_contract.events import Event
 from speech_contract.run_config import ResumeFrom, RunConfig
 from speech_contract.wire import Weights
-from speech_trainer.engine.checkpoints import CheckpointStore, Draft, FencedOffError, Saved
+from speech_trainer.engine.checkpoints import CheckpointStore, Draft, Saved
 from speech_trainer.engine.distributed import World
+from speech_trainer.engine.fence import FencedOffError
 from speech_trainer.engine.flags import StepFlags, Window
 from speech_trainer.engine.layout import TENSORS, Layout, Replicated, size
 from speech_trainer.engine.probe import WeightProbe
@@ -82,7 +83,7 @@ class Saver:
                 "health failure; mend the cause and start over with a new checkpoint.uri"
             )
         self._follow(opened.target)
-        return Start(opened.target, self._store.skips(), opened.source)
+        return Start(opened.target, self._store.fence.skips(), opened.source)
 
     def _follow(self, target: Saved | None) -> None:
         """Wait again for checkpoints up to the target: a later attempt may confirm an earlier one's."""
@@ -228,7 +229,7 @@ class Saver:
         return start
 
     def _retreat(self, left: int, first_bad: int, windows_since: WindowsSince, cause: str) -> Start:
-        self._store.check_fence()
+        self._store.fence.check()
         before = {saved.name for saved in self._store.valid() if saved.quarantined}
         target = self._store.retreat(first_bad, self._refused)
         for saved in self._store.valid():
@@ -238,6 +239,6 @@ class Saver:
                 )
         if target is not None:
             windows = windows_since(self._store.position(target))
-            self._store.write_skips(left, target.step, windows, cause)
+            self._store.fence.write_skips(left, target.step, windows, cause)
         self._follow(target)
-        return Start(target, self._store.skips())
+        return Start(target, self._store.fence.skips())
