@@ -150,6 +150,13 @@ def test_what_is_no_falling_behind(
     assert Rule.GOAL_UNREACHABLE not in run.rules
 
 
+def test_an_evaluation_that_is_no_worse_than_the_one_before_ends_the_row(run: Any) -> None:
+    for step, value in enumerate((1.0, 1.0, 1.0, 1.5, 1.5, 1.6), start=1):
+        scores = {"dtw_mel": value, "length_ratio": step / 7}  # the other tells evaluations apart
+        run.step(step, loss=1.0 / step, evaluation=scores)
+    assert run.rules == []
+
+
 @quick
 @given(values=st.lists(st.floats(0.5, 0.599), min_size=1, max_size=40))
 def test_never_while_scores_stay_within_their_share(
