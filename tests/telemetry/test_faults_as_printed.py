@@ -249,4 +249,4 @@ def test_a_nan_of_another_rank_is_seen_once_a_step() -> None:
         for r in range(4)
     ]
     assert rules(lines) == [Rule.NON_FINITE]
-    assert judged(lines[: 4 * 5])[0].decision is None
+    assert judged([*lines[: 4 * 5], "[rank0]: step 6 loss 2.5"])[0].decision is None

@@ -34,7 +34,9 @@ class _Stream:
     seen_bad: int | None = None  # turn of the newest report, when its values were bad
     streak: int = 0  # bad steps in a row, up to the newest report
     overflows: int = 0  # reports in a row with a bad gradient alone
-    worded: bool = False  # the newest of them was a sentence: between two the script may print nothing
+    worded: bool = (
+        False  # the newest of them was a sentence: between two the script may print nothing
+    )
     overflow_turn: int | None = None
     rollbacks: int = 0
     last_bad: int | None = None  # value of `taken`

@@ -59,7 +59,9 @@ class Stalled(Detector[None]):
             return False
         if self._pace.last_work is None:
             return False  # it can't be told whether they compute
-        printed = [pace.last_line for pace in self._pace.ranks.values() if pace.last_line is not None]
+        printed = [
+            pace.last_line for pace in self._pace.ranks.values() if pace.last_line is not None
+        ]
         life = max([self._pace.started, self._pace.last_work, *printed])
         limit = float(self._limits.startup_seconds)
         if now - life <= limit:
@@ -99,7 +101,10 @@ class Stalled(Detector[None]):
     def _silence(self, now: float, row: RankRow) -> float:
         """Seconds since the row's newest sign: of a remote script, the last line that was read there."""
         line = self._pace.ranks[row.rank].last_line if row.rank in self._pace.ranks else None
-        return min(now - line if line is not None else math.inf, row.phase_age if row.step is not None else math.inf)
+        return min(
+            now - line if line is not None else math.inf,
+            row.phase_age if row.step is not None else math.inf,
+        )
 
     def _judged(self, row: RankRow) -> RankPace | None:
         pace = self._pace.ranks.get(row.rank)

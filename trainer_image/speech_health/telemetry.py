@@ -16,9 +16,7 @@ NO_STEP = (
     "look whether the loader gave a batch at all (a filter, drop_last, an empty folder); where steps were made, call "
     "speech_telemetry.reporter from the script, or print a line such as 'step 12 loss=0.5', unbuffered"
 )
-ENDED_EARLY = (
-    "if it stops early on purpose, nothing; else look for the loop or data that ended before the plan"
-)
+ENDED_EARLY = "if it stops early on purpose, nothing; else look for the loop or data that ended before the plan"
 GAPS = 3  # a rank that reports every 100 s is not stale after 120
 
 
@@ -59,7 +57,11 @@ class TelemetryMissing(Detector[None]):
                 remedy=NO_STEP,
             )
         elif not pace.told:
-            what = "loss or gradient norm" if pace.sampled else "training step: no report or readable line"
+            what = (
+                "loss or gradient norm"
+                if pace.sampled
+                else "training step: no report or readable line"
+            )
             self._warn(
                 f"the run ended after {waited:.0f} s without one {what}{self._printed(waited)}",
                 remedy="" if pace.sampled else NO_STEP,

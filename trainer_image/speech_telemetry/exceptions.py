@@ -20,7 +20,9 @@ _CHAINS: Final = {
     "The above exception was the direct cause of the following exception:": "caused by",
     "During handling of the above exception, another exception occurred:": "after",
 }
-_ERROR_LINE: Final = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Spent|Exit|Interrupt|Timeout)\b.*")
+_ERROR_LINE: Final = re.compile(
+    r"^[A-Za-z_][\w.]*(Error|Exception|Spent|Exit|Interrupt|Timeout)\b.*"
+)
 # A launcher's word that one of its ranks failed.
 _STAND_IN: Final = re.compile(
     r"^[\w.]*(?:ChildFailedError|CalledProcessError|ProcessExitedException)\b|^SystemExit\b"
@@ -80,7 +82,13 @@ class ErrorFinder:
     def _keep(self, error: str) -> None:
         if not error:
             return
-        weight = 1 if _STAND_IN.search(error) else 2 if _CONSEQUENCE.search(error.partition(";")[0]) else 3
+        weight = (
+            1
+            if _STAND_IN.search(error)
+            else 2
+            if _CONSEQUENCE.search(error.partition(";")[0])
+            else 3
+        )
         if weight >= self._weight:
             self.error, self._weight = error, weight
 

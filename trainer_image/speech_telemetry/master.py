@@ -25,8 +25,8 @@ from speech_telemetry.outcome import (
     stopped_code,
 )
 from speech_telemetry.pod import Pod
-from speech_telemetry.ranks import Tee
 from speech_telemetry.printed import LineReader
+from speech_telemetry.ranks import Tee
 from speech_telemetry.supervisor import FAILURE_GRACE, PEER_SECONDS, STACK_SECONDS, Supervisor
 from speech_telemetry.work import WorkReader
 

@@ -13,7 +13,11 @@ from pathlib import Path
 
 SECONDS = 5.0  # between two looks
 WORKS = 0.1  # cores: what polls a queue takes less
-_SESSION, _USER, _CHILDREN_SYSTEM = 3, 11, 15  # fields of /proc/<pid>/stat behind the command's name
+_SESSION, _USER, _CHILDREN_SYSTEM = (
+    3,
+    11,
+    15,
+)  # fields of /proc/<pid>/stat behind the command's name
 
 
 class WorkReader:
@@ -56,6 +60,6 @@ class WorkReader:
             except OSError:
                 continue  # it ended meanwhile
             if len(fields) > _CHILDREN_SYSTEM and fields[_SESSION] in sessions:
-                taken += sum(int(field) for field in fields[_USER : _CHILDREN_SYSTEM])
+                taken += sum(int(field) for field in fields[_USER:_CHILDREN_SYSTEM])
                 found = True
         return taken / self._ticks if found else None

@@ -27,10 +27,10 @@ from speech_telemetry.handshake import (
 from speech_telemetry.logs import EventLog
 from speech_telemetry.outcome import EXIT_TERMINATED, End, cause, stopped_code
 from speech_telemetry.pod import Pod, address
+from speech_telemetry.printed import LineReader
 from speech_telemetry.processes import RankProcess
 from speech_telemetry.ranks import Tee
 from speech_telemetry.state import JobState
-from speech_telemetry.printed import LineReader
 from speech_telemetry.supervisor import FAILURE_GRACE, PEER_SECONDS, Supervisor, phase_of_local
 
 FLUSH_SECONDS = 5.0

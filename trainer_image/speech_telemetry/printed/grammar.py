@@ -7,6 +7,7 @@ Everything else is read alike: numbers, and the words before each.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Iterator
@@ -105,7 +106,9 @@ _VITS_NAMES: Final = ("disc", "gen", "fm", "mel", "dur", "kl")
 BLOCK_HEAD: Final = re.compile(
     r"--> .*?\bSTEP: (?P<step>\d+)(?:/(?P<total>\d+))?(?P<global>.*GLOBAL_STEP: \d+)?"
 )
-BLOCK_ROW: Final = re.compile(rf"^\s*\|\s*>\s*(?P<name>[\w./-]+):\s*(?P<value>[-+]?{NUMBER})", re.IGNORECASE)
+BLOCK_ROW: Final = re.compile(
+    rf"^\s*\|\s*>\s*(?P<name>[\w./-]+):\s*(?P<value>[-+]?{NUMBER})", re.IGNORECASE
+)
 BLOCK_END: Final = ("step_time", "loader_time")
 # rich and box drawing: `│ adv/disc_loss │ 2.3 │`, `| train/loss | 0.5 |`
 TABLE_ROW: Final = re.compile(
@@ -128,7 +131,9 @@ CLOSES: Final = re.compile(
     r"^\W*(?:(?:running |starting |start )?training\b|epoch\b)", re.IGNORECASE
 )
 EVALUATION: Final = "> EVALUATION"  # Coqui's heading: until its next `> TRAINING`
-LOGGER: Final = re.compile(r"^[A-Z]+:[\w.-]+:")  # VITS logs under the run's name, which may be "test"
+LOGGER: Final = re.compile(
+    r"^[A-Z]+:[\w.-]+:"
+)  # VITS logs under the run's name, which may be "test"
 _RANK_PREFIX: Final = re.compile(r"^\[(?:rank|default)(\d+)\]:?|\] \((\d+)/\d+\) ")
 
 
@@ -142,6 +147,7 @@ class Said:
     stepwise: bool = False  # `loss` says that it is a step's: set anew at each
     parts: dict[str, float] = dataclasses.field(default_factory=dict)
     bad: dict[str, float] = dataclasses.field(default_factory=dict)  # terms that are not finite
+    terms: dict[str, float] = dataclasses.field(default_factory=dict)  # others, finite
     norm: float | None = None
     rate: float | None = None
     reward: float | None = None
@@ -160,7 +166,9 @@ class Said:
     @property
     def values(self) -> bool:
         """Says more than where the run is."""
-        return self.loss is not None or bool(self.parts or self.bad) or self.norm is not None
+        if self.loss is not None or self.norm is not None or self.parts or self.bad:
+            return True
+        return bool(self.terms) and self.step is not None
 
 
 def is_summary(line: str) -> bool:
@@ -217,6 +225,14 @@ def _ranked(line: str, said: Said) -> None:
         said.rank = int(found[1] or found[2])
 
 
+@functools.lru_cache(maxsize=256)
+def _ours(title: str) -> bool:
+    """A bar of the training loop, by what it is called."""
+    if HELD_OUT.search(title) or _SOMEBODY_ELSES.search(title):
+        return False
+    return bool(_TRAINING_BAR.search(title))
+
+
 def _bar(line: str, said: Said) -> str:
     """Take the bar out of the line; the text left holds title and values."""
     bar = BAR_SHAPE.search(line)
@@ -224,20 +240,15 @@ def _bar(line: str, said: Said) -> str:
         return line
     head = line[: bar.start()].partition("|")[0].rstrip()
     title = head.rstrip("0123456789% :")
-    if (
-        HELD_OUT.search(title)
-        or not _TRAINING_BAR.search(title)
-        or _SOMEBODY_ELSES.search(title)
-        or _FOREIGN_RATE.search(bar["rate"])
-    ):
+    rate = bar["rate"]
+    plain = rate.endswith(("it/s", "s/it")) and len(rate) < 12
+    if not _ours(title) or (not plain and _FOREIGN_RATE.search(rate)):
         said.foreign = True
         return line
     said.step = int(bar["step"])
-    said.total = (
-        None if bar["total"] is None or _OF_EPOCHS.search(head) else int(bar["total"])
-    )
+    said.total = None if bar["total"] is None or _OF_EPOCHS.search(head) else int(bar["total"])
     said.bar, said.elapsed = f"{title}{bar['postfix']}", bar["elapsed"].rjust(12)
-    epoch = _EPOCH_OF_TITLE.search(head)
+    epoch = _EPOCH_OF_TITLE.search(head) if "poch" in head else None
     said.epoch = None if epoch is None else float(epoch[1])
     return f"{title} ;{bar['postfix']}"
 
@@ -375,6 +386,8 @@ def _take_part(said: Said, found: Meaning, value: float) -> None:
         # A perplexity overflows while the loss is sound; nan is nan everywhere.
         if math.isnan(value):
             said.bad.setdefault(found.name, value)
+        elif value and math.isfinite(value) and len(said.terms) < MOST_PARTS:
+            said.terms.setdefault(found.name, value)
     elif len(said.parts) < MOST_PARTS:
         said.parts.setdefault(found.name, value)
 

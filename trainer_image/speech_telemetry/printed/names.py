@@ -41,7 +41,9 @@ class Meaning:
     role: Role = Role.NONE
     name: str = ""
     assigned: bool = False  # by `=` or `:`; else a bare space parts name and number
-    held_out: bool = False  # the number, and what follows it on the line, was measured on held-out data
+    held_out: bool = (
+        False  # the number, and what follows it on the line, was measured on held-out data
+    )
     training: bool = False  # says that it is training's
     alone: bool = False  # the name itself says held-out: what follows stands for itself
 
@@ -82,7 +84,7 @@ _NO_LOSS: Final = frozenset(
     "time ms seconds history file reduction improvement threshold patience ema".split()
 )
 _PROSE: Final = frozenset(
-    "was were if when has have had not no would could until unless or of for to a an than before after while".split()
+    "was were if when has have had not no would could until unless or of for to a an than while".split()
 )
 _STEPS: Final = frozenset("step steps iter iters iteration iterations update updates".split())
 _TERMS: Final = frozenset(

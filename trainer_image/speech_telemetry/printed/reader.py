@@ -6,6 +6,7 @@ we can't be sure of is left out. A missing value is honest, a guessed one ends s
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from typing import Final
@@ -26,7 +27,9 @@ STALE_STEPS: Final = (
     100  # a bar repeats its values until the script sets them anew; then it is news
 )
 HEADING: Final = 80  # characters of a heading at the most
-SECTION: Final = 50  # reports that an evaluation's heading covers, unless something closes it before
+SECTION: Final = (
+    50  # reports that an evaluation's heading covers, unless something closes it before
+)
 _ESCAPE: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x08")
 
 
@@ -69,7 +72,12 @@ class LineReader:
             return None
         if line.startswith(("INFO:", "DEBUG:", "WARNING:")):
             line = grammar.LOGGER.sub("", line)
-        if self._block is not None or "> " in line or "│" in line or line.lstrip()[:1] in ("|", "┃"):
+        if (
+            self._block is not None
+            or "> " in line
+            or "│" in line
+            or line.lstrip()[:1] in ("|", "┃")
+        ):
             rows = self._rows(line, now, time)
             if rows is not None or self._block is not None:
                 return rows
@@ -81,7 +89,9 @@ class LineReader:
     def _judge(
         self, said: Said, line: str, folded: str, now: float, time: float
     ) -> StepSample | None:
-        if self._somebody_elses(said) or self._foreign(said) or self._covered(said, line):
+        if self._somebody_elses(said):
+            return self._aside(said, now, time)
+        if self._foreign(said) or self._covered(said, line):
             return self._life(now, time)
         if not said.values:
             if said.held_out or (said.bar is None and HELD_OUT.search(line)):
@@ -115,16 +125,22 @@ class LineReader:
     # ---- whose line it is ----
 
     def _somebody_elses(self, said: Said) -> bool:
-        """Of several ranks in one output the first that reports speaks; another one only to tell of a nan."""
+        """Of several ranks in one output the first that reports speaks."""
         if said.rank is None or not said.values:
             return False
         if self._speaker is None:
             self._speaker = said.rank
-        if said.rank == self._speaker:
-            return False
-        bad = _bad(said)
-        said.step = self._counter.printed if bad else said.step
-        return not bad
+        return said.rank != self._speaker
+
+    def _aside(self, said: Said, now: float, time: float) -> StepSample | None:
+        """Another rank's line: life, and a nan at the speaker's step."""
+        life = self._life(now, time)
+        if life is None or not _bad(said):
+            return life
+        losses = self._losses(said, False)
+        return dataclasses.replace(
+            life, phase=Phase.TRAINING, losses=losses, gradient_norm=said.norm
+        )
 
     def _foreign(self, said: Said) -> bool:
         """A bar of another length inside the unfinished training bar is an evaluation's."""
@@ -221,6 +237,7 @@ class LineReader:
             Source.STDOUT,
             phase=Phase.EVALUATION,
             report=counter.reports,
+            form=self.form,
         )
 
     def _losses(self, said: Said, restarted: bool) -> dict[str, float] | None:
@@ -232,6 +249,8 @@ class LineReader:
             found.update((k, v) for k, v in said.parts.items() if not math.isfinite(v))
         elif len(said.parts) > 1 or any(said.parts.values()):
             found.update(said.parts)
+        elif said.step is not None:
+            found.update(said.terms)
         found.update(said.bad)
         return found or None
 
@@ -270,7 +289,11 @@ class LineReader:
 
 def _bad(said: Said) -> bool:
     loss = None if said.loss is None else value_of(said.loss)
-    numbers = [*said.parts.values(), *said.bad.values(), *(n for n in (loss, said.norm) if n is not None)]
+    numbers = [
+        *said.parts.values(),
+        *said.bad.values(),
+        *(n for n in (loss, said.norm) if n is not None),
+    ]
     return not all(map(math.isfinite, numbers))
 
 
