@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from speech_contract.phases import Phase
-from speech_contract.progress import Action, FindingStatus, Rule, Verdict
+from speech_contract.progress import Action, FindingStatus, RankRow, Rule, Verdict
 from speech_contract.thresholds import HealthMode, OnExceeded, Stall
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from speech_contract.phases import Phase
 from speech_contract.progress import FindingStatus, Rule, Severity, Verdict
 from speech_contract.thresholds import Stall

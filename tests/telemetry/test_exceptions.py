@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - lines as they are printed
 """Which of the errors that a rank printed explains its end."""
 
 from __future__ import annotations

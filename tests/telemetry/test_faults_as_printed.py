@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - lines as they are printed
 """Runs as trainers print them, judged: a fault is named whatever the printer, and a sound run is left alone."""
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Final
 
 from speech_contract.phases import Phase
 from speech_health.samples import SKIP_SENTENCE, Source, StepSample
-from speech_telemetry.printed import grammar
+from speech_telemetry.printed import formats, grammar
 from speech_telemetry.printed.counters import Counter
 from speech_telemetry.printed.grammar import Said
 from speech_telemetry.printed.names import HELD_OUT
@@ -68,10 +68,10 @@ class LineReader:
         return self._read(line, folded, now, time)
 
     def _read(self, line: str, folded: str, now: float, time: float) -> StepSample | None:
-        if grammar.is_summary(line):
+        if formats.is_summary(line):
             return None
         if line.startswith(("INFO:", "DEBUG:", "WARNING:")):
-            line = grammar.LOGGER.sub("", line)
+            line = formats.LOGGER.sub("", line)
         if (
             self._block is not None
             or "> " in line
@@ -119,7 +119,7 @@ class LineReader:
             reward=said.reward,
             reward_spread=said.spread,
             report=self._counter.reports,
-            form=SKIP_SENTENCE if said.format is grammar.SENTENCE else self.form,
+            form=SKIP_SENTENCE if said.format is formats.SENTENCE else self.form,
         )
 
     # ---- whose line it is ----
@@ -155,12 +155,12 @@ class LineReader:
 
     def _heading(self, line: str) -> bool:
         """An evaluation's heading covers what follows, until training goes on."""
-        if grammar.CLOSES.match(line):
+        if formats.CLOSES.match(line):
             self._section, self._evaluation = 0, False
             return False
-        if grammar.OPENS.match(line):
+        if formats.OPENS.match(line):
             self._section = SECTION if self._counter.begun else 0
-            self._evaluation = grammar.EVALUATION in line
+            self._evaluation = formats.EVALUATION in line
             return True
         return False
 
@@ -184,24 +184,24 @@ class LineReader:
 
     def _rows(self, line: str, now: float, time: float) -> StepSample | None:
         """Blocks of Coqui's trainer, and tables. A block is told at its last row, or when another line comes."""
-        head = grammar.BLOCK_HEAD.search(line)
+        head = formats.BLOCK_HEAD.search(line)
         if head is not None:
             return self._open(head, now, time)
-        row = grammar.BLOCK_ROW.match(line)
-        kind = grammar.BLOCK
+        row = formats.BLOCK_ROW.match(line)
+        kind = formats.BLOCK
         if row is None:
-            row, kind = grammar.TABLE_ROW.match(line), grammar.TABLE
+            row, kind = formats.TABLE_ROW.match(line), formats.TABLE
         if row is None:
             done = self._close(now, time)
-            if done is not None and grammar.CLOSES.match(line):
+            if done is not None and formats.CLOSES.match(line):
                 self._evaluation = False
-            if done is not None and grammar.EVALUATION in line:
+            if done is not None and formats.EVALUATION in line:
                 self._evaluation = True
             return done
         if self._block is None:
             self._block = Said(kind)
         grammar.take_named(self._block, row["name"], row["value"])
-        if kind is grammar.BLOCK and row["name"] in grammar.BLOCK_END:
+        if kind is formats.BLOCK and row["name"] in formats.BLOCK_END:
             return self._close(now, time)
         return None
 
@@ -210,7 +210,7 @@ class LineReader:
         if head["global"]:
             self._evaluation = False
         self._block = Said(
-            grammar.BLOCK,
+            formats.BLOCK,
             step=int(head["step"]),
             total=None if head["total"] is None else int(head["total"]),
         )
