@@ -26,7 +26,8 @@ def _known(name: str, text: str, remedy: str) -> Known:
 KNOWN: Final = (
     _known(
         "CUDA out of memory",
-        r"CUDA out of memory|(?:CUDA|HIP|cublas|CUBLAS)\S* ?(?:error|status).{0,40}(?:out of memory|ALLOC_FAILED)|OutOfMemoryError",
+        r"CUDA out of memory|OutOfMemoryError|"
+        r"(?:CUDA|HIP|CUBLAS)\S* ?(?:error|status).{0,40}(?:out of memory|ALLOC_FAILED)",
         "lower the batch size or the length of clips, accumulate gradients, or take a GPU with more memory; "
         "look with nvidia-smi whether somebody else holds it",
     ),

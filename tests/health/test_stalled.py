@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from speech_contract.phases import Phase
-from speech_contract.progress import Action, FindingStatus, Rule, Verdict
+from speech_contract.progress import Action, FindingStatus, RankRow, Rule, Verdict
 from speech_contract.thresholds import HealthMode, OnExceeded, Stall
 
 
@@ -230,3 +231,59 @@ def test_a_named_pause_does_not_widen_the_limit_of_a_step(
     run.tick(0.0, row(step=6))
     run.tick(61.0, row(step=6, phase_age=61.0))
     assert run.rules == [Rule.STALLED]
+
+
+def starting(run, seconds, *, lines=False, works=False, rows=()):
+    """A script without reporter that has not shown a step, looked at every second."""
+    run.monitor.observe_work(0.0)
+    for second in range(seconds):
+        if lines:
+            run.monitor.hear_line(float(second), 0)
+        if works:
+            run.monitor.observe_work(float(second))
+        run.tick(1.0, *(rows or [RankRow(0, 0)]))
+
+
+def test_a_silent_start_that_does_not_work_is_a_hang(run_with):
+    run = run_with(stall=Stall(startup_seconds=20))
+    run.monitor.hear_line(1.0, 0)
+    starting(run, 40)
+    decision = run.monitor.decision
+    assert decision.want_stacks
+    assert "neither a line nor work, limit 20 s (startupSeconds)" in decision.finding.evidence
+
+
+@pytest.mark.parametrize("life", ["lines", "works"])
+def test_a_start_that_prints_or_computes_is_left_alone(run_with, life):
+    run = run_with(stall=Stall(startup_seconds=20))
+    starting(run, 90, **{life: True})
+    assert run.finding(Rule.STALLED) is None
+
+
+def test_nobody_is_judged_where_work_cannot_be_seen(run_with):
+    run = run_with(stall=Stall(startup_seconds=20))
+    run.tick(900.0, RankRow(0, 0))
+    assert run.finding(Rule.STALLED) is None
+
+
+def test_a_rank_left_behind_by_one_that_ended_well_is_named(run_with):
+    run = run_with(stall=Stall(floor_seconds=3))
+    for step in range(1, 21):
+        run.say(step, loss=2.0 / step)
+    late = RankRow(1, 1, step=20, phase=Phase.TRAINING)
+    for age in range(10):
+        run.tick(
+            1.0,
+            RankRow(0, 0, step=20, exit_code=0),
+            dataclasses.replace(late, phase_age=float(age)),
+        )
+    assert run.finding(Rule.STALLED) is None
+    for age in range(10, 30):
+        run.tick(
+            1.0,
+            RankRow(0, 0, step=20, exit_code=0),
+            dataclasses.replace(late, phase_age=float(age)),
+        )
+    finding = run.finding(Rule.STALLED)
+    assert finding.rank == 1
+    assert "ended: rank 0" in finding.evidence

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from speech_contract.phases import Phase
 from speech_contract.progress import FindingStatus, Rule, Severity, Verdict
 from speech_contract.thresholds import Stall
@@ -117,3 +119,29 @@ def test_a_stamp_that_stands_still_is_not_staleness(
         run.tick(0.0, row(step=step))
     run.tick(500.0, row(step=10, phase_age=500.0))
     assert run.rules == []
+
+
+def test_healthy_is_earned_by_a_step(run):
+    run.step(0, updates=0, total_steps=30)
+    run.monitor.finish(9.0, 0)
+    assert run.monitor.verdict is Verdict.UNKNOWN
+    assert (
+        "without one training step (0 of 30 planned)"
+        in run.finding(Rule.TELEMETRY_MISSING).evidence
+    )
+
+
+@pytest.mark.parametrize(("last", "verdict"), [(14, Verdict.UNKNOWN), (20, Verdict.HEALTHY)])
+def test_healthy_is_earned_by_coming_near_the_plan(run, last, verdict):
+    for step in range(1, last + 1):
+        run.step(step, loss=1.0 / step, total_steps=30)
+    run.monitor.finish(run.now, 0)
+    assert run.monitor.verdict is verdict
+
+
+def test_much_talk_without_a_step_is_named(run):
+    for line in range(13_000):
+        run.monitor.hear_line(line / 40, 0)
+    run.tick(301.0)
+    evidence = run.finding(Rule.TELEMETRY_MISSING).evidence
+    assert "13000 line(s) were printed (43.2 a second), none of a training step" in evidence

@@ -8,14 +8,15 @@ from speech_contract.phases import PHASES, Phase
 from speech_contract.wire import PHASE_RECORD
 from speech_telemetry.processes import read_phase
 
+TRAINS = PHASES.index(Phase.TRAINING)
 UPTIME = 86_400.0  # seconds: any machine that was not booted just now
 
 
 @pytest.mark.parametrize(
     ("data", "read"),
     [
-        pytest.param(PHASE_RECORD.pack(7, PHASES.index(Phase.TRAINING), UPTIME - 2.0), (7, Phase.TRAINING, 2.0), id="a stamp"),
-        pytest.param(PHASE_RECORD.pack(7, PHASES.index(Phase.TRAINING), UPTIME + 1.0), (7, Phase.TRAINING, 0.0), id="of just now"),
+        pytest.param(PHASE_RECORD.pack(7, TRAINS, UPTIME - 2.0), (7, Phase.TRAINING, 2.0), id="a stamp"),
+        pytest.param(PHASE_RECORD.pack(7, TRAINS, UPTIME + 1.0), (7, Phase.TRAINING, 0.0), id="just now"),
         pytest.param(bytes(PHASE_RECORD.size), None, id="made, not stamped yet"),
         pytest.param(PHASE_RECORD.pack(0, -1, UPTIME), None, id="no phase"),
         pytest.param(b"short", None, id="cut"),

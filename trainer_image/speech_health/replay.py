@@ -34,6 +34,7 @@ class Replayed:
     reports: int
     last_step: int | None
     findings: list[Fired]
+    form: str = ""  # the format of a printed log
 
     @property
     def critical(self) -> bool:
@@ -58,7 +59,8 @@ def replay(samples: Iterable[StepSample], thresholds: Thresholds | None = None) 
         monitor.finish(last.now, 0)
         _note(episodes, monitor.findings)
     found = sorted(episodes.items(), key=lambda item: item[0][1])
-    return Replayed(reports, last.step if last else None, [fired for _, fired in found])
+    fired = [entry for _, entry in found]
+    return Replayed(reports, last.step if last else None, fired, last.form if last else "")
 
 
 def _note(episodes: dict[tuple[Rule, float], Fired], findings: list[Finding]) -> None:

@@ -49,7 +49,8 @@ def command(
 
 def _title(name: str, result: Replayed) -> str:
     said = f"{len(result.findings)} finding(s)" if result.findings else "no rule fires"
-    return f"{name}: {result.reports} report(s) up to step {result.last_step}, {said}"
+    form = f" ({result.form})" if result.form else ""
+    return f"{name}{form}: {result.reports} report(s) up to step {result.last_step}, {said}"
 
 
 def _table(findings: list[Fired]) -> Table:

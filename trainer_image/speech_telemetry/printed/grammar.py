@@ -1,83 +1,32 @@
-"""Formats of lines, each with its name, and what a line says in them. Called by `reader`. Pure.
-
-The table holds what a format says in a way of its own: where its step stands, and the mark by which it is known.
-Everything else is read alike: numbers, and the words before each.
-"""
+"""What a line says, whatever its format: bars, lists, numbers with the words before each. Called by `reader`. Pure."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Iterator
 from typing import Final
 
+from speech_telemetry.printed.formats import (
+    BAR,
+    JSON,
+    PLAIN,
+    SENTENCE,
+    VITS,
+    Format,
+    format_of,
+)
 from speech_telemetry.printed.names import HELD_OUT, Meaning, Role, meaning
 from speech_telemetry.printed.numbers import NUMBER, TOKEN, count_of, is_word, signed, value_of
 
 MOST_PARTS: Final = 24  # components of a line; more are no loss's components
 
 
-@dataclasses.dataclass(frozen=True)
-class Format:
-    """A way to print. `mark` is in every line of it, `step` finds the counter where no word names it."""
-
-    name: str
-    mark: str
-    step: re.Pattern[str] | None = None  # groups step, and perhaps total, epoch, rank, held
-    bar: bool = False  # the line is drawn over until its counter is at its end
-
-
-def _p(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
-
-
-PLAIN: Final = Format("lines of name and number", "")
-BAR: Final = Format("progress bar", "", bar=True)
-VITS: Final = Format("VITS list of losses", "[")
-BLOCK: Final = Format("Coqui trainer", "| >")
-TABLE: Final = Format("table", "|")
-SENTENCE: Final = Format("sentence of a skipped update", "")
-JSON: Final = Format("JSON lines", "")
-
-# Facts of the formats; where they can be looked up.
-FORMATS: Final = (
-    # transformers/trainer_callback.py, ProgressCallback.on_log: print(dict)
-    Format("Hugging Face Trainer", "'loss':"),
-    Format("Hugging Face Trainer", "'learning_rate':"),
-    # lightning/pytorch/callbacks/progress/tqdm_progress.py; NeMo logs reduced_train_loss into the same bar
-    Format("NeMo", "reduced_train_loss", bar=True),
-    Format("Lightning", "v_num=", bar=True),
-    # fairseq/logging/progress_bar.py, SimpleProgressBar and the end of an epoch: `| name value |`
-    Format("fairseq", "num_updates", _p(r"num_updates['\"]?[ =:]+['\"]?(?P<step>\d[\d,]*)")),
-    # espnet2/train/reporter.py: `3epoch:train:1-50batch: iter_time=…, loss_ctc=…`
-    Format("ESPnet", "batch: ", _p(r"(?P<epoch>\d+)epoch:(?:train|(?P<held>valid)):\d+-(?P<step>\d+)batch:")),
-    # icefall egs/*/train.py: `(0/4) Epoch 1, batch 50, loss[loss=…, over 3000.00 frames.], tot_loss[…`
-    Format("icefall", "tot_loss[", _p(r"(?:\((?P<rank>\d+)/\d+\) )?Epoch (?P<epoch>\d+), batch (?P<step>\d+),")),
-    # wenet/utils/executor.py: `TRAIN Batch 0/100 loss …`: epoch, then batch
-    Format("wenet", " Batch ", _p(r"(?:TRAIN|(?P<held>CV))\b.*?\bBatch (?P<epoch>\d+)/(?P<step>\d+)\b")),
-    # flashy/logging.py: `Train | Epoch 10 | 1800/2000 | 3.19 it/sec | …`
-    Format("flashy", " | Epoch ", _p(r"(?:(?P<held>Valid|Evaluate|Test)|\w+) \| Epoch (?P<epoch>\d+) \| (?P<step>\d+)/(?P<total>\d+) \|")),
-    # keras/src/utils/progbar.py: `12/100 [===>…] - ETA: 3s - loss: 0.5`, Keras 3 with a heavy line for the bar
-    Format("Keras", " - loss: ", _p(r"^\s*(?P<step>\d+)/(?P<total>\d+)\b"), bar=True),
-    Format("Keras", "/step - ", _p(r"^\s*(?P<step>\d+)/(?P<total>\d+)\b"), bar=True),
-    # NVIDIA/tacotron2 train.py: `Train loss 10 0.532 Grad Norm 1.2 2.1s/it`
-    Format("Tacotron 2", "Train loss ", _p(r"(?<=Train loss )(?P<step>\d+) (?=\S+ Grad Norm)")),
-    # speechbrain/utils/train_logger.py, FileTrainLogger: `epoch: 1, lr: 1e-3 - train loss: 2.9 - valid loss: …`
-    Format("SpeechBrain", " - train loss: "),
-    # Megatron-LM megatron/training/training.py: ` iteration      10/     100 | … | lm loss: 6.5E+00 |`
-    Format("Megatron", "lm loss: "),
-    # jik876/hifi-gan train.py: `Steps : 40, Gen Loss Total : 3.1, Mel-Spec. Error : 0.3, s/b : 0.4`
-    Format("HiFi-GAN", "Gen Loss Total"),
-    # RVC-Project train.py: `loss_disc=3.9, loss_gen=3.1, loss_fm=9.5,loss_mel=20.1, loss_kl=1.1`
-    Format("RVC", "loss_disc="),
-    # accelerate's examples in diffusers: a bar with `step_loss=0.1, lr=1e-5`
-    Format("accelerate script", "step_loss=", bar=True),
-    Format("TRL", "'reward':"),
-)  # fmt: skip
-
 BAR_SHAPE: Final = re.compile(
-    r"(?P<step>\d{1,12})(?:/(?P<total>\d{1,12})|it) \[(?P<elapsed>\d+(?::\d\d)+)[^,\]]*,?(?P<rate>[^,\]]*)(?P<postfix>.*)"
+    r"(?P<step>\d{1,12})(?:/(?P<total>\d{1,12})|it) "
+    r"\[(?P<elapsed>\d+(?::\d\d)+)[^,\]]*,?(?P<rate>[^,\]]*)(?P<postfix>.*)"
 )
 _OF_EPOCHS: Final = re.compile(
     r"^\W*epochs?\W*\d*\s*%?$", re.IGNORECASE
@@ -101,38 +50,11 @@ _LIST: Final = re.compile(
 )
 _VITS_NAMES: Final = ("disc", "gen", "fm", "mel", "dur", "kl")
 
-# coqui-tts-trainer trainer/logging/console_logger.py
-BLOCK_HEAD: Final = re.compile(
-    r"--> .*?\bSTEP: (?P<step>\d+)(?:/(?P<total>\d+))?(?P<global>.*GLOBAL_STEP: \d+)?"
-)
-BLOCK_ROW: Final = re.compile(
-    rf"^\s*\|\s*>\s*(?P<name>[\w./-]+):\s*(?P<value>[-+]?{NUMBER})", re.IGNORECASE
-)
-BLOCK_END: Final = ("step_time", "loader_time")
-# rich and box drawing: `│ adv/disc_loss │ 2.3 │`, `| train/loss | 0.5 |`
-TABLE_ROW: Final = re.compile(
-    rf"^\s*[|│┃║]\s*(?P<name>[A-Za-z][\w ./-]*?)\s*[|│┃║]\s*(?P<value>[-+]?{NUMBER})\s*(?:[|│┃║].*)?$",
-    re.IGNORECASE,
-)
 # ESPnet: "The grad norm is nan. Skipping updating the model."
-_SKIPPED: Final = re.compile(
-    r"(?:nan|inf|non-?finite|not finite)\b.*\b(?:skip|ignor|discard|drop)|\b(?:skip|ignor|discard|drop).*\b(?:nan|inf|non-?finite|not finite)\b",
-    re.IGNORECASE,
-)
+_NOT_FINITE: Final = r"\b(?:nan|inf|non-?finite|not finite)\b"
+_SKIPPED: Final = re.compile(rf"{_NOT_FINITE}.*\bskip|\bskip.*{_NOT_FINITE}", re.IGNORECASE)
 _OF_TRAINING: Final = re.compile(r"loss|grad|norm|update|batch", re.IGNORECASE)
 _PROSE: Final = re.compile(r"[A-Za-z]{2,}['\",]* [A-Za-z'\"]*[a-z]{2,}")
-# A heading that opens or closes a section, alone on its line.
-OPENS: Final = re.compile(
-    r"^\W*(?:running |computing |starting |start )?(?:evaluation|validation|evaluating|validating|testing)(?: loss)?\W*$",
-    re.IGNORECASE,
-)
-CLOSES: Final = re.compile(
-    r"^\W*(?:(?:running |starting |start )?training\b|epoch\b)", re.IGNORECASE
-)
-EVALUATION: Final = "> EVALUATION"  # Coqui's heading: until its next `> TRAINING`
-LOGGER: Final = re.compile(
-    r"^[A-Z]+:[\w.-]+:"
-)  # VITS logs under the run's name, which may be "test"
 _RANK_PREFIX: Final = re.compile(r"^\[(?:rank|default)(\d+)\]:?|\] \((\d+)/\d+\) ")
 
 
@@ -146,6 +68,7 @@ class Said:
     stepwise: bool = False  # `loss` says that it is a step's: set anew at each
     parts: dict[str, float] = dataclasses.field(default_factory=dict)
     bad: dict[str, float] = dataclasses.field(default_factory=dict)  # terms that are not finite
+    terms: dict[str, float] = dataclasses.field(default_factory=dict)  # others, finite
     norm: float | None = None
     rate: float | None = None
     reward: float | None = None
@@ -164,25 +87,9 @@ class Said:
     @property
     def values(self) -> bool:
         """Says more than where the run is."""
-        return self.loss is not None or bool(self.parts or self.bad) or self.norm is not None
-
-
-def is_summary(line: str) -> bool:
-    """A closing line of a run repeats an average, not a step."""
-    return (
-        "train_runtime" in line
-        or "train_samples_per_second" in line
-        or "best_loss" in line
-        or "final_loss" in line
-    )
-
-
-def format_of(line: str) -> Format | None:
-    """The first row of the table whose mark the line bears."""
-    for row in FORMATS:
-        if row.mark in line:
-            return row
-    return None
+        if self.loss is not None or self.norm is not None or self.parts or self.bad:
+            return True
+        return bool(self.terms) and self.step is not None
 
 
 def read(line: str, folded: str) -> Said:
@@ -193,32 +100,49 @@ def read(line: str, folded: str) -> Said:
         if listed is not None:
             return listed
     if "skip" in folded and "|" not in line and _SKIPPED.search(line) and _OF_TRAINING.search(line):
-        if "loss scale" in folded or "loss_scale" in folded or "overflow" in folded:
-            return said  # a scaler at work
-        return Said(SENTENCE, norm=math.nan, keys=("skipped",))
+        return said if _scales(folded) else Said(SENTENCE, norm=math.nan, keys=("skipped",))
     text = line
     if " [" in line and ("<" in line or "it [" in line or ":" in line):
         text = _bar(line, said)
         if said.foreign:
             return said
-    row = format_of(line)
-    if row is not None:
-        said.format = row
-        text = _placed(row, text, said)
-    elif said.bar is not None:
-        said.format = BAR
-    elif line.startswith('{"'):
-        said.format = JSON
+    text = _formatted(line, text, said)
     if "rank" in line or "] (" in line:
         _ranked(line, said)
     _numbers(text, said)
     return said
 
 
+def _formatted(line: str, text: str, said: Said) -> str:
+    """Name the format; the text left holds what is read alike in all."""
+    row = format_of(line)
+    if row is not None:
+        said.format = row
+        return _placed(row, text, said)
+    if said.bar is not None:
+        said.format = BAR
+    elif line.startswith('{"'):
+        said.format = JSON
+    return text
+
+
+def _scales(folded: str) -> bool:
+    """A loss scaler at work: its overflows are no fault."""
+    return "loss scale" in folded or "loss_scale" in folded or "overflow" in folded
+
+
 def _ranked(line: str, said: Said) -> None:
     found = _RANK_PREFIX.search(line)
     if found is not None:
         said.rank = int(found[1] or found[2])
+
+
+@functools.lru_cache(maxsize=256)
+def _ours(title: str) -> bool:
+    """A bar of the training loop, by what it is called."""
+    if HELD_OUT.search(title) or _SOMEBODY_ELSES.search(title):
+        return False
+    return bool(_TRAINING_BAR.search(title))
 
 
 def _bar(line: str, said: Said) -> str:
@@ -228,18 +152,15 @@ def _bar(line: str, said: Said) -> str:
         return line
     head = line[: bar.start()].partition("|")[0].rstrip()
     title = head.rstrip("0123456789% :")
-    if (
-        HELD_OUT.search(title)
-        or not _TRAINING_BAR.search(title)
-        or _SOMEBODY_ELSES.search(title)
-        or _FOREIGN_RATE.search(bar["rate"])
-    ):
+    rate = bar["rate"]
+    plain = rate.endswith(("it/s", "s/it")) and len(rate) < 12
+    if not _ours(title) or (not plain and _FOREIGN_RATE.search(rate)):
         said.foreign = True
         return line
     said.step = int(bar["step"])
     said.total = None if bar["total"] is None or _OF_EPOCHS.search(head) else int(bar["total"])
     said.bar, said.elapsed = f"{title}{bar['postfix']}", bar["elapsed"].rjust(12)
-    epoch = _EPOCH_OF_TITLE.search(head)
+    epoch = _EPOCH_OF_TITLE.search(head) if "poch" in head else None
     said.epoch = None if epoch is None else float(epoch[1])
     return f"{title} ;{bar['postfix']}"
 
@@ -377,6 +298,8 @@ def _take_part(said: Said, found: Meaning, value: float) -> None:
         # A perplexity overflows while the loss is sound; nan is nan everywhere.
         if math.isnan(value):
             said.bad.setdefault(found.name, value)
+        elif value and math.isfinite(value) and len(said.terms) < MOST_PARTS:
+            said.terms.setdefault(found.name, value)
     elif len(said.parts) < MOST_PARTS:
         said.parts.setdefault(found.name, value)
 

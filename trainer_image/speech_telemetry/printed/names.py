@@ -84,7 +84,7 @@ _NO_LOSS: Final = frozenset(
     "time ms seconds history file reduction improvement threshold patience ema".split()
 )
 _PROSE: Final = frozenset(
-    "was were if when has have had not no would could until unless or of for to a an than before after while".split()
+    "was were if when has have had not no would could until unless or of for to a an than while".split()
 )
 _STEPS: Final = frozenset("step steps iter iters iteration iterations update updates".split())
 _TERMS: Final = frozenset(

@@ -45,6 +45,8 @@ def value_of(text: str) -> float | None:
 
 def count_of(text: str) -> int | None:
     """A counter: `12`, `1,200`, and `9.000` as Lightning's bar pads it; None when it is none."""
+    if text.isdigit() and len(text) < 13:
+        return int(text)
     whole, _, rest = text.replace(",", "").partition(".")
     if not whole.isdigit() or rest.strip("0"):
         return None

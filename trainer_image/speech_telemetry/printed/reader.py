@@ -6,13 +6,14 @@ we can't be sure of is left out. A missing value is honest, a guessed one ends s
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from typing import Final
 
 from speech_contract.phases import Phase
 from speech_health.samples import SKIP_SENTENCE, Source, StepSample
-from speech_telemetry.printed import grammar
+from speech_telemetry.printed import formats, grammar
 from speech_telemetry.printed.counters import Counter
 from speech_telemetry.printed.grammar import Said
 from speech_telemetry.printed.names import HELD_OUT
@@ -67,10 +68,10 @@ class LineReader:
         return self._read(line, folded, now, time)
 
     def _read(self, line: str, folded: str, now: float, time: float) -> StepSample | None:
-        if grammar.is_summary(line):
+        if formats.is_summary(line):
             return None
         if line.startswith(("INFO:", "DEBUG:", "WARNING:")):
-            line = grammar.LOGGER.sub("", line)
+            line = formats.LOGGER.sub("", line)
         if (
             self._block is not None
             or "> " in line
@@ -88,7 +89,9 @@ class LineReader:
     def _judge(
         self, said: Said, line: str, folded: str, now: float, time: float
     ) -> StepSample | None:
-        if self._somebody_elses(said) or self._foreign(said) or self._covered(said, line):
+        if self._somebody_elses(said):
+            return self._aside(said, now, time)
+        if self._foreign(said) or self._covered(said, line):
             return self._life(now, time)
         if not said.values:
             if said.held_out or (said.bar is None and HELD_OUT.search(line)):
@@ -116,22 +119,28 @@ class LineReader:
             reward=said.reward,
             reward_spread=said.spread,
             report=self._counter.reports,
-            form=SKIP_SENTENCE if said.format is grammar.SENTENCE else self.form,
+            form=SKIP_SENTENCE if said.format is formats.SENTENCE else self.form,
         )
 
     # ---- whose line it is ----
 
     def _somebody_elses(self, said: Said) -> bool:
-        """Of several ranks in one output the first that reports speaks; another one only to tell of a nan."""
+        """Of several ranks in one output the first that reports speaks."""
         if said.rank is None or not said.values:
             return False
         if self._speaker is None:
             self._speaker = said.rank
-        if said.rank == self._speaker:
-            return False
-        bad = _bad(said)
-        said.step = self._counter.printed if bad else said.step
-        return not bad
+        return said.rank != self._speaker
+
+    def _aside(self, said: Said, now: float, time: float) -> StepSample | None:
+        """Another rank's line: life, and a nan at the speaker's step."""
+        life = self._life(now, time)
+        if life is None or not _bad(said):
+            return life
+        losses = self._losses(said, False)
+        return dataclasses.replace(
+            life, phase=Phase.TRAINING, losses=losses, gradient_norm=said.norm
+        )
 
     def _foreign(self, said: Said) -> bool:
         """A bar of another length inside the unfinished training bar is an evaluation's."""
@@ -146,12 +155,12 @@ class LineReader:
 
     def _heading(self, line: str) -> bool:
         """An evaluation's heading covers what follows, until training goes on."""
-        if grammar.CLOSES.match(line):
+        if formats.CLOSES.match(line):
             self._section, self._evaluation = 0, False
             return False
-        if grammar.OPENS.match(line):
+        if formats.OPENS.match(line):
             self._section = SECTION if self._counter.begun else 0
-            self._evaluation = grammar.EVALUATION in line
+            self._evaluation = formats.EVALUATION in line
             return True
         return False
 
@@ -175,24 +184,24 @@ class LineReader:
 
     def _rows(self, line: str, now: float, time: float) -> StepSample | None:
         """Blocks of Coqui's trainer, and tables. A block is told at its last row, or when another line comes."""
-        head = grammar.BLOCK_HEAD.search(line)
+        head = formats.BLOCK_HEAD.search(line)
         if head is not None:
             return self._open(head, now, time)
-        row = grammar.BLOCK_ROW.match(line)
-        kind = grammar.BLOCK
+        row = formats.BLOCK_ROW.match(line)
+        kind = formats.BLOCK
         if row is None:
-            row, kind = grammar.TABLE_ROW.match(line), grammar.TABLE
+            row, kind = formats.TABLE_ROW.match(line), formats.TABLE
         if row is None:
             done = self._close(now, time)
-            if done is not None and grammar.CLOSES.match(line):
+            if done is not None and formats.CLOSES.match(line):
                 self._evaluation = False
-            if done is not None and grammar.EVALUATION in line:
+            if done is not None and formats.EVALUATION in line:
                 self._evaluation = True
             return done
         if self._block is None:
             self._block = Said(kind)
         grammar.take_named(self._block, row["name"], row["value"])
-        if kind is grammar.BLOCK and row["name"] in grammar.BLOCK_END:
+        if kind is formats.BLOCK and row["name"] in formats.BLOCK_END:
             return self._close(now, time)
         return None
 
@@ -201,7 +210,7 @@ class LineReader:
         if head["global"]:
             self._evaluation = False
         self._block = Said(
-            grammar.BLOCK,
+            formats.BLOCK,
             step=int(head["step"]),
             total=None if head["total"] is None else int(head["total"]),
         )
@@ -228,6 +237,7 @@ class LineReader:
             Source.STDOUT,
             phase=Phase.EVALUATION,
             report=counter.reports,
+            form=self.form,
         )
 
     def _losses(self, said: Said, restarted: bool) -> dict[str, float] | None:
@@ -239,6 +249,8 @@ class LineReader:
             found.update((k, v) for k, v in said.parts.items() if not math.isfinite(v))
         elif len(said.parts) > 1 or any(said.parts.values()):
             found.update(said.parts)
+        elif said.step is not None:
+            found.update(said.terms)
         found.update(said.bad)
         return found or None
 

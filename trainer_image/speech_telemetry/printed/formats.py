@@ -1,0 +1,119 @@
+"""The table of line formats, each with its name and the mark by which it is known. Read by `grammar` and `reader`.
+
+It holds what a format says in a way of its own: where its step stands, and what opens and closes its sections.
+Everything else is read alike: numbers, and the words before each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Final
+
+from speech_telemetry.printed.numbers import NUMBER
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A way to print. `mark` is in every line of it, `step` finds the counter where no word names it."""
+
+    name: str
+    mark: str
+    step: re.Pattern[str] | None = None  # groups step, and perhaps total, epoch, rank, held
+    bar: bool = False  # the line is drawn over until its counter is at its end
+
+
+def _p(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
+
+
+PLAIN: Final = Format("lines of name and number", "")
+BAR: Final = Format("progress bar", "", bar=True)
+VITS: Final = Format("VITS list of losses", "[")
+BLOCK: Final = Format("Coqui trainer", "| >")
+TABLE: Final = Format("table", "|")
+SENTENCE: Final = Format("sentence of a skipped update", "")
+JSON: Final = Format("JSON lines", "")
+
+# Facts of the formats; where they can be looked up.
+FORMATS: Final = (
+    # transformers/trainer_callback.py, ProgressCallback.on_log: print(dict)
+    Format("Hugging Face Trainer", "'loss':"),
+    Format("Hugging Face Trainer", "'learning_rate':"),
+    # lightning/pytorch/callbacks/progress/tqdm_progress.py; NeMo logs reduced_train_loss into the same bar
+    Format("NeMo", "reduced_train_loss", bar=True),
+    Format("Lightning", "v_num=", bar=True),
+    # fairseq/logging/progress_bar.py, SimpleProgressBar and the end of an epoch: `| name value |`
+    Format("fairseq", "num_updates", _p(r"num_updates['\"]?[ =:]+['\"]?(?P<step>\d[\d,]*)")),
+    # espnet2/train/reporter.py: `3epoch:train:1-50batch: iter_time=…, loss_ctc=…`
+    Format("ESPnet", "batch: ", _p(r"(?P<epoch>\d+)epoch:(?:train|(?P<held>valid)):\d+-(?P<step>\d+)batch:")),
+    # icefall egs/*/train.py: `(0/4) Epoch 1, batch 50, loss[loss=…, over 3000.00 frames.], tot_loss[…`
+    Format("icefall", "tot_loss[", _p(r"(?:\((?P<rank>\d+)/\d+\) )?Epoch (?P<epoch>\d+), batch (?P<step>\d+),")),
+    # wenet/utils/executor.py: `TRAIN Batch 0/100 loss …`: epoch, then batch
+    Format("wenet", " Batch ", _p(r"(?:TRAIN|(?P<held>CV))\b.*?\bBatch (?P<epoch>\d+)/(?P<step>\d+)\b")),
+    # flashy/logging.py: `Train | Epoch 10 | 1800/2000 | 3.19 it/sec | …`
+    Format("flashy", " | Epoch ", _p(
+        r"(?:(?P<held>Valid|Evaluate|Test)|\w+) \| Epoch (?P<epoch>\d+) \| (?P<step>\d+)/(?P<total>\d+) \|"
+    )),
+    # keras/src/utils/progbar.py: `12/100 [===>…] - ETA: 3s - loss: 0.5`, Keras 3 with a heavy line for the bar
+    Format("Keras", " - loss: ", _p(r"^\s*(?P<step>\d+)/(?P<total>\d+)\b"), bar=True),
+    Format("Keras", "/step - ", _p(r"^\s*(?P<step>\d+)/(?P<total>\d+)\b"), bar=True),
+    # NVIDIA/tacotron2 train.py: `Train loss 10 0.532 Grad Norm 1.2 2.1s/it`
+    Format("Tacotron 2", "Train loss ", _p(r"(?<=Train loss )(?P<step>\d+) (?=\S+ Grad Norm)")),
+    # speechbrain/utils/train_logger.py, FileTrainLogger: `epoch: 1, lr: 1e-3 - train loss: 2.9 - valid loss: …`
+    Format("SpeechBrain", " - train loss: "),
+    # Megatron-LM megatron/training/training.py: ` iteration      10/     100 | … | lm loss: 6.5E+00 |`
+    Format("Megatron", "lm loss: "),
+    # jik876/hifi-gan train.py: `Steps : 40, Gen Loss Total : 3.1, Mel-Spec. Error : 0.3, s/b : 0.4`
+    Format("HiFi-GAN", "Gen Loss Total"),
+    # RVC-Project train.py: `loss_disc=3.9, loss_gen=3.1, loss_fm=9.5,loss_mel=20.1, loss_kl=1.1`
+    Format("RVC", "loss_disc="),
+    # accelerate's examples in diffusers: a bar with `step_loss=0.1, lr=1e-5`
+    Format("accelerate script", "step_loss=", bar=True),
+    Format("TRL", "'reward':"),
+)  # fmt: skip
+
+# coqui-tts-trainer trainer/logging/console_logger.py
+BLOCK_HEAD: Final = re.compile(
+    r"--> .*?\bSTEP: (?P<step>\d+)(?:/(?P<total>\d+))?(?P<global>.*GLOBAL_STEP: \d+)?"
+)
+BLOCK_ROW: Final = re.compile(
+    rf"^\s*\|\s*>\s*(?P<name>[\w./-]+):\s*(?P<value>[-+]?{NUMBER})", re.IGNORECASE
+)
+BLOCK_END: Final = ("step_time", "loader_time")
+# rich and box drawing: `│ adv/disc_loss │ 2.3 │`, `| train/loss | 0.5 |`
+TABLE_ROW: Final = re.compile(
+    rf"^\s*[|│┃║]\s*(?P<name>[A-Za-z][\w ./-]*?)\s*[|│┃║]\s*(?P<value>[-+]?{NUMBER})\s*(?:[|│┃║].*)?$",
+    re.IGNORECASE,
+)
+# A heading that opens or closes a section, alone on its line.
+OPENS: Final = re.compile(
+    r"^\W*(?:running |computing |starting |start )?"
+    r"(?:evaluation|validation|evaluating|validating|testing)(?: loss)?\W*$",
+    re.IGNORECASE,
+)
+CLOSES: Final = re.compile(
+    r"^\W*(?:(?:running |starting |start )?training\b|epoch\b)", re.IGNORECASE
+)
+EVALUATION: Final = "> EVALUATION"  # Coqui's heading: until its next `> TRAINING`
+LOGGER: Final = re.compile(
+    r"^[A-Z]+:[\w.-]+:"
+)  # VITS logs under the run's name, which may be "test"
+
+
+def is_summary(line: str) -> bool:
+    """A closing line of a run repeats an average, not a step."""
+    return (
+        "train_runtime" in line
+        or "train_samples_per_second" in line
+        or "best_loss" in line
+        or "final_loss" in line
+    )
+
+
+def format_of(line: str) -> Format | None:
+    """The first row of the table whose mark the line bears."""
+    for row in FORMATS:
+        if row.mark in line:
+            return row
+    return None
