@@ -20,8 +20,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
+# A failing example need not be made small, nor be kept.
+hypothesis.settings.register_profile(
+    "mutants", phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate], database=None
+)
+# Forked children find hypothesis imported, so pytest cannot rewrite its assertions: none of ours are there.
+OPTIONS = (
+    "-x -q -p no:cacheprovider --no-header --hypothesis-seed=0 --hypothesis-profile=mutants "
+    "-W ignore::pytest.PytestAssertRewriteWarning"
+).split()
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And,
@@ -152,9 +162,8 @@ def killed(mutant: Mutant | None, tests: list[str], seconds: float) -> bool:
 def _run(mutant: Mutant | None, tests: list[str]) -> None:
     if mutant is not None:
         sys.meta_path.insert(0, _Planted(mutant))
-    options = ["-x", "-q", "-p", "no:cacheprovider", "--no-header", "--hypothesis-seed=0"]
     code = 1
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         with contextlib.suppress(BaseException), contextlib.redirect_stdout(nowhere):
-            code = int(pytest.main([*options, *tests]))
+            code = int(pytest.main([*OPTIONS, *tests]))
     os._exit(code)

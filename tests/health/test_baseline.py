@@ -67,3 +67,31 @@ def test_a_rise_within_what_was_lost_long_ago_is_no_news() -> None:
     assert series.above(5.1, 6.0, 2.5) is not None
     series.clear()
     assert series.above(1e9, 6.0, 2.5) is None
+
+
+def test_a_value_at_a_bound_is_a_spike() -> None:
+    ones = baseline(*[1.0] * FEWEST)
+    assert ones.above(6.0, 6.0, 6.0) is not None  # at the factor
+    assert ones.above(5.99, 6.0, 6.0) is None
+    fell = baseline(*[100.0] * FEWEST, *[1.0] * SIZE)
+    assert fell.above(5.0, 6.0, 2.5) is not None  # at five per cent of its start
+
+
+# Ten values, then the same turned round: the deviation is 1 as it stands, and 2 over differences.
+TURNED = [0.0, *[1.0, -1.0] * 4, 1.0]
+TURNED = [*TURNED, *[-value for value in TURNED], 0.0]
+
+
+def test_a_height_of_exactly_the_z_score_is_a_spike() -> None:
+    height = baseline(*TURNED).above(6.0 * 1.4826, 6.0, 2.5)
+    assert height is not None
+    assert height.z == pytest.approx(6.0)
+    assert baseline(*TURNED).above(6.0 * 1.4826 - 0.01, 6.0, 2.5) is None
+
+
+def test_without_a_trend_the_deviation_is_that_of_one_value() -> None:
+    """Of the difference of two it is the root of two times as large."""
+    ramp = baseline(*[10.0 * number + value for number, value in enumerate(TURNED)])
+    height = ramp.above(150.0, 6.0, 1.2)
+    assert height is not None
+    assert height.z == pytest.approx((150.0 - height.median) / (1.4826 * 2.0 / 2.0**0.5))

@@ -172,3 +172,12 @@ def test_what_rounding_holds_still_is_none(run: Any, half: Callable[[int], float
 def test_a_component_that_is_not_finite_is_left_to_another_rule(run: Any, bound: float) -> None:
     train(run, 60, mel=fine, vq=bound)
     assert Rule.CONSTANT_COMPONENT not in run.rules
+
+
+@pytest.mark.parametrize(("norm", "named"), [(fine, True), (lambda step: 1.5, False)])
+def test_a_norm_that_moves_shows_that_the_inputs_change(
+    run: Any, norm: Callable[[int], float], named: bool
+) -> None:
+    for step in range(1, 21):
+        run.step(step, losses={"vq": 0.123456789012345}, gradient_norm=norm(step))
+    assert (Rule.CONSTANT_COMPONENT in run.rules) is named

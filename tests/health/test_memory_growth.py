@@ -163,3 +163,23 @@ def test_a_steady_leak_is_always_told_while_time_is_left(
     assert at is not None
     # The window of the scale that fits, and the one that settles, are over by then.
     assert at <= lasts * 0.9
+
+
+@pytest.mark.parametrize(
+    ("total", "second_step_at", "told"),
+    [
+        (202, 1.0, True),  # 200 steps of a second are left, and memory for 200 s: not enough
+        (201, 1.0, False),
+        (2, 300.0, False),  # the run is over, however long its steps were
+    ],
+)
+def test_a_leak_is_told_when_it_will_not_outlast_the_run(
+    run: Any, total: int, second_step_at: float, told: bool
+) -> None:
+    run.step(1, after=0.0, loss=1.0, plan=Plan(total))
+    run.step(2, after=second_step_at, loss=1.0)
+    mib = 2**20
+    for block in range(16):  # a reading a block, each 100 MiB above the one before
+        now = 1000.0 + 10.0 * block
+        run.monitor.observe_memory(now, 0, Memory((1000 + 100 * block) * mib, 2000 * mib))
+    assert (Rule.MEMORY_GROWTH in run.rules) is told

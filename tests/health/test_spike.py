@@ -273,3 +273,10 @@ def test_with_few_reports_four_times_the_loss_is_not_yet_a_spike(run: Any) -> No
     train(run, 1, 8)
     train(run, 9, 40, 4.0)
     assert run.rules == []
+
+
+def test_a_norm_is_followed_through_reports_without_losses(run: Any) -> None:
+    run.step(1, loss=1.0, gradient_norm=1.0)
+    for step in range(2, 80):
+        run.step(step, gradient_norm=wave(step) * (100.0 if step > 50 else 1.0))
+    assert run.rules == [Rule.GRADIENT_SPIKE]
