@@ -152,7 +152,11 @@ class Engine:
             self.config, self.recipe, self.built, self.stream, self.counters, self.digest
         )
         around = preflight.Surroundings(
-            self.world, self.reporting, self.outside.show, self.outside.abort, self.layout
+            self.world,
+            self.reporting,
+            self.outside.show,
+            self.outside.abort,
+            layout=self.layout,
         )
         self.stream = preflight.run(subject, around)
 
@@ -349,11 +353,8 @@ class Engine:
 
     def _evaluate(self) -> None:
         self._phase(Phase.EVALUATION)
-        self._alone(
-            lambda whole: cadence.evaluate(
-                self.recipe, whole, self.counters.step, self.run_dir, self.reporting
-            )
-        )
+        step, folder, voice = self.counters.step, self.run_dir, self.reporting
+        self._alone(lambda whole: cadence.evaluate(self.recipe, whole, step, folder, voice))
 
     def _save(self, *, must: bool = False, phase: Phase = Phase.CHECKPOINT) -> None:
         """Save together; ranks that disagree save nothing: whose weights would it be?"""

@@ -16,9 +16,9 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 
@@ -39,7 +39,7 @@ from speech_contract.thresholds import HealthMode
 from speech_trainer.engine.cadence import write_json
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.files import Files
-from speech_trainer.engine.layout import Layout
+from speech_trainer.engine.layout import Layout, Replicated
 from speech_trainer.engine.randomness import random_state, set_random_state
 from speech_trainer.engine.recipe import Batch, Built, DataStream, Recipe
 from speech_trainer.engine.reporting import Reporting
@@ -61,6 +61,7 @@ SMALLER: Final = 10.0  # a step that overshot is tried again, so much smaller
 TRIES: Final = 3
 FULL_MEMORY: Final = 0.95
 
+T = TypeVar("T")
 Abort = Callable[[int, str], None]  # ends the process at once: exit code, sentence
 
 
@@ -84,8 +85,8 @@ class Surroundings:
     reporting: Reporting
     show: Callable[[str], object]
     abort: Abort
-    layout: Layout
     clock: Callable[[], float] = time.monotonic
+    layout: Layout = dataclasses.field(default_factory=Replicated)
 
 
 def run(subject: Subject, around: Surroundings) -> DataStream:
@@ -118,6 +119,7 @@ class Preflight:
         self._around, self._expected = around, expected
         limits = subject.config.health
         self._mode, self._limit = limits.preflight_mode, float(limits.preflight.timeout_seconds)
+        self._still = planned.still_modules(subject.built, expected.frozen)
         self._rows: list[CheckResult] = []
         self._began = around.clock()
         # An attempt that resumes, or comes after another, has trained on this model and data already.
@@ -196,7 +198,11 @@ class Preflight:
         )
         if world.size > 1 and taken.weight > 0 and taken.losses.get(TOTAL, 0.0) == 0.0:
             self._fail_alone(taken)
-        return taken
+        return dataclasses.replace(taken, norms=self._meant(taken.norms))
+
+    def _meant(self, by_module: Mapping[str, T]) -> dict[str, T]:
+        """Of the modules that are meant to train."""
+        return {name: value for name, value in by_module.items() if name not in self._still}
 
     def _fail_alone(self, taken: Trial) -> None:
         """A rank that passes over its batch leaves its peers in a reduction for ever: no agreement is possible."""
@@ -244,7 +250,7 @@ class Preflight:
         peak = max(planned.planned_rates(plan, max(1, max_steps - plan.active_from + 1)))
         if peak > 0:
             moved = trial.moved_shares(plan, gradients, peak, self._around.layout)
-            self._rows += judging.weights(moved, peak)
+            self._rows += judging.weights(self._meant(moved), peak)
         if self._anywhere(self._failed(Check.WEIGHTS)):
             self._rows.append(skipped(Check.LOSS_FALLS, f"{name}: an update moves too little"))
             return
