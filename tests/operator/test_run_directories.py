@@ -154,6 +154,8 @@ def test_the_one_that_waits_starts_when_the_owner_is_through(
     )
 
     async def life() -> None:
+        for name in ("a", "b"):
+            controller.mark(JobKey("speech", name))
         task = asyncio.create_task(controller.run())
         await settle(lambda: running(cluster, "b") and cluster.fakes["a"].created)
         assert not cluster.fakes["b"].created

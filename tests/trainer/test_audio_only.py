@@ -25,6 +25,8 @@ from speech_contract.run_config import ResumeFrom
 from speech_contract.thresholds import CodebookCollapse, HealthMode
 from speech_contract.wire import DATAGRAM_LIMIT, Datagram
 from speech_health import codebook_collapse
+from speech_health.detector import Attempt
+from speech_health.pace import Pace
 from speech_health.samples import from_datagram
 from speech_telemetry import reporter
 from speech_telemetry.exporter import Exporter
@@ -122,7 +124,9 @@ def test_codebook_statistics_reach_rule_and_metrics(tmp_path: Path, audio: Path)
         assert sent.codebooks["q0"].movement is None
         assert len(reporter._encode(sent, 0)) < DATAGRAM_LIMIT
     limits = CodebookCollapse(grace_steps=2, after_steps=4, for_steps=3)
-    rule = codebook_collapse.CodebookCollapse(limits, HealthMode.ENFORCE, lambda: 0.0)
+    rule = codebook_collapse.CodebookCollapse(
+        limits, Attempt(HealthMode.ENFORCE, lambda: 0.0, Pace(0.0))
+    )
     state, registry = JobState({0: 0}), CollectorRegistry()
     exporter = Exporter(registry)
     for now, sent in enumerate(run.training):

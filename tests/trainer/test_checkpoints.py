@@ -141,7 +141,7 @@ def test_another_job_continues_under_numbers_of_its_own(tmp_path: Path) -> None:
     store, _ = open_store(tmp_path, 1)
     save(store, 5)
     other, opened = open_store(tmp_path, 1, uid="u2")
-    assert opened == Opened(2, Saved(5, 1))
+    assert opened == Opened(2, Saved(5, 1), "another job")
     assert save(other, 10).name == "step-10.a2"
     assert open_store(tmp_path, 2, uid="u2")[1] == Opened(3, Saved(10, 2))
 

@@ -14,7 +14,6 @@ import toy
 from safetensors.torch import save_file
 
 from speech_contract import paths
-from speech_trainer.engine import cadence
 from speech_trainer.engine.files import Files, as_ordinary
 
 
@@ -43,7 +42,7 @@ def test_every_file_of_a_run_has_the_mode_of_an_ordinary_one(
     with umask(mask):
         toy.make(toy.make_config(tmp_path), recipe=Exports).run()
     assert modes(tmp_path / paths.CHECKPOINTS) == {mode}
-    assert modes(tmp_path / cadence.EXPORT) == {mode}
+    assert modes(tmp_path / paths.EXPORT) == {mode}
     assert modes(tmp_path) == {mode}
 
 

@@ -275,6 +275,34 @@ def test_a_module_that_is_frozen_on_purpose() -> None:
     assert planned.parameters(built, ("m.weight",))[0].mark is Mark.PASSED
 
 
+def test_trained_and_frozen_are_told_apart_by_the_tensor() -> None:
+    """An adapter lies below the prefix of what it adapts; the base is frozen bfloat16, and in no optimizer."""
+    net = torch.nn.ModuleDict({"base": torch.nn.Linear(2, 2, bias=False).to(torch.bfloat16)})
+    net["base"].adapter = torch.nn.Linear(2, 2, bias=False)
+    base, adapter = net["base"].weight.requires_grad_(False), net["base"].adapter.weight
+    adam = torch.optim.AdamW([adapter], lr=1e-3, fused=True)
+    built = Built({"m": net}, {"m": OptimizerPlan(adam, {"net": net})})
+
+    def faults() -> list[str]:
+        rows = planned.parameters(built, ["m.base.weight"])
+        return [row.measured for row in rows if row.mark is Mark.FAILED]
+
+    assert faults() == []
+    base.requires_grad_(True)
+    assert faults() == ["1 tensors are meant to be frozen, but train: m.base.weight"]
+    base.requires_grad_(False)
+    adapter.requires_grad_(False)
+    assert faults() == ["1 tensors are frozen (requires_grad is False): m.base.adapter.weight"]
+    net["base"].adapter.to(torch.bfloat16).requires_grad_(True)
+    assert faults() == ["1 tensors are no float32 masters: m.base.adapter.weight"]
+    adam.param_groups.clear()
+    assert "1 tensors belong to no optimizer: m.base.adapter.weight" in faults()
+    rows = planned.parameters(built, ["m.base.wieght"])
+    assert "1 tensors are meant to be frozen, but not there: m.base.wieght" in [
+        row.measured for row in rows
+    ]
+
+
 def test_a_parameter_in_two_optimizers() -> None:
     built = plan_with(lambda o: None)
     built.optimizers["again"] = built.optimizers["m"]

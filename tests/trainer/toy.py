@@ -39,6 +39,7 @@ from speech_trainer.engine.recipe import (
     unwrap,
 )
 from speech_trainer.engine.state import collect_tensors
+from speech_trainer.engine.subject import Preflight, unchecked
 
 WIDTH = 8
 BATCH = 4  # samples per rank and step
@@ -313,12 +314,14 @@ def make(
     world: World | None = None,
     files: Files | None = None,
     recipe: type[ToyRecipe] | None = None,
+    preflight: Preflight = unchecked,
 ) -> Toy:
     """An engine on a toy recipe, on the CPU."""
     world = world or World(Ranks(), torch.device("cpu"))
     context = RecipeContext(config, world.device, world.rank, world.size, Path(config.run_dir))
     built, said = (recipe or ToyRecipe)(context, faults), Recorder()
-    return Toy(Engine(config, built, world, Outside(said, said, said, files)), built, said)
+    outside = Outside(said, said, said, files, preflight=preflight)
+    return Toy(Engine(config, built, world, outside), built, said)
 
 
 def poison(loss: Tensor, name: str, names: set[str]) -> Tensor:

@@ -32,7 +32,7 @@ from speech_trainer.errors import CheckpointError, ConfigError
 DOCUMENT = "state.json"
 _NAME = re.compile(r"step-(\d+)\.a(\d+)")
 _TEMPORARY = ".writing-"
-_MARKS = {paths.COMMIT, paths.CONFIRMED, paths.QUARANTINED}
+_MARKS = {paths.COMMIT, paths.CONFIRMED, paths.QUARANTINED, paths.BEST}
 
 T = TypeVar("T")
 

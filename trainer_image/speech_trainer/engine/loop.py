@@ -141,7 +141,9 @@ class Engine:
         """The preflight; raises PreflightFailed. Batches that it looked at are trained on all the same."""
         self.reporting.phase(self.counters.step, Phase.PREFLIGHT)
         outside, stream, digest = self.outside, self.stream, self.settings.digest
-        around = Surroundings(self.world, self.reporting, outside.show, outside.abort, self.layout)
+        around = Surroundings(
+            self.world, self.reporting, outside.show, outside.abort, layout=self.layout
+        )
         subject = Subject(self.config, self.recipe, self.built, stream, self.counters, digest)
         self.stream = outside.preflight(subject, around)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from speech_contract.run_config import RunConfig
 from speech_trainer.engine.distributed import World
-from speech_trainer.engine.layout import Layout
+from speech_trainer.engine.layout import Layout, Replicated
 from speech_trainer.engine.recipe import Built, DataStream, Recipe
 from speech_trainer.engine.reporting import Reporting
 from speech_trainer.engine.state import Counters
@@ -39,8 +39,8 @@ class Surroundings:
     reporting: Reporting
     show: Callable[[str], object]
     abort: Abort
-    layout: Layout
     clock: Callable[[], float] = time.monotonic
+    layout: Layout = dataclasses.field(default_factory=Replicated)
 
 
 # Returns the stream to train on: nothing of it is used up. Raises PreflightFailed.

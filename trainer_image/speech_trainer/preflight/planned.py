@@ -216,6 +216,17 @@ def parameters(built: Built, frozen: Collection[str]) -> list[CheckResult]:
     return rows or [row(Check.PARAMETERS, "parameters", True, said, "all of them")]
 
 
+def still_modules(built: Built, frozen: Collection[str]) -> set[str]:
+    """Named modules of which nothing is meant to train: no gradient reaches them, and no update moves them."""
+    meant = {id(parameter) for name, parameter in _named(built) if name in frozen}
+    return {
+        name
+        for plan in built.optimizers.values()
+        for name, module in plan.modules.items()
+        if all(id(parameter) in meant for parameter in module.parameters())
+    }
+
+
 def _named(built: Built) -> Iterator[tuple[str, nn.Parameter]]:
     for model_name, model in built.models.items():
         for name, parameter in unwrap(model).named_parameters():

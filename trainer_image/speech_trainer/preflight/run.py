@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 
@@ -57,6 +57,8 @@ SMALLER: Final = 10.0  # a step that overshot is tried again, so much smaller
 TRIES: Final = 3
 FULL_MEMORY: Final = 0.95
 
+T = TypeVar("T")
+
 
 def run(subject: Subject, around: Surroundings) -> DataStream:
     """Check what the mode asks for. Returns the stream to train on: nothing of it was used up.
@@ -88,6 +90,7 @@ class Preflight:
         self._around, self._expected = around, expected
         limits = subject.config.health
         self._mode, self._limit = limits.preflight_mode, float(limits.preflight.timeout_seconds)
+        self._still = planned.still_modules(subject.built, expected.frozen)
         self._rows: list[CheckResult] = []
         self._began = around.clock()
         # An attempt that resumes, or comes after another, has trained on this model and data already.
@@ -168,7 +171,11 @@ class Preflight:
         )
         if world.size > 1 and taken.weight > 0 and taken.losses.get(TOTAL, 0.0) == 0.0:
             self._fail_alone(taken)
-        return taken
+        return dataclasses.replace(taken, norms=self._meant(taken.norms))
+
+    def _meant(self, by_module: Mapping[str, T]) -> dict[str, T]:
+        """Of the modules that are meant to train."""
+        return {name: value for name, value in by_module.items() if name not in self._still}
 
     def _fail_alone(self, taken: Trial) -> None:
         """A rank that passes over its batch leaves its peers in a reduction for ever: no agreement is possible."""
@@ -218,7 +225,7 @@ class Preflight:
         peak = max(planned.planned_rates(plan, max(1, max_steps - plan.active_from + 1)))
         if peak > 0:
             moved = trial.moved_shares(plan, gradients, peak, self._around.layout)
-            self._rows += judging.weights(moved, peak)
+            self._rows += judging.weights(self._meant(moved), peak)
         if self._anywhere(self._failed(Check.WEIGHTS)):
             self._rows.append(skipped(Check.LOSS_FALLS, f"{name}: an update moves too little"))
             return

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from speech_trainer.engine.layout import Layout
 from speech_trainer.engine.randomness import undisturbed
@@ -47,9 +47,10 @@ def take(recipe: Recipe, built: Built, batch: Batch, step: int, layout: Layout) 
         name: module
         for plan in built.optimizers.values()
         if step >= plan.active_from
-        for name, module in trained_modules(plan).items()
+        for name, module in plan.modules.items()
     }
-    norms = layout.norms(modules.values(), torch.device("cpu"))
+    device = next((value.device for value in losses.values()), torch.device("cpu"))
+    norms = layout.norms(modules.values(), device)
     return Trial(
         step=step,
         losses={name: float(value.detach()) for name, value in losses.items()},
@@ -58,15 +59,6 @@ def take(recipe: Recipe, built: Built, batch: Batch, step: int, layout: Layout) 
         weight=batch.weight,
         samples=batch.samples,
     )
-
-
-def trained_modules(plan: OptimizerPlan) -> dict[str, nn.Module]:
-    """Named modules with something to train: a frozen one gets no gradient and moves nowhere."""
-    return {
-        name: module
-        for name, module in plan.modules.items()
-        if any(parameter.requires_grad for parameter in module.parameters())
-    }
 
 
 def gradients_of(built: Built) -> Gradients:
@@ -116,9 +108,9 @@ def moved_shares(
     before = {id(p): layout.local(p).detach().clone() for p in parameters}
     by_id = {id(p): g for p, g in zip(parameters, gradients, strict=True)}
     epsilon = float(plan.optimizer.param_groups[0].get("eps", 0.0))
-    modules, counts = trained_modules(plan), list[list[int]]()
+    counts: list[list[int]] = []
     with one_update(plan, gradients, rate, layout):
-        for module in modules.values():
+        for module in plan.modules.values():
             moved = able = 0
             for parameter in module.parameters():
                 gradient, old = by_id.get(id(parameter)), before.get(id(parameter))
@@ -130,4 +122,4 @@ def moved_shares(
                 moved += int((can & (new != old)).sum())
             counts.append([moved, able])
     whole = layout.add_up(torch.tensor(counts)).tolist()
-    return {name: (moved, able) for name, (moved, able) in zip(modules, whole, strict=True)}
+    return {name: (moved, able) for name, (moved, able) in zip(plan.modules, whole, strict=True)}
