@@ -19,7 +19,7 @@ from speech_contract.outcome import EXIT_NOT_LEARNING
 from speech_contract.progress import Rule
 from speech_contract.thresholds import HealthMode
 from speech_health.detector import Detector
-from speech_health.samples import HEADLINES, Source, StepSample
+from speech_health.samples import StepSample
 
 HALF_BITS = 2048.0  # 2 ** 11: the significand of float16; bfloat16 has fewer
 ROUNDED = 10  # significant decimal digits that a printer may have left
@@ -94,8 +94,6 @@ class ConstantComponent(Detector[_Stream]):
         moved = not _idle(sample) and _something_changed(stream, sample)
         stream.norm = sample.gradient_norm
         for name, value in sample.losses.items():
-            if sample.source is Source.STDOUT and name not in HEADLINES:
-                continue  # printed parts are rounded, and only some of them are shown
             self._follow(stream, sample, name, value, moved)
 
     def _follow(
