@@ -1,7 +1,9 @@
 """Rule ZeroLoss: the loss is exactly 0 in `forSteps` reports that carry one, while steps advance.
 
 The mark of swallowed exceptions, empty batches and labels that are all masked. 1e-9 is not zero; a report
-without a loss says nothing; a zero that hides a NaN is NonFinite's. A gradient or a reward above 0 acquits.
+without a loss says nothing; a zero that hides a NaN is NonFinite's. A reward above 0 acquits, and so does a printed
+gradient. An exact 0 beside a gradient above 0 is an objective whose value says nothing, or a loss that is not the one
+that is trained: it is told, and nobody is stopped for it.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ class _Stream:
 
     reports: int = 0  # that carried a loss, at different steps
     streak: int = 0  # of them the newest, in a row, exactly zero
+    learns: bool = False  # the newest norm beside these zeros was above 0
     tiny: bool = False  # the newest loss other than 0 was one that few decimals show as 0
     recent: collections.deque[bool] = dataclasses.field(default_factory=collections.deque)
 
@@ -79,6 +82,8 @@ class ZeroLoss(Detector[_Stream]):
         stream.last_turn, stream.last_step = sample.turn, sample.step
         stream.first_zero_step = stream.first_zero_step if stream.streak else sample.step
         stream.count(zero, COMB * self._limits.for_steps)
+        if not zero or sample.gradient_norm is not None:
+            stream.learns = zero and _learns(sample.gradient_norm)
         if not zero:
             stream.tiny = _printed_tiny(loss) if loss else stream.tiny
             self._perhaps_heal(f"loss {loss:.6g} at step {sample.step}")
@@ -128,6 +133,10 @@ class ZeroLoss(Detector[_Stream]):
             f"loss exactly 0 in {stream.streak} report(s) in a row, steps {stream.first_zero_step} to "
             f"{stream.last_step}, threshold {self._limits.for_steps}{end}"
         )
+        if stream.learns:
+            told = "the gradient norm is above 0: the value of this objective says nothing"
+            self._warn(f"{evidence}; {told}", step=stream.first_zero_step, rank=rank)
+            return
         self._exceed(
             evidence,
             EXIT_NOT_LEARNING,
@@ -143,13 +152,16 @@ def _printed_tiny(loss: float) -> bool:
 
 
 def _acquitted(sample: StepSample, tiny: bool) -> bool:
-    """A witness says that it learns: 0.0 was rounded, or the objective is 0 by construction.
+    """A witness says that 0.0 is no fault: rewards, or what a printer rounded.
 
-    A gradient proves it whoever reports it. So does a reward: the value of a policy-gradient objective says nothing
-    (its advantages add up to 0 within a group), whatever its gradient. Printers round to 4 digits: after a tiny
-    loss 0.0 was not zero.
+    The value of a policy-gradient objective says nothing: its advantages add up to 0 within a group. Printers round
+    to 4 digits: with a gradient, or after a tiny loss, 0.0 was not zero.
     """
     norm, reward = sample.gradient_norm, sample.reward
-    if (norm is not None and norm > 0.0) or (reward is not None and reward > 0.0):
+    if reward is not None and reward > 0.0:
         return True
-    return sample.source is Source.STDOUT and tiny and norm is None
+    return sample.source is Source.STDOUT and (_learns(norm) or (tiny and norm is None))
+
+
+def _learns(norm: float | None) -> bool:
+    return norm is not None and norm > 0.0
