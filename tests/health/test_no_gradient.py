@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -126,3 +127,18 @@ def test_a_run_that_never_updates_needs_as_many_steps_as_updates_are_asked_for(
         run.step(step, loss=1.0 + step, updates=0)
     run.monitor.finish(run.now, 0)
     assert (run.monitor.decision is not None) is stops
+
+
+def test_equal_rewards_leave_no_gradient_and_prove_nothing(run: Any) -> None:
+    for step in range(1, 60):
+        equal = step % 12 in (6, 7, 8)
+        norm, spread = (0.0, 0.0) if equal else (0.7, 0.2)
+        run.step(step, loss=0.002, gradient_norm=norm, reward=0.4, reward_spread=spread)
+    assert run.rules == []
+
+
+def test_zero_norms_behind_a_nan_are_left_to_non_finite(run: Any) -> None:
+    run.step(1, loss=2.0, gradient_norm=1.0)
+    for step in range(2, 12):
+        run.step(step, loss=math.nan, gradient_norm=0.0)
+    assert run.rules == [Rule.NON_FINITE]

@@ -185,3 +185,35 @@ def test_a_tiny_loss_on_stdout_that_ends_without_a_gradient_is(run: Any) -> None
     for step in range(21, 41):
         run.say(step, loss=0.0, gradient_norm=0.0)
     assert run.rules == [Rule.ZERO_LOSS]
+
+
+def test_a_gradient_that_moves_beside_an_exact_zero_acquits(run: Any) -> None:
+    for step in range(1, 60):
+        run.step(step, loss=0.0, gradient_norm=1.2 + step / 100)
+    run.monitor.finish(run.now, 0)
+    assert run.rules == []
+
+
+def test_a_gradient_that_nobody_computes_any_more_is_no_witness(run: Any) -> None:
+    for step in range(1, 60):
+        run.step(step, loss=2.0 if step < 20 else 0.0, gradient_norm=1.2 + min(step, 20) / 100)
+    assert run.monitor.decision.finding.rule is Rule.ZERO_LOSS
+
+
+def test_without_a_gradient_any_more_it_is_stopped(run: Any) -> None:
+    for step in range(1, 90):
+        run.step(step, loss=0.0, gradient_norm=1.2 if step < 30 else 0.0, learning_rate=0.0)
+    assert run.monitor.decision.finding.rule is Rule.ZERO_LOSS
+
+
+def test_a_reward_acquits_whoever_reports_it(run: Any) -> None:
+    for step in range(1, 60):
+        run.step(step, loss=0.0, reward=0.3 + step / 300)
+    assert run.rules == []
+
+
+def test_a_repeated_step_is_a_new_report_when_its_reader_says_so(run: Any) -> None:
+    for report in range(1, 21):
+        run.say(400, loss=0.0, report=report)
+        run.say(400, loss=0.0, report=report)
+    assert "in 20 report(s) in a row" in run.finding(Rule.ZERO_LOSS).evidence

@@ -49,8 +49,8 @@ PRINTERS: dict[str, Printer] = {
         f"     | > loss_1: {x:.5f}  (2.5)\n     | > grad_norm_1: {'nan' if x != x else '1.5'}  (1.5)\n     | > step_time: 0.7  (0.7)"
     ),
     "coqui of old": lambda n, x: f"   --> STEP: {n}/9000 -- GLOBAL_STEP: {n}\n     | > postnet_loss: {x:.5f}  (2.5)\n     | > decoder_loss: {x:.5f}  (2.5)\n     | > step_time: 0.70  (0.7)",
-    "vits": lambda n, x: f"INFO:test:Train Epoch: {n} [50%]\nINFO:test:[{x}, 2.25, 5.5, 23.0, 1.0, 1.25, {n * 200}, 0.0002]",
-    "so-vits": lambda n, x: f"INFO:44k:Losses: [2.5, {x}, 5.5, 23.0, 1.25], step: {n * 200}, lr: 0.0001",
+    "vits": lambda n, x: f"INFO:test:Train Epoch: {n} [50%]\nINFO:test:[{x}, {2 + n / 7}, {5 + n / 7}, {23 - n / 7}, {1 + n / 9}, {1 + n / 8}, {n * 200}, 0.0002]",
+    "so-vits": lambda n, x: f"INFO:44k:Losses: [{2 + n / 7}, {x}, {5 + n / 7}, {23 - n / 7}, {1 + n / 9}], step: {n * 200}, lr: 0.0001",
     "rvc": lambda n, x: f"INFO:mi:[{n * 200}, 9.99e-05]\nINFO:mi:loss_disc={x:.3f}, loss_gen={x:.3f}, loss_fm=9.1,loss_mel=17.5, loss_kl=1.25",
     "styletts2": lambda n, x: f"Epoch [1/200], Step [{n * 10}/9999], Mel Loss: 0.35, Disc Loss: {x:.5f}, Gen Loss: {x:.5f}",
     "espnet": lambda n, x: f"[h] (trainer:732) INFO: 1epoch:train:{n}-{n + 49}batch: iter_time=1.2e-04, loss_ctc={x:.2f}, loss={x:.3f}, grad_norm=33.1, optim0_lr0=1.25e-06",

@@ -220,7 +220,7 @@ def test_the_same_gradients_without_a_scaler_are_one(reporter: Recorder) -> None
 def test_the_loss_of_the_log_speaks_when_the_model_returns_none(reporter: Recorder) -> None:
     host = Host(reporter)
     for number in range(30):
-        host.step(None)
+        host.step(None, norm=None)
         host.fire("log", logs={"loss": 0.0, "learning_rate": 1e-3})
         assert reporter.sent[-1].step == number + 1
     decision = judge(reporter.sent).decision

@@ -131,10 +131,11 @@ def test_codebook_statistics_reach_rule_and_metrics(tmp_path: Path, audio: Path)
     exporter = Exporter(registry)
     for now, sent in enumerate(run.training):
         read = wire_codec.loads(Datagram, reporter._encode(sent, 0))
-        rule.feed(from_datagram(read, float(now)))
+        sample = from_datagram(read, float(now))
+        rule.feed(sample)
         state.take_datagram(read, 0, float(now))
         progress = state.progress(Progress("1.1", 1), [], Verdict.UNKNOWN, float(now))
-        exporter.update(progress, read)
+        exporter.update(progress, sample)
     assert rule.finding is not None
     assert rule.finding.rule is Rule.CODEBOOK_COLLAPSE
     book = {"codebook": "q0"}

@@ -14,10 +14,9 @@ import itertools
 import math
 
 from speech_contract import thresholds
-from speech_contract.losses import HEADLINES
 from speech_contract.rules import Rule
 from speech_health.detector import Attempt, Detector
-from speech_health.samples import Source, StepSample
+from speech_health.samples import StepSample
 
 HALF_BITS = 2048.0  # 2 ** 11: the significand of float16; bfloat16 has fewer
 ROUNDED = 10  # significant decimal digits that a printer may have left
@@ -89,8 +88,6 @@ class ConstantComponent(Detector[thresholds.ConstantComponent, _Stream]):
         moved = not _idle(sample) and _something_changed(stream, sample)
         stream.norm = sample.gradient_norm
         for name, value in sample.losses.items():
-            if sample.source is Source.STDOUT and name not in HEADLINES:
-                continue  # printed parts are rounded, and only some of them are shown
             self._follow(stream, sample, name, value, moved)
 
     def _follow(

@@ -1,7 +1,9 @@
 """Rule ZeroLoss: the loss is exactly 0 in `forSteps` reports that carry one, while steps advance.
 
 The mark of swallowed exceptions, empty batches and labels that are all masked. 1e-9 is not zero; a report
-without a loss says nothing; a zero that hides a NaN is NonFinite's. A gradient or a reward above 0 acquits.
+without a loss says nothing; a zero that hides a NaN is NonFinite's. A reward above 0 acquits, and so does a printed
+gradient. An exact 0 beside a gradient above 0 is an objective whose value says nothing, or a loss that is not the one
+that is trained: it is told, and nobody is stopped for it.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ class _Stream:
 
     reports: int = 0  # that carried a loss, at different steps
     streak: int = 0  # of them the newest, in a row, exactly zero
+    norm: float | None = None  # the newest gradient norm
     tiny: bool = False  # the newest loss other than 0 was one that few decimals show as 0
     recent: collections.deque[bool] = dataclasses.field(default_factory=collections.deque)
 
@@ -67,12 +70,13 @@ class ZeroLoss(Detector[thresholds.ZeroLoss, _Stream]):
         if loss is None:
             return
         stream = self._streams.setdefault((sample.source, sample.rank), _Stream())
-        zero = sample.zero_loss and not _acquitted(sample, stream.tiny)
+        zero = sample.zero_loss and not _acquitted(sample, stream)
         if zero and sample.turn == stream.last_turn:
             return  # the same report once more
         stream.last_turn, stream.last_step = sample.turn, sample.step
         stream.first_zero_step = stream.first_zero_step if stream.streak else sample.step
         stream.count(zero, COMB * self._limits.for_steps)
+        stream.norm = sample.gradient_norm
         if not zero:
             stream.tiny = _printed_tiny(loss) if loss else stream.tiny
             self._perhaps_heal(f"loss {loss:.6g} at step {sample.step}")
@@ -135,14 +139,17 @@ def _printed_tiny(loss: float) -> bool:
     return abs(loss) <= TINY and round(loss, DECIMALS) == loss
 
 
-def _acquitted(sample: StepSample, tiny: bool) -> bool:
-    """A witness says that it learns: 0.0 was rounded, or the objective is 0 by construction.
+def _acquitted(sample: StepSample, stream: _Stream) -> bool:
+    """A witness says that 0.0 is no fault: a reward, a gradient that moves, or what a printer rounded.
 
-    A gradient proves it whoever reports it. So does a reward: the value of a policy-gradient objective says nothing
-    (its advantages add up to 0 within a group), whatever its gradient. Printers round to 4 digits: after a tiny
-    loss 0.0 was not zero.
+    The value of a policy-gradient objective says nothing: its advantages add up to 0 within a group. A norm that is
+    bit by bit that of the report before is no witness: gradients that nobody computes any more look so. Printers
+    round to 4 digits: with any gradient, or after a tiny loss, 0.0 was not zero.
     """
     norm, reward = sample.gradient_norm, sample.reward
-    if (norm is not None and norm > 0.0) or (reward is not None and reward > 0.0):
+    if reward is not None and reward > 0.0:
         return True
-    return sample.source is Source.STDOUT and tiny and norm is None
+    printed = sample.source is Source.STDOUT
+    if norm is None:
+        return printed and stream.tiny
+    return norm > 0.0 and (printed or norm != stream.norm)
