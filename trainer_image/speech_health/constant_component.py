@@ -43,11 +43,14 @@ class _Series:
 
     def move(self, value: float, step: int, on: bool) -> None:
         """Another value. `on`: the one before was that of an active part."""
-        self.past.extend([self.value] * min(self.still, PAST))
+        if self.still == 1:
+            self.past.append(self.value)
+        else:
+            self.past.extend([self.value] * min(self.still, PAST))
         self.varied |= on and self.value != 0.0
         self.longest, self.changes = max(self.longest, self.still), self.changes + 1
         self.value, self.since, self.still, self.run = value, step, 1, 1
-        self.exact |= _exact(value)
+        self.exact = self.exact or _exact(value)
 
     @property
     def lively(self) -> bool:
@@ -72,6 +75,7 @@ class ConstantComponent(Detector[thresholds.ConstantComponent, _Stream]):
     """Counts repetitions per component; something else must have changed at each of them."""
 
     rule = Rule.CONSTANT_COMPONENT
+    feeds_on = ("losses",)
 
     def __init__(self, limits: thresholds.ConstantComponent, attempt: Attempt) -> None:
         super().__init__(limits, attempt)
@@ -81,7 +85,10 @@ class ConstantComponent(Detector[thresholds.ConstantComponent, _Stream]):
         """Compare every component with the report before."""
         if sample.losses is None:
             return
-        stream = self._streams.setdefault((sample.source, sample.rank), _Stream())
+        key = (sample.source, sample.rank)
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = self._streams[key] = _Stream()
         if sample.step == stream.last_step:
             return
         stream.last_step = sample.step

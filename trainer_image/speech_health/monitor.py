@@ -67,6 +67,10 @@ class Monitor:
             for kind in [detector_of(rule)]
             if kind is not None
         )
+        self._feeding = tuple(
+            (d, d.feeds_on) for d in self._detectors if type(d).feed is not Detector.feed
+        )
+        self.revision = 0  # grows when a finding changed
         self._reporter_speaks = False
         self._ended = False
         self._decision: Decision | None = None
@@ -98,9 +102,20 @@ class Monitor:
         self._pace.feed(sample)
         if self._done or self._superseded(sample):
             return
-        for detector in self._detectors:
+        carried = vars(sample)
+        for detector, fields in self._feeding:
+            for field in fields:
+                if carried[field] is not None:
+                    break
+            else:
+                if fields:
+                    continue
+            before = detector.finding
             detector.feed(sample)
-        self._decide()
+            if detector.finding is not before:
+                self.revision += 1
+                if detector.decision is not None:
+                    self._decide()
 
     def hear_line(self, now: float, rank: int) -> None:
         """A rank printed a line, whatever it says. `now` monotonic."""

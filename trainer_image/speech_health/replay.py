@@ -44,7 +44,7 @@ class Replayed:
 def replay(samples: Iterable[StepSample], thresholds: Thresholds | None = None) -> Replayed:
     """Feed a whole log. Each time a rule fires anew after it healed is an entry of its own."""
     limits = dataclasses.replace(thresholds or Thresholds(), mode=HealthMode.NOTIFY)
-    reports, last = 0, None
+    reports, last, noted = 0, None, 0
     episodes: dict[tuple[Rule, float], Fired] = {}
     clock = [0.0]
     monitor = Monitor(limits, started=0.0, wall=lambda: clock[0])
@@ -52,7 +52,9 @@ def replay(samples: Iterable[StepSample], thresholds: Thresholds | None = None) 
         reports, last = reports + 1, sample
         clock[0] = float(reports)  # tells episodes apart
         monitor.feed(sample)
-        _note(episodes, monitor.findings)
+        if monitor.revision != noted:
+            noted = monitor.revision
+            _note(episodes, monitor.findings)
     if last is not None:
         clock[0] += 1.0
         monitor.finish(last.now, 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import math
 from typing import Final
 
@@ -39,6 +40,7 @@ class StepSample(Report):
     reward_spread: float | None = None  # within a group; 0: nothing to learn from, and no gradient
     report: int | None = None  # read off stdout: how many reports came so far; a redraw is none
     form: str = ""  # the format that was recognised
+    stands: str = ""  # component that stands for the whole loss where a file names none
 
     @property
     def turn(self) -> int:
@@ -52,18 +54,27 @@ class StepSample(Report):
         named = self.losses or self.codebooks or self.bad_component or self.bad_module
         return self.gated or bool(named) or any(value is not None for value in told)
 
-    @property
+    @functools.cached_property
     def headline(self) -> float | None:
         """The loss that stands for the run; None without any."""
         name = self.headline_name
         return None if self.losses is None or name is None else self.losses[name]
 
-    @property
+    @functools.cached_property
     def headline_name(self) -> str | None:
         """The component that `headline` reads."""
+        if self.stands and self.losses and self.stands in self.losses:
+            return self.stands
         return headline(self.losses) if self.losses else None
 
     @property
+    def whole(self) -> bool:
+        """The headline is the whole loss, or stands for it: not just the first component."""
+        return self.headline_name in HEADLINES or (
+            bool(self.stands) and self.headline_name == self.stands
+        )
+
+    @functools.cached_property
     def zero_loss(self) -> bool:
         """The loss is exactly 0, and honestly so. Without `total` or `loss` every component must be.
 
@@ -75,7 +86,7 @@ class StepSample(Report):
             return self.headline == 0.0
         return all(value == 0.0 for value in self.losses.values())
 
-    @property
+    @functools.cached_property
     def bad_loss(self) -> str | None:
         """The first loss component that is not finite, or that hides a NaN; None when all are sound.
 
@@ -92,11 +103,11 @@ class StepSample(Report):
         """The gradient norm was reported and is not finite."""
         return self.gradient_norm is not None and not math.isfinite(self.gradient_norm)
 
-    @property
+    @functools.cached_property
     def disguised(self) -> bool:
         """A loss of exactly 0.0 beside a gradient norm of NaN."""
         norm = self.gradient_norm
-        return self.headline == 0.0 and norm is not None and math.isnan(norm)
+        return norm is not None and math.isnan(norm) and self.headline == 0.0
 
 
 _REPORTED: Final = tuple(field.name for field in dataclasses.fields(Report))
