@@ -10,7 +10,8 @@ import dataclasses
 import enum
 import functools
 import math
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from speech_contract.losses import HEADLINES, headline
 from speech_contract.phases import Phase
@@ -40,6 +41,7 @@ class StepSample(Report):
     reward_spread: float | None = None  # within a group; 0: nothing to learn from, and no gradient
     report: int | None = None  # read off stdout: how many reports came so far; a redraw is none
     form: str = ""  # the format that was recognised
+    opens: bool = False  # the first report of another run in the same file
     stands: str = ""  # component that stands for the whole loss where a file names none
 
     @property
@@ -108,6 +110,22 @@ class StepSample(Report):
         """A loss of exactly 0.0 beside a gradient norm of NaN."""
         norm = self.gradient_norm
         return norm is not None and math.isnan(norm) and self.headline == 0.0
+
+
+_DEFAULTS: Final = {
+    field.name: field.default
+    for field in dataclasses.fields(StepSample)
+    if field.default is not dataclasses.MISSING
+}
+
+
+def from_fields(fields: Mapping[str, Any]) -> StepSample:
+    """A sample of fields that its maker vouches for, at a fifth of the constructor's cost: a file holds 100,000."""
+    sample = object.__new__(StepSample)
+    values = vars(sample)
+    values.update(_DEFAULTS)
+    values.update(fields)
+    return sample
 
 
 _REPORTED: Final = tuple(field.name for field in dataclasses.fields(Report))

@@ -48,6 +48,11 @@ class LineReader:
         self._section = 0  # reports that an evaluation's heading still covers
         self._evaluation = False  # a Coqui trainer's evaluation, until it trains again
 
+    @property
+    def epoch(self) -> float | None:
+        """The newest epoch, as printed."""
+        return self._counter.epoch
+
     def feed(self, line: str, now: float, time: float = 0.0) -> StepSample | None:
         """`now` monotonic, `time` epoch seconds. None when the line tells nothing. Never raises.
 
