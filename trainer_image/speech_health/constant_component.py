@@ -92,7 +92,11 @@ class ConstantComponent(Detector[thresholds.ConstantComponent, _Stream]):
         if sample.step == stream.last_step:
             return
         stream.last_step = sample.step
-        moved = not _idle(sample) and _something_changed(stream, sample)
+        known = stream.series
+        repeats = any(
+            name in known and known[name].value == value for name, value in sample.losses.items()
+        )
+        moved = repeats and not _idle(sample) and _something_changed(stream, sample)
         stream.norm = sample.gradient_norm
         for name, value in sample.losses.items():
             self._follow(stream, sample, name, value, moved)
@@ -163,7 +167,10 @@ def _active(sample: StepSample, name: str) -> bool:
 
 def _exact(value: float) -> bool:
     """The value carries more digits than half precision or a printer's rounding would leave."""
-    if not math.isfinite(value) or (math.frexp(value)[0] * HALF_BITS).is_integer():
+    text = repr(value)
+    if len(text) <= ROUNDED + 1 or not math.isfinite(value):
         return False
-    digits = repr(abs(value)).partition("e")[0].replace(".", "").strip("0")
+    if (math.frexp(value)[0] * HALF_BITS).is_integer():
+        return False
+    digits = text.lstrip("-").partition("e")[0].replace(".", "").strip("0")
     return len(digits) > ROUNDED

@@ -83,6 +83,8 @@ class _Stream:
         if sample.losses is None:
             return False
         known = self.parts
+        if known is not None and not sample.active_from and sample.losses.keys() <= known:
+            return False
         running = [
             name
             for name, value in sample.losses.items()
@@ -171,9 +173,10 @@ class _Spike(Detector[Limits, _Stream]):
         return self.active and self.finding is not None and "not healed" in self.finding.evidence
 
     def _calm(self, stream: _Stream, sample: StepSample, value: float) -> None:
-        stream.calm, stream.normal = stream.calm + 1, stream.normal + 1
-        if stream.calm >= CALM or stream.normal > stream.high * BETWEEN:
-            stream.accept()
+        if stream.high:
+            stream.calm, stream.normal = stream.calm + 1, stream.normal + 1
+            if stream.calm >= CALM or stream.normal > stream.high * BETWEEN:
+                stream.accept()
         if self.active and not any(other.raised for other in self._streams.values()):
             self._heal(f"{self.series} {value:.4g} at step {sample.step}")
 
