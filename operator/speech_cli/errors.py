@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import click
 
-from speech_contract import outcome
+from speech_contract import exit_codes
 
 
 class UserError(click.ClickException):
     """A message with its remedy."""
 
-    exit_code = outcome.EXIT_BAD_CONFIG
+    exit_code = exit_codes.EXIT_BAD_CONFIG
 
 
 class NoSuchJob(UserError):
@@ -40,16 +40,16 @@ class MissingExtra(UserError):
 class BadData(UserError):
     """Data that cannot be used as it is."""
 
-    exit_code = outcome.EXIT_BAD_DATA
+    exit_code = exit_codes.EXIT_BAD_DATA
 
 
 class Stale(UserError):
     """A generated file that no longer matches what it is generated from."""
 
-    exit_code = outcome.EXIT_ERROR
+    exit_code = exit_codes.EXIT_ERROR
 
 
 class ClusterProblem(UserError):
     """A cluster that cannot be reached, does not let us in, or has no SpeechTrainingJobs."""
 
-    exit_code = outcome.EXIT_ERROR
+    exit_code = exit_codes.EXIT_ERROR

@@ -82,8 +82,11 @@ class Baseline:
         if len(self._values) < ENOUGH:
             return None
         median = self._median()
-        height, spread = value - median, self._spread(float)
-        if spread == 0.0 or height < (factor - 1.0) * abs(median):
+        height = value - median
+        if height <= 0.0 or height < (factor - 1.0) * abs(median):
+            return None
+        spread = self._spread(float)
+        if spread == 0.0:
             return None
         return Height(median, height / spread) if height >= z_score * spread else None
 

@@ -68,6 +68,7 @@ class CodebookCollapse(Detector[thresholds.CodebookCollapse, _Stream]):
     """Signs that last are a warning; `stopLevels` levels below `stopPerplexity` end the run."""
 
     rule = Rule.CODEBOOK_COLLAPSE
+    feeds_on = ("plan", "codebooks")
 
     def __init__(self, limits: thresholds.CodebookCollapse, attempt: Attempt) -> None:
         super().__init__(limits, attempt)

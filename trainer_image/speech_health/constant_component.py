@@ -43,11 +43,14 @@ class _Series:
 
     def move(self, value: float, step: int, on: bool) -> None:
         """Another value. `on`: the one before was that of an active part."""
-        self.past.extend([self.value] * min(self.still, PAST))
+        if self.still == 1:
+            self.past.append(self.value)
+        else:
+            self.past.extend([self.value] * min(self.still, PAST))
         self.varied |= on and self.value != 0.0
         self.longest, self.changes = max(self.longest, self.still), self.changes + 1
         self.value, self.since, self.still, self.run = value, step, 1, 1
-        self.exact |= _exact(value)
+        self.exact = self.exact or _exact(value)
 
     @property
     def lively(self) -> bool:
@@ -72,6 +75,7 @@ class ConstantComponent(Detector[thresholds.ConstantComponent, _Stream]):
     """Counts repetitions per component; something else must have changed at each of them."""
 
     rule = Rule.CONSTANT_COMPONENT
+    feeds_on = ("losses",)
 
     def __init__(self, limits: thresholds.ConstantComponent, attempt: Attempt) -> None:
         super().__init__(limits, attempt)
@@ -81,11 +85,18 @@ class ConstantComponent(Detector[thresholds.ConstantComponent, _Stream]):
         """Compare every component with the report before."""
         if sample.losses is None:
             return
-        stream = self._streams.setdefault((sample.source, sample.rank), _Stream())
+        key = (sample.source, sample.rank)
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = self._streams[key] = _Stream()
         if sample.step == stream.last_step:
             return
         stream.last_step = sample.step
-        moved = not _idle(sample) and _something_changed(stream, sample)
+        known = stream.series
+        repeats = any(
+            name in known and known[name].value == value for name, value in sample.losses.items()
+        )
+        moved = repeats and not _idle(sample) and _something_changed(stream, sample)
         stream.norm = sample.gradient_norm
         for name, value in sample.losses.items():
             self._follow(stream, sample, name, value, moved)
@@ -156,7 +167,10 @@ def _active(sample: StepSample, name: str) -> bool:
 
 def _exact(value: float) -> bool:
     """The value carries more digits than half precision or a printer's rounding would leave."""
-    if not math.isfinite(value) or (math.frexp(value)[0] * HALF_BITS).is_integer():
+    text = repr(value)
+    if len(text) <= ROUNDED + 1 or not math.isfinite(value):
         return False
-    digits = repr(abs(value)).partition("e")[0].replace(".", "").strip("0")
+    if (math.frexp(value)[0] * HALF_BITS).is_integer():
+        return False
+    digits = text.lstrip("-").partition("e")[0].replace(".", "").strip("0")
     return len(digits) > ROUNDED

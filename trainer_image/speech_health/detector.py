@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from speech_contract.exit_codes import EXIT_CODES
 from speech_contract.progress import Action, Finding, FindingStatus, RankRow
@@ -53,6 +53,9 @@ class Detector(Generic[LimitsT, StreamT]):
     """
 
     rule: Rule
+    feeds_on: ClassVar[
+        tuple[str, ...]
+    ] = ()  # fields, one of which a report must carry; (): any report
 
     def __init__(self, limits: LimitsT, attempt: Attempt) -> None:
         """`limits`: the rule's section of the thresholds."""

@@ -53,6 +53,7 @@ class Implausible(Detector[thresholds.Implausible, _Stream]):
     """Two windows in a row above what can be."""
 
     rule = Rule.IMPLAUSIBLE
+    feeds_on = ("plan", "audio_seconds_total", "samples_total", "updates")
 
     def __init__(self, limits: thresholds.Implausible, attempt: Attempt) -> None:
         super().__init__(limits, attempt)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -67,6 +68,11 @@ class Monitor:
             for kind in [detector_of(rule)]
             if kind is not None
         )
+        self._fed = [d for d in self._detectors if type(d).feed is not Detector.feed]
+        asked = dict.fromkeys(field for d in self._fed for field in d.feeds_on)
+        self._asked, self._carried = list(asked), operator.itemgetter(*asked)
+        self._by_shape: dict[tuple[bool, ...], list[Detector[Any, Any]]] = {}
+        self.revision = 0  # grows when a finding changed
         self._reporter_speaks = False
         self._ended = False
         self._decision: Decision | None = None
@@ -98,9 +104,22 @@ class Monitor:
         self._pace.feed(sample)
         if self._done or self._superseded(sample):
             return
-        for detector in self._detectors:
+        shape = tuple([value is None for value in self._carried(vars(sample))])
+        detectors = self._by_shape.get(shape)
+        if detectors is None:
+            detectors = self._by_shape[shape] = self._interested(shape)
+        for detector in detectors:
+            before = detector.finding
             detector.feed(sample)
-        self._decide()
+            if detector.finding is not before:
+                self.revision += 1
+                if detector.decision is not None:
+                    self._decide()
+
+    def _interested(self, shape: tuple[bool, ...]) -> list[Detector[Any, Any]]:
+        """Who feeds on a report in which these fields are missing: most reports carry few of them."""
+        here = {field for field, missing in zip(self._asked, shape, strict=True) if not missing}
+        return [d for d in self._fed if not d.feeds_on or not here.isdisjoint(d.feeds_on)]
 
     def hear_line(self, now: float, rank: int) -> None:
         """A rank printed a line, whatever it says. `now` monotonic."""

@@ -40,7 +40,10 @@ class NoGradient(Detector[thresholds.NoGradient, _Stream]):
 
     def feed(self, sample: StepSample) -> None:
         """Count zero norms in a row; narrow down the dead modules over the first steps."""
-        stream = self._streams.setdefault((sample.source, sample.rank), _Stream())
+        key = (sample.source, sample.rank)
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = self._streams[key] = _Stream()
         if stream.first_step is None:
             stream.first_step = sample.step
         stream.newest_step = sample.step
@@ -68,7 +71,7 @@ class NoGradient(Detector[thresholds.NoGradient, _Stream]):
         if norm != 0.0:
             stream.zeros, stream.last_turn, stream.learned = 0, sample.turn, True
             stream.sick = stream.sick if sample.bad_gradient or sample.bad_loss is not None else 0
-            if not any(other.dead for other in self._streams.values()):
+            if self.active and not any(other.dead for other in self._streams.values()):
                 self._heal(f"gradient norm {norm:.6g} at step {sample.step}")
             return
         idle = sample.learning_rate is not None and sample.learning_rate <= 0.0

@@ -34,6 +34,7 @@ class NotUpdating(Detector[thresholds.NotUpdating, _Stream]):
     """All modules still: `onExceeded`. Some of them: a warning that names them."""
 
     rule = Rule.NOT_UPDATING
+    feeds_on = ("plan", "weights")
 
     def __init__(self, limits: thresholds.NotUpdating, attempt: Attempt) -> None:
         super().__init__(limits, attempt)

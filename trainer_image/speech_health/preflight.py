@@ -18,6 +18,7 @@ class Preflight(Detector[thresholds.Preflight, None]):
     """Repeats what the report says."""
 
     rule = Rule.PREFLIGHT
+    feeds_on = ("preflight",)
 
     def feed(self, sample: StepSample) -> None:
         """Raise the finding once."""

@@ -114,6 +114,7 @@ class RankDivergence(Detector[thresholds.RankDivergence, None]):
     """Reads what rank 0 says of all; for ranks that nobody compares, their step counters."""
 
     rule = Rule.RANK_DIVERGENCE
+    feeds_on = ("peers",)
 
     def __init__(self, limits: thresholds.RankDivergence, attempt: Attempt) -> None:
         super().__init__(limits, attempt)

@@ -1,55 +1,70 @@
 """Reading a finished run: columns of a CSV, mappings of a JSON log, our events → step samples.
 
 Pure: the caller (`speechtrain replay`) brings rows that it read from a file. What can't be told apart from
-another number is left out; held-out scores go with the training rows from theirs on, never into the losses.
+another number is left out; held-out scores go with the training rows from theirs on, never into the losses. A file
+may hold several runs: where step or epoch start over, or a closing entry stands between, the next one opens.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from speech_contract.codec import camel, from_document
 from speech_contract.errors import ContractError
 from speech_contract.events import Event
 from speech_contract.wire import Codebook, Weights
-from speech_health.samples import StepSample
+from speech_health import columns
+from speech_health.columns import Columns, Key
+from speech_health.samples import StepSample, from_fields
 
-STEPS: Final = (
-    "step", "global_step", "globalstep", "iteration", "iter", "update", "_step", "train/global_step",
-    "trainer/global_step",
-)  # fmt: skip
-NORMS: Final = ("grad_norm", "gradient_norm", "gradnorm", "gradientnorm", "train/grad_norm")
-RATES: Final = ("learning_rate", "learningrate", "lr", "train/learning_rate", "lr-adamw", "lr-adam")
-REWARDS: Final = ("reward", "train/reward", "rewards/mean", "reward_mean")
-SPREADS: Final = ("reward_std", "train/reward_std", "rewards/std", "frac_reward_zero_std")
-PLANNED: Final = ("planned_learning_rate", "planned_rate", "planned_lr")
-TIMES: Final = ("time", "timestamp", "ts", "wall_time", "updated_at")
-WHOLE: Final = (
-    "loss",
-    "total",
-    "train_loss",
-    "train/loss",
-    "total_loss",
-    "loss/total",
-    "loss_total",
-    "training_loss",
-    "loss/train",
-    "train_loss_step",
-    "loss_step",
-)
-SUMMARY: Final = "train_runtime"  # Hugging Face's closing entry repeats an average
-_HELD_OUT: Final = re.compile(
-    r"(^|[_/.\- ])(val|valid|validation|eval|evaluation|test|dev|best|epoch)([_/.\- ]|$)",
-    re.IGNORECASE,
-)
-_SCORE: Final = re.compile(
-    r"(eval|evaluation|val|valid|validation|test|dev)[_/.\- ]", re.IGNORECASE
-)
-_PART: Final = re.compile(r"loss", re.IGNORECASE)
+LOOKED_AT: Final = 200  # rows whose columns tell what the file calls its loss
+NEAR: Final = 0.05  # of the way made: how near to its start a counter must fall to be another run's
+OURS: Final = frozenset(("losses", "codebooks"))  # nested in rows of our own reporter
+
+
+@dataclasses.dataclass
+class Place:
+    """How far a run has come by its own counters, and whether another one has begun."""
+
+    step: float | None = None
+    epoch: float | None = None
+    _steps: tuple[float, float] | None = None  # first and highest of this run
+    _epochs: tuple[float, float] | None = None
+    _reports: int = 0
+
+    def moves(self, step: float | None, epoch: float | None) -> bool:
+        """Take a report's counters. True when they started over."""
+        before = self.step, self.epoch
+        self.step, self.epoch = step, epoch
+        stands = epoch is None or before[1] is None or epoch <= before[1]
+        back = _fell(self._epochs, before[1], epoch) or (
+            stands and _fell(self._steps, before[0], step)
+        )
+        if back and self._reports > 1:
+            self._steps = self._epochs = None
+            self._reports = 0
+        else:
+            back = False
+        self._reports += 1
+        self._steps, self._epochs = _range(self._steps, step), _range(self._epochs, epoch)
+        return back
+
+
+def _fell(known: tuple[float, float] | None, before: float | None, now: float | None) -> bool:
+    """Back to where the run began: a roll-back or a resume falls to somewhere on the way."""
+    if known is None or before is None or now is None or now >= before:
+        return False
+    return now <= known[0] + NEAR * (known[1] - known[0])
+
+
+def _range(known: tuple[float, float] | None, now: float | None) -> tuple[float, float] | None:
+    if now is None or (known is not None and now <= known[1]):
+        return known
+    return (now if known is None else known[0], now)
 
 
 @dataclasses.dataclass
@@ -60,39 +75,118 @@ class Rows:
     non_finite: int = 0
     rollbacks: int = 0
     seen: int = 0
+    stands: str = ""  # the column that stands for the loss where none is named
+    whole: str = ""  # as the file calls it
     scores: dict[str, float] | None = None  # the newest held-out ones
+    _place: Place = dataclasses.field(default_factory=Place)
+    _over: bool = False  # a closing entry came
+    _averages: bool = False
+    _terms: bool = False
 
     def read(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[StepSample]:
         """One sample for each row that says something of training."""
-        for row in rows:
-            sample = self._event(row) if "event" in row else self._values(row)
+        rest = iter(rows)
+        first = [_flat(row) for row in itertools.islice(rest, LOOKED_AT)]
+        self.learn(dict.fromkeys(str(name) for row in first for name in row))
+        plans: dict[tuple[str, ...], Columns] = {}
+        for row in itertools.chain(first, map(_flat, rest)):
+            if "event" in row:
+                sample = self._event(row)
+            else:
+                names = tuple(row)
+                known = plans.get(names)
+                if known is None:
+                    known = plans[names] = self._plan(names, names)
+                sample = self._values(row, known)
             if sample is not None:
                 self.seen += 1
                 yield sample
 
-    def _values(self, row: Mapping[str, Any]) -> StepSample | None:
-        if SUMMARY in row:
+    def read_table(
+        self, header: Sequence[str], rows: Iterable[Sequence[str]]
+    ) -> Iterator[StepSample]:
+        """The same of lists of cells under one header. Short rows are filled up with nothing."""
+        self.learn(header)
+        runs = dict.fromkeys(filter(None, map(columns.run_of, header)))
+        kept = [
+            at for at, name in enumerate(header) if columns.run_of(name) in ("", *list(runs)[:1])
+        ]
+        known, width = self._plan([header[at] for at in kept], kept), len(header)
+        for row in rows:
+            if len(row) < width:
+                row = [*row, *[""] * (width - len(row))]
+            sample = self._values(row, known)
+            if sample is not None:
+                self.seen += 1
+                yield sample
+
+    def learn(self, names: Iterable[str]) -> None:
+        """Which of a file's columns is the loss."""
+        shown = [columns.plain(name) for name in names]
+        folded = [name.lower() for name in shown]
+        told = [name for name in columns.WHOLE if name in folded]
+        if not told and "losses" not in folded:
+            told = [name for name in columns.AVERAGES if name in folded]
+            self._averages = bool(told)
+        self.whole = told[0] if told else ""
+        if told or "losses" in folded:
+            return
+        parts = [name for name in shown if columns.is_loss(name)]
+        if not parts:
+            parts = [name for name in shown if columns.is_loss(name, terms=True)]
+            self._terms = bool(parts)
+        self.stands = columns.stand_in(parts)
+
+    def _plan(self, names: Sequence[str], keys: Sequence[Key]) -> Columns:
+        return columns.plan(names, keys, self._averages, self._terms)
+
+    def _values(self, row: Any, known: Columns) -> StepSample | None:
+        if known.summary:
+            self._over = True
             return None
-        flat = {str(key).strip(): value for key, value in row.items()}
-        folded = {key.lower(): value for key, value in flat.items()}
-        self.scores = _scores(flat) or self.scores
-        losses = _losses(flat)
-        norm, rate = _first(folded, NORMS), _first(folded, RATES)
+        if known.scores:
+            self.scores = _read(row, known.scores) or self.scores
+        losses = self._losses(row, known)
+        norm = _first(row, known.norm)
         if not losses and norm is None:
             return None
-        step = _first(folded, STEPS)
+        step, epoch = _first(row, known.step), _first(row, known.epoch)
         self.step = int(step) if step is not None and math.isfinite(step) else self.step + 1
-        return self._sample(
-            folded,
-            losses=losses or None,
-            gradient_norm=norm,
-            learning_rate=rate,
-            planned_rate=_first(folded, PLANNED),
-            reward=_first(folded, REWARDS),
-            reward_spread=_first(folded, SPREADS),
-            codebooks=_codebooks(folded.get("codebooks")),
-            evaluation=self.scores,
-        )
+        opens = self._place.moves(step, epoch) or self._over
+        if opens:
+            opens, self._over = self.seen > 0, False
+            self.scores = _read(row, known.scores) or None
+        fields = {
+            "time": 0.0,
+            "now": float(self.seen),
+            "rank": 0,
+            "step": self.step,
+            "losses": losses or None,
+            "gradient_norm": norm,
+            "learning_rate": _first(row, known.rate),
+            "evaluation": self.scores,
+            "stands": self.stands,
+            "opens": opens,
+        }
+        if known.rest:
+            fields |= _rest(row, known)
+        for key in known.codebooks:
+            fields["codebooks"] = _codebooks(row[key])
+        return from_fields(fields)
+
+    def _losses(self, row: Any, known: Columns) -> dict[str, float]:
+        """`losses: {…}` as our reporter writes it, else every training column that is called a loss.
+
+        The whole loss is called `loss`, whatever its column is; parts keep their names.
+        """
+        for key in known.losses:
+            if isinstance(row[key], Mapping):
+                return _read(row[key], [(str(name), name) for name in row[key]])
+        losses = _read(row, known.parts) if known.parts else {}
+        whole = _first(row, known.whole)
+        if whole is None:
+            return losses
+        return {"loss": whole, **losses}
 
     def _event(self, row: Mapping[str, Any]) -> StepSample | None:
         """Of our own log: the steps whose update was gated off, and roll-backs."""
@@ -101,37 +195,76 @@ class Rows:
         if row["event"] == Event.UPDATE_SKIPPED.value:
             self.non_finite += 1
             where = {name: str(row.get(name) or "") for name in ("bad_component", "bad_module")}
-            return self._sample(row, bad_step=self.step, **where)
+            return self._ours(row, bad_step=self.step, **where)
         if row["event"] == Event.ROLLED_BACK.value:
             self.rollbacks += 1
-            return self._sample(row)
+            return self._ours(row)
         if row["event"] == Event.CHECKPOINTS_COMPARED.value:
-            return self._sample(row, weights=_weights(row))
-        return self._sample(row) if row["event"] == Event.CHECKPOINT_SAVED.value else None
+            return self._ours(row, weights=_weights(row))
+        return self._ours(row) if row["event"] == Event.CHECKPOINT_SAVED.value else None
 
-    def _sample(self, row: Mapping[str, Any], **fields: Any) -> StepSample:
-        ours = "event" in row
-        if ours:
-            fields |= {"non_finite_steps": self.non_finite, "rollbacks": self.rollbacks}
-        time = _first(row, TIMES)
+    def _ours(self, row: Mapping[str, Any], **fields: Any) -> StepSample:
+        time = next((number(row[name]) for name in columns.TIMES if name in row), None)
         return StepSample(
             time=0.0 if time is None else time,
             now=float(self.seen),
             rank=0,
             step=self.step,
-            gated=ours,
+            gated=True,
+            non_finite_steps=self.non_finite,
+            rollbacks=self.rollbacks,
             **fields,
         )
 
 
+def _flat(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`{"train": {"loss": 1}}` as `{"train/loss": 1}`."""
+    nested = [name for name, value in row.items() if type(value) is dict and name not in OURS]
+    if not nested or "event" in row:
+        return row
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if name in nested:
+            flat.update((f"{name}/{inner}", item) for inner, item in value.items())
+        else:
+            flat[name] = value
+    return flat
+
+
 def number(value: Any) -> float | None:
     """`-nan`, `1e-9`, `Infinity` and numbers; None for anything else, an empty cell included."""
-    if isinstance(value, bool) or value is None:
+    if value is None or value == "" or value is True or value is False:
         return None
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def _first(row: Any, keys: Iterable[Key]) -> float | None:
+    for key in keys:
+        value = number(row[key])
+        if value is not None:
+            return value
+    return None
+
+
+def _read(row: Any, pairs: Iterable[tuple[str, Any]]) -> dict[str, float]:
+    read = ((name, number(row[key])) for name, key in pairs)
+    return {name: value for name, value in read if value is not None}
+
+
+def _rest(row: Any, known: Columns) -> dict[str, Any]:
+    """Rewards, plan and time. Groups of equal rewards alone have no spread."""
+    spread, equal, time = (_first(row, keys) for keys in (known.spread, known.equal, known.time))
+    if equal is not None:
+        spread = 0.0 if equal >= 1.0 else (spread if spread is not None else 1.0 - equal)
+    return {
+        "time": 0.0 if time is None else time,
+        "reward": _first(row, known.reward),
+        "reward_spread": spread,
+        "planned_rate": _first(row, known.planned),
+    }
 
 
 def _weights(row: Mapping[str, Any]) -> Weights | None:
@@ -145,12 +278,6 @@ def _weights(row: Mapping[str, Any]) -> Weights | None:
         return None
 
 
-def _scores(flat: Mapping[str, Any]) -> dict[str, float]:
-    """Columns such as `eval_loss`, `val/wer`."""
-    read = ((name, number(value)) for name, value in flat.items() if _SCORE.match(name))
-    return {name: value for name, value in read if value is not None}
-
-
 def _codebooks(value: Any) -> dict[str, Codebook] | None:
     """`codebooks: {…}` as our reporter takes it; a book that can't be read is left out."""
     books = {}
@@ -160,27 +287,3 @@ def _codebooks(value: Any) -> dict[str, Codebook] | None:
         except ContractError:
             continue
     return books or None
-
-
-def _losses(flat: Mapping[str, Any]) -> dict[str, float]:
-    """`losses: {…}` as our reporter writes it, else every training column that is called a loss."""
-    held = flat.get("losses")
-    pairs = held.items() if isinstance(held, Mapping) else _columns(flat)
-    read = ((str(name), number(value)) for name, value in pairs)
-    return {name: value for name, value in read if value is not None}
-
-
-def _columns(flat: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The whole loss is called `loss`, whatever its column is; parts keep their names."""
-    named = {key.lower(): key for key in flat}
-    told = (named[name] for name in WHOLE if name in named)
-    whole = next((key for key in told if number(flat[key]) is not None), None)
-    if whole is not None:
-        yield "loss", flat[whole]
-    for key, value in flat.items():
-        if key.lower() not in WHOLE and _PART.search(key) and not _HELD_OUT.search(key):
-            yield key, value
-
-
-def _first(row: Mapping[str, Any], names: Iterable[str]) -> float | None:
-    return next((v for v in (number(row.get(name)) for name in names) if v is not None), None)

@@ -6,13 +6,17 @@ Judged as in mode Notify: nothing ends the judging, and actions read as what wou
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Iterable
+from typing import Final
 
 from speech_contract.progress import SEVERITY_ORDER, Action, Finding, FindingStatus, Rule, Severity
 from speech_contract.thresholds import HealthMode, Thresholds
 from speech_health.monitor import Monitor
 from speech_health.samples import StepSample
+
+EPISODES: Final = 10  # of one rule, that are told one by one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Replayed:
     reports: int
     last_step: int | None
     findings: list[Fired]
-    form: str = ""  # the format of a printed log
+    runs: int = 1
 
     @property
     def critical(self) -> bool:
@@ -45,22 +49,85 @@ class Replayed:
 def replay(samples: Iterable[StepSample], thresholds: Thresholds | None = None) -> Replayed:
     """Feed a whole log. Each time a rule fires anew after it healed is an entry of its own."""
     limits = dataclasses.replace(thresholds or Thresholds(), mode=HealthMode.NOTIFY)
-    reports, last = 0, None
-    episodes: dict[tuple[Rule, float], Fired] = {}
-    clock = [0.0]
-    monitor = Monitor(limits, started=0.0, wall=lambda: clock[0])
+    runs = [_Run(limits, 0)]
+    last = None
     for sample in samples:
-        reports, last = reports + 1, sample
-        clock[0] = float(reports)  # tells episodes apart
-        monitor.feed(sample)
-        _note(episodes, monitor.findings)
-    if last is not None:
-        clock[0] += 1.0
-        monitor.finish(last.now, 0)
-        _note(episodes, monitor.findings)
-    found = sorted(episodes.items(), key=lambda item: item[0][1])
-    fired = [entry for _, entry in found]
-    return Replayed(reports, last.step if last else None, fired, last.form if last else "")
+        if sample.opens and runs[-1].reports:
+            runs[-1].end()
+            runs.append(_Run(limits, len(runs)))
+        runs[-1].take(sample)
+        last = sample
+    runs[-1].end()
+    found = [fired for run in runs for fired in run.found]
+    reports = sum(run.reports for run in runs)
+    return Replayed(reports, last.step if last else None, _told(found), len(runs))
+
+
+class _Run:
+    """One run of a file, before rules that know nothing of the others."""
+
+    def __init__(self, limits: Thresholds, place: int) -> None:
+        self.reports = 0
+        self.found: list[Fired] = []
+        self._place = place
+        self._clock = 0.0
+        self._noted = 0
+        self._last: StepSample | None = None
+        self._episodes: dict[tuple[Rule, float], Fired] = {}
+        self._monitor: Monitor | None = Monitor(limits, started=0.0, wall=lambda: self._clock)
+
+    def take(self, sample: StepSample) -> None:
+        """Judge a report."""
+        assert self._monitor is not None
+        self.reports, self._last = self.reports + 1, sample
+        self._clock = float(self.reports)  # tells episodes apart
+        self._monitor.feed(sample)
+        if self._monitor.revision != self._noted:
+            self._noted = self._monitor.revision
+            _note(self._episodes, self._monitor.findings)
+
+    def end(self) -> None:
+        """The rules have their last word; what they held is let go."""
+        if self._monitor is None or self._last is None:
+            return
+        self._clock += 1.0
+        self._monitor.finish(self._last.now, 0)
+        _note(self._episodes, self._monitor.findings)
+        self._monitor = None
+        found = sorted(self._episodes.items(), key=lambda item: item[0][1])
+        self.found = [self._said(fired) for _, fired in found]
+
+    def _said(self, fired: Fired) -> Fired:
+        evidence = fired.evidence
+        if fired.rule is Rule.TELEMETRY_MISSING:  # its seconds are lines here
+            evidence = f"no loss or gradient norm in {self.reports} report(s)"
+        if self._place:
+            evidence = f"in run {self._place + 1} of this file: {evidence}"
+        return dataclasses.replace(fired, evidence=evidence)
+
+
+def _told(found: list[Fired]) -> list[Fired]:
+    """The first episodes of each rule, then how many more there were: a page of them says no more."""
+    told: list[Fired] = []
+    seen: collections.Counter[Rule] = collections.Counter(fired.rule for fired in found)
+    shown: collections.Counter[Rule] = collections.Counter()
+    for fired in found:
+        shown[fired.rule] += 1
+        more = seen[fired.rule] - EPISODES
+        if shown[fired.rule] < EPISODES or more <= 0:
+            told.append(fired)
+        elif shown[fired.rule] == EPISODES:
+            worst = max(
+                (other for other in found if other.rule is fired.rule),
+                key=lambda other: SEVERITY_ORDER[other.severity],
+            )
+            evidence = f"{fired.evidence}; and {more} more episode(s)"
+            told.append(
+                dataclasses.replace(
+                    fired, evidence=evidence, severity=worst.severity, action=worst.action
+                )
+            )
+    return told
 
 
 def _note(episodes: dict[tuple[Rule, float], Fired], findings: list[Finding]) -> None:

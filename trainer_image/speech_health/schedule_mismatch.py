@@ -35,6 +35,7 @@ class ScheduleMismatch(Detector[thresholds.ScheduleMismatch, _Stream]):
     """`forReports` reports in a row off by more than `tolerance`."""
 
     rule = Rule.SCHEDULE_MISMATCH
+    feeds_on = ("planned_rate",)
 
     def __init__(self, limits: thresholds.ScheduleMismatch, attempt: Attempt) -> None:
         super().__init__(limits, attempt)

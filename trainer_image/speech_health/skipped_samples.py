@@ -24,6 +24,7 @@ class SkippedSamples(Detector[thresholds.SkippedSamples, None]):
     """Sums the ranks' cumulative counters."""
 
     rule = Rule.SKIPPED_SAMPLES
+    feeds_on = ("skipped",)
 
     def __init__(self, limits: thresholds.SkippedSamples, attempt: Attempt) -> None:
         super().__init__(limits, attempt)

@@ -14,7 +14,6 @@ import math
 from typing import TypeAlias
 
 from speech_contract import thresholds
-from speech_contract.losses import HEADLINES
 from speech_contract.rules import Rule
 from speech_health.baseline import SIZE, Baseline, Height
 from speech_health.detector import Attempt, Detector
@@ -83,11 +82,22 @@ class _Stream:
     def _part_started(self, sample: StepSample) -> bool:
         if sample.losses is None:
             return False
-        running = {name for name, value in sample.losses.items() if value != 0.0}
-        late = sample.active_from or {}
-        running |= {f"{part}/" for part, first in late.items() if sample.step >= first}
-        known, self.parts = self.parts, running | (self.parts or set())
-        return known is not None and not running <= known
+        known = self.parts
+        if known is not None and not sample.active_from and sample.losses.keys() <= known:
+            return False
+        running = [
+            name
+            for name, value in sample.losses.items()
+            if value != 0.0 and (known is None or name not in known)
+        ]
+        if sample.active_from:
+            late = [f"{p}/" for p, first in sample.active_from.items() if sample.step >= first]
+            running += late if known is None else [part for part in late if part not in known]
+        if known is None:
+            self.parts = set(running)
+            return False
+        known.update(running)
+        return bool(running)
 
 
 class _Spike(Detector[Limits, _Stream]):
@@ -105,7 +115,10 @@ class _Spike(Detector[Limits, _Stream]):
 
     def feed(self, sample: StepSample) -> None:
         """Set the value against the baseline; raise, sharpen or heal."""
-        stream = self._streams.setdefault((sample.source, sample.rank), _Stream())
+        key = (sample.source, sample.rank)
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = self._streams[key] = _Stream()
         repeated = sample.step == stream.last_step
         stream.follow(sample)
         value = self.value(sample)
@@ -160,10 +173,11 @@ class _Spike(Detector[Limits, _Stream]):
         return self.active and self.finding is not None and "not healed" in self.finding.evidence
 
     def _calm(self, stream: _Stream, sample: StepSample, value: float) -> None:
-        stream.calm, stream.normal = stream.calm + 1, stream.normal + 1
-        if stream.calm >= CALM or stream.normal > stream.high * BETWEEN:
-            stream.accept()
-        if not any(other.raised for other in self._streams.values()):
+        if stream.high:
+            stream.calm, stream.normal = stream.calm + 1, stream.normal + 1
+            if stream.calm >= CALM or stream.normal > stream.high * BETWEEN:
+                stream.accept()
+        if self.active and not any(other.raised for other in self._streams.values()):
             self._heal(f"{self.series} {value:.4g} at step {sample.step}")
 
 
@@ -174,8 +188,8 @@ class LossSpike(_Spike):
     series = "loss"
 
     def value(self, sample: StepSample) -> float | None:
-        """`total`, else `loss`."""
-        return sample.headline if sample.headline_name in HEADLINES else None
+        """`total`, else `loss`, else what stands for them."""
+        return sample.headline if sample.whole else None
 
 
 class GradientSpike(_Spike):

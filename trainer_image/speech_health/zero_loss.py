@@ -31,34 +31,31 @@ class _Stream:
     norm: float | None = None  # the newest gradient norm
     tiny: bool = False  # the newest loss other than 0 was one that few decimals show as 0
     recent: collections.deque[bool] = dataclasses.field(default_factory=collections.deque)
+    zeros: int = 0  # of the recent reports
+    last_turn: int | None = None
+    last_step: int | None = None
+    first_zero_step: int = 0
 
     def count(self, zero: bool, window: int) -> None:
         """Take the newest report into the last `window`."""
         self.reports += 1
         self.streak = self.streak + 1 if zero else 0
         self.recent.append(zero)
+        self.zeros += zero
         if len(self.recent) > window:
-            self.recent.popleft()
-
-    @property
-    def zeros(self) -> int:
-        """Of the recent reports."""
-        return sum(self.recent)
+            self.zeros -= self.recent.popleft()
 
     @property
     def teeth(self) -> int:
         """Ends of a row of zeros among the recent reports."""
         return sum(was and not now for was, now in itertools.pairwise(self.recent))
 
-    last_turn: int | None = None
-    last_step: int | None = None
-    first_zero_step: int = 0
-
 
 class ZeroLoss(Detector[thresholds.ZeroLoss, _Stream]):
     """Judges the headline loss: a component may well be zero (a discriminator that starts late)."""
 
     rule = Rule.ZERO_LOSS
+    feeds_on = ("losses",)
 
     def __init__(self, limits: thresholds.ZeroLoss, attempt: Attempt) -> None:
         super().__init__(limits, attempt)
@@ -69,7 +66,10 @@ class ZeroLoss(Detector[thresholds.ZeroLoss, _Stream]):
         loss = sample.headline
         if loss is None:
             return
-        stream = self._streams.setdefault((sample.source, sample.rank), _Stream())
+        key = (sample.source, sample.rank)
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = self._streams[key] = _Stream()
         zero = sample.zero_loss and not _acquitted(sample, stream)
         if zero and sample.turn == stream.last_turn:
             return  # the same report once more
@@ -79,10 +79,12 @@ class ZeroLoss(Detector[thresholds.ZeroLoss, _Stream]):
         stream.norm = sample.gradient_norm
         if not zero:
             stream.tiny = _printed_tiny(loss) if loss else stream.tiny
-            self._perhaps_heal(f"loss {loss:.6g} at step {sample.step}")
+            if self.active:
+                self._perhaps_heal(f"loss {loss:.6g} at step {sample.step}")
         elif stream.streak >= self._limits.for_steps and self._all_zero_now():
             self._convict(stream, sample.rank, "")
-        self._judge_comb(stream, sample)
+        if stream.zeros >= self._limits.for_steps:
+            self._judge_comb(stream, sample)
 
     def _judge_comb(self, stream: _Stream, sample: StepSample) -> None:
         """Half of the batches are lost: as many zeros as in a row would convict, with others between."""

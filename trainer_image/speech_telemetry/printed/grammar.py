@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from speech_telemetry.printed.formats import (
@@ -208,6 +208,23 @@ def _list(line: str) -> Said | None:
     names = _VITS_NAMES if len(values) == len(_VITS_NAMES) else [str(n) for n in range(len(values))]
     said.parts = {f"loss_{name}": value for name, value in zip(names, values, strict=True)}
     said.keys = tuple(said.parts)
+    return said
+
+
+def cells(text: str) -> list[tuple[Meaning, str, int]]:
+    """Each number with the meaning of the words before it, and where it ends."""
+    return list(_cells(text))
+
+
+def filled(form: Format, meanings: Iterable[Meaning], tokens: Iterable[str]) -> Said:
+    """What names and numbers say that are known to belong together, as `read` would."""
+    said, keys = Said(form), []
+    for found, token in zip(meanings, tokens):  # noqa: B905 - as many as groups; strict costs
+        if found.role is not Role.NONE and _take(said, found, token):
+            keys.append(found.name)
+    said.keys = tuple(keys)
+    if said.loss is None and len(said.parts) == 1 and not any(said.parts.values()):
+        said.parts.clear()
     return said
 
 

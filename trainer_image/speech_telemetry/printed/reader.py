@@ -12,12 +12,13 @@ import re
 from typing import Final
 
 from speech_contract.phases import Phase
-from speech_health.samples import SKIP_SENTENCE, Source, StepSample
+from speech_health.samples import SKIP_SENTENCE, Source, StepSample, from_fields
 from speech_telemetry.printed import formats, grammar
 from speech_telemetry.printed.counters import Counter
 from speech_telemetry.printed.grammar import Said
 from speech_telemetry.printed.names import HELD_OUT
 from speech_telemetry.printed.numbers import decimals, value_of
+from speech_telemetry.printed.shapes import Shapes
 
 LINE_LIMIT: Final = 4096  # characters; nobody prints a loss behind that
 CLIFF: Final = (
@@ -40,6 +41,7 @@ class LineReader:
         self.form = ""  # the format that was recognised: of the newest line with values
         self._rank = rank
         self._counter = Counter()
+        self._shapes = Shapes()
         self._zero: tuple[str, int] | None = (
             None  # a bar that shows a zero, and the step it was believed at
         )
@@ -49,6 +51,11 @@ class LineReader:
         self._section = 0  # reports that an evaluation's heading still covers
         self._evaluation = False  # a Coqui trainer's evaluation, until it trains again
 
+    @property
+    def epoch(self) -> float | None:
+        """The newest epoch, as printed."""
+        return self._counter.epoch
+
     def feed(self, line: str, now: float, time: float = 0.0) -> StepSample | None:
         """`now` monotonic, `time` epoch seconds. None when the line tells nothing. Never raises.
 
@@ -57,6 +64,10 @@ class LineReader:
         """
         if "\r" in line:
             line = line.rstrip("\r\n").rpartition("\r")[2]
+        if self._block is None and not self._section and not self._evaluation:
+            known = self._shapes.read(line)
+            if known is not None:
+                return self._judge(known, line, now, time)
         if len(line) > LINE_LIMIT:
             line = line[:LINE_LIMIT]
         folded = line.lower()
@@ -84,11 +95,11 @@ class LineReader:
         if len(line) < HEADING and self._heading(line):
             return None
         said = grammar.read(line, folded)
-        return self._judge(said, line, folded, now, time)
+        if said.values:
+            self._shapes.learn(line, said)
+        return self._judge(said, line, now, time)
 
-    def _judge(
-        self, said: Said, line: str, folded: str, now: float, time: float
-    ) -> StepSample | None:
+    def _judge(self, said: Said, line: str, now: float, time: float) -> StepSample | None:
         if self._somebody_elses(said):
             return self._aside(said, now, time)
         if self._foreign(said) or self._covered(said, line):
@@ -107,19 +118,21 @@ class LineReader:
         if said.values and (said.format.mark or not self.form):
             self.form = said.format.name
         losses = self._losses(said, restarted)
-        return StepSample(
-            time=time,
-            now=now,
-            rank=self._rank,
-            step=self._counter.step,
-            source=Source.STDOUT,
-            losses=losses,
-            gradient_norm=said.norm,
-            learning_rate=said.rate,
-            reward=said.reward,
-            reward_spread=said.spread,
-            report=self._counter.reports,
-            form=SKIP_SENTENCE if said.format is formats.SENTENCE else self.form,
+        return from_fields(
+            {
+                "time": time,
+                "now": now,
+                "rank": self._rank,
+                "step": self._counter.step,
+                "source": Source.STDOUT,
+                "losses": losses,
+                "gradient_norm": said.norm,
+                "learning_rate": said.rate,
+                "reward": said.reward,
+                "reward_spread": said.spread,
+                "report": self._counter.reports,
+                "form": SKIP_SENTENCE if said.format is formats.SENTENCE else self.form,
+            }
         )
 
     # ---- whose line it is ----
@@ -220,7 +233,7 @@ class LineReader:
         said, self._block = self._block, None
         if said is None or not (said.values or said.step):
             return None
-        return self._judge(said, repr(said), "", now, time)
+        return self._judge(said, repr(said), now, time)
 
     # ---- values ----
 

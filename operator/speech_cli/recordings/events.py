@@ -1,86 +1,24 @@
-"""Files of finished runs → step samples: which reader a file needs, and the bytes of TensorBoard's.
+"""TensorBoard's event files, read without TensorFlow: framing, and three messages of protobuf.
 
-Called by `speechtrain replay`. Readers of text are `speech_health.recorded` and the supervisor's own reader of
-stdout; TensorBoard's records are read here, without TensorFlow: framing and three messages of protobuf.
+Called by `recordings`, which brings the bytes.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import struct
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
-from speech_cli.errors import BadData
-from speech_health.recorded import Rows
-from speech_health.samples import StepSample
-from speech_telemetry.printed import LineReader
-
-EVENT_FILE = "tfevents"
-KINDS = "Hugging Face trainer_state.json, CSV with a header, JSON lines, TensorBoard event files, or a log as printed"
+EVENT_FILE: Final = "tfevents"
+_HEAD: Final = 12  # bytes before a record
 
 
-def samples_of(path: Path) -> list[StepSample]:
-    """Everything the file says of training. Raises BadData when that is nothing."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadData(f"{path}: {error.strerror or error}; name a file that can be read") from error
-    try:
-        samples = list(_samples(path, data))
-    except (ValueError, RecursionError, struct.error) as error:
-        raise BadData(f"{path}: damaged or of another kind ({error}); known: {KINDS}") from error
-    if not samples:
-        raise BadData(f"{path}: holds no training step that can be read; known: {KINDS}")
-    return samples
-
-
-def _samples(path: Path, data: bytes) -> Iterable[StepSample]:
-    if EVENT_FILE in path.name:
-        return Rows().read(tensorboard(data))
-    text = data.decode("utf-8", errors="replace")
-    if path.suffix == ".json":
-        return Rows().read(_history(json.loads(text)))
-    if path.suffix in (".csv", ".tsv"):
-        delimiter = "\t" if path.suffix == ".tsv" else ","
-        return Rows().read(csv.DictReader(io.StringIO(text), delimiter=delimiter))
-    if path.suffix == ".jsonl":
-        return Rows().read(_lines(text))
-    return _printed(text)
-
-
-def _history(document: Any) -> Iterator[Mapping[str, Any]]:
-    """`log_history` of a Hugging Face Trainer, or a plain list of entries."""
-    entries = document.get("log_history") if isinstance(document, Mapping) else document
-    if not isinstance(entries, list):
-        raise ValueError("neither a list nor an object with log_history")
-    return (entry for entry in entries if isinstance(entry, Mapping))
-
-
-def _lines(text: str) -> Iterator[Mapping[str, Any]]:
-    """A last line that was cut off by a crash is no reason to refuse the others."""
-    for line in text.splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, Mapping):
-            yield entry
-
-
-def _printed(text: str) -> Iterator[StepSample]:
-    reader = LineReader()
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    for number, line in enumerate(lines):
-        sample = reader.feed(line, float(number), 0.0)
-        if sample is not None:
-            yield sample
-
-
-# -- TensorBoard -------------------------------------------------------------------------------------------------
+def is_event_file(head: bytes) -> bool:
+    """The first record is an event, which begins with its time (field 1, a double)."""
+    if len(head) <= _HEAD:
+        return False
+    (length,) = struct.unpack_from("<Q", head)
+    return 9 <= length < 2**24 and head[_HEAD] == 0x09
 
 
 def tensorboard(data: bytes) -> list[dict[str, Any]]:
