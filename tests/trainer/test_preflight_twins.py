@@ -103,6 +103,17 @@ def test_a_voice_that_was_trained_passes_as_pretrained(tmp_path: Path, voice: Pa
     checked(sit(make_config(tmp_path / "second", voice, recipe=recipe)))
 
 
+def test_half_of_the_texts_empty_is_no_data_to_train_on(tmp_path: Path, own_voice: Path) -> None:
+    """The loader would replace them one by one, and five per cent end a run."""
+    path = own_voice / "train.jsonl"
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for record in records[::2]:
+        record |= {"text": " …", "phonemes": ""}
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    desk = sit(make_config(tmp_path, own_voice))
+    assert "texts: 6 of 12 without a letter" in desk.run()
+
+
 def test_a_rate_beyond_all_weights_is_a_warning(tmp_path: Path, voice: Path) -> None:
     desk = sit(make_config(tmp_path, voice, recipe={"learning_rate": "1e4"}))
     assert desk.run() == ""

@@ -24,6 +24,7 @@ from speech_contract.progress import Rule, Severity
 from speech_health.replay import Replayed, replay
 
 RUNS = Path(__file__).parent / "public" / "runs.jsonl.gz"
+PRINTED = {"104": {"loss": "grpo_loss"}}  # what a log called its series, where that matters
 HEALTHY, FAULT = "healthy", "fault"
 NO_RULE = "(none promised)"  # labelled as a fault that no rule claims to see
 
@@ -76,11 +77,15 @@ class Told:
         return self.run.label == HEALTHY and bool(false)
 
     @property
+    def promised(self) -> bool:
+        """A fault that some rule claims to see."""
+        return self.run.label == FAULT and NO_RULE not in self.run.expect
+
+    @property
     def missed(self) -> bool:
-        """A fault of which no rule of its label spoke."""
+        """A promised fault of which no rule of its label spoke."""
         named = {rule.value for rule in self.rules}
-        faulty = self.run.label == FAULT and NO_RULE not in self.run.expect
-        return faulty and named.isdisjoint(self.run.expect)
+        return self.promised and named.isdisjoint(self.run.expect)
 
 
 def public_runs() -> Iterator[Public]:
@@ -157,7 +162,7 @@ def _table(run: Public) -> tuple[str, bytes]:
 
 def _printed(run: Public) -> tuple[str, bytes]:
     """A report a line, a step apart: `step 3 | loss: 0.5 | grad_norm: 1.2`."""
-    called = {"norm": "grad_norm"}
+    called = {"norm": "grad_norm", **PRINTED.get(run.name, {})}
     lines = (
         f"step {int(row.pop('step'))} | "
         + " | ".join(f"{called.get(n, n)}: {v}" for n, v in row.items())

@@ -2,7 +2,7 @@
 
 Three ways to know: a model from random weights with far more weights than the data can pin down; a fidelity that no
 codec has at that bit rate; and a held-out score that gets worse evaluation by evaluation while the loss falls, which
-says that the loss is not the goal. Which way is worse is told with the scores, by our recipes; of strangers it is
+says that the loss is not the goal, or that never comes near to its first value again, nor does the loss. Which way is worse is told with the scores, by our recipes; of strangers it is
 read off the name.
 """
 
@@ -26,6 +26,9 @@ from speech_health.samples import StepSample
 
 SHORTEST = 200  # steps: a shorter run is a trial
 LEVEL = 3  # evaluations whose median is a score's level
+FELL = 0.05  # of the loss, at least: what falls less stands on its plateau, where scores wander
+NEAR = -1  # an evaluation came near to the first one, or better
+NEVER = 10  # evaluations after the first one, all worse than it
 NEWEST = 20  # reports whose median is the loss now
 # Of scores that come without their direction:
 LOWER = re.compile(r"(^|_)(loss|dtw|mel|wer|cer|error|distance)(_|$)")  # better when lower
@@ -42,10 +45,18 @@ class _Score:
     best_value: float = 0.0
     best_step: int = 0
     loss_then: float | None = None  # the loss when it was best
+    first: float | None = None  # the first value
+    first_badness: float = 0.0
+    below: int = 0  # evaluations since, while none came near to it; else NEAR
     values: list[float] = dataclasses.field(default_factory=list)  # of the last LEVEL evaluations
 
-    def take(self, value: float, step: int, loss: float | None, keep: int) -> None:
+    def take(self, value: float, step: int, loss: float | None, keep: int, share: float) -> None:
         """The next evaluation."""
+        if self.first is None:
+            self.first, self.first_badness = value, self.spec.badness(value)
+        elif self.below >= 0:
+            far = self.first_badness + share * abs(self.first_badness)
+            self.below = self.below + 1 if self.spec.badness(value) > far else NEAR
         self.values = [*self.values, value][-LEVEL:]
         self.newest = [*self.newest, self.spec.badness(value)][-max(keep, LEVEL) :]
         if len(self.newest) < LEVEL:
@@ -54,6 +65,11 @@ class _Score:
         if self.best is None or level < self.best:
             self.best, self.best_step, self.loss_then = level, step, loss
             self.best_value = statistics.median(self.values)
+
+    @property
+    def lost(self) -> bool:
+        """No evaluation came near to the first one: all were worse by more than a share of it."""
+        return self.below >= NEVER
 
     def behind(self, evaluations: int, share: float) -> bool:
         """The newest `evaluations` are worse than the best by more than `share`, each worse than the one before."""
@@ -76,6 +92,7 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
         self._worsening = float(limits.worsening_ratio)
         self._planned: list[str] = []  # what is wrong with the plan
         self._losses: collections.deque[float] = collections.deque(maxlen=NEWEST)
+        self._first_loss: float | None = None
         self._scores: dict[str, _Score] = {}
         self._evaluation: dict[str, float] = {}
         self._speaker: int | None = None  # the rank whose losses and scores are followed
@@ -92,6 +109,7 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
         loss = sample.headline
         if loss is not None and math.isfinite(loss):
             self._losses.append(loss)
+            self._first_loss = loss if self._first_loss is None else self._first_loss
         if sample.evaluation and sample.evaluation != self._evaluation:
             self._evaluation = dict(sample.evaluation)
             self._tell(sample.step, list(self._follow(sample)))
@@ -123,13 +141,19 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
             if not math.isfinite(spec.badness(value)):
                 continue
             score = self._scores.setdefault(name, _Score(spec, []))
-            score.take(value, step, now, limits.worsening_evaluations)
-            fell = now is not None and score.loss_then is not None and now < score.loss_then
+            score.take(value, step, now, limits.worsening_evaluations, self._worsening)
+            fell = _fell(score.loss_then, now)
             if fell and score.behind(limits.worsening_evaluations, self._worsening):
                 yield (
                     f"held-out {name} went from {score.best_value:.4g} at step {score.best_step} to {value:.4g}, worse "
                     f"in {limits.worsening_evaluations} evaluations in a row, while the loss fell from "
                     f"{score.loss_then:.4g} to {now:.4g}"
+                )
+            elif score.lost and now is not None and not _fell(self._first_loss, now):
+                yield (
+                    f"held-out {name} began at {score.first:.4g} and was worse in all of the {score.below} evaluations "
+                    f"since, {value:.4g} now, and the loss did not fall either ({self._first_loss:.4g} at first, "
+                    f"{now:.4g} now)"
                 )
 
     def _tell(self, step: int, worsening: list[str]) -> None:
@@ -138,6 +162,11 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
             self._warn("; ".join(told), step=step)
         else:
             self._heal(f"held-out scores no longer fall behind at step {step}")
+
+
+def _fell(then: float | None, now: float | None) -> bool:
+    """The loss is lower than it was, by more than it wanders on a plateau."""
+    return then is not None and now is not None and now < then - FELL * abs(then)
 
 
 def _guessed(name: str) -> ScoreSpec:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from speech_contract.codec import camel, from_document
 from speech_contract.errors import ContractError
 from speech_contract.events import Event
+from speech_contract.phases import Phase
 from speech_contract.wire import Codebook, Weights
 from speech_health import columns
 from speech_health.columns import Columns, Key
@@ -79,6 +80,7 @@ class Rows:
     whole: str = ""  # as the file calls it
     scores: dict[str, float] | None = None  # the newest held-out ones
     _place: Place = dataclasses.field(default_factory=Place)
+    _waiting: list[tuple[int, dict[str, float]]] = dataclasses.field(default_factory=list)
     _over: bool = False  # a closing entry came
     _averages: bool = False
     _terms: bool = False
@@ -99,8 +101,12 @@ class Rows:
                     known = plans[names] = self._plan(names, names)
                 sample = self._values(row, known)
             if sample is not None:
+                if self._waiting:
+                    yield from self._evaluations()
                 self.seen += 1
                 yield sample
+        if self.seen:
+            yield from self._evaluations(all_of=True)
 
     def read_table(
         self, header: Sequence[str], rows: Iterable[Sequence[str]]
@@ -117,8 +123,12 @@ class Rows:
                 row = [*row, *[""] * (width - len(row))]
             sample = self._values(row, known)
             if sample is not None:
+                if self._waiting:
+                    yield from self._evaluations()
                 self.seen += 1
                 yield sample
+        if self.seen:
+            yield from self._evaluations(all_of=True)
 
     def learn(self, names: Iterable[str]) -> None:
         """Which of a file's columns is the loss."""
@@ -144,18 +154,20 @@ class Rows:
         if known.summary:
             self._over = True
             return None
-        if known.scores:
-            self.scores = _read(row, known.scores) or self.scores
+        scores = _read(row, known.scores) if known.scores else None
+        self.scores = scores or self.scores
         losses = self._losses(row, known)
         norm = _first(row, known.norm)
         if not losses and norm is None:
+            if scores:
+                self._evaluated(_first(row, known.step), scores)
             return None
         step, epoch = _first(row, known.step), _first(row, known.epoch)
         self.step = int(step) if step is not None and math.isfinite(step) else self.step + 1
         opens = self._place.moves(step, epoch) or self._over
         if opens:
             opens, self._over = self.seen > 0, False
-            self.scores = _read(row, known.scores) or None
+            self.scores = scores or None
         fields = {
             "time": 0.0,
             "now": float(self.seen),
@@ -173,6 +185,28 @@ class Rows:
         for key in known.codebooks:
             fields["codebooks"] = _codebooks(row[key])
         return from_fields(fields)
+
+    def _evaluated(self, step: float | None, scores: dict[str, float]) -> None:
+        """Several rows of one step are one evaluation."""
+        at = self.step if step is None or not math.isfinite(step) else int(step)
+        if self._waiting and self._waiting[-1][0] == at:
+            scores = {**self._waiting.pop()[1], **scores}
+        self._waiting.append((at, scores))
+
+    def _evaluations(self, *, all_of: bool = False) -> Iterator[StepSample]:
+        """Those since the last training row; the newest goes with the next one."""
+        waiting, self._waiting = self._waiting, []
+        for step, scores in waiting if all_of else waiting[:-1]:
+            yield from_fields(
+                {
+                    "time": 0.0,
+                    "now": float(self.seen),
+                    "rank": 0,
+                    "step": step,
+                    "evaluation": scores,
+                }
+                | {"phase": Phase.EVALUATION}
+            )
 
     def _losses(self, row: Any, known: Columns) -> dict[str, float]:
         """`losses: {…}` as our reporter writes it, else every training column that is called a loss.

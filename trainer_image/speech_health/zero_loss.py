@@ -32,6 +32,7 @@ class _Stream:
     tiny: bool = False  # the newest loss other than 0 was one that few decimals show as 0
     recent: collections.deque[bool] = dataclasses.field(default_factory=collections.deque)
     zeros: int = 0  # of the recent reports
+    policy: bool = False  # rewards above 0 were seen: between them reports may carry none
     last_turn: int | None = None
     last_step: int | None = None
     first_zero_step: int = 0
@@ -70,7 +71,8 @@ class ZeroLoss(Detector[thresholds.ZeroLoss, _Stream]):
         stream = self._streams.get(key)
         if stream is None:
             stream = self._streams[key] = _Stream()
-        zero = sample.zero_loss and not _acquitted(sample, stream)
+        stream.policy = stream.policy or _rewarded(sample)
+        zero = sample.zero_loss and not stream.policy and not _acquitted(sample, stream)
         if zero and sample.turn == stream.last_turn:
             return  # the same report once more
         stream.last_turn, stream.last_step = sample.turn, sample.step
@@ -141,16 +143,21 @@ def _printed_tiny(loss: float) -> bool:
     return abs(loss) <= TINY and round(loss, DECIMALS) == loss
 
 
-def _acquitted(sample: StepSample, stream: _Stream) -> bool:
-    """A witness says that 0.0 is no fault: a reward, a gradient that moves, or what a printer rounded.
+def _rewarded(sample: StepSample) -> bool:
+    """A policy that earns something, or earns differently within a group."""
+    reward, spread = sample.reward, sample.reward_spread
+    return (reward is not None and reward > 0.0) or (spread is not None and spread > 0.0)
 
-    The value of a policy-gradient objective says nothing: its advantages add up to 0 within a group. A norm that is
-    bit by bit that of the report before is no witness: gradients that nobody computes any more look so. Printers
-    round to 4 digits: with any gradient, or after a tiny loss, 0.0 was not zero.
+
+def _acquitted(sample: StepSample, stream: _Stream) -> bool:
+    """A witness says that 0.0 is no fault: a gradient that moves, or what a printer rounded.
+
+    (So does a reward, for the whole run: the value of a policy-gradient objective says nothing, its advantages add up
+    to 0 within a group, whatever its gradient.) A norm that is bit by bit that of the report before is no witness:
+    gradients that nobody computes any more look so. Printers round to 4 digits: with any gradient, or after a tiny
+    loss, 0.0 was not zero.
     """
-    norm, reward = sample.gradient_norm, sample.reward
-    if reward is not None and reward > 0.0:
-        return True
+    norm = sample.gradient_norm
     printed = sample.source is Source.STDOUT
     if norm is None:
         return printed and stream.tiny

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from speech_contract.preflight import Check, CheckResult
-from speech_trainer.data.manifest import Manifest, Utterance
+from speech_trainer.data.manifest import Manifest, Utterance, symbols
 from speech_trainer.preflight.rows import number, row, skipped, warning
 
 SHARE_OF_HELD_OUT: Final = 0.01  # that may lie in the training set by accident
@@ -45,6 +45,16 @@ def pace_row(utterances: Sequence[Utterance]) -> CheckResult:
     return warning(
         Check.DATA, "seconds a symbol", low <= pace <= high, number(pace), f"{low:g} to {high:g}",
         "look whether text and audio belong together",
+    )  # fmt: skip
+
+
+def texts_row(utterances: Sequence[Utterance], most: float) -> CheckResult:
+    """Lines with nothing to say, for recipes that need text. `most`: share at which training would be ended for them."""
+    count, empty = len(utterances), sum(not symbols(u) for u in utterances)
+    return row(
+        Check.DATA, "texts", empty <= most * count, f"{empty} of {count} without a letter",
+        f"at most {most:.0%} (health.skippedSamples.maxRatio)",
+        "write what is spoken, or leave the lines out: `speechtrain data validate` lists them",
     )  # fmt: skip
 
 

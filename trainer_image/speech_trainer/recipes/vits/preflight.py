@@ -27,8 +27,8 @@ LENGTH_TOLERANCE: Final = 0.1  # of the manifest's duration
 STRANGERS: Final = "they are spoken by the first voice: a VITS model knows no others"
 
 
-def expectations(voice: Voice, built: Built) -> Expectations:
-    """Everything that the engine measures for this voice."""
+def expectations(voice: Voice, built: Built, most_skipped: float) -> Expectations:
+    """Everything that the engine measures for this voice. `most_skipped`: share of samples that may be bad."""
     settings = voice.settings
     weights = settings.weights
     return Expectations(
@@ -47,7 +47,9 @@ def expectations(voice: Voice, built: Built) -> Expectations:
                 "discriminatorLearningRate", settings.discriminator_learning_rate
             ),
         },
-        data=lambda: data_rows(voice.manifest, voice.validation, settings.max_seconds),
+        data=lambda: data_rows(
+            voice.manifest, voice.validation, settings.max_seconds, most_skipped
+        ),
         inputs=lambda batches: input_rows(voice, batches),
     )
 
@@ -79,12 +81,13 @@ def _components(voice: Voice, built: Built) -> dict[str, Range]:
 
 
 def data_rows(
-    training: Manifest, held_out: Manifest | None, max_seconds: float
+    training: Manifest, held_out: Manifest | None, max_seconds: float, most_skipped: float
 ) -> list[CheckResult]:
     """What the manifests alone tell. Pure."""
     utterances = training.utterances
     rows = [
         *manifests.duration_rows(utterances, max_seconds),
+        manifests.texts_row(utterances, most_skipped),
         manifests.pace_row(utterances),
         manifests.duplicates_row(training),
         manifests.overlap_row(training, held_out),

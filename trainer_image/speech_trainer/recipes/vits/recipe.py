@@ -114,7 +114,8 @@ class Vits:
 
     def preflight_checks(self, built: Built) -> Expectations:
         """What a fresh or pretrained voice must measure before its first step."""
-        return preflight.expectations(self.voice, built)
+        most_skipped = float(self.context.config.health.skipped_samples.max_ratio)
+        return preflight.expectations(self.voice, built, most_skipped)
 
     def train_step(self, built: Built, batch: VitsBatch, step: int) -> StepRecord:
         """Both backward passes; no optimizer is stepped and the host is never asked."""

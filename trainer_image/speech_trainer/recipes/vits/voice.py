@@ -59,11 +59,15 @@ def read_voice(spec: VitsRecipe, context: RecipeContext) -> Voice:
         grid = parts.pretrained_spectrogram(Path(spec.pretrained))
         settings = dataclasses.replace(settings, spectrogram=grid)
     data = _data(context.config)
-    manifest = read_manifest(Path(data.train.manifest)).first(data.max_samples)
+    manifest = read_manifest(Path(data.train.manifest), needs_text=spec.needs_text).first(
+        data.max_samples
+    )
     return Voice(
         settings=settings,
         manifest=manifest,
-        validation=read_manifest(Path(data.validation.manifest)) if data.validation else None,
+        validation=read_manifest(Path(data.validation.manifest), needs_text=spec.needs_text)
+        if data.validation
+        else None,
         vocabulary=tokens.from_pretrained(Path(spec.pretrained))
         if spec.pretrained
         else tokens.from_manifest(manifest),

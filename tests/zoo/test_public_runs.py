@@ -1,0 +1,43 @@
+"""Runs that nobody here drew: no false stop, next to no false warning, and the faults are named."""
+
+from __future__ import annotations
+
+import pytest
+from public_runs import FAULT, HEALTHY, Told, judge_all
+
+WARNED = 0.01  # of the healthy runs, at most
+READ = 0.95  # of the files, at least
+TOLD = 0.95  # of the faults that a rule claims to see, at least
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> list[Told]:
+    return judge_all(tmp_path_factory.mktemp("public"))
+
+
+def test_the_set_is_there_and_every_run_says_where_it_comes_from(told: list[Told]) -> None:
+    assert len(told) >= 110
+    assert all("/" in one.run.source and ":" in one.run.source for one in told)
+    assert {one.run.label for one in told} == {HEALTHY, FAULT, "ambiguous"}
+
+
+def test_no_healthy_run_would_have_been_stopped(told: list[Told]) -> None:
+    assert [(one.run.name, one.rules) for one in told if one.critical] == []
+
+
+def test_next_to_no_healthy_run_is_warned_of(told: list[Told]) -> None:
+    healthy = [one for one in told if one.run.label == HEALTHY]
+    warned = [(one.run.name, one.rules) for one in healthy if one.warned]
+    assert len(warned) <= WARNED * len(healthy), warned
+
+
+def test_faults_are_named(told: list[Told]) -> None:
+    promised = [one for one in told if one.promised]
+    missed = [(one.run.name, one.run.expect) for one in promised if one.missed]
+    assert len(promised) >= 4
+    assert len(missed) <= (1 - TOLD) * len(promised), missed
+
+
+def test_files_are_read(told: list[Told]) -> None:
+    unread = [(one.run.name, one.why) for one in told if one.result is None]
+    assert len(unread) <= (1 - READ) * len(told), unread
