@@ -2,8 +2,8 @@
 
 Three ways to know: a model from random weights with far more weights than the data can pin down; a fidelity that no
 codec has at that bit rate; and a held-out score that gets worse evaluation by evaluation while the loss falls, which
-says that the loss is not the goal, or that never comes near to its first value again, nor does the loss. Which way is worse is told with the scores, by our recipes; of strangers it is
-read off the name.
+says that the loss is not the goal, or that never comes near to its first value again, nor does the loss. Which way is
+worse is told with the scores, by our recipes; of strangers it is read off the name.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def pace_row(utterances: Sequence[Utterance]) -> CheckResult:
 
 
 def texts_row(utterances: Sequence[Utterance], most: float) -> CheckResult:
-    """Lines with nothing to say, for recipes that need text. `most`: share at which training would be ended for them."""
+    """Lines with nothing to say, for recipes that need text. `most`: share above which training would be ended."""
     count, empty = len(utterances), sum(not symbols(u) for u in utterances)
     return row(
         Check.DATA, "texts", empty <= most * count, f"{empty} of {count} without a letter",
