@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,8 @@ import torch
 
 from speech_contract import codec, paths
 from speech_contract.events import Event
+from speech_trainer.engine.distributed import World
+from speech_trainer.engine.layout import Layout
 from speech_trainer.engine.randomness import undisturbed
 from speech_trainer.engine.recipe import Batch, Built, Evaluation, Recipe, Section
 from speech_trainer.engine.reporting import Reporting
@@ -45,6 +47,17 @@ def aside(built: Built, device: torch.device) -> Iterator[None]:
                 module.training = training
             for tensor, old in zip(tensors, before, strict=True):
                 tensor.copy_(old)
+
+
+def alone(built: Built, layout: Layout, world: World, act: Callable[[Built], None]) -> None:
+    """Together: rank 0 does what it does aside with whole models, while the others wait for it."""
+
+    def on_rank_0() -> None:
+        with aside(whole, world.device):
+            act(whole)
+
+    with layout.whole(built) as whole:
+        world.lead(on_rank_0)
 
 
 def evaluate(recipe: Recipe, built: Built, step: int, run_dir: Path, reporting: Reporting) -> None:

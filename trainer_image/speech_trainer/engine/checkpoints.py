@@ -12,11 +12,10 @@ are written, by whichever rank has them, into the folder of a `Draft`: how many 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,14 +24,13 @@ from torch import Tensor
 
 from speech_contract import paths
 from speech_contract.run_config import ResumeFrom, ResumePolicy
+from speech_trainer.engine.drafts import DOCUMENT, TEMPORARY, Draft, Drafts
 from speech_trainer.engine.files import Files, explain, read_json
 from speech_trainer.engine.flags import Window
 from speech_trainer.engine.layout import TENSORS
 from speech_trainer.errors import CheckpointError, ConfigError
 
-DOCUMENT = "state.json"
 _NAME = re.compile(r"step-(\d+)\.a(\d+)")
-_TEMPORARY = ".writing-"
 _MARKS = {paths.COMMIT, paths.CONFIRMED, paths.QUARANTINED}
 
 T = TypeVar("T")
@@ -67,14 +65,6 @@ class FencedOffError(CheckpointError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Draft:
-    """A checkpoint that is being written, and the folder that its tensors go to."""
-
-    saved: Saved
-    folder: Path
-
-
-@dataclasses.dataclass(frozen=True)
 class Opened:
     """What the fence of an attempt decided. `number` names this attempt's checkpoints."""
 
@@ -90,6 +80,7 @@ class CheckpointStore:
         self._root = run_dir / paths.CHECKPOINTS
         self._keep_last = max(1, keep_last)
         self._files = files or Files()
+        self.drafts = Drafts(self._files)
         self._number = 0
 
     # -- the fence ---------------------------------------------------------------------------------------------
@@ -153,7 +144,7 @@ class CheckpointStore:
             if saved.name in corrupt:
                 self.mark(saved, paths.QUARANTINED)
         for path in self._root.iterdir():
-            if path.name.startswith(_TEMPORARY) or not (path / paths.COMMIT).exists():
+            if path.name.startswith(TEMPORARY) or not (path / paths.COMMIT).exists():
                 self._files.remove_tree(path)
 
     def _create_fence(self, number: int, record: Mapping[str, Any]) -> None:
@@ -319,69 +310,28 @@ class CheckpointStore:
         """
         draft = self.begin(step, quarantined=quarantined)
         needed = sum(tensor.nbytes for tensor in tensors.values())
+
+        def write(folder: Path, files: Files) -> None:
+            files.write_tensors(folder / TENSORS, tensors)
+
         try:
-            write = lambda folder, files: files.write_tensors(folder / TENSORS, tensors)  # noqa: E731
-            self.write(draft, write, needed)
+            self.drafts.write(draft, write, needed)
         except CheckpointError:
-            self.drop(draft)
+            self.drafts.drop(draft)
             raise
         return self.commit(draft, document, before)
 
     def begin(self, step: int, *, quarantined: bool) -> Draft:
         """Rank 0: make room for `step-<step>.a<number>`. Raises CheckpointError."""
         self.check_fence()
-        saved = Saved(step, self._number, quarantined=quarantined)
-        draft = Draft(saved, self._root / f"{_TEMPORARY}{saved.name}")
-        with self._explained(draft, 0):
-            self._files.remove_tree(draft.folder)
-            draft.folder.mkdir(parents=True)
-        return draft
-
-    def write(self, draft: Draft, write: Callable[[Path, Files], object], needed: int) -> None:
-        """Any rank: let `write` put its files into the folder. `needed`: bytes. Raises CheckpointError."""
-        with self._explained(draft, needed):
-            write(draft.folder, self._files)
+        return self.drafts.begin(self.path(Saved(step, self._number)), quarantined=quarantined)
 
     def commit(self, draft: Draft, document: Mapping[str, Any], before: int | None) -> Saved:
         """Rank 0, once every file is there. Raises CheckpointError; then nothing is left behind."""
-        try:
-            with self._explained(draft, 0):
-                self._commit(draft, document)
-        except CheckpointError:
-            self.drop(draft)
-            raise
+        self.drafts.commit(draft, document)
+        saved = next(saved for saved in self.committed() if self.path(saved) == draft.final)
         self._retain(before)
-        return draft.saved
-
-    def drop(self, draft: Draft) -> None:
-        """Rank 0: a part of it could not be written."""
-        self._files.remove_tree(draft.folder)
-        self._remove_uncommitted(draft.saved)
-
-    def _commit(self, draft: Draft, document: Mapping[str, Any]) -> None:
-        temporary, saved = draft.folder, draft.saved
-        self._files.write_new(temporary / DOCUMENT, json.dumps(document))
-        digests = {path.name: self._files.digest(path) for path in temporary.iterdir()}
-        if saved.quarantined:
-            self._files.write_new(temporary / paths.QUARANTINED, "")
-        final = self.path(saved)
-        if (final / paths.QUARANTINED).exists():  # from before a roll-back of this attempt
-            self._files.remove_tree(final)
-        self._remove_uncommitted(saved)
-        self._files.rename(temporary, final)
-        self._files.write_new(final / paths.COMMIT, json.dumps({"sha256": digests}))
-
-    @contextlib.contextmanager
-    def _explained(self, draft: Draft, needed: int) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, SafetensorError) as error:
-            free = self._files.free_bytes(self._root)
-            raise CheckpointError(explain(error, self.path(draft.saved), needed, free)) from error
-
-    def _remove_uncommitted(self, saved: Saved) -> None:
-        if read_json(self.path(saved) / paths.COMMIT) is None:
-            self._files.remove_tree(self.path(saved))
+        return saved
 
     def mark(self, saved: Saved, mark: str) -> None:
         """Create CONFIRMED or QUARANTINED beside COMMIT; whoever was first wins, and nobody is told twice."""

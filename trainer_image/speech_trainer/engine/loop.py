@@ -152,11 +152,7 @@ class Engine:
             self.config, self.recipe, self.built, self.stream, self.counters, self.digest
         )
         around = preflight.Surroundings(
-            self.world,
-            self.reporting,
-            self.outside.show,
-            self.outside.abort,
-            layout=self.layout,
+            self.world, self.reporting, self.outside.show, self.outside.abort, layout=self.layout
         )
         self.stream = preflight.run(subject, around)
 
@@ -185,14 +181,8 @@ class Engine:
         self._phase(Phase.DONE)
 
     def _alone(self, act: Callable[[Built], None]) -> None:
-        """Let rank 0 use whole models while the others wait; training stays as it was."""
-
-        def aside() -> None:
-            with cadence.aside(whole, self.world.device):
-                act(whole)
-
-        with self.layout.whole(self.built) as whole:
-            self.world.lead(aside)
+        """On rank 0, with whole models, while the others wait."""
+        cadence.alone(self.built, self.layout, self.world, act)
 
     # -- one step ----------------------------------------------------------------------------------------------
 

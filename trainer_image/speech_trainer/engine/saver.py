@@ -21,8 +21,9 @@ from speech_contract import paths
 from speech_contract.events import Event
 from speech_contract.run_config import ResumeFrom, RunConfig
 from speech_contract.wire import Weights
-from speech_trainer.engine.checkpoints import CheckpointStore, Draft, FencedOffError, Saved
+from speech_trainer.engine.checkpoints import CheckpointStore, FencedOffError, Saved
 from speech_trainer.engine.distributed import World
+from speech_trainer.engine.drafts import Draft
 from speech_trainer.engine.flags import StepFlags, Window
 from speech_trainer.engine.layout import TENSORS, Layout, Replicated, size
 from speech_trainer.engine.probe import WeightProbe
@@ -152,12 +153,12 @@ class Saver:
         write = self.layout.write
         try:
             self._world.each(
-                lambda: self._store.write(
+                lambda: self._store.drafts.write(
                     draft, lambda folder, files: write(tensors, folder, files), size(tensors)
                 )
             )
         except CheckpointError:
-            self._world.lead(lambda: self._store.drop(draft))
+            self._world.lead(lambda: self._store.drafts.drop(draft))
             raise
 
     def _any_left(self) -> bool:
