@@ -208,9 +208,19 @@ class Sharded:
         writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
         try:
             with self._alone_or_not() as group:
-                save(tensors, storage_writer=writer, **group)
+                save(self._apart(tensors), storage_writer=writer, **group)
         except CheckpointException as error:
             raise _first(error) from error
+
+    def _apart(self, tensors: Tensors) -> Tensors:
+        """Copies of what shares memory with another (tied weights, staged buffers): safetensors refuses those."""
+        seen: set[int] = set()
+        found: Tensors = {}
+        for name, tensor in tensors.items():
+            place = self.local(tensor).untyped_storage().data_ptr()
+            found[name] = tensor.clone() if place in seen else tensor
+            seen.add(place)
+        return found
 
     def read(self, built: Built, folder: Path, files: Files, name: str) -> None:
         """Straight into the slices of this rank, however many ranks wrote it."""
