@@ -230,3 +230,13 @@ def test_a_named_pause_does_not_widen_the_limit_of_a_step(
     run.tick(0.0, row(step=6))
     run.tick(61.0, row(step=6, phase_age=61.0))
     assert run.rules == [Rule.STALLED]
+
+
+def test_before_the_second_report_of_an_engine_the_floor_alone_counts(
+    run_with: Callable[..., Any], row: Callable[..., Any]
+) -> None:
+    run = run_with(stall=Stall(floor_seconds=1))
+    run.step(1, gated=True)
+    run.tick(0.0, row(step=1))
+    run.tick(2.0, row(step=1, phase_age=2.0))
+    assert run.rules == [Rule.STALLED]
