@@ -95,3 +95,4 @@ def test_without_a_trend_the_deviation_is_that_of_one_value() -> None:
     height = ramp.above(150.0, 6.0, 1.2)
     assert height is not None
     assert height.z == pytest.approx((150.0 - height.median) / (1.4826 * 2.0 / 2.0**0.5))
+    assert ramp.above(150.0, 6.0, 1.6) is None  # a rise by less than 0.6 of the median

@@ -183,3 +183,7 @@ def test_a_leak_is_told_when_it_will_not_outlast_the_run(
         now = 1000.0 + 10.0 * block
         run.monitor.observe_memory(now, 0, Memory((1000 + 100 * block) * mib, 2000 * mib))
     assert (Rule.MEMORY_GROWTH in run.rules) is told
+    if told:
+        evidence = run.finding(Rule.MEMORY_GROWTH).evidence
+        assert "grew by 500 MiB in 50 s" in evidence
+        assert "the 2.0 GiB that are left last for about 3 min" in evidence

@@ -109,3 +109,19 @@ def test_a_reporter_that_tells_steps_alone_does_not_silence_stdout(run: Any) -> 
         run.step(step)
         run.say(step, loss=math.nan)
     assert run.rules == [Rule.NON_FINITE]
+
+
+def test_what_the_attempt_ends_for_stands_before_what_was_critical_earlier(run: Any) -> None:
+    for step in range(1, 8):
+        run.step(step, loss=1.0 / step, gradient_norm=1.0, gated=True, non_finite_steps=step)
+    assert run.rules == [Rule.NON_FINITE]
+    for step in (8, 9):
+        run.step(step, loss=1.0 / step, gradient_norm=0.0, gated=True, non_finite_steps=7)
+    assert run.rules == [Rule.NO_GRADIENT, Rule.NON_FINITE]
+
+
+def test_a_reporter_with_losses_silences_stdout(run: Any) -> None:
+    for step in range(1, 6):
+        run.step(step, loss=1.0 / step)
+        run.say(step, loss=math.nan)
+    assert run.rules == []

@@ -267,3 +267,15 @@ def test_steps_in_a_row_are_counted_beyond_the_window(run_with: Callable[..., An
     assert run.monitor.decision is None
     run.step(20, loss=1.0, non_finite_steps=20)
     assert run.monitor.decision.exit_code == 40
+
+
+def test_an_overflow_after_a_bad_loss_does_not_make_it_an_aside(run: Any) -> None:
+    run.step(1, loss=NAN)
+    run.step(2, loss=1.0, gradient_norm=INF)
+    assert found(run).severity is Severity.WARNING
+
+
+def test_a_second_overflow_is_told_with_the_first(run: Any) -> None:
+    run.step(1, loss=1.0, gradient_norm=INF)
+    run.step(2, loss=1.1, gradient_norm=INF)
+    assert "2 report(s) in a row up to step 2" in found(run).evidence

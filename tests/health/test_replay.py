@@ -113,3 +113,7 @@ def test_each_gated_step_of_our_log_counts_once() -> None:
 def test_each_roll_back_of_our_log_counts_once() -> None:
     rows = [{"event": "rolled_back", "step": step} for step in (5, 5)]
     assert [sample.rollbacks for sample in Rows().read(rows)] == [1, 2]
+
+
+def test_rows_without_a_time_are_a_second_apart() -> None:
+    assert [sample.now for sample in Rows().read([{"loss": 1.0}] * 3)] == [0.0, 1.0, 2.0]

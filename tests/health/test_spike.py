@@ -280,3 +280,11 @@ def test_a_norm_is_followed_through_reports_without_losses(run: Any) -> None:
     for step in range(2, 80):
         run.step(step, gradient_norm=wave(step) * (100.0 if step > 50 else 1.0))
     assert run.rules == [Rule.GRADIENT_SPIKE]
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_height_in_deviations_is_told_where_there_is_a_spread(run: Any, flat: bool) -> None:
+    for step in range(1, 80):
+        loss = 2.0 if flat else wave(step)
+        run.step(step, loss=loss * (8.0 if step > 50 else 1.0), gradient_norm=wave(step))
+    assert ("robust z" not in run.finding(Rule.LOSS_SPIKE).evidence) is flat

@@ -287,3 +287,13 @@ def test_a_rank_left_behind_by_one_that_ended_well_is_named(run_with):
     finding = run.finding(Rule.STALLED)
     assert finding.rank == 1
     assert "ended: rank 0" in finding.evidence
+
+
+def test_before_the_second_report_of_an_engine_the_floor_alone_counts(
+    run_with: Callable[..., Any], row: Callable[..., Any]
+) -> None:
+    run = run_with(stall=Stall(floor_seconds=1))
+    run.step(1, gated=True)
+    run.tick(0.0, row(step=1))
+    run.tick(2.0, row(step=1, phase_age=2.0))
+    assert run.rules == [Rule.STALLED]
