@@ -261,6 +261,7 @@ def fork(life: Callable[..., None], directory: Path, rank: int) -> int:
     def tell(seen: dict[str, Any]) -> None:
         (directory / f"{life.__name__}-{rank}.json").write_text(json.dumps(seen))
 
+    torch.set_num_threads(1)  # here: a pool of the parent's would be invalid, and found so at random
     code = 0
     try:
         life(directory, rank, tell)
@@ -273,7 +274,6 @@ def fork(life: Callable[..., None], directory: Path, rank: int) -> int:
 
 def main() -> int:
     directory = Path(sys.argv[1])
-    torch.set_num_threads(1)
     ShardedToy(RecipeContext(make_config(directory), torch.device("cpu"), 0, 1, directory)).build()
     for life, expected in ((first_life, -signal.SIGKILL), (second_life, 0)):
         waiting = {fork(life, directory, rank) for rank in range(3)}

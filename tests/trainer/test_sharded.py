@@ -36,7 +36,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with log.open("w") as file:
         code = subprocess.run(
             [sys.executable, "-W", "error", str(WORKER), str(directory)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
             stdout=file,
             stderr=file,
             timeout=DEADLINE,
