@@ -261,7 +261,9 @@ def fork(life: Callable[..., None], directory: Path, rank: int) -> int:
     def tell(seen: dict[str, Any]) -> None:
         (directory / f"{life.__name__}-{rank}.json").write_text(json.dumps(seen))
 
-    torch.set_num_threads(1)  # here: a pool of the parent's would be invalid, and found so at random
+    torch.set_num_threads(
+        1
+    )  # here: a pool of the parent's would be invalid, and found so at random
     code = 0
     try:
         life(directory, rank, tell)
