@@ -43,8 +43,11 @@ BOUND_ROOMS = (
 TESTED_THROUGH = {
     "speech_contract.api.fields": "test_validation",
     "speech_contract.api.pod": "test_validation",
+    "speech_contract.causes": "tests/telemetry, where ranks end of them",
     "speech_contract.checks": "test_thresholds",
+    "speech_contract.owner": "tests/telemetry/test_ownership",
     "speech_contract.paths": "tests/trainer, which write there",
+    "speech_health.columns": "tests/cli/test_replay_formats",
 }
 
 REGISTRY = re.compile(r"https?://|--(?:extra-)?index-url|--find-links|pypi\.|pythonhosted")
