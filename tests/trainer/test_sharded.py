@@ -89,7 +89,7 @@ def test_a_good_step_moves_what_trains_and_nothing_frozen(first: Seen) -> None:
 
 
 def test_norms_are_plain_and_the_same_everywhere(first: Seen) -> None:
-    assert all(seen["gate"]["step 2"]["whole"] for seen in first)
+    assert all(seen["gate"]["step 2"]["plain"] for seen in first)
     assert len({tuple(seen["gate"]["step 2"]["norms"]) for seen in first}) == 1
     *modules, whole = first[0]["gate"]["step 2"]["norms"]
     assert whole == pytest.approx(sum(norm**2 for norm in modules) ** 0.5)
