@@ -86,7 +86,9 @@ def test_many_files_are_one_table(call: Call, tmp_path: Path) -> None:
     assert answer.exit_code == outcome.EXIT_ERROR
     rows = answer.output.splitlines()
     assert len(rows) == 14
-    assert [line for line in rows if "ZeroLoss" in line and "critical" in line and "zero.csv" in line]
+    assert [
+        line for line in rows if "ZeroLoss" in line and "critical" in line and "zero.csv" in line
+    ]
 
 
 def test_thresholds_on_the_command_line(call: Call, tmp_path: Path) -> None:

@@ -71,7 +71,9 @@ class Told:
     @property
     def warned(self) -> bool:
         """A false warning."""
-        false = [rule for rule in self.rules if rule is not Rule.GOAL_UNREACHABLE or not self.overfits]
+        false = [
+            rule for rule in self.rules if rule is not Rule.GOAL_UNREACHABLE or not self.overfits
+        ]
         return self.run.label == HEALTHY and bool(false)
 
     @property
@@ -189,9 +191,7 @@ def _field(number: int, payload: bytes) -> bytes:
 
 def _event(step: int, tag: str, value: float) -> bytes:
     scalar = _field(1, tag.encode()) + b"\x15" + struct.pack("<f", value)
-    body = (
-        b"\x09" + struct.pack("<d", 1.0) + b"\x10" + _varint(step) + _field(5, _field(1, scalar))
-    )
+    body = b"\x09" + struct.pack("<d", 1.0) + b"\x10" + _varint(step) + _field(5, _field(1, scalar))
     return struct.pack("<Q", len(body)) + bytes(4) + body + bytes(4)
 
 

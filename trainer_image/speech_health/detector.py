@@ -53,7 +53,9 @@ class Detector(Generic[LimitsT, StreamT]):
     """
 
     rule: Rule
-    feeds_on: ClassVar[tuple[str, ...]] = ()  # fields, one of which a report must carry; (): any report
+    feeds_on: ClassVar[
+        tuple[str, ...]
+    ] = ()  # fields, one of which a report must carry; (): any report
 
     def __init__(self, limits: LimitsT, attempt: Attempt) -> None:
         """`limits`: the rule's section of the thresholds."""

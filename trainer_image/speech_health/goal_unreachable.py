@@ -1,9 +1,9 @@
 """Rule GoalUnreachable: the run cannot end where it is meant to. A warning, at the start where that can be told.
 
-Three ways to know: a model from random weights with far more weights than the data can pin down; a fidelity that no
-codec has at that bit rate; and a held-out score that gets worse evaluation by evaluation while the loss falls, which
-says that the loss is not the goal, or that never comes near to its first value again, nor does the loss. Which way is worse is told with the scores, by our recipes; of strangers it is
-read off the name.
+Four ways to know: a model from random weights with far more weights than the data can pin down; a fidelity that no
+codec has at that bit rate; a held-out score that gets worse evaluation by evaluation while the loss falls, which says
+that the loss is not the goal; and one that never comes near to its first value again, nor does the loss. Which way is
+worse is told with the scores, by our recipes; of strangers it is read off the name.
 """
 
 from __future__ import annotations
@@ -50,9 +50,7 @@ class _Score:
     below: int = 0  # evaluations since, while none came near to it; else NEAR
     values: list[float] = dataclasses.field(default_factory=list)  # of the last LEVEL evaluations
 
-    def take(
-        self, value: float, step: int, loss: float | None, keep: int, share: float
-    ) -> None:
+    def take(self, value: float, step: int, loss: float | None, keep: int, share: float) -> None:
         """The next evaluation."""
         if self.first is None:
             self.first, self.first_badness = value, self.spec.badness(value)

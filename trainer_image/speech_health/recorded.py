@@ -114,7 +114,9 @@ class Rows:
         """The same of lists of cells under one header. Short rows are filled up with nothing."""
         self.learn(header)
         runs = dict.fromkeys(filter(None, map(columns.run_of, header)))
-        kept = [at for at, name in enumerate(header) if columns.run_of(name) in ("", *list(runs)[:1])]
+        kept = [
+            at for at, name in enumerate(header) if columns.run_of(name) in ("", *list(runs)[:1])
+        ]
         known, width = self._plan([header[at] for at in kept], kept), len(header)
         for row in rows:
             if len(row) < width:
@@ -132,7 +134,7 @@ class Rows:
         """Which of a file's columns is the loss."""
         shown = [columns.plain(name) for name in names]
         folded = [name.lower() for name in shown]
-        told = [name for name in columns.WHOLE if name in folded]
+        told: list[str] = [name for name in columns.WHOLE if name in folded]
         if not told and "losses" not in folded:
             told = [name for name in columns.AVERAGES if name in folded]
             self._averages = bool(told)
@@ -166,7 +168,7 @@ class Rows:
         if opens:
             opens, self._over = self.seen > 0, False
             self.scores = scores or None
-        fields = {
+        fields: dict[str, Any] = {
             "time": 0.0,
             "now": float(self.seen),
             "rank": 0,
@@ -196,7 +198,13 @@ class Rows:
         waiting, self._waiting = self._waiting, []
         for step, scores in waiting if all_of else waiting[:-1]:
             yield from_fields(
-                {"time": 0.0, "now": float(self.seen), "rank": 0, "step": step, "evaluation": scores}
+                {
+                    "time": 0.0,
+                    "now": float(self.seen),
+                    "rank": 0,
+                    "step": step,
+                    "evaluation": scores,
+                }
                 | {"phase": Phase.EVALUATION}
             )
 

@@ -6,6 +6,7 @@ Starts fast and prints what it has when a file is done: two hundred files are on
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,7 +25,9 @@ from speech_health.replay import Fired, Replayed, replay
 if TYPE_CHECKING:
     from rich.table import Table
 
-DETAILED: Final = 10  # files at most whose findings are told one by one; of more there is the table alone
+DETAILED: Final = (
+    10  # files at most whose findings are told one by one; of more there is the table alone
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +87,7 @@ def command(
 ) -> None:
     """Judge every file by itself."""
     limits = thresholds_of(settings)
+    gc.freeze()  # modules stay: a hundred thousand samples need not look at them again and again
     judged: list[Judged] = []
     refused = 0
     for found in _judged(files, limits):
@@ -175,7 +179,9 @@ def _title(one: Judged) -> str:
     said = f"{len(result.findings)} finding(s)" if result.findings else "no rule fires"
     runs = f" of {result.runs} runs" if result.runs > 1 else ""
     notes = f" ({'; '.join([one.format, *one.notes])})"
-    return f"{one.name}: {result.reports} report(s){runs} up to step {result.last_step}, {said}{notes}"
+    return (
+        f"{one.name}: {result.reports} report(s){runs} up to step {result.last_step}, {said}{notes}"
+    )
 
 
 def _summary(judged: Sequence[Judged]) -> Table:
