@@ -22,7 +22,8 @@ export UV_PYTHON_DOWNLOADS := never
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install quickstart test check docs crd dashboards wheels trainer-wheels \
-	accept-health accept-images accept-mutants accept-vits accept-local accept-cluster accept-operator lock clean
+	accept-health accept-images accept-mutants accept-replay accept-vits accept-local accept-cluster accept-operator \
+	lock clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +40,9 @@ accept-vits: $(VENV)/.run ## Train to the published figures, several seeds: abou
 accept-health: $(VENV)/.dev ## Judge more than a thousand curves drawn afresh: misses, false alarms, delay, cost
 	$(BIN)/python benchmarks/accept_health.py
 	$(BIN)/python docs/generate.py
+
+accept-replay: $(VENV)/.dev ## Judge real public runs, and time replay beside an earlier build: some two minutes
+	$(BIN)/python benchmarks/accept_replay.py
 
 accept-local: $(VENV)/.run ## Measure what watching costs and how soon faults are named: about five minutes
 	$(BIN)/python benchmarks/accept_local.py

@@ -53,7 +53,14 @@ def test_bad_loss_sees_the_nan_and_the_zero_that_hides_one(
     assert sample(losses=losses, gradient_norm=norm).bad_loss == bad
 
 
-READ_OFF_STDOUT = ("report", "form", "reward", "reward_spread", "opens", "stands")  # no datagram has them
+READ_OFF_STDOUT = (
+    "report",
+    "form",
+    "reward",
+    "reward_spread",
+    "opens",
+    "stands",
+)  # no datagram has them
 
 
 def test_from_datagram_keeps_every_shared_field() -> None:

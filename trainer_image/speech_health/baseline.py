@@ -46,11 +46,12 @@ class Baseline:
     def add(self, value: float) -> None:
         """Accept a finite value; the oldest beyond SIZE leaves."""
         self._known_spread = None
-        self._values.append(value)
-        bisect.insort(self._sorted, value)
-        if len(self._values) > SIZE:
-            del self._sorted[bisect.bisect_left(self._sorted, self._values.popleft())]
-        if self._start is None and len(self._values) == FEWEST:
+        values, ordered = self._values, self._sorted
+        values.append(value)
+        bisect.insort(ordered, value)
+        if len(values) > SIZE:
+            del ordered[bisect.bisect_left(ordered, values.popleft())]
+        elif self._start is None and len(values) == FEWEST:
             self._start = self._median()
 
     def clear(self) -> None:
@@ -61,9 +62,12 @@ class Baseline:
 
     def above(self, value: float, z_score: float, factor: float) -> Height | None:
         """The height of a value that is a spike; None when it is not, or can't be told."""
-        if len(self._values) < FEWEST:
+        ordered = self._sorted
+        if len(ordered) < FEWEST:
             return None
-        if self._sorted[0] > 0.0:
+        if ordered[0] > 0.0:
+            if value < ordered[(len(ordered) - 1) // 2] * factor:
+                return None  # nearly every value
             return self._above_on_logs(value, z_score, factor)
         return self._above(value, z_score, factor)
 

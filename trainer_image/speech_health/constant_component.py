@@ -20,6 +20,7 @@ from speech_health.samples import StepSample
 
 HALF_BITS = 2048.0  # 2 ** 11: the significand of float16; bfloat16 has fewer
 ROUNDED = 10  # significant decimal digits that a printer may have left
+LOOKED_AT = 32  # values of a series that tell whether it is rounded; then one in as many
 HELD = 3  # times the longest earlier repetition: what is computed now and then is repeated between
 # Reports before a stand-still; among them values and turns of a lively series.
 PAST, DISTINCT, TURNS = 16, 12, 4
@@ -50,7 +51,8 @@ class _Series:
         self.varied |= on and self.value != 0.0
         self.longest, self.changes = max(self.longest, self.still), self.changes + 1
         self.value, self.since, self.still, self.run = value, step, 1, 1
-        self.exact = self.exact or _exact(value)
+        if not self.exact and (self.changes < LOOKED_AT or not self.changes % LOOKED_AT):
+            self.exact = _exact(value)
 
     @property
     def lively(self) -> bool:

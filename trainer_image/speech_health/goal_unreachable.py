@@ -1,8 +1,8 @@
 """Rule GoalUnreachable: the run cannot end where it is meant to. A warning, at the start where that can be told.
 
-Three ways to know: a model from random weights with far more weights than the data can pin down; a fidelity that no
-codec has at that bit rate; and a held-out score that gets worse evaluation by evaluation while the loss falls, which
-says that the loss is not the goal, or that never comes near to its first value again, nor does the loss. Which way is
+Four ways to know: a model from random weights with far more weights than the data can pin down; a fidelity that no
+codec has at that bit rate; a held-out score that gets worse evaluation by evaluation while the loss falls, which says
+that the loss is not the goal; and one that never comes near to its first value again, nor does the loss. Which way is
 worse is told with the scores, by our recipes; of strangers it is read off the name.
 """
 

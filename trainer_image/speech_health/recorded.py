@@ -134,7 +134,7 @@ class Rows:
         """Which of a file's columns is the loss."""
         shown = [columns.plain(name) for name in names]
         folded = [name.lower() for name in shown]
-        told = [name for name in columns.WHOLE if name in folded]
+        told: list[str] = [name for name in columns.WHOLE if name in folded]
         if not told and "losses" not in folded:
             told = [name for name in columns.AVERAGES if name in folded]
             self._averages = bool(told)
@@ -168,7 +168,7 @@ class Rows:
         if opens:
             opens, self._over = self.seen > 0, False
             self.scores = scores or None
-        fields = {
+        fields: dict[str, Any] = {
             "time": 0.0,
             "now": float(self.seen),
             "rank": 0,

@@ -53,12 +53,15 @@ class _Stream:
 
     def follow(self, sample: StepSample) -> None:
         """Notice a warm-up, a new part and a step counter that went back."""
-        if sample.learning_rate is not None:
-            self.rising = self.rate is not None and sample.learning_rate > self.rate
-            self.rate = sample.learning_rate
+        rate = sample.learning_rate
+        if rate is not None:
+            self.rising = self.rate is not None and rate > self.rate
+            self.rate = rate
         went_back = self.last_step is not None and sample.step < self.last_step
         self.last_step = sample.step
-        if self._part_started(sample):
+        losses, known = sample.losses, self.parts
+        told = losses is None or (known is not None and losses.keys() <= known)
+        if not (told and sample.active_from is None) and self._part_started(sample):
             self.baseline.clear()
             self.bursts.clear()
             self.settle()
@@ -83,8 +86,6 @@ class _Stream:
         if sample.losses is None:
             return False
         known = self.parts
-        if known is not None and not sample.active_from and sample.losses.keys() <= known:
-            return False
         running = [
             name
             for name, value in sample.losses.items()
@@ -129,7 +130,8 @@ class _Spike(Detector[Limits, _Stream]):
         if height is None:
             stream.baseline.add(value)
             stream.bursts.append(0.0)
-            self._calm(stream, sample, value)
+            if stream.high or self.finding is not None:
+                self._calm(stream, sample, value)
         elif stream.used_to(value):
             stream.bursts.append(value)
             self._calm(stream, sample, value)

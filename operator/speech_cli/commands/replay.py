@@ -6,6 +6,7 @@ Starts fast and prints what it has when a file is done: two hundred files are on
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -86,6 +87,7 @@ def command(
 ) -> None:
     """Judge every file by itself."""
     limits = thresholds_of(settings)
+    gc.freeze()  # modules stay: a hundred thousand samples need not look at them again and again
     judged: list[Judged] = []
     refused = 0
     for found in _judged(files, limits):
