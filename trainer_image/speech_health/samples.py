@@ -1,6 +1,6 @@
 """What a detector sees: one report of one rank, from the reporter or read off stdout.
 
-Built by the supervisor (`from_datagram`, `StdoutReader`) and by replay; read by every rule and the exporter.
+Built by the supervisor (`from_datagram`, `printed.LineReader`) and by replay; read by every rule and the exporter.
 A value that was not reported is None: never zero, never a guess.
 """
 
