@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 from public_runs import FAULT, HEALTHY, Told, judge_all
 
