@@ -79,8 +79,9 @@ class _Run:
     def take(self, sample: StepSample) -> None:
         """Judge a report."""
         assert self._monitor is not None
-        self.reports, self._last = self.reports + 1, sample
-        self._clock = float(self.reports)  # tells episodes apart
+        self.reports += sample.evaluation is None or sample.telling  # an evaluation alone is none
+        self._last = sample
+        self._clock += 1.0  # tells episodes apart
         self._monitor.feed(sample)
         if self._monitor.revision != self._noted:
             self._noted = self._monitor.revision
