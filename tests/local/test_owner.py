@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from desk import SCRIPTS, Desk
 
 from speech_contract import env
@@ -57,8 +56,6 @@ def test_a_second_living_job_is_refused_by_the_name_of_the_owner(desk: Desk) -> 
         "goes on from default/first's step 12; changed since step 12: learningRate 0.001 → 0.00025, "
         "training.maxSteps 12 → 15"
     )
-    rate = float(desk.progress("second", "learningRate"))
-    assert rate == pytest.approx(2.5e-4 / (1 + 14 / 10), rel=1e-4)  # 14 updates lie before step 15
     why = desk.call("why", "second")
     assert "goes on from default/first's step 12" in why.text
     assert desk.rank_log("run", 1, 0).count("training_finished") == 1
