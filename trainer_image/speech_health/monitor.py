@@ -87,8 +87,13 @@ class Monitor:
         """One per rule, active before healed, then by severity."""
         found = {d.finding.rule: d.finding for d in self._detectors if d.finding is not None}
         paging = {rule.value for rule, finding in found.items() if _pages(finding)}
-        # One cause pages once.
-        told = (f for rule, f in found.items() if paging.isdisjoint(rule.record.gives_way_to))
+        ends_for = self._decision.finding.rule if self._decision is not None else None
+        # One cause pages once; what the attempt ends for is never left out.
+        told = (
+            f
+            for rule, f in found.items()
+            if rule is ends_for or paging.isdisjoint(rule.record.gives_way_to)
+        )
         spoken = (_spoken(finding) for finding in told)
         return sorted(spoken, key=self._order)
 
