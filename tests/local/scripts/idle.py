@@ -1,4 +1,4 @@
-"""Trains nothing: reports healthy steps until it is ended, or leaves at once with --exit CODE."""
+"""Trains nothing: reports healthy steps until it is ended, or leaves at once with --exit CODE or --raise TEXT."""
 
 import argparse
 import sys
@@ -8,7 +8,10 @@ from speech_telemetry.reporter import Reporter
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--exit", type=int, default=0)
+parser.add_argument("--raise", dest="text", default="")
 options = parser.parse_args()
+if options.text:
+    raise RuntimeError(options.text)
 if options.exit:
     sys.exit(options.exit)
 report = Reporter()
