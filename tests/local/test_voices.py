@@ -98,7 +98,7 @@ def jobs(desk: Desk, voice: Path) -> dict[str, Path]:
         "stopped-before": job(
             desk, "stopped-before", voice, wrap="twins.vits_step:labels_error_swallowed", training=twenty
         ),
-        "bad-samples": job(desk, "bad-samples", three_bad_samples(desk, voice)),
+        "bad-samples": job(desk, "bad-samples", three_bad_samples(desk, voice), health=unchecked),
         "malformed": job(desk, "malformed", malformed_line(desk, voice)),
         "missing": job(desk, "missing", desk.root / "nowhere"),
     }  # fmt: skip
