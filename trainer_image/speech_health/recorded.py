@@ -90,23 +90,7 @@ class Rows:
         rest = iter(rows)
         first = [_flat(row) for row in itertools.islice(rest, LOOKED_AT)]
         self.learn(dict.fromkeys(str(name) for row in first for name in row))
-        plans: dict[tuple[str, ...], Columns] = {}
-        for row in itertools.chain(first, map(_flat, rest)):
-            if "event" in row:
-                sample = self._event(row)
-            else:
-                names = tuple(row)
-                known = plans.get(names)
-                if known is None:
-                    known = plans[names] = self._plan(names, names)
-                sample = self._values(row, known)
-            if sample is not None:
-                if self._waiting:
-                    yield from self._evaluations()
-                self.seen += 1
-                yield sample
-        if self.seen:
-            yield from self._evaluations(all_of=True)
+        yield from self._told(self._mappings(itertools.chain(first, map(_flat, rest))))
 
     def read_table(
         self, header: Sequence[str], rows: Iterable[Sequence[str]]
@@ -117,16 +101,39 @@ class Rows:
         kept = [
             at for at, name in enumerate(header) if columns.run_of(name) in ("", *list(runs)[:1])
         ]
-        known, width = self._plan([header[at] for at in kept], kept), len(header)
+        yield from self._told(
+            self._cells(rows, self._plan([header[at] for at in kept], kept), len(header))
+        )
+
+    def _mappings(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[StepSample | None]:
+        plans: dict[tuple[str, ...], Columns] = {}
+        for row in rows:
+            if "event" in row:
+                yield self._event(row)
+                continue
+            names = tuple(row)
+            known = plans.get(names)
+            if known is None:
+                known = plans[names] = self._plan(names, names)
+            yield self._values(row, known)
+
+    def _cells(
+        self, rows: Iterable[Sequence[str]], known: Columns, width: int
+    ) -> Iterator[StepSample | None]:
         for row in rows:
             if len(row) < width:
                 row = [*row, *[""] * (width - len(row))]
-            sample = self._values(row, known)
-            if sample is not None:
-                if self._waiting:
-                    yield from self._evaluations()
-                self.seen += 1
-                yield sample
+            yield self._values(row, known)
+
+    def _told(self, read: Iterable[StepSample | None]) -> Iterator[StepSample]:
+        """What the rows said, with the evaluations that waited for it, each in its place."""
+        for sample in read:
+            if sample is None:
+                continue
+            if self._waiting:
+                yield from self._evaluations()
+            self.seen += 1
+            yield sample
         if self.seen:
             yield from self._evaluations(all_of=True)
 

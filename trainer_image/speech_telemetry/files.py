@@ -14,3 +14,21 @@ def replace_text(path: Path, text: str) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     beside.write_text(text, encoding="utf-8")
     beside.replace(path)
+
+
+def create_text(path: Path, text: str) -> None:
+    """Write a new file, durable when this returns. Raises FileExistsError when somebody was first, OSError."""
+    with path.open("x", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the entries of a directory, would outlast a power cut. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

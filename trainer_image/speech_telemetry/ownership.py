@@ -22,6 +22,7 @@ from pathlib import Path
 from speech_contract import codec, paths
 from speech_contract.errors import ContractError
 from speech_contract.owner import Owner
+from speech_telemetry.files import create_text
 
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0  # without a sign of life; a file server may well be away for half of it
@@ -146,13 +147,9 @@ class Ownership:
         path = paths.owner_file(self._run_dir, number)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(path, "x", encoding="utf-8") as file:
-                file.write(codec.dumps(self._me))
-                file.flush()
-                os.fsync(file.fileno())
+            create_text(path, codec.dumps(self._me))
         except FileExistsError:  # somebody else saw the same
             return False
-        _sync(path.parent)
         return True
 
     def _set_aside(self, found: list[Record]) -> None:
@@ -213,11 +210,3 @@ class Ownership:
             self._beating.join(BEAT_SECONDS)  # a file server that is away must not keep the pod
         if self._number:
             paths.owner_file(self._run_dir, self._number).with_suffix(".ended").touch()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -18,6 +18,8 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from speech_telemetry.files import create_text, sync
+
 _CHUNK = 1 << 20
 
 
@@ -28,20 +30,16 @@ class Files:
         """Write safetensors, readable as the umask and the directory say."""
         save_file(dict(tensors), path)
         as_ordinary(path)
-        _sync(path)
+        sync(path)
 
     def write_new(self, path: Path, text: str) -> None:
         """Create a file exclusively. Raises FileExistsError when somebody was first."""
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        _sync(path.parent)
+        create_text(path, text)
 
     def rename(self, source: Path, target: Path) -> None:
         """Move a directory into its place."""
         source.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
 
     def read_tensors(self, path: Path) -> dict[str, Tensor]:
         """Read safetensors to the host."""
@@ -89,14 +87,6 @@ def _ordinary_mode(directory: Path) -> int:
         return stat.S_IMODE(probe.stat().st_mode)
     finally:
         probe.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -1,0 +1,181 @@
+"""The page `zoo.md`: curves, silences and whole runs that the rules are measured on. Called by `generate.py`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tables import page, table
+
+
+def zoo(measured: Path) -> str:
+    """The page of the curves that the rules are measured on."""
+    document = json.loads(measured.read_text(encoding="utf-8"))
+    figures, machine = document["figures"], document["machine"]
+    cost = figures["microsecondsPerSample"]
+    curves = page(
+        "Zoo of curves",
+        [
+            "Runs drawn at random by `tests/zoo`, half of them with `total` and components as a GAN has,",
+            "with a fault planted at a random place, or healthy and ugly. Every rule judges each of them under default",
+            "thresholds. *Missed*: its rule did not warn within its bound, mostly",
+            f"{figures['withinReports']} reports. *False alarm*:",
+            "any rule warned on a healthy curve, or before the fault.",
+            "",
+            f"{figures['curves']} curves, seed {figures['seed']}, commit `{document['commit']}`: "
+            f"{figures['missed']} of {figures['faults']} faults missed",
+            f"(95 % bound {figures['missBound']:.2%}), {figures['falseAlarms']} false alarms "
+            f"(95 % bound {figures['falseAlarmBound']:.2%}). All rules together cost {cost['median']} µs of",
+            f"CPU a sample, {cost['worstCurve']} µs on the dearest curve ({machine['cpu']}).",
+            "",
+            "These are drawn curves: they show what the rules do on faults of these kinds, not how often your runs",
+            "have them. The first hand wrote the rules as well; the kinds of the second (tests/zoo/second_*) were",
+            "drawn before it had read a rule, and changed rules since. Bounds of single rows are wide, for n is small.",
+            "Three of its kinds were narrowed afterwards: tasks drawn at random, norms that grow by decades, bad files",
+            "in a row do warn, as the pages of LossSpike, GradientSpike and SkippedSamples say.",
+            "A fault that grows, or comes with every second batch, has a bound of its own.",
+            "`make accept-health` draws anew.",
+            "",
+            *_trivial_lines(figures.get("trivial", [])),
+        ],
+        (
+            "curve",
+            "what",
+            "rule",
+            "missed",
+            "false alarms",
+            "n",
+            "95 % bound",
+            "reports to the alarm",
+            "bound",
+            "steps, if each is reported",
+            "action",
+        ),
+        (_zoo_row(row) for row in figures["rows"]),
+        "benchmarks/results/health.json",
+    )
+    return curves + _silence_part(figures.get("silences")) + _voice_part(figures.get("voices"))
+
+
+def _trivial_lines(trivial: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Beside the rules: what needs none."""
+    if not trivial:
+        return []
+    told = [
+        f"- {row['what'].rstrip('.')}: {row['missed']} missed, {row['falseAlarms']} false alarms"
+        for row in trivial
+    ]
+    return ["The same curves before alarms that need no rules:", "", *told]
+
+
+def _silence_part(silences: Mapping[str, Any] | None) -> str:
+    """Attempts judged second by second: stops, and patience."""
+    if silences is None:
+        return ""
+    header = ("attempt", "what", "missed", "false alarms", "n", "limit (s)", "named after (s)")
+    rows = [_silence_row(row) for row in silences["rows"]]
+    timers = (
+        f"- a watchdog of {row['seconds']:g} s: {row['missed']} stops named late, {row['falseAlarms']} false alarms"
+        for row in silences["trivial"]
+    )
+    return "\n".join(
+        [
+            "## Silences",
+            "",
+            f"{silences['attempts']} attempts of `tests/zoo/silences.py`, judged second by second; in",
+            f"{silences['stops']} of them a rank stops. *Missed*: Stalled named it more than",
+            f"{silences['lateSecondsAllowed']:g} s after the limit of [Stalled](rules/Stalled.md), or never:",
+            f"{silences['missed']} (95 % bound {silences['missBound']:.2%}). False alarms of any rule: "
+            f"{silences['falseAlarms']} (95 % bound {silences['falseAlarmBound']:.2%}).",
+            "The same attempts before a watchdog with one limit for all:",
+            "",
+            *timers,
+            "",
+            table(header, rows),
+            "",
+            "",
+        ]
+    )
+
+
+def _silence_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        row["kind"],
+        row["what"],
+        str(row.get("missed", "")),
+        str(row["falseAlarms"]),
+        str(row["n"]),
+        _spread(row.get("limitSeconds")),
+        _spread(row.get("seconds")),
+    )
+
+
+def _voice_part(voices: Mapping[str, Any] | None) -> str:
+    """Whole runs of VITS: the disturbed ones in a sentence, the twins in a table."""
+    if voices is None:
+        return ""
+    disturbed, healed = voices["disturbed"], voices["healed"]
+    loud = sum(bool(one["findings"]) for one in disturbed)
+    more = sum([f["rule"] for f in one["findings"]] != ["NonFinite"] for one in healed)
+    header = (
+        "twin",
+        "what it breaks",
+        "preflight, before step 1",
+        "preflight (s)",
+        "rules, preflight off",
+        "named at step",
+        "action",
+    )
+    return "\n".join(
+        [
+            "## Whole runs",
+            "",
+            f"{len(disturbed)} correct VITS runs with warm-up, evaluations and saves, killed and suspended on the way: "
+            f"{loud} raised anything.",
+            f"{len(healed)} runs with NaN batches that were rolled back: {more} told more or less than NonFinite.",
+            "The broken twins ran whole, twice: as people run them, where the preflight stops them, and with it off,",
+            "24 steps long; where no rule is named, no report of so short a run shows the fault.",
+            "",
+            table(header, (_twin_row(row) for row in voices["twins"])),
+            "",
+        ]
+    )
+
+
+def _twin_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    caught = row["caught"]
+    label = f"{row['breaks']} (emulated: {row['emulated']})" if row["emulated"] else row["breaks"]
+    before = row["before"]["preflight"]
+    return (
+        row["twin"],
+        label,
+        ", ".join(dict.fromkeys(failed["check"] for failed in before.get("failed", []))),
+        f"{float(before['seconds']):.1f}",
+        ", ".join(f"`{rule}`" for rule in row["rules"]) or "none",
+        ", ".join(f"{one['rule']} {one['step']}" for one in caught) or "not at a step",
+        ", ".join(sorted({one["action"] for one in caught})),
+    )
+
+
+def _zoo_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    rule = f"`{row['rule']}`" if "rule" in row else "none"
+    bound = max(row["falseAlarmBound"], row.get("missBound", 0.0))
+    return (
+        row["kind"],
+        row["what"],
+        rule,
+        str(row.get("missed", "")),
+        str(row["falseAlarms"]),
+        str(row["n"]),
+        f"{bound:.1%}",
+        _spread(row.get("reports")),
+        str(row.get("within", "")),
+        _spread(row.get("stepsWhenEachIsReported")),
+        row.get("action", ""),
+    )
+
+
+def _spread(value: Mapping[str, float] | None) -> str:
+    return f"{value['median']:g}, worst {value['worst']:g}" if value else ""
