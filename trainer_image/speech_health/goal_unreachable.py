@@ -23,6 +23,7 @@ from speech_contract.wire import Plan
 from speech_health.detector import Attempt, Detector
 from speech_health.rate_distortion import reachable_snr
 from speech_health.samples import StepSample
+from speech_health.stretch import Stretch
 
 SHORTEST = 200  # steps: a shorter run is a trial
 LEVEL = 3  # evaluations whose median is a score's level
@@ -113,6 +114,15 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
         if sample.evaluation and sample.evaluation != self._evaluation:
             self._evaluation = dict(sample.evaluation)
             self._tell(sample.step, list(self._follow(sample)))
+
+    def pass_over(self, stretch: Stretch) -> bool:
+        """No new evaluation among them: the losses are kept."""
+        first = stretch.first
+        new = first.evaluation and first.evaluation != self._evaluation
+        if first.rank != self._speaker or self._first_loss is None or new:
+            return False
+        self._losses.extend(stretch.headline)
+        return True
 
     def _doubts(self, plan: Plan) -> Iterator[str]:
         """What the plan itself shows."""
