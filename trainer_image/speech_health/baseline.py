@@ -13,6 +13,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from speech_health.median import median
+
 SIZE: Final = 100  # accepted reports that make the baseline
 ENOUGH: Final = 20  # below this the spread is not trusted: the fallback factor stands alone
 FEWEST: Final = 5  # below this nothing is judged
@@ -130,13 +132,5 @@ class Baseline:
 
 
 def _deviation(values: list[float]) -> float:
-    middle = _middle(values)
-    return _middle([abs(value - middle) for value in values])
-
-
-def _middle(values: list[float]) -> float:
-    """statistics.median at half of its cost: a series round zero asks for it at every second report."""
-    ordered, half = sorted(values), len(values) // 2
-    if len(values) % 2:
-        return ordered[half]
-    return (ordered[half - 1] + ordered[half]) / 2
+    middle = median(values)
+    return median([abs(value - middle) for value in values])

@@ -9,11 +9,11 @@ from __future__ import annotations
 import collections
 import dataclasses
 import operator
-import statistics
 from collections.abc import Sequence
 
 from speech_contract.phases import PAUSES, STARTUP, Phase
 from speech_contract.progress import RankRow
+from speech_health.median import median
 from speech_health.samples import Source, StepSample
 from speech_health.stretch import Stretch
 
@@ -111,7 +111,7 @@ class RankPace:
         does (and the time to its first sample while there are few gaps to go by).
         """
         if self.gated:
-            return statistics.median(self.gaps) if self.gaps else 0.0
+            return median(self.gaps) if self.gaps else 0.0
         longest = max(self.gaps, default=0.0)
         return longest if len(self.gaps) >= GAPS_ENOUGH else max(longest, self.first_step_after)
 
