@@ -213,7 +213,8 @@ class RankDivergence(Detector[thresholds.RankDivergence, None]):
             for row in ranks
             if row.step is not None and row.phase is Phase.TRAINING and row.exit_code is None
         ]
-        usual = statistics.median_low(step for _, step in rows) if len(rows) > 2 else None
+        steps = sorted(step for _, step in rows)
+        usual = steps[(len(steps) - 1) // 2] if len(steps) > 2 else None
         if usual is None and len(rows) == 2:
             usual = max(step for _, step in rows)  # of two the one behind
         limit = self._limits.skew_steps
