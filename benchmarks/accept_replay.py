@@ -52,6 +52,10 @@ def unpack(commit: str, folder: Path) -> Path:
 def cost(build: Path, files: Sequence[Path]) -> tuple[float, float]:
     """CPU seconds and MiB of one call."""
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(str(build / room) for room in ROOMS)}
+    environ.pop(
+        "PYTHONDONTWRITEBYTECODE", None
+    )  # both as installed: the least of several has bytecode
+    environ["PYTHONPYCACHEPREFIX"] = str(files[0].parent / "bytecode")
     command = [sys.executable, "-c", CALL, *map(str, files)]
     said = subprocess.run(command, env=environ, check=True, capture_output=True, text=True).stderr
     seconds, memory, code = said.split()[-3:]

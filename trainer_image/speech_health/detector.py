@@ -13,6 +13,7 @@ from speech_contract.thresholds import HealthMode, OnExceeded
 from speech_contract.wire import Memory
 from speech_health.pace import Pace
 from speech_health.samples import Source, StepSample
+from speech_health.stretch import Stretch
 
 LimitsT = TypeVar("LimitsT")
 StreamT = TypeVar("StreamT")
@@ -48,7 +49,8 @@ _WOULD = {OnExceeded.STOP: Action.WOULD_STOP, OnExceeded.RESTART: Action.WOULD_R
 class Detector(Generic[LimitsT, StreamT]):
     """A rule: its thresholds, and what it keeps of each source and rank.
 
-    Subclasses override what they listen to (`feed`, `observe`, `tick`, `finish`) and call the three verbs below.
+    Subclasses override what they listen to (`feed`, `observe`, `tick`, `finish`) and call the three verbs below;
+    `pass_over` where long logs cost too much without.
     All are built alike, by `Monitor`, from `Rule.record`.
     """
 
@@ -69,6 +71,13 @@ class Detector(Generic[LimitsT, StreamT]):
 
     def feed(self, sample: StepSample) -> None:
         """Take one report."""
+
+    def pass_over(self, stretch: Stretch) -> bool:
+        """Take calm reports at once, to the same effect as `feed` for each. False: it wants them one by one.
+
+        Only where nothing of its own is going on: a finding must not change.
+        """
+        return False
 
     def observe(self, now: float, host: int, memory: Memory) -> None:
         """Take a reading of a host's memory; `now` monotonic."""

@@ -18,6 +18,7 @@ from speech_contract.thresholds import HealthMode, OnExceeded
 from speech_health.budget import Budget
 from speech_health.detector import Detector
 from speech_health.samples import SKIP_SENTENCE, StepSample
+from speech_health.stretch import Stretch
 
 OVERFLOW_BURST = 19  # 2**16, the usual first scale, is halved to 1 in 16 steps
 
@@ -113,6 +114,14 @@ class NonFinite(Detector[thresholds.NonFinite, _Stream]):
             self._judge(stream, sample, bad_now)
         elif self.active:
             self._perhaps_heal(sample)
+
+    def pass_over(self, stretch: Stretch) -> bool:
+        """Steps are counted by their numbers: the first and the last report say all."""
+        if self.active:
+            return False
+        self.feed(stretch.first)
+        self.feed(stretch.last)
+        return True
 
     def finish(self, now: float, exit_code: int) -> None:
         """Exit 40 is the engine's own verdict; a run that ends on NaN has not completed."""

@@ -39,6 +39,9 @@ class Place:
 
     def moves(self, step: float | None, epoch: float | None) -> bool:
         """Take a report's counters. True when they started over."""
+        if step == self.step and epoch == self.epoch:
+            self._reports += 1
+            return False
         before = self.step, self.epoch
         self.step, self.epoch = step, epoch
         stands = epoch is None or before[1] is None or epoch <= before[1]

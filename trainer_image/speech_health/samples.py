@@ -131,19 +131,13 @@ class StepSample(Report):
         return norm is not None and math.isnan(norm) and self.headline == 0.0
 
 
-_DEFAULTS: Final = {
-    field.name: field.default
-    for field in dataclasses.fields(StepSample)
-    if field.default is not dataclasses.MISSING
-}
-
-
 def from_fields(fields: Mapping[str, Any]) -> StepSample:
-    """A sample of fields that its maker vouches for, at a fifth of the constructor's cost: a file holds 100,000."""
+    """A sample of fields that its maker vouches for, at a twentieth of the constructor's cost: a file holds 100,000.
+
+    What is not among them reads as its default, from the class.
+    """
     sample = object.__new__(StepSample)
-    values = vars(sample)
-    values.update(_DEFAULTS)
-    values.update(fields)
+    vars(sample).update(fields)
     return sample
 
 

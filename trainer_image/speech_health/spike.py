@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import math
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from speech_contract import thresholds
@@ -18,6 +20,7 @@ from speech_contract.rules import Rule
 from speech_health.baseline import SIZE, Baseline, Height
 from speech_health.detector import Attempt, Detector
 from speech_health.samples import StepSample
+from speech_health.stretch import Stretch
 
 REPORTS = 5  # high ones, at least, however far apart the reports lie
 REPORTS_TO_END = 8  # the same, before an attempt is ended
@@ -67,6 +70,21 @@ class _Stream:
             self.settle()
         elif went_back:
             self.settle()
+
+    def goes_on(self, stretch: Stretch) -> bool:
+        """Steps go on, and no component is new."""
+        known = self.parts
+        if self.last_step is None or stretch.first.step <= self.last_step:
+            return False
+        new = [values for name, values in stretch.losses.items() if name not in (known or ())]
+        return not any(map(any, new)) and (known is not None or not stretch.losses)
+
+    def pass_over(self, stretch: Stretch) -> None:
+        """`follow` for each of reports that go on."""
+        for rate in [rate for rate in stretch.rates if rate is not None][-2:]:
+            self.rising = self.rate is not None and rate > self.rate
+            self.rate = rate
+        self.last_step = stretch.last.step
 
     def accept(self) -> None:
         """The burst has healed by itself: bursts as high as it belong to this run."""
@@ -138,6 +156,22 @@ class _Spike(Detector[Limits, _Stream]):
         else:
             self._high(stream, sample, value, height)
 
+    def values(self, stretch: Stretch) -> Sequence[float]:
+        """The same of many reports."""
+        raise NotImplementedError
+
+    def pass_over(self, stretch: Stretch) -> bool:
+        """Every value lies low, whatever the median will be at its turn; no burst is going on, no part starts."""
+        stream, values = self._streams.get(stretch.stream), self.values(stretch)
+        if stream is None or stream.high or self.active or not stream.goes_on(stretch):
+            return False
+        if values and not stream.baseline.lies_low(values, self._factor):
+            return False
+        stream.baseline.extend(values)
+        stream.bursts.extend(itertools.repeat(0.0, len(values)))
+        stream.pass_over(stretch)
+        return True
+
     def _high(self, stream: _Stream, sample: StepSample, value: float, height: Height) -> None:
         if stream.high == 0:
             stream.onset = sample.step
@@ -193,6 +227,10 @@ class LossSpike(_Spike):
         """`total`, else `loss`, else what stands for them."""
         return sample.headline if sample.whole else None
 
+    def values(self, stretch: Stretch) -> Sequence[float]:
+        """The headlines."""
+        return stretch.headline if stretch.first.whole else ()
+
 
 class GradientSpike(_Spike):
     """The gradient norm. Exactly 0 is NoGradient's."""
@@ -203,3 +241,7 @@ class GradientSpike(_Spike):
     def value(self, sample: StepSample) -> float | None:
         """The norm; None for 0."""
         return sample.gradient_norm or None
+
+    def values(self, stretch: Stretch) -> Sequence[float]:
+        """The norms."""
+        return stretch.norms

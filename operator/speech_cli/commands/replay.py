@@ -117,6 +117,8 @@ def _judged(files: Sequence[Path], limits: Thresholds) -> Iterator[Judged | BadD
 
 def thresholds_of(settings: Sequence[str]) -> Thresholds:
     """`zeroLoss.forSteps=30` → thresholds. Raises UserError with field, value, rule and remedy."""
+    if not settings:
+        return Thresholds()
     document: dict[str, Any] = {}
     for setting in settings:
         field, sign, value = setting.partition("=")

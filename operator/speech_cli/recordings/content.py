@@ -6,7 +6,6 @@ A suffix says little: JSON lines are called `.json` as often as not, logs `.csv`
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -42,6 +41,8 @@ class Source:
     def open(self) -> IO[bytes]:
         """The bytes."""
         if self.packed:
+            import gzip  # few are
+
             return gzip.open(self.path)  # type: ignore[return-value]  # reads like any binary file
         return self.path.open("rb")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from typing import Final
+from typing import Any, Final
 
 from speech_contract.phases import Phase
 from speech_health.samples import SKIP_SENTENCE, Source, StepSample, from_fields
@@ -67,7 +67,8 @@ class LineReader:
         if self._block is None and not self._section and not self._evaluation:
             known = self._shapes.read(line)
             if known is not None:
-                return self._judge(known, line, now, time)
+                told = self._sample if known.values else self._judge
+                return told(known, line, now, time)
         if len(line) > LINE_LIMIT:
             line = line[:LINE_LIMIT]
         folded = line.lower()
@@ -117,23 +118,21 @@ class LineReader:
         restarted = self._counter.follow(said, line, now)
         if said.values and (said.format.mark or not self.form):
             self.form = said.format.name
-        losses = self._losses(said, restarted)
-        return from_fields(
-            {
-                "time": time,
-                "now": now,
-                "rank": self._rank,
-                "step": self._counter.step,
-                "source": Source.STDOUT,
-                "losses": losses,
-                "gradient_norm": said.norm,
-                "learning_rate": said.rate,
-                "reward": said.reward,
-                "reward_spread": said.spread,
-                "report": self._counter.reports,
-                "form": SKIP_SENTENCE if said.format is formats.SENTENCE else self.form,
-            }
-        )
+        fields: dict[str, Any] = {
+            "time": time,
+            "now": now,
+            "rank": self._rank,
+            "step": self._counter.step,
+            "source": Source.STDOUT,
+            "losses": self._losses(said, restarted),
+            "gradient_norm": said.norm,
+            "learning_rate": said.rate,
+            "report": self._counter.reports,
+            "form": SKIP_SENTENCE if said.format is formats.SENTENCE else self.form,
+        }
+        if said.reward is not None or said.spread is not None:
+            fields |= {"reward": said.reward, "reward_spread": said.spread}
+        return from_fields(fields)
 
     # ---- whose line it is ----
 
