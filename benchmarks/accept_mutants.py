@@ -2,13 +2,14 @@
 
     python benchmarks/accept_mutants.py [--sample 120] [--seed 0] [--minutes 30]
 
-Every mutant first meets the tests of its module's name, then those of the room. Survivors that change no behaviour
+Every mutant meets the tests that call its function, the quickest first. Survivors that change no behaviour
 are listed with their reason in `mutants.json`; all others are faults of the tests.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import random
@@ -18,7 +19,8 @@ from pathlib import Path
 
 import pydantic  # noqa: F401  # warm: children are forked from here
 import record
-from mutants import Mutant, killed, mutants_of
+from mutants import OPTIONS, Mutant, killed, mutants_of
+from reached import ELSEWHERE, Reached, function_of, reached
 
 ROOT = Path(__file__).parents[1]
 REVIEWED = Path(__file__).with_name("mutants.json")
@@ -27,17 +29,7 @@ HEALTH, POLICIES = "trainer_image/speech_health", "operator/speech_operator/poli
 DECISIONS = [
     f"tests/operator/test_{name}.py" for name in ("policies", "failure_and_restart", "exclusion")
 ]
-# Tests that reach a module first, where they are not called after it.
-FIRST = {
-    "baseline": ["baseline", "spike"],
-    "budget": ["budget", "non_finite"],
-    "detector": ["monitor"],
-    "pace": ["stalled", "telemetry"],
-    "rate_distortion": ["goal_unreachable"],
-    "recorded": ["replay"],
-}
 ROOM = ["tests/health"]
-SECONDS = 240.0  # for one set of tests: a mutant may loop
 
 
 def drawn(sample: int, seed: int) -> list[Mutant]:
@@ -51,13 +43,16 @@ def drawn(sample: int, seed: int) -> list[Mutant]:
     return random.Random(seed).sample(everything, min(sample, len(everything)))
 
 
-def tests_of(mutant: Mutant) -> list[list[str]]:
-    """Sets of tests, the nearest first."""
-    if not mutant.path.startswith(HEALTH):
-        return [DECISIONS]
-    stem = Path(mutant.path).stem
-    near = [f"tests/health/test_{name}.py" for name in FIRST.get(stem, [stem])]
-    return [[name for name in near if (ROOT / name).is_file()], ROOM]
+def survives(mutant: Mutant, seen: Reached, room: list[str]) -> bool:
+    """Whether all tests that can see it pass. What an import runs may be seen by any test of the room."""
+    source = (ROOT / mutant.path).read_text(encoding="utf-8")
+    begins = function_of(ast.parse(source), mutant.number)
+    near = seen.of((mutant.path, begins))
+    if near and killed(mutant, near, seen.limit(near)):
+        return False
+    if near and begins != ELSEWHERE:
+        return True
+    return not killed(mutant, room, seen.limit(seen.seconds))
 
 
 def main() -> int:
@@ -74,9 +69,8 @@ def main() -> int:
     }
     sample = drawn(asked.sample, asked.seed)
     os.chdir(ROOT)
-    for tests in (DECISIONS, ROOM):
-        if killed(None, tests, SECONDS):
-            sys.exit(f"{' '.join(tests)}: fails without any mutant")
+    seen = {HEALTH: (reached(ROOM, ROOT, HEALTH, OPTIONS), ROOM),
+            POLICIES: (reached(DECISIONS, ROOT, POLICIES, OPTIONS), DECISIONS)}  # fmt: skip
     equivalent, rest, survivors = [], [], []
     for mutant in sample:
         if time.monotonic() - began > asked.minutes * 60.0:
@@ -84,7 +78,7 @@ def main() -> int:
         (equivalent if mutant.key in reviewed else rest).append(mutant)
         if mutant in equivalent:
             continue
-        if not any(tests and killed(mutant, tests, SECONDS) for tests in tests_of(mutant)):
+        if survives(mutant, *seen[HEALTH if mutant.path.startswith(HEALTH) else POLICIES]):
             survivors.append(mutant)
             print(
                 f"survived: {mutant.path}:{mutant.number}: {mutant.change} in {mutant.line}",

@@ -48,7 +48,16 @@ class Mutant:
     number: int
     line: str
     change: str
-    source: str
+    file: Path
+    index: int  # among the places of its file
+
+    @property
+    def source(self) -> str:
+        """The whole file with the fault in it."""
+        tree = ast.parse(self.file.read_text(encoding="utf-8"))
+        _, _, apply = list(_places(tree))[self.index]
+        apply()
+        return ast.unparse(ast.fix_missing_locations(tree))
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -60,15 +69,10 @@ def mutants_of(path: Path, module: str, name: str) -> list[Mutant]:
     """Every mutant of a file. `name` is what the reports call it."""
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines()
-    found = []
-    for index in range(sum(1 for _ in _places(ast.parse(text)))):
-        tree = ast.parse(text)
-        node, change, apply = list(_places(tree))[index]
-        apply()
-        source = ast.unparse(ast.fix_missing_locations(tree))
-        number = node.lineno
-        found.append(Mutant(module, name, number, lines[number - 1].strip(), change, source))
-    return found
+    return [
+        Mutant(module, name, node.lineno, lines[node.lineno - 1].strip(), change, path, index)
+        for index, (node, change, _) in enumerate(_places(ast.parse(text)))
+    ]
 
 
 def _places(tree: ast.AST) -> Iterator[tuple[Any, str, Callable[[], None]]]:
