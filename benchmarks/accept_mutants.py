@@ -17,9 +17,8 @@ import sys
 import time
 from pathlib import Path
 
-import pydantic  # noqa: F401  # warm: children are forked from here
 import record
-from mutants import OPTIONS, Mutant, killed, mutants_of
+from mutants import OPTIONS, Mutant, killed, mutants_of, warm
 from reached import ELSEWHERE, Reached, function_of, reached
 
 ROOT = Path(__file__).parents[1]
@@ -43,16 +42,14 @@ def drawn(sample: int, seed: int) -> list[Mutant]:
     return random.Random(seed).sample(everything, min(sample, len(everything)))
 
 
-def survives(mutant: Mutant, seen: Reached, room: list[str]) -> bool:
-    """Whether all tests that can see it pass. What an import runs may be seen by any test of the room."""
+def survives(mutant: Mutant, seen: Reached) -> bool:
+    """Whether all tests that can see it pass."""
     source = (ROOT / mutant.path).read_text(encoding="utf-8")
     begins = function_of(ast.parse(source), mutant.number)
-    near = seen.of((mutant.path, begins))
-    if near and killed(mutant, near, seen.limit(near)):
-        return False
-    if near and begins != ELSEWHERE:
-        return True
-    return not killed(mutant, room, seen.limit(seen.seconds))
+    tests = seen.of((mutant.path, begins))
+    if begins == ELSEWHERE or not tests:  # what an import runs may be seen by any test of the room
+        tests = list(dict.fromkeys([*tests, *seen.quickest]))
+    return not killed(mutant, tests, seen.limit(tests))
 
 
 def main() -> int:
@@ -69,8 +66,11 @@ def main() -> int:
     }
     sample = drawn(asked.sample, asked.seed)
     os.chdir(ROOT)
-    seen = {HEALTH: (reached(ROOM, ROOT, HEALTH, OPTIONS), ROOM),
-            POLICIES: (reached(DECISIONS, ROOT, POLICIES, OPTIONS), DECISIONS)}  # fmt: skip
+    warm()
+    seen = {
+        HEALTH: reached(ROOM, ROOT, HEALTH, OPTIONS),
+        POLICIES: reached(DECISIONS, ROOT, POLICIES, OPTIONS),
+    }
     equivalent, rest, survivors = [], [], []
     for mutant in sample:
         if time.monotonic() - began > asked.minutes * 60.0:
@@ -78,7 +78,7 @@ def main() -> int:
         (equivalent if mutant.key in reviewed else rest).append(mutant)
         if mutant in equivalent:
             continue
-        if survives(mutant, *seen[HEALTH if mutant.path.startswith(HEALTH) else POLICIES]):
+        if survives(mutant, seen[HEALTH if mutant.path.startswith(HEALTH) else POLICIES]):
             survivors.append(mutant)
             print(
                 f"survived: {mutant.path}:{mutant.number}: {mutant.change} in {mutant.line}",

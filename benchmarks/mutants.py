@@ -9,9 +9,11 @@ import ast
 import contextlib
 import copy
 import dataclasses
+import importlib
 import importlib.abc
 import importlib.util
 import os
+import pkgutil
 import signal
 import sys
 import time
@@ -22,6 +24,8 @@ from typing import Any
 
 import hypothesis
 import pytest
+
+import speech_contract
 
 # A failing example need not be made small, nor be kept.
 hypothesis.settings.register_profile(
@@ -145,6 +149,14 @@ class _Planted(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module: types.ModuleType) -> None:
         """Run the mutated source."""
         exec(compile(self._mutant.source, self._mutant.path, "exec"), module.__dict__)
+
+
+def warm() -> None:
+    """Import what children are to find: pytest with its plugins, and the contract, which is never mutated."""
+    for module in pkgutil.walk_packages(speech_contract.__path__, "speech_contract."):
+        importlib.import_module(module.name)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        pytest.main([*OPTIONS, "--collect-only", "tests/contract/test_rules.py"])
 
 
 def killed(mutant: Mutant | None, tests: list[str], seconds: float) -> bool:

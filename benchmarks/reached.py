@@ -7,6 +7,7 @@ traced, not lines: one pass of a room costs little more than its tests.
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import json
 import os
@@ -34,6 +35,11 @@ class Reached:
         """Tests that call it, the quickest first; none: nothing calls it but an import."""
         return sorted(set(self.calls.get(place, ())), key=self.seconds.__getitem__)
 
+    @property
+    def quickest(self) -> list[str]:
+        """All of them, in order."""
+        return sorted(self.seconds, key=self.seconds.__getitem__)
+
     def limit(self, tests: Iterable[str]) -> float:
         """Seconds after which these tests hang."""
         return 30.0 + 5.0 * sum(self.seconds[test] for test in tests)
@@ -44,7 +50,6 @@ class _Tracer:
 
     def __init__(self, root: Path, folder: str) -> None:
         self.found = Reached()
-        self.failed = False
         self._root, self._under = f"{root}/", f"{root / folder}/"
         self._now: set[Place] = set()
 
@@ -83,7 +88,11 @@ def reached(tests: list[str], root: Path, folder: str, options: list[str]) -> Re
 def _trace(tests: list[str], tracer: _Tracer, options: list[str], answer: str) -> None:
     code = 1
     try:
-        code = int(pytest.main([*options, *tests], plugins=[tracer]))
+        with (
+            open(os.devnull, "w", encoding="utf-8") as nowhere,
+            contextlib.redirect_stdout(nowhere),
+        ):
+            code = int(pytest.main([*options, *tests], plugins=[tracer]))
         calls = [[*place, names] for place, names in tracer.found.calls.items()]
         said = json.dumps({"seconds": tracer.found.seconds, "calls": calls})
         Path(answer).write_text(said, encoding="utf-8")
