@@ -85,6 +85,7 @@ accept-operator: $(VENV)/.dev ## Load the operator, crash it after every write, 
 
 accept-mutants: $(VENV)/.dev ## Put small faults into rules and policies, and count those that their tests find
 	$(BIN)/python benchmarks/accept_mutants.py
+	$(BIN)/python docs/generate.py
 
 accept-images: $(VENV)/.dev ## Build both images whole, with torch, on this machine
 	$(BIN)/python tests/cluster/product

@@ -133,6 +133,15 @@ def test_a_whole_report_that_stands_still_after_it_used_to_change(run: Any) -> N
     assert "steps advance" in run.finding(Rule.CONSTANT_COMPONENT).evidence
 
 
+@pytest.mark.parametrize(("values", "named"), [(16, True), (15, False)])
+def test_a_report_that_changed_sixteen_times_used_to_change(
+    run: Any, values: int, named: bool
+) -> None:
+    train(run, values, loss=fine)
+    train(run, values + 20, values + 1, loss=fine(40) + 1.0)
+    assert (Rule.CONSTANT_COMPONENT in run.rules) is named
+
+
 def test_no_step_is_lost_while_the_rate_is_zero(run: Any) -> None:
     train(run, 40, loss=fine)
     for step in range(41, 100):

@@ -43,6 +43,26 @@ def test_columns_are_told_apart(row: Mapping[str, Any], losses: dict[str, float]
     assert repr(sample.losses) == repr(losses)
 
 
+@pytest.mark.parametrize(("late", "seen"), [(199, True), (200, False)])
+def test_the_first_two_hundred_rows_tell_what_stands_for_the_loss(late: int, seen: bool) -> None:
+    """A total is the better choice than a part, when it is seen in time."""
+    rows: list[dict[str, Any]] = [{"step": at, "mel_loss": 1.0} for at in range(1, 301)]
+    rows[late]["g_total_loss"] = 2.0
+    first, *_ = Rows().read(rows)
+    assert first.stands == ("g_total_loss" if seen else "mel_loss")
+
+
+def test_of_an_export_of_several_runs_the_first_is_read_with_what_is_common() -> None:
+    header = ["step", "one - loss", "two - loss", "one - grad_norm", "two - grad_norm"]
+    (sample,) = Rows().read_table(header, [["7", "1.5", "2.5", "3.5", "4.5"]])
+    assert (sample.step, sample.losses, sample.gradient_norm) == (7, {"loss": 1.5}, 3.5)
+
+
+def test_short_rows_of_a_table_are_filled_up_with_nothing() -> None:
+    (sample,) = Rows().read_table(["step", "loss", "grad_norm"], [["7", "1.5"]])
+    assert (sample.losses, sample.gradient_norm) == ({"loss": 1.5}, None)
+
+
 def test_rows_without_training_values_say_nothing() -> None:
     rows = [{"step": 1, "eval_loss": 2.0}, {"train_runtime": 3.0, "train_loss": 1.0}, {"epoch": 1}]
     assert list(Rows().read(rows)) == []

@@ -243,6 +243,18 @@ def test_what_came_down_time_after_time_is_no_news_but_twice_as_high_is(run: Any
     assert run.rules == [Rule.LOSS_SPIKE]
 
 
+@pytest.mark.parametrize(("last", "told"), [(2, False), (1, True)])
+def test_ten_high_reports_that_came_down_are_a_habit(run: Any, last: int, told: bool) -> None:
+    train(run, 1, 30)
+    at = 30
+    for high in (4, 4, last):
+        train(run, at + 1, at + high, 6.0)
+        train(run, at + high + 1, at + high + 6)
+        at += high + 6
+    train(run, at + 1, at + 12, 6.0)
+    assert (Rule.LOSS_SPIKE in run.rules) is told
+
+
 def test_a_few_first_values_near_zero_are_no_yardstick(run: Any) -> None:
     for step, loss in enumerate([0.02, 0.3, 0.01, 0.02, 0.4, *[0.5] * 12], start=1):
         run.step(step, loss=loss + step * 1e-4)

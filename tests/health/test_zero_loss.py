@@ -217,3 +217,16 @@ def test_a_repeated_step_is_a_new_report_when_its_reader_says_so(run: Any) -> No
         run.say(400, loss=0.0, report=report)
         run.say(400, loss=0.0, report=report)
     assert "in 20 report(s) in a row" in run.finding(Rule.ZERO_LOSS).evidence
+
+
+@pytest.mark.parametrize(
+    ("last", "zero"),
+    [(0.0004, False), (0.001, False), (0.0011, True), (0.00042, True), (-0.001, False)],
+)
+def test_zeros_that_four_decimals_may_hide_follow_a_tiny_loss(
+    run: Any, last: float, zero: bool
+) -> None:
+    run.say(1, loss=last)
+    for step in range(2, 22):
+        run.say(step, loss=0.0)
+    assert (Rule.ZERO_LOSS in run.rules) is zero

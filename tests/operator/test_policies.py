@@ -20,7 +20,8 @@ from speech_contract.status import Attempt, JobHealth
 from speech_operator import status as st
 from speech_operator.child_kind import ChildRecord
 from speech_operator.children import CONFIG_MAP, POD
-from speech_operator.plan import Delete
+from speech_operator.plan import Delete, Draft
+from speech_operator.policies.hands_off import hands_off
 from speech_operator.policies.health import UNREACHABLE_SECONDS
 from speech_operator.reconcile import reconcile
 from speech_operator.snapshot import PodPhase
@@ -41,6 +42,13 @@ class TestHandsOff:
         plan = reconcile(seen, build.now)
         assert plan.status is seen.job.status
         assert (plan.deletes, plan.creates, plan.events) == ((), (), ())
+
+    @pytest.mark.parametrize("deleting", [True, False])
+    def test_nothing_more_is_decided_of_such_a_job_and_all_of_ours(self, build, deleting):
+        seen = build.seen(build.pod(0))
+        seen = dataclasses.replace(seen, job=dataclasses.replace(seen.job, deleting=deleting))
+        draft = hands_off(seen, Draft(status=seen.job.status), build.now)
+        assert (draft.hands_off, draft.decided) == (deleting, deleting)
 
 
 class TestValidation:

@@ -39,7 +39,7 @@ class Replayed:
     reports: int
     last_step: int | None
     findings: list[Fired]
-    runs: int = 1
+    runs: int  # of the file
 
     @property
     def critical(self) -> bool:
