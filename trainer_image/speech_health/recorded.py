@@ -187,6 +187,8 @@ class Rows:
             "stands": self.stands,
             "opens": opens,
         }
+        if scores or self._waiting:
+            fields["evaluated"] = True
         if known.rest:
             fields |= _rest(row, known)
         for key in known.codebooks:
@@ -211,6 +213,7 @@ class Rows:
                     "rank": 0,
                     "step": step,
                     "evaluation": scores,
+                    "evaluated": True,
                 }
                 | {"phase": Phase.EVALUATION}
             )
