@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from course_kinds import COURSE_FAULTS, COURSE_HEALTHY
 from runs import WITHIN, Curve, Dice, Run, base
 from second_faults import SECOND_FAULTS
 from second_healthy import SECOND_HEALTHY
@@ -21,8 +22,10 @@ from zoo_outcomes import OUTCOME_FAULTS, OUTCOME_HEALTHY
 
 __all__ = ["FAULTS", "HEALTHY", "WITHIN", "Curve", "draw", "make"]
 
-FAULTS: dict[str, Spoil] = FIRST_FAULTS | SECOND_FAULTS | OUTCOME_FAULTS
-HEALTHY: dict[str, Callable[[Run], None]] = FIRST_HEALTHY | SECOND_HEALTHY | OUTCOME_HEALTHY
+FAULTS: dict[str, Spoil] = FIRST_FAULTS | SECOND_FAULTS | OUTCOME_FAULTS | COURSE_FAULTS
+HEALTHY: dict[str, Callable[[Run], None]] = (
+    FIRST_HEALTHY | SECOND_HEALTHY | OUTCOME_HEALTHY | COURSE_HEALTHY
+)
 SECOND = SECOND_FAULTS.keys() | SECOND_HEALTHY.keys()
 
 

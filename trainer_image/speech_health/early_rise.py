@@ -17,7 +17,7 @@ FIRST: Final = 10  # reports before the rise, at most
 LONG, AT_EXIT = 30, 6  # reports for which it must stay; when the run ends by then
 LEAST: Final = 0.1  # of the first level: an objective that starts from next to nothing only rises
 STAYS: Final = 0.8  # of the factor: still high
-FALLS: Final = 0.9  # of its level just after the rise: what comes down to it is learning
+FALLS: Final = 0.8  # of its level just after the rise: what comes down to it is learning
 _OTHERS: Final = re.compile(
     r"(^|[^a-z])(d|g|dis\w*|gen\w*|adv\w*|critic|actor|policy|value|vf|kl|vq|commit\w*|real|fake)([^a-z]|$)",
     re.IGNORECASE,

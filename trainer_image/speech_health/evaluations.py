@@ -16,8 +16,8 @@ from speech_contract.phases import Phase
 from speech_health.digits import exact
 from speech_health.samples import StepSample
 
-# Continuous: an accuracy counts, and the same count comes again.
-_LOSS: Final = re.compile(r"loss|(^|[^a-z])(nll|ppl|perplexity)([^a-z]|$)", re.IGNORECASE)
+# Continuous: an accuracy counts, a perplexity is cut off at a bound, and the same value comes again.
+_LOSS: Final = re.compile(r"loss|(^|[^a-z])nll([^a-z]|$)", re.IGNORECASE)
 
 
 def is_loss(name: str) -> bool:
@@ -45,9 +45,7 @@ class Evaluations:
         scores, before = sample.evaluation, self.scores
         if not scores:
             return False
-        again = sample.evaluated or (
-            sample.phase is Phase.EVALUATION and sample.step != self.step
-        )
+        again = sample.evaluated or (sample.phase is Phase.EVALUATION and sample.step != self.step)
         if not again and (scores is before or (before is not None and same(scores, before))):
             return False
         if before is not None and sample.step == self.step and same(scores, before):

@@ -233,9 +233,7 @@ class NonFinite(Detector[thresholds.NonFinite, _Stream]):
             rank=sample.rank,
         )
 
-    def _judge_scores(
-        self, stream: _Stream, scores: dict[str, float], sample: StepSample
-    ) -> None:
+    def _judge_scores(self, stream: _Stream, scores: dict[str, float], sample: StepSample) -> None:
         """Training is judged first: what is not finite there is not finite anywhere."""
         stream.scores.take(scores, sample.step)
         worst = stream.scores.worst(self._limits.bad_evaluations)
@@ -271,7 +269,8 @@ def _exploded(stream: _Stream, sample: StepSample) -> str:
     level = statistics.median(map(abs, stream.losses))
     if level == 0.0 or not EXPLODED * level <= abs(loss) < math.inf:
         return ""
-    return f" beside a loss of {loss:.3g}, {abs(loss) / level:.2g} times its median: an explosion, no overflow of a scaler"
+    times = abs(loss) / level
+    return f" beside a loss of {loss:.3g}, {times:.2g} times its median: an explosion, no overflow of a scaler"
 
 
 def _what(sample: StepSample, bad_now: bool) -> str:

@@ -83,8 +83,9 @@ class NotUpdating(Detector[thresholds.NotUpdating, _Stream]):
                 sample,
                 RATE_REMEDY,
             )
-        elif not rate.zeros:
-            self._untell("rate", f"learning rate {sample.learning_rate:.3g}", sample)
+        elif not rate.zeros or rate.refuted:
+            how = "the loss falls" if rate.zeros else f"learning rate {sample.learning_rate:.3g}"
+            self._untell("rate", how, sample)
 
     def _feed_evaluation(
         self, stream: _Stream, scores: dict[str, float], sample: StepSample
@@ -110,7 +111,11 @@ class NotUpdating(Detector[thresholds.NotUpdating, _Stream]):
     ) -> None:
         """Warn, unless the weights themselves were found to stand still."""
         self._still[kind] = evidence
-        grave = self.active and self.finding is not None and self.finding.severity is not Severity.WARNING
+        grave = (
+            self.active
+            and self.finding is not None
+            and self.finding.severity is not Severity.WARNING
+        )
         if not grave:
             self._warn(evidence, step=since, rank=sample.rank, remedy=remedy)
 

@@ -12,7 +12,7 @@ import math
 import statistics
 from typing import Final
 
-from speech_contract import thresholds
+from speech_contract.course import Plateau as Limits
 from speech_contract.progress import Action
 from speech_contract.rules import Rule, Severity
 from speech_health.baseline import SIGMA
@@ -44,13 +44,13 @@ class _Stream:
     left_out: bool = False  # an adversary, a policy: flat for good reason
 
 
-class Plateau(Detector[thresholds.Plateau, _Stream]):
+class Plateau(Detector[Limits, _Stream]):
     """Flat over half of the run and `forReports` reports at least."""
 
     rule = Rule.PLATEAU
     feeds_on = ("losses",)
 
-    def __init__(self, limits: thresholds.Plateau, attempt: Attempt) -> None:
+    def __init__(self, limits: Limits, attempt: Attempt) -> None:
         super().__init__(limits, attempt)
         self._told = 0.0  # the level that the finding speaks of
 
@@ -109,20 +109,19 @@ class Plateau(Detector[thresholds.Plateau, _Stream]):
         if self.active and self.finding is not None and self.finding.severity is not Severity.INFO:
             return True
         levels, level = course.levels, statistics.median(course.levels)
-        for classes in CLASSES:
-            guess = math.log(classes)
-            if abs(level - guess) > NEAR * guess:
-                continue
-            if all(abs(other - guess) <= ROUND * guess for other in levels):
-                self._told = level
-                self._warn(
-                    f"loss {level:.4g} is that of a guess among {classes} (ln {classes} = {guess:.4g}) in all of the "
-                    f"{course.reports} reports since step {course.steps[0]}: nothing was learned",
-                    step=course.steps[0],
-                    rank=rank,
-                )
-                return True
-        return False
+        classes = min(CLASSES, key=lambda number: abs(level - math.log(number)))
+        guess = math.log(classes)
+        near = abs(level - guess) <= NEAR * guess
+        if not near or any(abs(other - guess) > ROUND * guess for other in levels):
+            return False
+        self._told = level
+        self._warn(
+            f"loss {level:.4g} is that of a guess among {classes} (ln {classes} = {guess:.4g}) in all of the "
+            f"{course.reports} reports since step {course.steps[0]}: nothing was learned",
+            step=course.steps[0],
+            rank=rank,
+        )
+        return True
 
     def _perhaps_heal(self, newest: list[float], step: int) -> None:
         level = statistics.median(newest)

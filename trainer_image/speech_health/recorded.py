@@ -308,6 +308,7 @@ def _rest(row: Any, known: Columns) -> dict[str, Any]:
         "reward": _first(row, known.reward),
         "reward_spread": spread,
         "planned_rate": _first(row, known.planned),
+        "step_seconds": _first(row, known.seconds),
     }
 
 

@@ -12,7 +12,7 @@ import math
 import statistics
 from typing import Final
 
-from speech_contract import thresholds
+from speech_contract.course import Slowdown as Limits
 from speech_contract.rules import Rule
 from speech_health.detector import Attempt, Detector
 from speech_health.samples import StepSample
@@ -58,13 +58,13 @@ class _Stream:
         return (counted - before) / (sample.step - last)
 
 
-class Slowdown(Detector[thresholds.Slowdown, _Stream]):
+class Slowdown(Detector[Limits, _Stream]):
     """Nine in ten of the newest `forReports` reports slower than `factor` times the median before."""
 
     rule = Rule.SLOWDOWN
     feeds_on = ("step_seconds",)
 
-    def __init__(self, limits: thresholds.Slowdown, attempt: Attempt) -> None:
+    def __init__(self, limits: Limits, attempt: Attempt) -> None:
         super().__init__(limits, attempt)
         self._factor = float(limits.factor)
 

@@ -69,11 +69,18 @@ class ZeroRate:
         needed = reports if self._rates else FROZEN * reports
         if self.zeros < needed or not self._exact:
             return False
-        return not self._first or not self._fell()
+        return not self._fell(FELL)
 
-    def _fell(self) -> bool:
+    @property
+    def refuted(self) -> bool:
+        """Something is learned all the same."""
+        return self._fell(2.0 * FELL)
+
+    def _fell(self, share: float) -> bool:
+        if not self._first:
+            return False
         first, last = statistics.median(self._first), statistics.median(self._last)
-        return last < first - FELL * abs(first)
+        return last < first - share * abs(first)
 
     @property
     def began(self) -> bool:
