@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from speech_health.course import BLOCK, LEVELS, Course
+from speech_health.course import BLOCK, LEVELS, MOST, Course
 
 
 def test_blocks_are_medians_with_their_first_step() -> None:
@@ -19,6 +19,18 @@ def test_two_become_one_when_they_are_too_many() -> None:
     for value in range(LEVELS * BLOCK):
         course.add(float(value), value)
     assert len(course.levels) == LEVELS // 2
-    assert (course.size, course.reports) == (2 * BLOCK, LEVELS * BLOCK)
+    assert (course.size, course.reports, course.interval) == (2 * BLOCK, LEVELS * BLOCK, 1)
     assert course.levels[0] == 7.5
     assert course.steps[:2] == [0, 16]
+    assert course.of_last(8) == LEVELS * BLOCK // 4
+
+
+def test_a_long_run_is_taken_at_intervals_that_are_odd() -> None:
+    course, step = Course(), 0
+    while step < 100_000:
+        course.add(1.0, step)
+        step += course.interval
+    assert len(course.levels) < LEVELS
+    assert course.size == MOST
+    assert course.interval in (63, 127)
+    assert step - course.reports < MOST * course.interval

@@ -130,10 +130,7 @@ def test_each_evaluation_of_a_file_counts_whatever_it_says() -> None:
     assert [fired.rule for fired in still.findings] == [Rule.NOT_UPDATING]
     bad = replay(Rows().read(held(math.nan)))
     assert [fired.rule for fired in bad.findings] == [Rule.NON_FINITE]
-    assert (
-        "in 40 evaluations in a row" in bad.findings[0].evidence
-        or "in 39" in bad.findings[0].evidence
-    )
+    assert "in 40 evaluations in a row" in bad.findings[0].evidence
 
 
 def test_evaluations_in_the_rows_of_training_count_too() -> None:

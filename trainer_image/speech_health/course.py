@@ -5,22 +5,26 @@ from __future__ import annotations
 import statistics
 from typing import Final
 
-BLOCK: Final = 8  # reports whose median is a level, at first
+BLOCK, MOST = 8, 32  # values whose median is a level: at first, and later
 LEVELS: Final = 64  # from here on two levels become one
 
 
 class Course:
-    """Medians of blocks of reports; blocks grow with the run."""
+    """Medians of blocks. Blocks grow with the run, then values are taken at longer intervals."""
 
     def __init__(self) -> None:
         self.levels: list[float] = []
         self.steps: list[int] = []  # first step of each block
+        self.reports = 0  # in full blocks
+        self.interval = (
+            1  # of the reports one in as many is taken; odd: no habit of every second one hides
+        )
         self.size = BLOCK
         self._block: list[float] = []
         self._step = 0
 
     def add(self, value: float, step: int) -> bool:
-        """Take a finite value. True when a block is full."""
+        """Take a finite value, one in `interval`. True when a block is full."""
         block = self._block
         if not block:
             self._step = step
@@ -29,14 +33,21 @@ class Course:
             return False
         self.levels.append(statistics.median(block))
         self.steps.append(self._step)
+        self.reports += self.size * self.interval
         self._block = []
         if len(self.levels) == LEVELS:
-            pairs = zip(self.levels[::2], self.levels[1::2], strict=True)
-            self.levels = [(one + other) / 2 for one, other in pairs]
-            self.steps, self.size = self.steps[::2], 2 * self.size
+            self._widen()
         return True
 
-    @property
-    def reports(self) -> int:
-        """In full blocks."""
-        return self.size * len(self.levels)
+    def _widen(self) -> None:
+        pairs = zip(self.levels[::2], self.levels[1::2], strict=True)
+        self.levels = [(one + other) / 2 for one, other in pairs]
+        self.steps = self.steps[::2]
+        if self.size < MOST:
+            self.size *= 2
+        else:
+            self.interval = 2 * self.interval + 1
+
+    def of_last(self, levels: int) -> int:
+        """Reports in the newest `levels`."""
+        return round(self.reports * levels / len(self.levels))

@@ -45,11 +45,11 @@ class Evaluations:
         scores, before = sample.evaluation, self.scores
         if not scores:
             return False
-        again = sample.evaluated or (sample.phase is Phase.EVALUATION and sample.step != self.step)
-        if not again and (scores is before or (before is not None and same(scores, before))):
-            return False
-        if before is not None and sample.step == self.step and same(scores, before):
-            return False  # the last one once more, as at the end of a run
+        if not sample.evaluated and before is not None:
+            # An evaluation phase at the same step is the last one once more, as at the end of a run.
+            again = sample.phase is Phase.EVALUATION and sample.step != self.step
+            if not again and (scores is before or same(scores, before)):
+                return False
         self.step, self.scores = sample.step, scores
         return True
 

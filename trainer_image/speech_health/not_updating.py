@@ -57,8 +57,10 @@ class NotUpdating(Detector[thresholds.NotUpdating, _Stream]):
         stream = self._streams.get(key)
         if stream is None:
             stream = self._streams[key] = _Stream()
-        rate = sample.learning_rate
-        if rate is not None and (not stream.rate.take(sample, rate) or "rate" in self._still):
+        rate, known = sample.learning_rate, stream.rate
+        if rate and not known.zeros:
+            known.rates.append(rate)  # nearly every report
+        elif rate is not None and (not known.take(sample, rate) or "rate" in self._still):
             self._feed_rate(stream, sample)
         if sample.evaluation and stream.evaluations.fresh(sample):
             self._feed_evaluation(stream, sample.evaluation, sample)

@@ -40,6 +40,7 @@ class _Stream:
 
     course: Course = dataclasses.field(default_factory=Course)
     turn: int | None = None
+    wait: int = 0  # reports until the next one that is taken
     rate: float | None = None
     left_out: bool = False  # an adversary, a policy: flat for good reason
 
@@ -60,10 +61,13 @@ class Plateau(Detector[Limits, _Stream]):
         stream = self._streams.get(key)
         if stream is None:
             stream = self._streams[key] = _Stream(left_out=not alone(sample))
-        loss = sample.headline
-        if stream.left_out or loss is None or sample.turn == stream.turn or not math.isfinite(loss):
+        stream.wait -= 1
+        if stream.wait > 0 or stream.left_out:
             return
-        stream.turn = sample.turn
+        loss, turn = sample.headline, sample.turn
+        if loss is None or turn == stream.turn or not math.isfinite(loss):
+            return
+        stream.turn, stream.wait = turn, stream.course.interval
         rate, before = sample.learning_rate, stream.rate
         if rate is not None:
             stream.rate = rate
@@ -91,13 +95,13 @@ class Plateau(Detector[Limits, _Stream]):
             return
         whole = _flat(levels)
         late = levels if whole else levels[len(levels) // 2 :]
-        if len(late) * course.size >= reports and (whole or _flat(late)):
+        if course.of_last(len(late)) >= reports and (whole or _flat(late)):
             first = course.steps[-len(late)]
             how = "has not fallen since the start" if whole else "no longer falls"
             self._told = statistics.median(late)
             self._warn(
                 f"loss {how}: {late[-1]:.4g}, median {self._told:.4g} over steps {first} to {sample.step} "
-                f"({len(late) * course.size} reports, threshold {reports})",
+                f"({course.of_last(len(late))} reports, threshold {reports})",
                 severity=Severity.INFO,
                 action=Action.NONE,
                 step=first,

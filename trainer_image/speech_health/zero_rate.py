@@ -27,7 +27,7 @@ class ZeroRate:
         self.zeros = 0
         self.since = 0
         self._exact = False
-        self._rates: collections.deque[float] = collections.deque(maxlen=KEPT)
+        self.rates: collections.deque[float] = collections.deque(maxlen=KEPT)  # newest above 0
         self._turn: int | None = None
         self._first: list[float] = []
         self._last: collections.deque[float] = collections.deque(maxlen=EDGE)
@@ -38,8 +38,7 @@ class ZeroRate:
             if self.zeros:
                 self.zeros = 0
                 self._first.clear()
-            if not self._rates or self._rates[-1] != rate:
-                self._rates.append(rate)
+            self.rates.append(rate)
             return True
         if sample.turn != self._turn:
             self._turn = sample.turn
@@ -57,7 +56,7 @@ class ZeroRate:
         self._exact = self._exact or self._shown_exactly(sample)
 
     def _shown_exactly(self, sample: StepSample) -> bool:
-        if any(decimals(rate) >= FINEST for rate in self._rates):
+        if any(decimals(rate) >= FINEST for rate in self.rates):
             return True
         if sample.source is Source.STDOUT:
             return False  # each number has a format of its own
@@ -66,7 +65,7 @@ class ZeroRate:
 
     def ended(self, reports: int) -> bool:
         """The rate is 0 for as many reports, for sure, and nothing is learned."""
-        needed = reports if self._rates else FROZEN * reports
+        needed = reports if self.rates else FROZEN * reports
         if self.zeros < needed or not self._exact:
             return False
         return not self._fell(FELL)
@@ -85,4 +84,4 @@ class ZeroRate:
     @property
     def began(self) -> bool:
         """It was above 0 before."""
-        return bool(self._rates)
+        return bool(self.rates)
