@@ -270,9 +270,11 @@ def test_habits_of_another_total_are_forgotten_with_it(run: Any) -> None:
 
 
 def test_with_few_reports_four_times_the_loss_is_not_yet_a_spike(run: Any) -> None:
-    train(run, 1, 14)
-    train(run, 15, 50, 4.0)
+    train(run, 1, 8)
+    train(run, 9, 37, 4.0)
     assert run.rules == []
+    train(run, 38, 40, 4.0)  # it stays: early_rise tells
+    assert run.finding(Rule.LOSS_SPIKE).severity is Severity.WARNING
 
 
 def test_a_norm_is_followed_through_reports_without_losses(run: Any) -> None:
