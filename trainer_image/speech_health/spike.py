@@ -241,7 +241,7 @@ class LossSpike(_Spike):
         if not self._critical:
             self._warn(
                 f"loss rose from {start.before[-1]:.4g} to {start.high[0]:.4g} at step {start.since}, within the first "
-                f"{FIRST} reports, and stays there: {start.high[-1]:.4g} after {len(start.high)} more",
+                f"{FIRST} reports, and stays there: {start.high[-1]:.4g} ({len(start.high)} reports)",
                 step=start.since,
                 rank=rank,
             )
