@@ -153,7 +153,7 @@ def test_no_step_is_lost_while_the_rate_is_zero(run: Any) -> None:
 def test_an_average_that_is_repeated_between_is_none(run: Any, held: int) -> None:
     for step in range(1, held * 30):
         run.step(step, loss=fine(step // held), gradient_norm=fine(step // held + 7))
-    assert run.rules == []
+    assert run.alarms == []
 
 
 def test_a_longer_stand_still_than_ever_is_named_though_values_were_held(run: Any) -> None:

@@ -137,3 +137,43 @@ def test_each_roll_back_of_our_log_counts_once() -> None:
 
 def test_rows_without_a_time_are_a_second_apart() -> None:
     assert [sample.now for sample in Rows().read([{"loss": 1.0}] * 3)] == [0.0, 1.0, 2.0]
+
+
+def held(value: float) -> list[dict[str, float]]:
+    """A report and an evaluation in turn, as a file holds them; and one that repeats no value."""
+    train = [{"step": step, "loss": 2.0 + math.sin(step) / 9} for step in range(1, 41)]
+    return [row for one in train for row in (one, {"step": one["step"], "eval_loss": value})]
+
+
+def test_each_evaluation_of_a_file_counts_whatever_it_says() -> None:
+    still = replay(Rows().read(held(3.1234567891234)))
+    assert [fired.rule for fired in still.findings] == [Rule.NOT_UPDATING]
+    bad = replay(Rows().read(held(math.nan)))
+    assert [fired.rule for fired in bad.findings] == [Rule.NON_FINITE]
+    assert "in 40 evaluations in a row" in bad.findings[0].evidence
+
+
+def test_evaluations_in_the_rows_of_training_count_too() -> None:
+    rows = [
+        {"epoch": epoch, "loss": 2.0 + math.sin(epoch) / 9, "val_loss": 3.1234567891234}
+        for epoch in range(1, 20)
+    ]
+    assert [fired.rule for fired in replay(Rows().read(rows)).findings] == [Rule.NOT_UPDATING]
+
+
+@pytest.mark.parametrize("name", ["step_seconds", "step_time", "train/step_time"])
+def test_the_time_of_a_step_is_read_where_a_file_has_it(name: str) -> None:
+    rows = [
+        {"step": step, "loss": 2.0 + math.sin(step), name: 0.5 if step < 100 else 3.0}
+        for step in range(1, 300)
+    ]
+    assert [fired.rule for fired in replay(Rows().read(rows)).findings] == [Rule.SLOWDOWN]
+
+
+def test_a_zero_norm_between_nans_is_told_by_one_rule_alone() -> None:
+    rows = [
+        {"step": step, "loss": math.nan if step > 40 else 2.0 + math.sin(step) / 9,
+         "grad_norm": 0.0 if step > 40 and step % 2 else 0.5 + step % 7, "learning_rate": 1e-4}
+        for step in range(1, 200)
+    ]  # fmt: skip
+    assert [fired.rule for fired in replay(Rows().read(rows)).findings] == [Rule.NON_FINITE]

@@ -59,6 +59,7 @@ READ_OFF_STDOUT = (
     "reward",
     "reward_spread",
     "opens",
+    "evaluated",
     "stands",
 )  # no datagram has them
 

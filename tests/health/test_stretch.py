@@ -166,7 +166,7 @@ def calm(number: int, **fields: Any) -> list[StepSample]:
                 "now": float(i),
                 "rank": 0,
                 "step": i,
-                "losses": {"loss": 2.0 + i % 7 / 10},
+                "losses": {"loss": 3.0 - i / 1000 + i % 7 / 10},
                 "gradient_norm": 1.0,
             }
             | fields

@@ -164,7 +164,7 @@ def test_the_comb_heals_when_half_of_its_teeth_are_gone(run: Any) -> None:
 def test_one_batch_of_zeros_in_three_is_none(run: Any) -> None:
     for step in range(1, 400):
         run.step(step, loss=2.5 if step % 3 else 0.0)
-    assert run.rules == []
+    assert run.alarms == []
 
 
 def test_a_tiny_loss_printed_with_four_decimals_is_not_zero(run: Any) -> None:

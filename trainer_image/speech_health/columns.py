@@ -42,6 +42,9 @@ AVERAGES: Final = (
     "train/loss_epoch",
     "loss_epoch",
 )  # where no step's loss is there
+SECONDS: Final = (
+    "step_seconds", "step_time", "seconds_per_step", "time_per_step", "sec_per_step", "iter_time", "train/step_time",
+)  # fmt: skip
 SUMMARY: Final = "train_runtime"  # Hugging Face's closing entry repeats an average
 _HELD_OUT: Final = re.compile(
     r"(^|[_/.\- ])(val|valid|validation|eval|evaluation|test|dev|best|epoch|cv)([_/.\- ]|$)",
@@ -84,6 +87,7 @@ class Columns:
     equal: tuple[Key, ...]
     planned: tuple[Key, ...]
     time: tuple[Key, ...]
+    seconds: tuple[Key, ...]  # of a step
     whole: tuple[Key, ...]
     parts: tuple[tuple[str, Key], ...]
     scores: tuple[tuple[str, Key], ...]
@@ -126,6 +130,7 @@ def plan(names: Sequence[str], keys: Sequence[Key], averages: bool, terms: bool)
 
 _FEW: Final = {
     "reward": REWARDS, "spread": SPREADS, "equal": EQUAL, "planned": PLANNED, "time": TIMES,
+    "seconds": SECONDS,
 }  # fmt: skip
 
 

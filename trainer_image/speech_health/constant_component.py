@@ -18,11 +18,10 @@ from collections.abc import Sequence
 from speech_contract import thresholds
 from speech_contract.rules import Rule
 from speech_health.detector import Attempt, Detector
+from speech_health.digits import exact
 from speech_health.samples import StepSample
 from speech_health.stretch import Stretch
 
-HALF_BITS = 2048.0  # 2 ** 11: the significand of float16; bfloat16 has fewer
-ROUNDED = 10  # significant decimal digits that a printer may have left
 LOOKED_AT = 32  # values of a series that tell whether it is rounded; then one in as many
 HELD = 3  # times the longest earlier repetition: what is computed now and then is repeated between
 # Reports before a stand-still; among them values and turns of a lively series.
@@ -55,7 +54,7 @@ class _Series:
         self.longest, self.changes = max(self.longest, self.still), self.changes + 1
         self.value, self.since, self.still, self.run = value, step, 1, 1
         if not self.exact and (self.changes < LOOKED_AT or not self.changes % LOOKED_AT):
-            self.exact = _exact(value)
+            self.exact = exact(value)
 
     def moves_on(self, values: Sequence[float]) -> bool:
         """All differ, each from the one before, once rounding is looked for seldom; or all are 0 still."""
@@ -74,7 +73,7 @@ class _Series:
         self.varied |= any(values[:-1])
         at = LOOKED_AT - self.changes % LOOKED_AT
         while not self.exact and at < len(values):
-            self.exact, at = _exact(values[at]), at + LOOKED_AT
+            self.exact, at = exact(values[at]), at + LOOKED_AT
         self.longest, self.changes = max(self.longest, 1), self.changes + len(values) - 1
         self.value, self.since = values[-1], last_step
 
@@ -147,7 +146,7 @@ class ConstantComponent(Detector[thresholds.ConstantComponent, _Stream]):
     ) -> None:
         series = stream.series.get(name)
         if series is None:
-            series = stream.series[name] = _Series(value, sample.step, _exact(value))
+            series = stream.series[name] = _Series(value, sample.step, exact(value))
             stream.exact |= series.exact
         elif series.value != value:
             series.move(value, sample.step, _active(sample, name))
@@ -204,14 +203,3 @@ def _idle(sample: StepSample) -> bool:
 def _active(sample: StepSample, name: str) -> bool:
     late = sample.active_from
     return not late or sample.step >= late.get(name.partition("/")[0], 0)
-
-
-def _exact(value: float) -> bool:
-    """The value carries more digits than half precision or a printer's rounding would leave."""
-    text = repr(value)
-    if len(text) <= ROUNDED + 1 or not math.isfinite(value):
-        return False
-    if (math.frexp(value)[0] * HALF_BITS).is_integer():
-        return False
-    digits = text.lstrip("-").partition("e")[0].replace(".", "").strip("0")
-    return len(digits) > ROUNDED

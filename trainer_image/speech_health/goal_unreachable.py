@@ -20,6 +20,7 @@ from speech_contract.result import Better, ScoreSpec
 from speech_contract.rules import Rule
 from speech_contract.wire import Plan
 from speech_health.detector import Attempt, Detector
+from speech_health.evaluations import same
 from speech_health.median import median
 from speech_health.rate_distortion import reachable_snr
 from speech_health.samples import StepSample
@@ -111,14 +112,16 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
         if loss is not None and math.isfinite(loss):
             self._losses.append(loss)
             self._first_loss = loss if self._first_loss is None else self._first_loss
-        if sample.evaluation and sample.evaluation != self._evaluation:
-            self._evaluation = dict(sample.evaluation)
+        scores = sample.evaluation
+        if scores and scores is not self._evaluation and not same(scores, self._evaluation):
+            self._evaluation = scores
             self._tell(sample.step, list(self._follow(sample)))
 
     def pass_over(self, stretch: Stretch) -> bool:
         """No new evaluation among them: the losses are kept."""
         first = stretch.first
-        new = first.evaluation and first.evaluation != self._evaluation
+        scores = first.evaluation
+        new = scores and scores is not self._evaluation and not same(scores, self._evaluation)
         if first.rank != self._speaker or self._first_loss is None or new:
             return False
         self._losses.extend(stretch.headline)

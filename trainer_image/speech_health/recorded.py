@@ -190,6 +190,8 @@ class Rows:
             "stands": self.stands,
             "opens": opens,
         }
+        if scores or self._waiting:
+            fields["evaluated"] = True
         if known.rest:
             fields |= _rest(row, known)
         for key in known.codebooks:
@@ -214,6 +216,7 @@ class Rows:
                     "rank": 0,
                     "step": step,
                     "evaluation": scores,
+                    "evaluated": True,
                 }
                 | {"phase": Phase.EVALUATION}
             )
@@ -308,6 +311,7 @@ def _rest(row: Any, known: Columns) -> dict[str, Any]:
         "reward": _first(row, known.reward),
         "reward_spread": spread,
         "planned_rate": _first(row, known.planned),
+        "step_seconds": _first(row, known.seconds),
     }
 
 

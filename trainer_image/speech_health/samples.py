@@ -61,6 +61,7 @@ class StepSample(Report):
     report: int | None = None  # read off stdout: how many reports came so far; a redraw is none
     form: str = ""  # the format that was recognised
     opens: bool = False  # the first report of another run in the same file
+    evaluated: bool = False  # `evaluation` is of one since the report before, equal or not
     stands: str = ""  # component that stands for the whole loss where a file names none
 
     @property

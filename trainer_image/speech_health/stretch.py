@@ -31,6 +31,7 @@ class Stretch:
     second: StepSample
     last: StepSample
     length: int
+    reports: Sequence[StepSample]
     nows: Sequence[float]
     losses: Mapping[str, Sequence[float]]  # component → its values; empty where none is reported
     headline: Sequence[float]  # of them the one that stands for the run
@@ -80,6 +81,7 @@ def stretch_of(batch: Sequence[StepSample]) -> Stretch | None:
         second=batch[1],
         last=batch[-1],
         length=len(batch),
+        reports=batch,
         nows=[sample.now for sample in batch],
         losses=losses,
         headline=headline,
