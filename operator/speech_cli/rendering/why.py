@@ -158,7 +158,8 @@ def lines(answer: Explanation) -> Iterator[tuple[str, str]]:
     yield "job", _summary(answer)
     if answer.unseen and answer.rule != Rule.TELEMETRY_UNREACHABLE.value:
         yield "unseen", answer.unseen
-    yield from _attempts(answer.attempts)
+    open_word = "not known" if answer.state == State.UNKNOWN.value else "running"
+    yield from _attempts(answer.attempts, open_word)
     if answer.rollbacks or answer.discarded_steps:
         yield "back", _back(answer)
     if answer.state != State.COMPLETE.value:
@@ -193,7 +194,7 @@ def _summary(answer: Explanation) -> str:
     return text
 
 
-def _attempts(rows: list[Attempt]) -> Iterator[tuple[str, str]]:
+def _attempts(rows: list[Attempt], open_word: str) -> Iterator[tuple[str, str]]:
     hidden = len(rows) - ATTEMPTS_SHOWN
     for index, row in enumerate(rows[-ATTEMPTS_SHOWN:]):
         name = "attempts" if index == 0 else ""
@@ -202,14 +203,14 @@ def _attempts(rows: list[Attempt]) -> Iterator[tuple[str, str]]:
             if not index and hidden > 0
             else ""
         )
-        yield name, attempt_text(row) + more
+        yield name, attempt_text(row, open_word) + more
         if row.resume_note:
             yield "", f"   {row.resume_note}"
 
 
-def attempt_text(row: Attempt) -> str:
+def attempt_text(row: Attempt, open_word: str = "running") -> str:
     """`2: Failed NonFinite, exit code 40, rank 0, last step 37, resumed from step 20`."""
-    parts = [" ".join(dict.fromkeys(part for part in (row.reason, row.cause) if part)) or "running"]
+    parts = [" ".join(dict.fromkeys(part for part in (row.reason, row.cause) if part)) or open_word]
     if row.exit_code is not None:
         parts.append(f"exit code {row.exit_code}")
     if row.rank is not None:
