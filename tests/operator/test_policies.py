@@ -483,6 +483,25 @@ class TestNumbers:
             assert plan.status.progress.step == step
             assert (plan.status == status) is (seconds == 9)
 
+    def test_a_sign_that_somebody_listens_is_renewed_each_minute_without_numbers(self, build):
+        """An evaluation of an hour brings no number; an old sign says that the operator is gone."""
+        pods = (build.pod(0), build.pod(1))
+        told = build.progress(step=1, running=True)
+
+        def at(seconds, status=None, silent=0.0):
+            given = {} if status is None else {"status": status}
+            seen = build.seen(*pods, progress=told, silent_seconds=silent, **given)
+            return reconcile(seen, build.now + seconds)
+
+        status = at(0, at(0).status).status
+        assert status.progress.heard_at == to_text(build.now)
+        early = at(59, status)
+        assert early.status == status
+        assert early.requeue_after is not None
+        assert early.requeue_after <= 1.0
+        assert at(70, status, silent=30.0).status == status, "heard before the minute was over"
+        assert at(60, status).status.progress.heard_at == to_text(build.now + 60)
+
     def test_the_last_numbers_before_a_silence_are_written_too(self, build):
         pods = (build.pod(0), build.pod(1))
         told = build.progress(step=26, running=True)

@@ -284,7 +284,7 @@ def places(build: Any, bench: Bench, mode: HealthMode) -> Iterator[tuple[str, st
     }
     view = view_of(document)
     yield "status table", finding_line(view.findings[0])
-    answer = why.explain(document, [], why.Evidence(events=tuple[EventRow, ...]()))
+    answer = why.explain(document, [], why.Evidence(events=tuple[EventRow, ...]()), 0.0)
     yield "why", "\n".join(text for _, text in why.lines(answer))
 
 
@@ -335,7 +335,7 @@ def first_bad_lines(build: Any, bench: Bench, ended: Outcome) -> Iterator[tuple[
     status = codec.to_document(reconcile(seen, bench.now).status)
     document = {"metadata": {"name": "asr"}, "status": json.loads(json.dumps(status))}
     for place, outcomes in (("with the pod", [ended]), ("the pod is deleted", [])):
-        answer = why.explain(document, outcomes, why.Evidence())
+        answer = why.explain(document, outcomes, why.Evidence(), 0.0)
         yield place, dict(why.lines(answer))["first bad"]
     yield "failure", document["status"]["failure"]["message"]
 

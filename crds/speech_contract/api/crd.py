@@ -66,6 +66,7 @@ COLUMNS: Final = (
     ("Loss", "string", ".status.progress.loss", 0),
     ("Health", "string", ".status.health.verdict", 0),
     ("Restarts", "integer", ".status.restarts.counted", 0),
+    ("Heard", "date", ".status.progress.heardAt", 0),
     ("Age", "date", ".metadata.creationTimestamp", 0),
     ("GradNorm", "string", ".status.progress.gradientNorm", 1),
     ("Skipped", "integer", ".status.progress.samplesSkipped", 1),
