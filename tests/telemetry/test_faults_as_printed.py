@@ -98,6 +98,11 @@ def test_a_sound_run_is_left_alone(name: str) -> None:
     assert reader.form
 
 
+def test_a_common_word_names_no_format() -> None:
+    lines = [f"[{n}] train loss {x:.4f}" for n, x in enumerate(falling(30))]
+    assert judged(lines)[1].form == "lines of name and number"
+
+
 @pytest.mark.parametrize("name", PRINTERS)
 def test_a_nan_is_named_within_twenty_reports(name: str) -> None:
     lines = printed(PRINTERS[name], [*falling(40), *[float("nan")] * WITHIN])

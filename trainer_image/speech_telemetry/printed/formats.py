@@ -117,8 +117,8 @@ def is_summary(line: str) -> bool:
 
 
 def format_of(line: str) -> Format | None:
-    """The first row of the table whose mark the line bears."""
+    """The first row of the table whose mark the line bears; a common word alone is no mark."""
     for row in FORMATS:
-        if row.mark in line:
+        if row.mark in line and (not row.loss or (row.step and row.step.search(line))):
             return row
     return None
