@@ -175,7 +175,7 @@ PAGES = {
     "rooms.svg": rooms.drawing,
     "exit-codes.md": exit_codes,
     "metrics.md": metric_table,
-    "zoo.md": functools.partial(zoo_page.zoo, RESULTS / "health.json"),
+    "zoo.md": functools.partial(zoo_page.zoo, RESULTS / "health.json", RESULTS / "replay.json"),
     "figures.md": figures,
     "verdict.md": verdict,
     README: readme,

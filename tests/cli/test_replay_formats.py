@@ -165,6 +165,41 @@ def test_losses_of_a_log_without_a_whole_one_are_said_not_to_be_judged(
     assert "loss not recognised among d_loss, g_loss: spikes not judged" in answer.output
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("Epoch [1/9], Step [{0}/999], Mel Loss: {1:.5f}, Gen Loss: 0.00000", "mel_loss"),
+        ("epoch {0}/999, contrastive loss: {1:.4f}", "contrastive_loss"),
+        ("[INFO] Step {0}/999; acc: 1.0; ppl: 3.1; xent: {1:.2f}; lr: 0.00010; 12 sec;", "xent"),
+        ("loss_disc=2.1, loss_gen=3.1, loss_fm=9.1,loss_mel={1:.3f}, loss_kl=1.2", "loss_mel"),
+    ],
+)
+def test_a_part_of_a_log_stands_for_the_whole(
+    call: Call, tmp_path: Path, line: str, told: str
+) -> None:
+    chance, path = random.Random(1), tmp_path / "a.log"
+    values = [(20 + chance.random()) * (30 if i >= 200 else 1) for i in range(400)]
+    path.write_text("".join(line.format(i, value) + "\n" for i, value in enumerate(values)))
+    answer = call("replay", str(path))
+    assert "LossSpike" in answer.output
+    assert f"loss read from {told}" in answer.output
+
+
+def test_one_line_with_commas_is_a_log_and_no_table(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_text('| train | {"epoch": 73, "train_loss": "nan", "train_num_updates": "9291"}\n')
+    answer = call("replay", str(path))
+    assert "NonFinite" in answer.output
+
+
+def test_a_history_may_call_its_loss_train(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "history.json"
+    path.write_text('{"train": [2.7, 2.1, 1.7], "val": [2.5, 2.2, 1.8], "train_acc": [1, 2, 3]}')
+    answer = call("replay", str(path))
+    assert "loss read from column train" in answer.output
+    assert "3 report(s)" in answer.output
+
+
 SECOND = {
     "epoch of a log": lambda run, e, v: f"Epoch {e:03d} | Train Loss: {v:.4f} | Val Loss: 0.2\n",
     "epoch of a table": lambda run, e, v: f"{e},{v:.4f}\n",

@@ -62,13 +62,15 @@ _NO_LOSS: Final = re.compile(
 # Losses that are not called so; read where nothing else is.
 _TERM: Final = re.compile(
     r"(^|[_/.\- ])(L|nll|elbo|nelbo|cost|objective|ce|mse|mae|kl|bce|xent|cross[_ ]?entropy|error)([_/.\- ]|$)"
+    r"|^train$"
 )
 _WORDS: Final = re.compile(r"[a-z0-9]+")
 _PLAIN: Final = frozenset(
     "train training loss losses mean avg average total sum running overall batch step iter".split()
 )
-_REGRESSIONS: Final = frozenset("critic value vf".split())
+_REGRESSIONS: Final = frozenset("critic value vf mel recon reconstruction nll xent ce".split())
 _ADVERSARIES: Final = frozenset("d dis disc discriminator real fake adv actor policy".split())
+_MOVING: Final = _ADVERSARIES | frozenset("g gen generator fm kl".split())
 _RUN: Final = re.compile(r"^(?P<run>.+?) - (?P<name>\S.*)$")  # the CSV export of Weights & Biases
 
 Key = int | str
@@ -162,6 +164,12 @@ def is_score(name: str) -> bool:
 def stand_in(names: Iterable[str]) -> str:
     """The training loss that stands for the whole where none is named; empty without any."""
     return min(names, key=_strangeness, default="")
+
+
+def has_level(name: str) -> bool:
+    """Has a name of its own, and nobody trains against it: a spike can stand above its level."""
+    said = {word for word in _WORDS.findall(name.lower()) if not word.isdigit()}
+    return bool(said - {"loss"}) and not said & _MOVING
 
 
 def _strangeness(name: str) -> int:

@@ -117,7 +117,7 @@ def _are_cells(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     wide = [row for row in rows if len(row) <= len(header)]
     told = [cell for row in wide for cell in row if cell.strip()]
     numbers = sum(map(_is_number, told))
-    return not rows or (2 * len(wide) >= len(rows) and 2 * numbers >= len(told))
+    return bool(rows) and 2 * len(wide) >= len(rows) and 2 * numbers >= len(told)
 
 
 def _is_number(text: str) -> bool:

@@ -21,6 +21,7 @@ class Format:
     mark: str
     step: re.Pattern[str] | None = None  # groups step, and perhaps total, epoch, rank, held
     bar: bool = False  # the line is drawn over until its counter is at its end
+    loss: str = ""  # what stands before the loss, where it is not called so
 
 
 def _p(pattern: str) -> re.Pattern[str]:
@@ -71,6 +72,10 @@ FORMATS: Final = (
     # accelerate's examples in diffusers: a bar with `step_loss=0.1, lr=1e-5`
     Format("accelerate script", "step_loss=", bar=True),
     Format("TRL", "'reward':"),
+    # karpathy/llm.c train_gpt2.cu, main.log: `s:58 trl:8.3003 lr:0.000051 norm:1.51`; `tel:` is held-out
+    Format("llm.c", " trl:", _p(r"^s:(?P<step>\d+)(?= trl:)"), loss=" trl:"),
+    # karpathy/build-nanogpt train_gpt2.py, log.txt: `58 train 8.210570`; also `0 val …`, `0 hella …`
+    Format("build-nanogpt", " train ", _p(r"^(?P<step>\d+)(?= train [\w.]+$)"), loss=" train "),
 )  # fmt: skip
 
 # coqui-tts-trainer trainer/logging/console_logger.py
@@ -112,8 +117,8 @@ def is_summary(line: str) -> bool:
 
 
 def format_of(line: str) -> Format | None:
-    """The first row of the table whose mark the line bears."""
+    """The first row of the table whose mark the line bears; a common word alone is no mark."""
     for row in FORMATS:
-        if row.mark in line:
+        if row.mark in line and (not row.loss or (row.step and row.step.search(line))):
             return row
     return None

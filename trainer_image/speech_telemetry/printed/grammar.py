@@ -180,6 +180,8 @@ def _placed(row: Format, text: str, said: Said) -> str:
         said.rank = int(groups["rank"])
     if groups.get("held"):
         said.held_out = True
+    if row.loss:
+        text = text.replace(row.loss, " loss: ", 1)
     if row.bar:
         said.bar, said.elapsed = said.bar if said.bar is not None else "", said.elapsed
     return f"{text[: found.start()]} {text[found.end() :]}" if row.name != "fairseq" else text

@@ -19,6 +19,7 @@ from speech_telemetry.printed.grammar import Said
 from speech_telemetry.printed.names import HELD_OUT
 from speech_telemetry.printed.numbers import decimals, value_of
 from speech_telemetry.printed.shapes import Shapes
+from speech_telemetry.printed.standing import StandIn
 
 LINE_LIMIT: Final = 4096  # characters; nobody prints a loss behind that
 CLIFF: Final = (
@@ -42,6 +43,7 @@ class LineReader:
         self._rank = rank
         self._counter = Counter()
         self._shapes = Shapes()
+        self._standing = StandIn()
         self._zero: tuple[str, int] | None = (
             None  # a bar that shows a zero, and the step it was believed at
         )
@@ -110,7 +112,7 @@ class LineReader:
                 return self._life(now, time)
             if (said.prose and "=" not in line) or not self._counter.moves(said):
                 return None
-        elif said.held_out and said.loss is None and said.norm is None and not said.parts:
+        elif said.held_out and not (said.loss or said.norm is not None or said.parts or said.terms):
             return self._life(now, time)
         return self._sample(said, line, now, time)
 
@@ -118,13 +120,15 @@ class LineReader:
         restarted = self._counter.follow(said, line, now)
         if said.values and (said.format.mark or not self.form):
             self.form = said.format.name
+        losses = self._losses(said, restarted)
         fields: dict[str, Any] = {
             "time": time,
             "now": now,
             "rank": self._rank,
             "step": self._counter.step,
             "source": Source.STDOUT,
-            "losses": self._losses(said, restarted),
+            "losses": losses,
+            "stands": self._standing.of(losses),
             "gradient_norm": said.norm,
             "learning_rate": said.rate,
             "report": self._counter.reports,
@@ -323,5 +327,5 @@ def _worth_a_look(folded: str) -> bool:
         or ("/" in folded and " [" in folded)
         or "it [" in folded
         or folded.endswith("]")
-        or ("valid" in folded or "evalua" in folded or "training" in folded)
+        or ("valid" in folded or "evalua" in folded or "train" in folded)
     )
