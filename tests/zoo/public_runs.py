@@ -145,7 +145,7 @@ def _as_then(kept: dict[str, Any]) -> Replayed | None:
         Fired(Rule(rule), None, FindingStatus.ACTIVE, Severity(severity), "", Action.NONE)
         for rule, severity in kept["rules"].items()
     ]
-    return Replayed(0, None, fired) if kept["read"] else None
+    return Replayed(0, None, fired, 1) if kept["read"] else None
 
 
 def judge(run: Public, folder: Path) -> Told:
