@@ -120,6 +120,8 @@ def options(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--logging-steps", type=int, default=1)
     parser.add_argument("--nan-after", type=int, default=10**9, metavar="BATCHES")
     parser.add_argument("--max-grad-norm", type=float, default=1.0)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--resume", action="store_true")
     parser.add_argument("--accumulate", type=int, default=1)
     parser.add_argument("--evaluate", action="store_true")
     parser.add_argument("--deaf", action="store_true")
@@ -155,8 +157,9 @@ def run(words: list[str]) -> None:
         model.healthy_batches = chosen.nan_after
     strategy = "steps" if chosen.evaluate else "no"
     arguments = TrainingArguments(
-        chosen.out, max_steps=chosen.steps, per_device_train_batch_size=4, learning_rate=1e-3,
-        logging_steps=chosen.logging_steps, max_grad_norm=chosen.max_grad_norm, report_to=[],
+        chosen.out, max_steps=chosen.steps, per_device_train_batch_size=4,
+        learning_rate=chosen.learning_rate, logging_steps=chosen.logging_steps,
+        max_grad_norm=chosen.max_grad_norm, report_to=[],
         gradient_accumulation_steps=chosen.accumulate, eval_strategy=strategy, eval_steps=5,
         save_strategy=strategy, save_steps=5, use_cpu=True, dataloader_pin_memory=False,
         remove_unused_columns=False, label_names=["labels"],
@@ -164,7 +167,7 @@ def run(words: list[str]) -> None:
     Trainer(
         model, arguments, train_dataset=samples(64), eval_dataset=samples(8), callbacks=callbacks,
         processing_class=strict_tokenizer(), data_collator=default_data_collator,
-    ).train()  # fmt: skip
+    ).train(resume_from_checkpoint=chosen.resume or None)  # fmt: skip
 
 
 if __name__ == "__main__":
