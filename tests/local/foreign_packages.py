@@ -1,4 +1,4 @@
-"""Packages that foreign trainers bring and we do not have: the oldest supported transformers, TensorBoard's writer; Lightning.
+"""Packages that foreign trainers bring and we do not have: old transformers, TensorBoard's writer, Lightning.
 
 Installed once, from a lock of their own and without dependencies, into a folder below .cache/, which a process that
 needs them is given on its PYTHONPATH; torch and the rest it shares with the test environment.

@@ -207,12 +207,11 @@ class TelemetryCallback:
             self._reporter.stamp(self._step, self._phase)
             return
         self._step = int(trainer.global_step)
-        self._report_step()
+        self._report_step(one=len(trainer.optimizers) == 1)
         self._forget()
 
-    def _report_step(self) -> None:
-        losses = _mean(self._losses)
-        losses = losses or {f"backward_{n}": v for n, v in enumerate(self._heard, start=1)}
+    def _report_step(self, *, one: bool) -> None:
+        losses = _mean(self._losses) or self._derived_losses(one)
         norm = None if self._squares is None else math.sqrt(self._squares)
         before = self._bad
         bad_norm = norm is not None and not math.isfinite(norm) and not self._scaled
@@ -224,9 +223,15 @@ class TelemetryCallback:
             learning_rate=self._rate,
             missing_gradients=self._missing,
             # Trails the values by one report. None while a scaler may skip: the rule knows bursts.
-            non_finite_steps=None if self._scaled else before,
+            non_finite_steps=before if (losses or norm is not None) and not self._scaled else None,
             step_seconds=None if self._began is None else max(0.0, self._clock() - self._began),
         )
+
+    def _derived_losses(self, one: bool) -> dict[str, float]:
+        """Of manual optimization: what one optimizer is given adds up, what several are given stays apart."""
+        if one and self._heard:
+            return {"loss": sum(self._heard)}
+        return {f"backward_{n}": value for n, value in enumerate(self._heard, start=1)}
 
     def _evaluation_begins(self, trainer: Any) -> None:
         self._has_saved(self._phase)

@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import json
 import sys
 
 import pytorch_lightning as pl
@@ -36,7 +37,9 @@ class Line(pl.LightningModule):
         return {"loss": loss, "bias_loss": self.body.bias.detach().sum(), "size": torch.tensor(8)}
 
     def on_before_optimizer_step(self, optimizer):
-        self.norm = float(torch.nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None]))
+        self.norm = float(
+            torch.nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
+        )
         NORMS.append(self.norm)
 
     def validation_step(self, batch, index):
@@ -92,7 +95,10 @@ def options(words):
 def data(count):
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(count, 1, generator=generator)
-    return DataLoader(TensorDataset(x, 3 * x + 1 + 0.05 * torch.randn(count, 1, generator=generator)), batch_size=8)
+    return DataLoader(
+        TensorDataset(x, 3 * x + 1 + 0.05 * torch.randn(count, 1, generator=generator)),
+        batch_size=8,
+    )
 
 
 def run(words):
@@ -103,7 +109,9 @@ def run(words):
     pl.seed_everything(0, verbose=False)
     callback = lightning.TelemetryCallback(Recorder(chosen.record) if chosen.record else None)
     assert isinstance(callback, pl.Callback)
-    best = pl.callbacks.ModelCheckpoint(dirpath=chosen.out, monitor="val_loss", mode="min", save_last=True)
+    best = pl.callbacks.ModelCheckpoint(
+        dirpath=chosen.out, monitor="val_loss", mode="min", save_last=True
+    )
     logger = pl.loggers.CSVLogger(chosen.out, name="csv", version=0)
     trainer = pl.Trainer(
         accelerator="cpu", devices=1, max_steps=chosen.steps, max_epochs=chosen.epochs or -1,
@@ -114,7 +122,7 @@ def run(words):
     model = Line(chosen)
     trainer.fit(model, data(64), data(16), ckpt_path=chosen.resume)
     with open(f"{chosen.out}.truth", "w", encoding="utf-8") as stream:
-        stream.write(repr({"losses": model.said, "norms": NORMS}).replace("nan", "float('nan')"))
+        json.dump({"losses": model.said, "norms": NORMS}, stream)
 
 
 if __name__ == "__main__":
