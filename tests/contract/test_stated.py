@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from speech_contract import api
+from speech_contract.actions import OnExceeded
 from speech_contract.codec import from_document, to_document
 from speech_contract.errors import ContractError
 from speech_contract.rules import Severity
 from speech_contract.stated import MAX_LINE, MAX_PATTERN, MAX_PATTERNS, Expectation, LogPattern
-from speech_contract.thresholds import OnExceeded, Thresholds
+from speech_contract.thresholds import Thresholds
 
 Bend = Callable[..., dict[str, Any]]
 
