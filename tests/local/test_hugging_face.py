@@ -129,6 +129,19 @@ def test_the_plan_adds_up_the_rates_that_the_run_then_has(runs: Runs) -> None:
     assert plan.parameters > 10_000
 
 
+def test_a_resumed_run_goes_on_from_its_checkpoint(environ: dict[str, str], tmp_path: Path) -> None:
+    """Of the oldest version by the way out that the docs name: torch refuses its `rng_state.pth`."""
+    words = ["--out", "out", "--evaluate", "--steps"]
+    ended = subprocess.run(
+        [sys.executable, str(SCRIPT), *words, "10", "++", *words, "20", "--resume", "--record", "resumed.record"],
+        env={**os.environ, **environ}, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    found = Runs(tmp_path).sent("resumed")
+    assert [report.step for report in found if report.losses] == list(range(11, 21))
+    assert {report.resumed_from_step for report in found} == {10}
+
+
 def test_scores_saves_samples_and_pauses_are_reported(runs: Runs) -> None:
     found = runs.sent("clipped")
     assert by_step(found, "evaluation")[5]["loss"] > 0

@@ -10,6 +10,7 @@ import itertools
 import json
 import sys
 
+import numpy as np
 import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -155,6 +156,9 @@ def run(words: list[str]) -> None:
     model: nn.Module = (NoReference if chosen.deaf else Poisoned)(config)
     if not chosen.deaf:
         model.healthy_batches = chosen.nan_after
+    if chosen.resume:  # as docs/foreign-trainers.md says, for the oldest version
+        array = [np._core.multiarray._reconstruct, np.ndarray, np.dtype, np.dtypes.UInt32DType]
+        torch.serialization.add_safe_globals(array)
     strategy = "steps" if chosen.evaluate else "no"
     arguments = TrainingArguments(
         chosen.out, max_steps=chosen.steps, per_device_train_batch_size=4,
