@@ -142,9 +142,10 @@ def test_a_job_that_goes_nan_is_named_at_its_step(desk: Desk, environ: dict[str,
 def test_a_healthy_job_ends_well_and_a_rate_that_moves_nothing_is_told(
     desk: Desk, environ: dict[str, str]
 ) -> None:
-    assert job(desk, "healthy", "--epochs", 30, environ=environ).code == 0
+    assert job(desk, "healthy", "--steps", 200, environ=environ).code == 0
+    assert desk.findings("healthy") == {}
     assert desk.status("healthy")["health"]["verdict"] == "Healthy"
-    assert desk.progress("healthy", "lastCheckpointStep") == 240
-    flags = ("--epochs", 30, "--learning-rate", 1e-7)
+    assert desk.progress("healthy", "lastCheckpointStep") == 200
+    flags = ("--steps", 200, "--learning-rate", 1e-7)
     assert job(desk, "crawls", *flags, environ=environ).code == 0
-    assert set(desk.findings("crawls")) == {"NotUpdating"}
+    assert "over 200 steps" in desk.findings("crawls")["NotUpdating"]["evidence"]
