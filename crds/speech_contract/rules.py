@@ -11,6 +11,7 @@ import enum
 
 from speech_contract.exit_codes import (
     EXIT_DIVERGED,
+    EXIT_DO_NOT_CONTINUE,
     EXIT_NON_FINITE,
     EXIT_NOT_LEARNING,
     EXIT_PREFLIGHT,
@@ -334,6 +335,30 @@ class Rule(str, enum.Enum):
             remedy="test the GPU memory and the network of the named node; if it comes back on another "
             "node, look for an update that differs between ranks; a slow rank: look at its "
             "node's clocks and data path",
+        ),
+    )
+    EXPECTATION = (
+        "Expectation",
+        Record(
+            detector="expectation:Expectation",
+            section="expect",
+            exit_code=EXIT_DIVERGED,
+            gives_way_to=("NonFinite",),
+            meaning="a loss component leaves the range that health.expect states for it",
+            follows="warning; or stop, exit 43, where it says so",
+            remedy="look at what changed at the step that is named; if the range was a guess, correct "
+            "health.expect",
+        ),
+    )
+    LOG_PATTERN = (
+        "LogPattern",
+        Record(
+            detector="log_pattern:LogPattern",
+            section="log_patterns",
+            exit_code=EXIT_DO_NOT_CONTINUE,
+            meaning="the script prints a line that health.logPatterns describes",
+            follows="what the pattern says: its severity; restart, exit 1; or stop, exit 17",
+            remedy="read the line that the evidence quotes, in the log of its rank",
         ),
     )
     PREFLIGHT = (

@@ -14,6 +14,7 @@ from speech_contract.checks import check_at_least, check_number
 from speech_contract.codec import FORBID
 from speech_contract.course import Plateau, Slowdown
 from speech_contract.errors import ContractError
+from speech_contract.stated import MAX_PATTERNS, Expectation, LogPattern
 
 
 @dataclasses.dataclass(frozen=True)
@@ -377,7 +378,19 @@ class Thresholds:
     plateau: Plateau = dataclasses.field(default_factory=Plateau)
     slowdown: Slowdown = dataclasses.field(default_factory=Slowdown)
     rank_divergence: RankDivergence = dataclasses.field(default_factory=RankDivergence)
+    expect: dict[str, Expectation] = dataclasses.field(default_factory=dict)
+    """Loss component → the range that it must keep; names match without case, signs and the word loss."""
+    log_patterns: tuple[LogPattern, ...] = ()
+    """Lines of the script's output that are a finding."""
     preflight: Preflight = dataclasses.field(default_factory=Preflight)
+
+    def __post_init__(self) -> None:
+        names = [pattern.name for pattern in self.log_patterns]
+        if len(set(names)) < len(names):
+            raise ContractError("logPatterns", names, "name one twice", "give each its own name")
+        if len(names) > MAX_PATTERNS:
+            rule, remedy = f"are more than {MAX_PATTERNS}", "join some by |"
+            raise ContractError("logPatterns", len(names), rule, remedy)
 
     @property
     def preflight_mode(self) -> HealthMode:

@@ -147,6 +147,16 @@ class Memory:
     room: int  # left below the closest limit
 
 
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """Lines of one pod's ranks that one pattern of `health.logPatterns` found, so far."""
+
+    count: int
+    line: str  # the first of them, cut
+    rank: int  # that printed it
+    step: int | None = None  # that this rank was at
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
     """What one report of one rank can hold, however it came. What was not reported is None or "".
@@ -235,6 +245,7 @@ class Summary:
     stacks: dict[str, str] = dataclasses.field(default_factory=dict)  # rank → Python stack
     final: bool = False
     memory: Memory | None = None
+    matches: dict[str, Match] = dataclasses.field(default_factory=dict)  # by the pattern's name
 
 
 @dataclasses.dataclass(frozen=True)

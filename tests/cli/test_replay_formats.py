@@ -98,9 +98,23 @@ def test_thresholds_on_the_command_line(call: Call, tmp_path: Path) -> None:
     assert call("replay", "--set", "zeroLoss.onExceeded=Warn", str(path)).exit_code == 0
 
 
+def test_a_range_on_the_command_line(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "codec.csv"
+    rows = "".join(f"{i},{1 + 1 / i},{1.5 + 0.1 * i}\n" for i in range(1, 20))
+    path.write_text(f"step,loss,vq_loss\n{rows}")
+    settings = ("--set", "expect.vqLoss.max=2.0", "--set", "expect.vqLoss.forReports=2")
+    answer = call("replay", *settings, "-o", "json", str(path))
+    assert answer.exit_code == 0
+    (fired,) = json.loads(answer.stdout)[str(path)]
+    assert (fired["rule"], fired["step"], fired["severity"]) == ("Expectation", 6, "warning")
+    stops = call("replay", *settings, "--set", "expect.vqLoss.onExceeded=Stop", str(path))
+    assert stops.exit_code == outcome.EXIT_ERROR
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
+        ("expect.vqLoss.max=x", "is no number"),
         ("zeroLoss.forSteps=0", "write a whole number of at least 1"),
         ("zeroLoss.onExceeded=Restart", "use one of Warn, Stop"),
         ("zeroLoss.forStep=3", "did you mean forSteps?"),

@@ -22,7 +22,7 @@ from speech_contract.progress import (
 )
 from speech_contract.rules import Rule, Severity
 from speech_contract.thresholds import HealthMode, Thresholds
-from speech_contract.wire import Memory
+from speech_contract.wire import Match, Memory
 from speech_health.detector import Attempt, Decision, Detector
 from speech_health.pace import Pace
 from speech_health.samples import Source, StepSample
@@ -64,10 +64,12 @@ class Monitor:
         self._pace = Pace(started)
         attempt = Attempt(thresholds.mode, wall, self._pace)
         self._detectors: tuple[Detector[Any, Any], ...] = tuple(
-            kind(getattr(thresholds, rule.record.section), attempt)
+            kind(limits, attempt)
             for rule in Rule
             for kind in [detector_of(rule)]
             if kind is not None
+            for limits in [getattr(thresholds, rule.record.section)]
+            if limits not in ({}, ())  # where nothing was stated nothing is judged
         )
         self._fed = [d for d in self._detectors if type(d).feed is not Detector.feed]
         asked = dict.fromkeys(field for d in self._fed for field in d.feeds_on)
@@ -161,6 +163,13 @@ class Monitor:
         if not self._done:
             for detector in self._detectors:
                 detector.observe(now, host, memory)
+
+    def observe_matches(self, host: int, matches: dict[str, Match]) -> None:
+        """Take what the patterns found so far in the pod of node rank `host`."""
+        if not self._done:
+            for detector in self._detectors:
+                detector.match(host, matches)
+            self._decide()
 
     def tick(self, now: float, ranks: Sequence[RankRow]) -> None:
         """Judge what only time can tell. `now` monotonic; call it about once a second."""

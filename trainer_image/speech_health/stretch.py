@@ -19,7 +19,7 @@ SHORTEST: Final = 4  # of fewer nothing is gained
 # A report that carries anything else is judged by itself; the last two are what a sample keeps once it was asked.
 _FIELDS: Final = frozenset((
     "time", "now", "rank", "step", "source", "losses", "gradient_norm", "learning_rate", "evaluation", "report",
-    "form", "opens", "stands", "headline", "headline_name",
+    "form", "opens", "stands", "parts", "headline", "headline_name",
 ))  # fmt: skip
 
 

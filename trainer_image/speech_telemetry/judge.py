@@ -14,7 +14,7 @@ from speech_contract.events import Event
 from speech_contract.phases import Phase
 from speech_contract.progress import Finding, FindingStatus, Progress, RankRow, Rule, Verdict
 from speech_contract.run_config import RunConfig
-from speech_contract.wire import Datagram, Memory, Peers, RankSummary, Summary
+from speech_contract.wire import Datagram, Match, Memory, Peers, RankSummary, Summary
 from speech_health.hearing import Hearing
 from speech_health.monitor import Decision, Monitor
 from speech_health.samples import StepSample, from_datagram
@@ -108,6 +108,11 @@ class Judge:
         if self._monitor is not None:
             self._monitor.hear_line(self._monotonic(), rank)
 
+    def take_matches(self, node_rank: int, matches: dict[str, Match]) -> None:
+        """What the patterns found so far in a pod."""
+        if self._monitor is not None and matches:
+            self._monitor.observe_matches(node_rank, matches)
+
     def see_work(self) -> None:
         """The local ranks compute."""
         if self._monitor is not None:
@@ -118,6 +123,7 @@ class Judge:
         now = self._monotonic()
         if summary.memory is not None:
             self.take_memory(summary.node_rank, summary.memory)
+        self.take_matches(summary.node_rank, summary.matches)
         self.place(summary.node_rank, summary.pod, summary.node)
         for rank in summary.ranks:
             newest = rank.newest

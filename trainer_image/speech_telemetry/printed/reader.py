@@ -136,6 +136,8 @@ class LineReader:
         }
         if said.reward is not None or said.spread is not None:
             fields |= {"reward": said.reward, "reward_spread": said.spread}
+        if said.terms or said.parts:
+            fields["parts"] = {**said.terms, **said.parts}
         return from_fields(fields)
 
     # ---- whose line it is ----
