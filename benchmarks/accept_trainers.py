@@ -1,6 +1,6 @@
 """Real trainers of others, each twice: sound, and NaN from a step on. Is it named, and is the sound one left alone?
 
-    python benchmarks/accept_trainers.py [--only SCRIPT] [--keep]
+    python benchmarks/accept_trainers.py [--only SCRIPT] [--keep] [--resume]
 
 `make accept-trainers` runs it, for every entry of trainers/trainers.toml. Each trainer gets an environment of its own
 in .cache/trainers, is run by `speechtrain run` as a custom command under default thresholds, with nothing between it
@@ -20,47 +20,29 @@ import socket
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import record
-from record import ROOT, Row
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "telemetry"))
 
-from speech_contract import env, names
-from speech_contract.progress import Rule, Severity
-from speech_contract.thresholds import HealthMode, Thresholds
-from speech_health.monitor import Monitor
-from speech_telemetry.printed import LineReader
+import record  # noqa: E402
+from captured_runs import CAPTURED, PLANTED, WITHIN, Trainer, read, table  # noqa: E402
+from record import Row  # noqa: E402
+
+from speech_contract import env, names  # noqa: E402
+from speech_contract.progress import Rule, Severity  # noqa: E402
 
 SCRIPTS = Path(__file__).parent / "trainers"
 ENVIRONMENTS = ROOT / ".cache" / "trainers"
-CAPTURED = ROOT / "tests" / "telemetry" / "captured"
+KEPT = ENVIRONMENTS / "measured.json"  # of a run that was cut off
 UV = ROOT / ".cache" / "bootstrap" / "bin" / "uv"
-PLANTED = 21  # the step from which on the loss is NaN
-WITHIN, FEWEST = 20, 12  # reports to the alarm; trainers
-TORCH = "torch==2.11.0"
+FEWEST = 12  # trainers
 LONGEST = 600.0  # seconds of a run
 QUIET = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
 CALL = "import sys; from speech_cli.main import main; sys.exit(main())"
 PATHS = os.pathsep.join(str(ROOT / room) for room in ("crds", "operator", "trainer_image"))
-
-
-@dataclasses.dataclass(frozen=True)
-class Trainer:
-    """One entry of the table."""
-
-    name: str
-    script: str
-    packages: Sequence[str]
-    first: int = PLANTED  # the report that holds the first NaN
-    torch: str = TORCH
-
-    @property
-    def python(self) -> Path:
-        """The interpreter of its environment."""
-        return ENVIRONMENTS / self.script / "bin" / "python"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,20 +54,19 @@ class Run:
     rules: list[str]  # of the live run, loud ones
 
 
-def table() -> tuple[list[Trainer], list[dict[str, str]]]:
-    """The trainers, and those that can't be run."""
-    document = tomllib.loads((SCRIPTS / "trainers.toml").read_text(encoding="utf-8"))
-    return [Trainer(**entry) for entry in document["trainer"]], document.get("refused", [])
+def python_of(trainer: Trainer) -> Path:
+    """The interpreter of its environment."""
+    return ENVIRONMENTS / trainer.script / "bin" / "python"
 
 
 def install(trainer: Trainer) -> dict[str, str]:
     """Its environment; versions of what it was asked to hold."""
-    home = trainer.python.parents[1]
-    if not trainer.python.exists():
+    home = python_of(trainer).parents[1]
+    if not python_of(trainer).exists():
         _uv("venv", "--quiet", "--clear", "--python", sys.executable, str(home))
         wanted = [*trainer.packages, *([trainer.torch] if trainer.torch else [])]
-        _uv("pip", "install", "--quiet", "--python", str(trainer.python), *wanted)
-    frozen = _uv("pip", "freeze", "--python", str(trainer.python))
+        _uv("pip", "install", "--quiet", "--python", str(python_of(trainer)), *wanted)
+    frozen = _uv("pip", "freeze", "--python", str(python_of(trainer)))
     versions = dict(line.split("==") for line in frozen.splitlines() if "==" in line)
     asked = [re.split(r"[=<>\[ ]", package)[0] for package in trainer.packages]
     return {name: versions[name] for name in [*asked, "torch"] if name in versions}
@@ -100,7 +81,7 @@ def run(trainer: Trainer, planted: int, place: Path) -> Run:
     """`speechtrain run` of the script as a custom command."""
     place.mkdir()
     name = "sound" if not planted else "planted"
-    command = [str(trainer.python), str(SCRIPTS / f"{trainer.script}.py"), str(planted)]
+    command = [str(python_of(trainer)), str(SCRIPTS / f"{trainer.script}.py"), str(planted)]
     variables = [{"name": key, "value": value} for key, value in QUIET.items()]
     job = {
         "apiVersion": names.API_VERSION,
@@ -119,7 +100,7 @@ def run(trainer: Trainer, planted: int, place: Path) -> Run:
         [sys.executable, "-c", CALL, "run", "job.yaml", "-o", "json"],
         cwd=place, env=environ, capture_output=True, text=True, timeout=LONGEST, check=False,
     )  # fmt: skip
-    status = json.loads(done.stdout)["status"]
+    status = json.loads(done.stdout)["job"]["status"]
     found = status["health"].get("findings", [])
     loud = [f["rule"] for f in found if f["severity"] != Severity.INFO.value]
     output = place / "run" / "logs" / "attempt-1" / "rank-0.log"
@@ -135,44 +116,6 @@ def cleaned(output: bytes) -> bytes:
     ):
         output = output.replace(place.encode(), stands.encode())
     return output
-
-
-@dataclasses.dataclass(frozen=True)
-class Read:
-    """What the reader makes of an output, and when NonFinite first warned."""
-
-    format: str
-    reports: int
-    step: int | None  # at which it did
-    after: int | None  # the how many-th report from the first planted step on that was
-
-
-def read(output: bytes, first: int) -> Read:
-    """Line by line, as a supervisor does. `first`: the step that was planted, or its epoch."""
-    reader = LineReader()
-    monitor = Monitor(Thresholds(mode=HealthMode.NOTIFY), started=0.0, wall=lambda: 0.0)
-    told, late = set[int](), set[int]()
-    step, after = None, None
-    lines = re.split(r"[\r\n]+", output.decode("utf-8", "replace"))
-    for number, line in enumerate(lines):
-        sample = reader.feed(line, number * 0.05)
-        if sample is None:
-            continue
-        monitor.feed(sample)
-        if sample.losses is not None or sample.gradient_norm is not None:
-            told.add(sample.turn)
-            if sample.step >= first:
-                late.add(sample.turn)
-        if after is None and named(monitor):
-            step, after = sample.step, len(late)
-    return Read(reader.form, len(told), step, after)
-
-
-def named(monitor: Monitor) -> bool:
-    """NonFinite warns or stops."""
-    return any(
-        f.rule is Rule.NON_FINITE and f.severity is not Severity.INFO for f in monitor.findings
-    )
 
 
 def replayed(output: Path) -> list[str]:
@@ -230,18 +173,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", help="scripts; nothing is written then")
     parser.add_argument("--keep", action="store_true", help="leave the environments, gigabytes")
+    parser.add_argument("--resume", action="store_true", help="go on where a run was cut off")
     options = parser.parse_args()
     trainers, refused = table()
-    chosen = [t for t in trainers if not options.only or t.script in options.only]
     before = record.machine()
-    measured = []
+    measured = json.loads(KEPT.read_text(encoding="utf-8")) if options.resume else []
+    done = {one["script"] for one in measured}
     with tempfile.TemporaryDirectory() as folder:
-        for trainer in chosen:
+        for trainer in trainers:
+            if trainer.script in done or (options.only and trainer.script not in options.only):
+                continue
             figures = measure(trainer, Path(folder))
             print(json.dumps(figures | holds(figures), ensure_ascii=False), flush=True)
             measured.append(figures)
+            KEPT.write_text(json.dumps(measured), encoding="utf-8")
             if not options.keep:
-                shutil.rmtree(trainer.python.parents[1])
+                shutil.rmtree(python_of(trainer).parents[1])
     record.show(rows(measured))
     if options.only:
         return 0
