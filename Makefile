@@ -45,7 +45,7 @@ accept-health: $(VENV)/.dev ## Judge more than a thousand curves drawn afresh: m
 accept-replay: $(VENV)/.dev ## Judge real public runs, and time replay beside an earlier build: some two minutes
 	$(BIN)/python benchmarks/accept_replay.py
 
-accept-trainers: $(VENV)/.dev ## Install and run twenty trainers of others, sound and with a planted NaN: some twenty minutes
+accept-trainers: $(VENV)/.dev ## Install and run real trainers of others, sound and with a planted NaN: some twenty minutes
 	$(BIN)/python benchmarks/accept_trainers.py
 	$(BIN)/python docs/generate.py
 

@@ -1,4 +1,4 @@
-"""The table of real trainers on `foreign-trainers.md`, from what `make accept-trainers` measured. Called by `generate.py`."""
+"""The table of real trainers on `foreign-trainers.md`, as `make accept-trainers` measured. Called by `generate.py`."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ def trainers(measured: Path) -> str:
     """What was run, and what could not be."""
     document = json.loads(measured.read_text(encoding="utf-8"))
     figures = document["figures"]
+    found = figures["trainers"]
+    live = sum(one["planted"]["live"] is not None for one in found)
     lines = [
-        f"{len(figures['trainers'])} real trainers, none of which knows of us, ran on this project's machine at commit "
-        f"`{document['commit']}`",
-        f"under `speechtrain run` and default thresholds: once sound, once with a loss that is NaN from step "
-        f"{figures['plantedStep']} on.",
-        "*After*: reports from the first one that can show it to the alarm. What they printed is kept in",
-        "`tests/telemetry/captured` and judged by CI; `make accept-trainers` runs them anew.",
+        f"{len(found)} real trainers, none of which knows of us, ran on this project's machine: once sound, once with",
+        "a loss that is NaN from a step on. What they printed into a pipe is kept in `tests/telemetry/captured`;",
+        "reader and `speechtrain replay` judged it under default thresholds at commit",
+        f"`{document['commit']}`, and do so in CI.",
+        f"{live} of them ran under `speechtrain run` itself at that commit: their exit code stands in the table.",
+        "*After*: reports from the first one that can show the NaN to the alarm. `make accept-trainers` runs all anew.",
         "",
         tables.table(HEADER, map(_row, figures["trainers"])),
         "",
@@ -44,14 +46,15 @@ def trainers(measured: Path) -> str:
 def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
     sound, planted = one["sound"], one["planted"]
     versions = ", ".join(f"{name} {version}" for name, version in one["versions"].items())
-    said = [*sound["live"], *sound["replayed"]]
+    said = [*(sound["live"] or []), *sound["rules"], *sound["replayed"]]
+    named = planted["replayed"] if planted["live"] is None else planted["live"]
     return (
         one["name"],
         versions,
         sound["format"],
         str(sound["reports"]),
         ", ".join(f"`{rule}`" for rule in dict.fromkeys(said)) or "nothing said",
-        ", ".join(f"`{rule}`" for rule in planted["live"]) or "**no**",
+        ", ".join(f"`{rule}`" for rule in dict.fromkeys(named)) or "**no**",
         "" if planted["after"] is None else str(planted["after"]),
-        str(planted["exitCode"]),
+        "" if planted["exitCode"] is None else str(planted["exitCode"]),
     )

@@ -20,7 +20,6 @@ from speech_telemetry.printed import LineReader
 ROOT = Path(__file__).resolve().parents[2]
 CAPTURED = Path(__file__).parent / "captured"
 TABLE = ROOT / "benchmarks" / "trainers" / "trainers.toml"
-PLANTED = 21  # the step from which on the loss is NaN
 TORCH = "torch==2.11.0"
 WITHIN = 20  # reports to the alarm, at most
 APART = 0.05  # seconds between two lines
@@ -33,7 +32,8 @@ class Trainer:
     name: str
     script: str
     packages: Sequence[str]
-    first: int = PLANTED  # the step, as read, that holds the first NaN
+    planted: int = 21  # the step from which on the loss is NaN
+    first: int = 21  # the step, as read, that shows it first
     torch: str = TORCH
 
 

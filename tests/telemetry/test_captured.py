@@ -44,6 +44,12 @@ def test_a_planted_nan_is_named(trainer: Trainer) -> None:
     assert Rule.NON_FINITE.value in replayed(path)
 
 
+def test_a_bar_that_is_drawn_again_at_its_end_is_the_same_one() -> None:
+    """Two epochs of 40 steps, and four draws at the end of each."""
+    samples = Recording(CAPTURED / "lightning_bar-sound.log").samples()
+    assert max(sample.step for sample in samples) == 80
+
+
 def test_there_are_enough_of_them_and_each_is_of_the_table() -> None:
     assert len(TRAINERS) >= FEWEST
     wanted = {output(trainer, kind) for trainer in TRAINERS for kind in ("sound", "planted")}
