@@ -33,7 +33,7 @@ def trainers(measured: Path) -> str:
         "a loss that is NaN from a step on. What they printed into a pipe is kept in `tests/telemetry/captured`;",
         "reader and `speechtrain replay` judged it under default thresholds at commit",
         f"`{document['commit']}`, and do so in CI.",
-        f"{live} of them ran under `speechtrain run` itself at that commit: their exit code stands in the table.",
+        f"{live} of them ran under `speechtrain run` itself: their exit code stands in the table.",
         "*After*: reports from the first one that can show the NaN to the alarm. `make accept-trainers` runs all anew.",
         "",
         tables.table(HEADER, map(_row, figures["trainers"])),
