@@ -22,7 +22,8 @@ export UV_PYTHON_DOWNLOADS := never
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install quickstart test check docs crd dashboards wheels trainer-wheels \
-	accept-engine accept-health accept-images accept-mutants accept-replay accept-vits accept-local accept-cluster accept-operator \
+	accept-engine accept-health accept-images accept-mutants accept-replay \
+	accept-vits accept-local accept-cluster accept-operator accept-trainers \
 	lock clean
 
 help: ## Say what each target does
@@ -43,6 +44,10 @@ accept-health: $(VENV)/.dev ## Judge more than a thousand curves drawn afresh: m
 
 accept-replay: $(VENV)/.dev ## Judge real public runs, and time replay beside an earlier build: some two minutes
 	$(BIN)/python benchmarks/accept_replay.py
+
+accept-trainers: $(VENV)/.dev ## Install and run real trainers of others, sound and with a planted NaN: some twenty minutes
+	$(BIN)/python benchmarks/accept_trainers.py
+	$(BIN)/python docs/generate.py
 
 accept-local: $(VENV)/.run ## Measure what watching costs and how soon faults are named: about five minutes
 	$(BIN)/python benchmarks/accept_local.py

@@ -33,6 +33,9 @@ BAR: Final = Format("progress bar", "", bar=True)
 VITS: Final = Format("VITS list of losses", "[")
 BLOCK: Final = Format("Coqui trainer", "| >")
 TABLE: Final = Format("table", "|")
+COLUMNS: Final = Format("table of columns", "")
+FASTAI: Final = Format("fastai", "")
+ENDED: Final = Format("sentence of a stop", "")
 SENTENCE: Final = Format("sentence of a skipped update", "")
 JSON: Final = Format("JSON lines", "")
 
@@ -59,6 +62,18 @@ FORMATS: Final = (
     # keras/src/utils/progbar.py: `12/100 [===>…] - ETA: 3s - loss: 0.5`, Keras 3 with a heavy line for the bar
     Format("Keras", " - loss: ", _p(r"^\s*(?P<step>\d+)/(?P<total>\d+)\b"), bar=True),
     Format("Keras", "/step - ", _p(r"^\s*(?P<step>\d+)/(?P<total>\d+)\b"), bar=True),
+    # ignite/handlers/tqdm_logger.py: `Epoch [1/2]: [12/40]  30%|███, loss=0.7 [00:00<00:00]`
+    Format("PyTorch-Ignite", "]: [", _p(r"\[(?P<epoch>\d+)/\d+\]: \[(?P<step>\d+)/(?P<total>\d+)\](?=.*\|)"), bar=True),
+    # mmengine/runner/log_processor.py: `Epoch(train) [2][38/40]  lr: …  loss: 0.1`, `Iter(train) [ 38/400]  …`
+    Format("MMEngine", "(train)", _p(
+        r"(?:Epoch|Iter)\(train\)\s*(?:\[(?P<epoch>\d+)\])?\[\s*(?P<step>\d+)/\s*(?P<total>\d+)\]"
+    )),
+    # flair/trainers/plugins/loggers/log_file.py and trainer.py: `epoch 1 - iter 4/48 - loss 0.3 - time (sec): …`
+    Format("Flair", " - iter ", _p(r"epoch (?P<epoch>\d+) - iter (?P<step>\d+)/(?P<total>\d+)")),
+    # composer/loggers/console_logger.py: a value a line below `[epoch=1][batch=2/24]:`
+    Format("Composer", "Train loss/train/total: "),
+    # poutyne/framework/callbacks/color_formatting.py: `Epoch: 1/30 Step: 1/2  50.00% |███|ETA: 0.04s loss: 0.5`
+    Format("Poutyne", "|ETA: "),
     # NVIDIA/tacotron2 train.py: `Train loss 10 0.532 Grad Norm 1.2 2.1s/it`
     Format("Tacotron 2", "Train loss ", _p(r"(?<=Train loss )(?P<step>\d+) (?=\S+ Grad Norm)")),
     # speechbrain/utils/train_logger.py, FileTrainLogger: `epoch: 1, lr: 1e-3 - train loss: 2.9 - valid loss: …`
@@ -89,6 +104,12 @@ BLOCK_END: Final = ("step_time", "loader_time")
 # rich and box drawing: `│ adv/disc_loss │ 2.3 │`, `| train/loss | 0.5 |`
 TABLE_ROW: Final = re.compile(
     rf"^\s*[|│┃║]\s*(?P<name>[A-Za-z][\w ./-]*?)\s*[|│┃║]\s*(?P<value>[-+]?{NUMBER})\s*(?:[|│┃║].*)?$",
+    re.IGNORECASE,
+)
+# fastai writes the row of its table as a list where it finds no terminal, and no heading with it:
+# `[epoch, train_loss, valid_loss, …, '00:01']`.
+FASTAI_ROW: Final = re.compile(
+    rf"\[(?P<epoch>\d+), (?P<loss>[-+]?{NUMBER})(?:, (?:[-+]?{NUMBER}|None))*, '\d+:\d\d(?::\d\d)?'\]",
     re.IGNORECASE,
 )
 # A heading that opens or closes a section, alone on its line.

@@ -14,6 +14,7 @@ from typing import Any, Final
 from speech_contract.phases import Phase
 from speech_health.samples import SKIP_SENTENCE, Source, StepSample, from_fields
 from speech_telemetry.printed import formats, grammar
+from speech_telemetry.printed.columns import Columns
 from speech_telemetry.printed.counters import Counter
 from speech_telemetry.printed.grammar import Said
 from speech_telemetry.printed.names import HELD_OUT
@@ -49,7 +50,9 @@ class LineReader:
         )
         self._last_loss: float | None = None  # newest loss that was not zero
         self._speaker: int | None = None  # of several ranks in one output, whose lines count
+        self._columns = Columns()
         self._block: Said | None = None  # rows of one value each, until the last
+        self._measures = False  # a block has shown a norm above 0
         self._section = 0  # reports that an evaluation's heading still covers
         self._evaluation = False  # a Coqui trainer's evaluation, until it trains again
 
@@ -74,7 +77,7 @@ class LineReader:
         if len(line) > LINE_LIMIT:
             line = line[:LINE_LIMIT]
         folded = line.lower()
-        if self._block is None and not _worth_a_look(folded):
+        if self._block is None and not self._columns and not _worth_a_look(folded):
             return None
         if "\x1b" in line or "\x08" in line:
             line = _ESCAPE.sub("", line)
@@ -95,6 +98,12 @@ class LineReader:
             rows = self._rows(line, now, time)
             if rows is not None or self._block is not None:
                 return rows
+        if self._columns or "loss" in folded:
+            row = self._columns.row(line)
+            if row is not None:
+                return self._judge(row, line, now, time)
+            if self._columns.opens(line):
+                return None
         if len(line) < HEADING and self._heading(line):
             return None
         said = grammar.read(line, folded)
@@ -236,7 +245,14 @@ class LineReader:
 
     def _close(self, now: float, time: float) -> StepSample | None:
         said, self._block = self._block, None
-        if said is None or not (said.values or said.step):
+        if said is None:
+            return None
+        self._measures |= bool(said.norm)
+        if (
+            not self._measures
+        ):  # Coqui's trainer prints 0.0 where it clips nothing, and so measures nothing
+            said.norm = None
+        if not (said.values or said.step):
             return None
         return self._judge(said, repr(said), now, time)
 

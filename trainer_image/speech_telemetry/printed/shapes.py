@@ -19,6 +19,15 @@ from speech_telemetry.printed.numbers import count_of
 
 KEPT: Final = 4  # patterns; a script has few kinds of lines with values
 TRIES: Final = 64  # lines without a twin, after which nothing more is learned
+_READ_APART: Final = (
+    formats.VITS,
+    formats.BLOCK,
+    formats.TABLE,
+    formats.COLUMNS,
+    formats.FASTAI,
+    formats.SENTENCE,
+    formats.ENDED,
+)  # not by names and numbers alone
 _NUMBER: Final = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 _Read = Callable[[str], Any]
 # Role → field of Said, and how its text is read; at most one of a line each.
@@ -134,7 +143,7 @@ def _simple(line: str, said: Said) -> bool:
     """Nothing but names and numbers: no bar, list, rank, held-out value or step at a place of its own."""
     told = said.bar is None and not said.foreign and not said.held_out and not said.prose
     return said.values and told and said.rank is None and said.format.step is None and (
-        said.format not in (formats.VITS, formats.BLOCK, formats.TABLE, formats.SENTENCE)
+        said.format not in _READ_APART
     ) and "\r" not in line  # fmt: skip
 
 
