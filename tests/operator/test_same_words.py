@@ -83,7 +83,8 @@ class Bench:
 
     def healthy(self, steps: int) -> int:
         for step in range(1, steps + 1):
-            self.report(step, 1.0 + 0.01 * math.sin(step), gradient_norm=1.0 + 0.1 * math.cos(step))
+            loss = 1.5 - step / 1000 + 0.01 * math.sin(step)  # it learns
+            self.report(step, loss, gradient_norm=1.0 + 0.1 * math.cos(step))
         return steps
 
     def wait(self, seconds: float, phase: Phase = Phase.TRAINING, age: float | None = None) -> None:
@@ -138,6 +139,17 @@ def gradient_spike(bench: Bench) -> None:
     start = bench.healthy(200)
     for step in range(start + 1, start + 40):
         bench.report(step, 1.0 + 0.01 * math.sin(step), gradient_norm=90.0 + math.sin(step))
+
+
+def a_guess(bench: Bench) -> None:
+    """A cross entropy over 256 codes that answers nothing."""
+    for step in range(1, 260):
+        bench.report(step, math.log(256) * (1.0 + 0.001 * math.sin(step)))
+
+
+def slow_steps(bench: Bench) -> None:
+    for step in range(1, 161):
+        bench.report(step, 2.0 - step / 200, step_seconds=0.5 if step < 90 else 2.5)
 
 
 def constant(bench: Bench) -> None:
@@ -230,6 +242,8 @@ FAULTS: dict[str, tuple[Callable[[Bench], None], Rule, Action, Action]] = {
     "skipped": (skipped, Rule.SKIPPED_SAMPLES, Action.STOPPED, Action.WOULD_STOP),
     "loss spike": (loss_spike, Rule.LOSS_SPIKE, Action.RESTARTED, Action.WOULD_RESTART),
     "gradient spike": (gradient_spike, Rule.GRADIENT_SPIKE, Action.WARNED, Action.WARNED),
+    "a guess": (a_guess, Rule.PLATEAU, Action.WARNED, Action.WARNED),
+    "slow steps": (slow_steps, Rule.SLOWDOWN, Action.WARNED, Action.WARNED),
     "constant": (constant, Rule.CONSTANT_COMPONENT, Action.WARNED, Action.WARNED),
     "stall": (stall, Rule.STALLED, Action.RESTARTED, Action.WOULD_RESTART),
     "missing": (missing, Rule.TELEMETRY_MISSING, Action.WARNED, Action.WARNED),
