@@ -22,7 +22,7 @@ export UV_PYTHON_DOWNLOADS := never
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install quickstart test check docs crd dashboards wheels trainer-wheels \
-	accept-health accept-images accept-mutants accept-replay accept-vits accept-local accept-cluster accept-operator \
+	accept-engine accept-health accept-images accept-mutants accept-replay accept-vits accept-local accept-cluster accept-operator \
 	lock clean
 
 help: ## Say what each target does
@@ -46,6 +46,9 @@ accept-replay: $(VENV)/.dev ## Judge real public runs, and time replay beside an
 
 accept-local: $(VENV)/.run ## Measure what watching costs and how soon faults are named: about five minutes
 	$(BIN)/python benchmarks/accept_local.py
+
+accept-engine: $(VENV)/.dev ## Profile what the engine costs beside the recipe, and the same of an earlier build: some minutes
+	$(BIN)/python benchmarks/accept_engine.py
 
 docs: $(VENV)/.dev ## Build the pages of docs/ as a site in out/site; a broken link or a page without a place fails
 	$(BIN)/mkdocs build --strict

@@ -9,13 +9,10 @@ both are timed in turns, in processes of their own, and the least CPU time of ea
 from __future__ import annotations
 
 import argparse
-import io
 import math
-import os
 import random
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,12 +21,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "zoo"))
 
+import builds  # noqa: E402
 import record  # noqa: E402
 from public_runs import HEALTHY, Told, judge_all  # noqa: E402
 from record import Row  # noqa: E402
 from shares import bound  # noqa: E402
 
-ROOMS = ("crds", "operator", "trainer_image")
 CALL = """
 import resource, sys
 from speech_cli.main import cli
@@ -40,28 +37,20 @@ print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, code or 0, file=sys.
 FASTER, STARTS, MEMORY, FILES = 4.0, 0.5, 150.0, 200
 
 
-def unpack(commit: str, folder: Path) -> Path:
-    """The build of a commit."""
-    command = ["git", "-C", str(ROOT), "archive", commit, *ROOMS]
-    packed = subprocess.run(command, check=True, capture_output=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        archive.extractall(folder, filter="data")
-    return folder
-
-
 def cost(build: Path, files: Sequence[Path]) -> tuple[float, float]:
     """CPU seconds and MiB of one call."""
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(str(build / room) for room in ROOMS)}
     command = [sys.executable, "-c", CALL, *map(str, files)]
-    said = subprocess.run(command, env=environ, check=True, capture_output=True, text=True).stderr
+    said = subprocess.run(
+        command, env=builds.environ(build), check=True, capture_output=True, text=True
+    ).stderr
     seconds, memory, code = said.split()[-3:]
     assert code == "0", (files, code)
     return float(seconds), float(memory)
 
 
-def least(builds: Sequence[Path], files: Sequence[Path], repeat: int) -> list[float]:
+def least(both: Sequence[Path], files: Sequence[Path], repeat: int) -> list[float]:
     """CPU seconds of each build, measured in turns."""
-    times = [[cost(build, files)[0] for build in builds] for _ in range(repeat)]
+    times = [[cost(build, files)[0] for build in both] for _ in range(repeat)]
     return [min(column) for column in zip(*times, strict=True)]
 
 
@@ -97,15 +86,15 @@ def speed(arguments: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
     """Both builds on the same files."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        builds = [ROOT, unpack(arguments.base, folder / "base")]
+        both = [ROOT, builds.unpack(arguments.base, folder / "base")]
         files = write_files(folder, arguments.rows, arguments.bytes)
-        starts = least(builds, [files["small"]], arguments.repeat)
+        starts = least(both, [files["small"]], arguments.repeat)
         rows = [
             Row("start-up, CPU", _of(starts, "s"), f"≤ {STARTS} ×", starts[0] <= STARTS * starts[1])
         ]
         figures: dict[str, Any] = {"startSeconds": starts}
         for kind in ("table", "log"):
-            times = least(builds, [files[kind]], arguments.repeat)
+            times = least(both, [files[kind]], arguments.repeat)
             ratio = times[1] / times[0]
             rows.append(Row(f"{kind}: reports per CPU second", f"{ratio:.2f} × ({_of(times, 's')})",
                             f"≥ {FASTER} ×", ratio >= FASTER))  # fmt: skip

@@ -11,6 +11,7 @@ os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import functools
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -28,6 +29,20 @@ def _why_no_gpu() -> str:
     except ImportError:
         return "torch is not installed"
     return "" if torch.cuda.is_available() else "torch sees no CUDA device"
+
+
+# Rooms whose tests share a cluster or a voice, made once a process; elsewhere a file is what stays together.
+_WHOLE_ROOMS = {"api", "cluster", "e2e", "local"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tell pytest-xdist what one worker must run by itself."""
+    here = Path(__file__).parent
+    for item in items:
+        place = item.path.relative_to(here)
+        room = place.parts[0]
+        item.add_marker(pytest.mark.xdist_group(room if room in _WHOLE_ROOMS else str(place)))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
