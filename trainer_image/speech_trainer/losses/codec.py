@@ -1,4 +1,4 @@
-"""How far a decoded waveform is from what was encoded, at several time-frequency resolutions. Called by `recipes.codec`.
+"""How far a decoded waveform is from the recorded one, at several resolutions. Called by `recipes.codec`.
 
 The multi-scale mel loss of DAC (Kumar et al. 2023, section 3.3): mean absolute difference of log10 mels, summed over
 windows. Always in float32: in half precision the power of a full-scale tone overflows.

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 from transformers import DacConfig, DacModel
-from transformers.models.dac.modeling_dac import Snake1d
+from transformers.models.dac.modeling_dac import DacResidualUnit, Snake1d
 
+from speech_trainer.errors import ConfigError
 from speech_trainer.modules.quantizer import (
     CodeLevel,
     Quantized,
@@ -38,8 +39,8 @@ class Codec(nn.Module):
         self.config = config
         self.encoder, self.decoder = model.encoder, model.decoder
         self.quantizer = ResidualQuantizer(config.hidden_size, settings)
-        for module in (self.encoder, self.decoder):
-            _use_own_snake(module)
+        _use_own_snake(self.encoder)
+        _use_own_snake(self.decoder)
         self.apply(_initialize)
         for module in list(self.modules()):
             if isinstance(module, _CONVOLUTIONS):
@@ -78,7 +79,7 @@ class Codec(nn.Module):
         if not first.by_angle:
             config.codebook_dim = self.config.hidden_size + LIFTED
         setattr(config, LOOKUP, "angle" if first.by_angle else "distance")
-        model = DacModel(config).eval()
+        model = DacModel(config)
         state = {
             name: getattr(*self._place(name)).detach().cpu().clone()
             for name in model.state_dict()
@@ -88,6 +89,7 @@ class Codec(nn.Module):
             own = _level_state(level) if level.by_angle else _lifted(level.codes.detach().cpu())
             state |= {f"quantizer.quantizers.{index}.{name}": t for name, t in own.items()}
         model.load_state_dict(state)
+        model.eval()
         return model
 
     def _load_level(self, level: CodeLevel, found: nn.Module) -> None:
@@ -95,7 +97,8 @@ class Codec(nn.Module):
         if level.by_angle:
             for name in ("in_proj", "out_proj"):
                 for attribute in ("weight", "bias"):
-                    _set(getattr(level, name), attribute, getattr(getattr(found, name), attribute))
+                    theirs: Tensor = getattr(getattr(found, name), attribute)
+                    _set(getattr(level, name), attribute, theirs.detach())
         else:
             codes = codes[:, : self.config.hidden_size]
         level.start(codes, torch.ones_like(codes[:, 0]))
@@ -146,7 +149,12 @@ def _lifted(codes: Tensor) -> dict[str, Tensor]:
 
 
 def codec_config(directory: Path) -> DacConfig:
-    """Sizes of a pretrained codec."""
+    """Sizes of a pretrained codec. Raises: ConfigError when there is none."""
+    if not (directory / "config.json").is_file():  # transformers would take its defaults
+        raise ConfigError(
+            f"recipe.codec.pretrained: {str(directory)!r} has no config.json; name a directory with config.json and "
+            "model.safetensors of a DacModel"
+        )
     config: DacConfig = DacConfig.from_pretrained(directory)
     return config
 
@@ -159,19 +167,24 @@ def _use_own_snake(module: nn.Module) -> None:
 
 
 def _initialize(module: nn.Module) -> None:
-    """A third of the variance goes through each layer, at every width: what torch takes for its layers.
+    """Variance goes through a layer as it is, and a third of it through a branch that is added: at every width.
 
     DAC's constant deviation of 0.02 suits its 64 channels and more; through eight it leaves latents of a millionth.
     """
-    if isinstance(module, _CONVOLUTIONS):
-        incoming = (
-            module.weight[0].numel()
-            if isinstance(module, nn.Conv1d)
-            else module.weight[:, 0].numel()
-        )
-        nn.init.normal_(module.weight, std=(3 * incoming / _overlap(module)) ** -0.5)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+    if isinstance(module, DacResidualUnit):
+        _narrow(module.conv1, 3.0)
+        _narrow(module.conv2, 3.0)
+    elif isinstance(module, _CONVOLUTIONS):
+        _narrow(module, 1.0)
+
+
+def _narrow(layer: nn.Conv1d | nn.ConvTranspose1d, times: float) -> None:
+    """Normal weights that pass 1 / `times` of the variance on; no bias."""
+    transposed = isinstance(layer, nn.ConvTranspose1d)
+    incoming = layer.weight[:, 0].numel() if transposed else layer.weight[0].numel()
+    nn.init.normal_(layer.weight, std=(times * incoming / _overlap(layer)) ** -0.5)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def _overlap(module: nn.Module) -> int:

@@ -74,7 +74,6 @@ class CodeLevel(nn.Module):
     counts: Tensor  # [K], moving, of how much chose each code
     batch_sums: Tensor
     batch_counts: Tensor
-    pool: Tensor  # [K, D]: vectors of this update, of which dead codes are made anew
     anchor: Tensor  # the codes some updates ago
     movement: Tensor  # scalar
 
@@ -84,11 +83,12 @@ class CodeLevel(nn.Module):
         self.by_angle = settings.dimensions is not None
         self.in_proj = nn.Conv1d(hidden, width, 1) if self.by_angle else nn.Identity()
         self.out_proj = nn.Conv1d(width, hidden, 1) if self.by_angle else nn.Identity()
-        for name in ("codes", "sums", "batch_sums", "pool", "anchor"):
-            self.register_buffer(name, torch.zeros(size, width))
+        for name in ("codes", "sums", "batch_sums", "anchor"):
+            self.register_buffer(name, torch.zeros(size, width), persistent=False)
         for name in ("counts", "batch_counts"):
-            self.register_buffer(name, torch.zeros(size))
-        self.register_buffer("movement", torch.zeros(()))
+            self.register_buffer(name, torch.zeros(size), persistent=False)
+        self.register_buffer("movement", torch.zeros(()), persistent=False)
+        self._pool: Tensor | None = None  # [K, D]: vectors of this step on this rank
 
     def nearest(self, projected: Tensor) -> Tensor:
         """Index [N] of the code closest to each row of projected [N, D]."""
@@ -101,9 +101,14 @@ class CodeLevel(nn.Module):
         usage = torch.zeros_like(self.counts).index_add_(0, chosen, ones)
         self.batch_counts += usage
         self.batch_sums.index_add_(0, chosen, projected)
-        rows = torch.randint(projected.size(0), (self.pool.size(0),), device=projected.device)
-        self.pool.copy_(projected[rows])
+        rows = torch.randint(projected.size(0), (self.codes.size(0),), device=projected.device)
+        self._pool = projected[rows]
         return usage
+
+    def pool(self) -> Tensor:
+        """[K, D] vectors of this step, of which dead codes are made anew; its own codes where there was a stand-in."""
+        pool, self._pool = self._pool, None
+        return self.codes if pool is None else pool
 
     def move(self, decay: float, reduce: Reduce) -> None:
         """Let the averages follow what this update collected on all ranks."""
@@ -158,8 +163,8 @@ class ResidualQuantizer(nn.Module):
         self.settings = settings
         self.quantizers = nn.ModuleList(CodeLevel(hidden, settings) for _ in range(settings.levels))
         size = settings.codes * settings.start_vectors if settings.start_step > 1 else 0
-        self.register_buffer("reservoir", torch.zeros(size, hidden))
-        self.register_buffer("filled", torch.zeros(size))
+        self.register_buffer("reservoir", torch.zeros(size, hidden), persistent=False)
+        self.register_buffer("filled", torch.zeros(size), persistent=False)
         self._latest: Tensor | None = None  # [N, H] of this step, until `update` keeps some of them
 
     @property
@@ -231,7 +236,7 @@ class ResidualQuantizer(nn.Module):
         for level in self.levels:
             level.move(settings.decay, reduce)
             if (step - start + 1) % settings.revive_every == 0:
-                pool = gather(level.pool)
+                pool = gather(level.pool())
                 picked = torch.randperm(pool.size(0), generator=chance)[: settings.codes]
                 level.revive(settings.dead_share, pool[picked.to(pool.device)])
             if (step - start + 1) % MARKED_EVERY == 0:

@@ -88,7 +88,8 @@ class Cutter:
         level, peak = float(piece.square().mean().sqrt()), float(piece.abs().max())
         if level < SILENCE_RMS:
             return 1.0
-        return min(10.0 ** (self.settings.loudness / 20.0) / level, 1.0 / peak)
+        wanted = float(10.0 ** (self.settings.loudness / 20.0))
+        return min(wanted / level, 1.0 / peak)
 
 
 @dataclass(frozen=True)

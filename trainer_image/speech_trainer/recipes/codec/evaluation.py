@@ -164,7 +164,8 @@ def _mean_spectrum(clips: Sequence[Tensor]) -> Tensor:
     """Mean magnitude [bins] over all frames of 1024 samples."""
     window = torch.hann_window(1024)
     spectra = [torch.stft(clip, 1024, window=window, return_complex=True).abs() for clip in clips]
-    return torch.cat(spectra, dim=1).mean(dim=1) / window.square().sum().sqrt()
+    mean: Tensor = torch.cat(spectra, dim=1).mean(dim=1) / window.square().sum().sqrt()
+    return mean
 
 
 def _noise(spectrum: Tensor, size: int) -> Tensor:
@@ -172,7 +173,8 @@ def _noise(spectrum: Tensor, size: int) -> Tensor:
     white = torch.randn(size, generator=torch.Generator().manual_seed(0))
     bins = torch.fft.rfft(white)
     shape = functional.interpolate(spectrum[None, None], size=bins.numel(), mode="linear")[0, 0]
-    return torch.fft.irfft(bins * shape, n=size)
+    noise: Tensor = torch.fft.irfft(bins * shape, n=size)
+    return noise
 
 
 def _fitted(clip: Tensor, size: int) -> Tensor:

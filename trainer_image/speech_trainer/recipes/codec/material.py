@@ -37,9 +37,8 @@ class Material:
     def load(self, manifest: Manifest, index: int) -> Sample:
         """One recording at the codec's rate. Raises: SampleError."""
         settings = self.settings
-        limits = SampleLimits(
-            settings.sample_rate, settings.hop, settings.hop, settings.max_seconds
-        )
+        shortest = max(scale.window for scale in settings.scales)
+        limits = SampleLimits(settings.sample_rate, settings.hop, shortest, settings.max_seconds)
         return load_sample(manifest, manifest.utterances[index], None, limits)
 
     def clips(self, manifest: Manifest | None, count: int) -> list[Tensor]:

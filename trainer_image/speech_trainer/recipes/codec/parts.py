@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 import torch.distributed as dist
@@ -56,9 +56,7 @@ def build(material: Material, pretrained: str, context: RecipeContext) -> Built:
 def load_pretrained(directory: Path) -> DacModel:
     """Raises: ConfigError when there is no DacModel, or when weights are missing."""
     try:
-        found: tuple[DacModel, dict[str, list[str]]] = DacModel.from_pretrained(
-            directory, output_loading_info=True
-        )
+        found: Any = DacModel.from_pretrained(directory, output_loading_info=True)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"recipe.codec.pretrained: {str(directory)!r} holds no DacModel ({error}); "
@@ -70,6 +68,7 @@ def load_pretrained(directory: Path) -> DacModel:
             f"recipe.codec.pretrained: {str(directory)!r} lacks {', '.join(sorted(info['missing_keys'])[:3])}; "
             "use a whole checkpoint"
         )
+    assert isinstance(model, DacModel)
     return model
 
 

@@ -194,11 +194,8 @@ class CodecTrainer:
             "generator/waveform": waveform,
             "generator/commitment": quantized.commitment,
         }
-        return (
-            weights.mel * mel
-            + weights.waveform * waveform
-            + weights.commitment * quantized.commitment
-        )
+        total: Tensor = weights.mel * mel + weights.waveform * waveform
+        return total + weights.commitment * quantized.commitment
 
     def _discriminate(
         self, built: Built, real: Tensor, output: Tensor, weight: float, terms: dict[str, Tensor]
