@@ -22,7 +22,8 @@ export UV_PYTHON_DOWNLOADS := never
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install quickstart test check docs crd dashboards wheels trainer-wheels \
-	accept-engine accept-health accept-images accept-mutants accept-replay accept-vits accept-local accept-cluster accept-operator \
+	accept-engine accept-health accept-images accept-mutants accept-replay \
+	accept-vits accept-local accept-cluster accept-operator accept-trainers \
 	lock clean
 
 help: ## Say what each target does
@@ -43,6 +44,10 @@ accept-health: $(VENV)/.dev ## Judge more than a thousand curves drawn afresh: m
 
 accept-replay: $(VENV)/.dev ## Judge real public runs, and time replay beside an earlier build: some two minutes
 	$(BIN)/python benchmarks/accept_replay.py
+
+accept-trainers: $(VENV)/.dev ## Install and run real trainers of others, sound and with a planted NaN: some twenty minutes
+	$(BIN)/python benchmarks/accept_trainers.py
+	$(BIN)/python docs/generate.py
 
 accept-local: $(VENV)/.run ## Measure what watching costs and how soon faults are named: about five minutes
 	$(BIN)/python benchmarks/accept_local.py
@@ -88,6 +93,7 @@ accept-operator: $(VENV)/.dev ## Load the operator, crash it after every write, 
 
 accept-mutants: $(VENV)/.dev ## Put small faults into rules and policies, and count those that their tests find
 	$(BIN)/python benchmarks/accept_mutants.py
+	$(BIN)/python docs/generate.py
 
 accept-images: $(VENV)/.dev ## Build both images whole, with torch, on this machine
 	$(BIN)/python tests/cluster/product

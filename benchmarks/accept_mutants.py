@@ -2,13 +2,14 @@
 
     python benchmarks/accept_mutants.py [--sample 120] [--seed 0] [--minutes 30]
 
-Every mutant first meets the tests of its module's name, then those of the room. Survivors that change no behaviour
+Every mutant meets the tests that call its function, the quickest first. Survivors that change no behaviour
 are listed with their reason in `mutants.json`; all others are faults of the tests.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import random
@@ -16,9 +17,9 @@ import sys
 import time
 from pathlib import Path
 
-import pydantic  # noqa: F401  # warm: children are forked from here
 import record
-from mutants import Mutant, killed, mutants_of
+from mutants import OPTIONS, Mutant, killed, mutants_of, warm
+from reached import ELSEWHERE, Reached, function_of, reached
 
 ROOT = Path(__file__).parents[1]
 REVIEWED = Path(__file__).with_name("mutants.json")
@@ -27,17 +28,7 @@ HEALTH, POLICIES = "trainer_image/speech_health", "operator/speech_operator/poli
 DECISIONS = [
     f"tests/operator/test_{name}.py" for name in ("policies", "failure_and_restart", "exclusion")
 ]
-# Tests that reach a module first, where they are not called after it.
-FIRST = {
-    "baseline": ["baseline", "spike"],
-    "budget": ["budget", "non_finite"],
-    "detector": ["monitor"],
-    "pace": ["stalled", "telemetry"],
-    "rate_distortion": ["goal_unreachable"],
-    "recorded": ["replay"],
-}
 ROOM = ["tests/health"]
-SECONDS = 240.0  # for one set of tests: a mutant may loop
 
 
 def drawn(sample: int, seed: int) -> list[Mutant]:
@@ -51,13 +42,14 @@ def drawn(sample: int, seed: int) -> list[Mutant]:
     return random.Random(seed).sample(everything, min(sample, len(everything)))
 
 
-def tests_of(mutant: Mutant) -> list[list[str]]:
-    """Sets of tests, the nearest first."""
-    if not mutant.path.startswith(HEALTH):
-        return [DECISIONS]
-    stem = Path(mutant.path).stem
-    near = [f"tests/health/test_{name}.py" for name in FIRST.get(stem, [stem])]
-    return [[name for name in near if (ROOT / name).is_file()], ROOM]
+def survives(mutant: Mutant, seen: Reached) -> bool:
+    """Whether all tests that can see it pass."""
+    source = (ROOT / mutant.path).read_text(encoding="utf-8")
+    begins = function_of(ast.parse(source), mutant.number)
+    tests = seen.of((mutant.path, begins))
+    if begins == ELSEWHERE or not tests:  # what an import runs may be seen by any test of the room
+        tests = list(dict.fromkeys([*tests, *seen.quickest]))
+    return not killed(mutant, tests, seen.limit(tests))
 
 
 def main() -> int:
@@ -74,9 +66,11 @@ def main() -> int:
     }
     sample = drawn(asked.sample, asked.seed)
     os.chdir(ROOT)
-    for tests in (DECISIONS, ROOM):
-        if killed(None, tests, SECONDS):
-            sys.exit(f"{' '.join(tests)}: fails without any mutant")
+    warm()
+    seen = {
+        HEALTH: reached(ROOM, ROOT, HEALTH, OPTIONS),
+        POLICIES: reached(DECISIONS, ROOT, POLICIES, OPTIONS),
+    }
     equivalent, rest, survivors = [], [], []
     for mutant in sample:
         if time.monotonic() - began > asked.minutes * 60.0:
@@ -84,7 +78,7 @@ def main() -> int:
         (equivalent if mutant.key in reviewed else rest).append(mutant)
         if mutant in equivalent:
             continue
-        if not any(tests and killed(mutant, tests, SECONDS) for tests in tests_of(mutant)):
+        if survives(mutant, seen[HEALTH if mutant.path.startswith(HEALTH) else POLICIES]):
             survivors.append(mutant)
             print(
                 f"survived: {mutant.path}:{mutant.number}: {mutant.change} in {mutant.line}",

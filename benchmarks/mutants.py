@@ -9,9 +9,11 @@ import ast
 import contextlib
 import copy
 import dataclasses
+import importlib
 import importlib.abc
 import importlib.util
 import os
+import pkgutil
 import signal
 import sys
 import time
@@ -22,6 +24,8 @@ from typing import Any
 
 import hypothesis
 import pytest
+
+import speech_contract
 
 # A failing example need not be made small, nor be kept.
 hypothesis.settings.register_profile(
@@ -48,7 +52,16 @@ class Mutant:
     number: int
     line: str
     change: str
-    source: str
+    file: Path
+    index: int  # among the places of its file
+
+    @property
+    def source(self) -> str:
+        """The whole file with the fault in it."""
+        tree = ast.parse(self.file.read_text(encoding="utf-8"))
+        _, _, apply = list(_places(tree))[self.index]
+        apply()
+        return ast.unparse(ast.fix_missing_locations(tree))
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -60,15 +73,10 @@ def mutants_of(path: Path, module: str, name: str) -> list[Mutant]:
     """Every mutant of a file. `name` is what the reports call it."""
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines()
-    found = []
-    for index in range(sum(1 for _ in _places(ast.parse(text)))):
-        tree = ast.parse(text)
-        node, change, apply = list(_places(tree))[index]
-        apply()
-        source = ast.unparse(ast.fix_missing_locations(tree))
-        number = node.lineno
-        found.append(Mutant(module, name, number, lines[number - 1].strip(), change, source))
-    return found
+    return [
+        Mutant(module, name, node.lineno, lines[node.lineno - 1].strip(), change, path, index)
+        for index, (node, change, _) in enumerate(_places(ast.parse(text)))
+    ]
 
 
 def _places(tree: ast.AST) -> Iterator[tuple[Any, str, Callable[[], None]]]:
@@ -141,6 +149,14 @@ class _Planted(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module: types.ModuleType) -> None:
         """Run the mutated source."""
         exec(compile(self._mutant.source, self._mutant.path, "exec"), module.__dict__)
+
+
+def warm() -> None:
+    """Import what children are to find: pytest with its plugins, and the contract, which is never mutated."""
+    for module in pkgutil.walk_packages(speech_contract.__path__, "speech_contract."):
+        importlib.import_module(module.name)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        pytest.main([*OPTIONS, "--collect-only", "tests/contract/test_rules.py"])
 
 
 def killed(mutant: Mutant | None, tests: list[str], seconds: float) -> bool:

@@ -2,9 +2,9 @@
 
 `manifest.md` comes from the CRD's schema, `exit-codes.md` from speech_contract.exit_codes, `metrics.md` from
 speech_contract.metrics, the lists of rules in `verdict.md` and the README from speech_contract.rules, `zoo.md` from
-what `make accept-health` measured, `figures.md` and the README's table from all that was measured, `rooms.svg` from
-the imports of the packages, the interfaces on `write-a-recipe.md` and `write-a-rule.md` from the classes that ask
-for them.
+what `make accept-health` measured, the table in `foreign-trainers.md` from `make accept-trainers`, `figures.md` and
+the README's table from all that was measured, `rooms.svg` from the imports of the packages, the interfaces on
+`write-a-recipe.md` and `write-a-rule.md` from the classes that ask for them.
 tests/cli/test_docs.py runs the check, so a changed table cannot leave its page behind.
 """
 
@@ -22,6 +22,7 @@ import interfaces
 import manifest_page
 import rooms
 import tables
+import trainers_page
 import zoo_page
 
 from speech_contract import metrics, outcome
@@ -157,6 +158,12 @@ def rule_page() -> str:
     return _between(_read(HERE / "write-a-rule.md"), "interface", calls)
 
 
+def trainers() -> str:
+    """The page of trainers of others, with those that were run."""
+    table = trainers_page.trainers(RESULTS / "trainers.json")
+    return _between(_read(HERE / "foreign-trainers.md"), "trainers", table)
+
+
 @functools.cache
 def manifest() -> str:
     """The page of every field of a job."""
@@ -175,7 +182,8 @@ PAGES = {
     "rooms.svg": rooms.drawing,
     "exit-codes.md": exit_codes,
     "metrics.md": metric_table,
-    "zoo.md": functools.partial(zoo_page.zoo, RESULTS / "health.json"),
+    "zoo.md": functools.partial(zoo_page.zoo, RESULTS / "health.json", RESULTS / "replay.json"),
+    "foreign-trainers.md": trainers,
     "figures.md": figures,
     "verdict.md": verdict,
     README: readme,

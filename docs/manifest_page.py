@@ -26,6 +26,8 @@ SENTENCES = [
     'writers: `"0.01"`. *May change*: also after the job was accepted; thresholds apply from the next attempt on.',
     "Every other field is immutable then. `[]` is an item of a list, `*` a key of a map.",
 ]
+# What an item must have beside the field that is asked about.
+NEEDED = {"health.logPatterns[]": {"name": "a", "pattern": "a"}, "health.expect.*": {"max": "1"}}
 BOUND = re.compile(r"write a (?:whole )?number (.*)")
 
 
@@ -47,13 +49,22 @@ def _leaves(node: Schema, path: str) -> Iterator[tuple[str, Schema, bool]]:
     """Every field that holds a value, with whether it must be written."""
     for name, inner in node.get("properties", {}).items():
         place = f"{path}.{name}" if path else name
-        below = inner.get("items", {}) if inner.get("type") == "array" else inner
+        below, mark = _held(inner)
         if "properties" not in below:
             yield place, inner, name in node.get("required", ())
             continue
-        if below is not inner:
+        if mark:
             yield place, inner, name in node.get("required", ())
-        yield from _leaves(below, place if below is inner else f"{place}[]")
+        yield from _leaves(below, place + mark)
+
+
+def _held(node: Schema) -> tuple[Schema, str]:
+    """What a list (marked `[]`) or a map (`.*`) holds; else the node itself and no mark."""
+    if node.get("type") == "array":
+        return node.get("items", {}), "[]"
+    if isinstance(node.get("additionalProperties"), dict):
+        return node["additionalProperties"], ".*"
+    return node, ""
 
 
 def _spec_row(path: str, node: Schema, required: bool) -> tuple[str, ...]:
@@ -107,7 +118,7 @@ def _asked(path: str, node: Schema) -> Iterator[str]:
 
 def _choices(path: str, choices: list[str]) -> list[str]:
     """Those that the validator lets this very field have."""
-    if not path.endswith("onExceeded"):
+    if not path.endswith(("onExceeded", ".action")):
         return [choice or '""' for choice in choices]
     return [choice for choice in choices if not _problems(path, choice)]
 
@@ -119,9 +130,10 @@ def _remedies(path: str, value: Any) -> Iterator[str]:
 
 
 def _problems(path: str, value: Any) -> list[Any]:
-    if "[]" in path:
+    if "[]" in path and not path.startswith("health."):
         return []
-    return [p for p in api.validate(_with(path, value), local=True) if p.field == f"spec.{path}"]
+    field = f"spec.{path.replace('[]', '[0]')}"
+    return [p for p in api.validate(_with(path, value), local=True) if p.field == field]
 
 
 def _with(path: str, value: Any) -> Schema:
@@ -135,7 +147,8 @@ def _with(path: str, value: Any) -> Schema:
     *parents, last = path.split(".")
     node = spec
     for step in parents:
-        node = node.setdefault(step, {})
-    node[last] = value
+        below = node.setdefault(step.removesuffix("[]"), [{}] if step.endswith("[]") else {})
+        node = below[0] if isinstance(below, list) else below
+    node |= NEEDED.get(".".join(parents), {}) | {last: value}
     head = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": "a"}}
     return {**head, "spec": spec}

@@ -21,8 +21,11 @@ def points(count: int, seed: int) -> list[Point]:
     return [(x, 3 * x + 1 + rng.gauss(0, 0.1)) for x in (rng.uniform(-1, 1) for _ in range(count))]
 
 
-def descend(data: list[Point], steps: int, rate: float) -> Iterator[tuple[int, float, float]]:
-    """One (step, loss, gradient norm) a step, on eight points each."""
+def descend(
+    data: list[Point], steps: int, rate: float
+) -> Iterator[tuple[int, float, float, float]]:
+    """One (step, loss, gradient norm, held-out error) a step, on eight points each; the last 32 are held out."""
+    data, held_out = data[:-32], data[-32:]
     slope = offset = 0.0
     rng = random.Random(0)
     for step in range(1, steps + 1):
@@ -34,16 +37,21 @@ def descend(data: list[Point], steps: int, rate: float) -> Iterator[tuple[int, f
             2 * sum(error for error, _ in errors) / len(errors),
         )
         slope, offset = slope - rate * gradient[0], offset - rate * gradient[1]
-        yield step, loss, (gradient[0] * gradient[0] + gradient[1] * gradient[1]) ** 0.5
+        misses = [slope * x + offset - y for x, y in held_out]
+        missed = sum(miss * miss for miss in misses) / len(misses)
+        yield step, loss, (gradient[0] * gradient[0] + gradient[1] * gradient[1]) ** 0.5, missed
 
 
 def train(steps: int, rate: float, pause: float) -> None:
-    """The loop with the three lines that make it visible."""
+    """The loop with the lines that make it visible: three are enough, the plan and the scores say more."""
     from speech_telemetry.reporter import Reporter
 
     report = Reporter()  # finds the supervisor by itself; does nothing when there is none
-    for step, loss, norm in descend(points(256, seed=7), steps, rate):
-        report.step(step, loss=loss, grad_norm=norm, learning_rate=rate)
+    report.plan(total_steps=steps, fresh=True)
+    for step, loss, norm, held_out in descend(points(256, seed=7), steps, rate):
+        report.step(step, loss=loss, grad_norm=norm, learning_rate=rate, samples=8)
+        if step % 100 == 0:
+            report.evaluation({"squared_error": held_out}, {"squared_error": {"better": "Lower"}})
         time.sleep(pause)  # a real step takes longer than this one
     print("done")
 

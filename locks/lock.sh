@@ -16,3 +16,4 @@ for extra in operator trainer cli; do
 done
 compile --output-file locks/bootstrap.txt locks/bootstrap.in
 compile --no-deps --output-file locks/foreign.txt locks/foreign.in
+compile --no-deps --output-file locks/lightning.txt locks/lightning.in

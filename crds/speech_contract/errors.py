@@ -8,7 +8,6 @@ trainer and the launcher into exit code 64.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -32,6 +31,8 @@ def shorten(value: object, limit: int = 80) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that a mistyped one most likely meant, ignoring case."""
+    import difflib  # a document that is sound never needs it
+
     by_folded = {candidate.lower(): candidate for candidate in known}
     matches = difflib.get_close_matches(name.lower(), by_folded, n=1, cutoff=0.6)
     return by_folded[matches[0]] if matches else None

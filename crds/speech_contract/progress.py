@@ -13,7 +13,7 @@ from speech_contract.phases import Phase
 from speech_contract.preflight import PreflightReport
 from speech_contract.rules import Rule as Rule  # passed on: part of every finding
 from speech_contract.rules import Severity as Severity
-from speech_contract.wire import BadStep, Codebook, Memory, Weights
+from speech_contract.wire import BadStep, Codebook, Memory, Reads, Weights
 
 
 class Verdict(str, enum.Enum):
@@ -91,6 +91,7 @@ class Account:
     last_confirmed_step: int | None = None
     findings: list[Finding] = dataclasses.field(default_factory=list)
     preflight: PreflightReport | None = None
+    reads: Reads | None = None  # None: no number came yet
 
     @property
     def account(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 
 class Condition(str, enum.Enum):
@@ -28,6 +29,17 @@ class State(str, enum.Enum):
     SUSPENDED = "Suspended"
     COMPLETE = "Complete"
     FAILED = "Failed"
+    UNKNOWN = (
+        "Unknown"  # told by a reader that finds nobody and nothing behind the others; never written
+    )
+
+
+NO_CHECKPOINT: Final = (
+    "no confirmed checkpoint"  # how a message begins to say it, of trainer or operator
+)
+AT_REST: Final = frozenset(
+    {State.SUSPENDED, State.COMPLETE, State.FAILED}
+)  # until somebody says so
 
 
 class Reason(str, enum.Enum):

@@ -11,6 +11,7 @@ import enum
 
 from speech_contract.exit_codes import (
     EXIT_DIVERGED,
+    EXIT_DO_NOT_CONTINUE,
     EXIT_NON_FINITE,
     EXIT_NOT_LEARNING,
     EXIT_PREFLIGHT,
@@ -70,7 +71,7 @@ class Rule(str, enum.Enum):
             exit_code=EXIT_NON_FINITE,
             trainer_ends=True,
             meaning="a loss component or a gradient norm is NaN or infinite; also a loss of exactly 0 "
-            "beside a NaN norm",
+            "beside a NaN norm, and a held-out loss",
             follows="the update is gated off; over budget: back to the last confirmed checkpoint and "
             "past that data; then exit 40",
             remedy="lower the learning rate or mend the batch that the evidence names; look for log(0), "
@@ -137,7 +138,7 @@ class Rule(str, enum.Enum):
             exit_code=EXIT_NON_FINITE,
             gives_way_to=("NonFinite",),
             meaning="the loss stands 2.5 times and 6 robust deviations above its running median, for 10 "
-            "steps",
+            "steps; or it rose as much within the first reports and stayed there",
             follows="warning; not healed in 80 steps: exit 40, restart from the last confirmed checkpoint",
             remedy="lower the learning rate or lengthen the warm-up; look at the data of the first high "
             "step; if the task got harder on purpose, raise health.lossSpike.factor",
@@ -216,8 +217,9 @@ class Rule(str, enum.Enum):
                 "ZeroLoss",
                 "NoGradient",
             ),
-            meaning="two checkpoints are bit-identical though updates were committed; or the planned "
-            "learning rates add up to next to nothing",
+            meaning="two checkpoints, or four held-out losses, are bit-identical though updates were "
+            "committed; the learning rate is 0 while steps go on, or the planned ones add up to "
+            "next to nothing",
             follows="stop, exit 41; warning",
             remedy="look for parameters that the optimizer does not hold, weights kept in bf16, or a "
             "learning rate too small to move them; train longer or raise the rate",
@@ -286,6 +288,41 @@ class Rule(str, enum.Enum):
             "stop at the best checkpoint",
         ),
     )
+    PLATEAU = (
+        "Plateau",
+        Record(
+            detector="plateau:Plateau",
+            section="plateau",
+            gives_way_to=(
+                "NonFinite",
+                "ZeroLoss",
+                "NoGradient",
+                "ConstantComponent",
+                "LossSpike",
+                "NotUpdating",
+                "Implausible",
+            ),
+            meaning="the loss was flat over half of the run and 200 reports, or since its start; at the "
+            "level of a guess among a known number of classes it was never learned",
+            follows="information; warning at the level of a guess",
+            remedy="if it is good enough, stop here; else lower the learning rate, take more or other "
+            "data or a larger model; one that never learned: look whether inputs and labels "
+            "belong together, and at the learning rate",
+        ),
+    )
+    SLOWDOWN = (
+        "Slowdown",
+        Record(
+            detector="slowdown:Slowdown",
+            section="slowdown",
+            gives_way_to=("Stalled", "RankDivergence"),
+            meaning="a step takes three times as long as it used to, over 50 reports",
+            follows="warning",
+            remedy="look at the waiting time for data, at clocks and temperature of the GPU, at who else "
+            "uses the node, and at lists that grow; if the task got larger on purpose, raise "
+            "health.slowdown.factor",
+        ),
+    )
     RANK_DIVERGENCE = (
         "RankDivergence",
         Record(
@@ -298,6 +335,30 @@ class Rule(str, enum.Enum):
             remedy="test the GPU memory and the network of the named node; if it comes back on another "
             "node, look for an update that differs between ranks; a slow rank: look at its "
             "node's clocks and data path",
+        ),
+    )
+    EXPECTATION = (
+        "Expectation",
+        Record(
+            detector="expectation:Expectation",
+            section="expect",
+            exit_code=EXIT_DIVERGED,
+            gives_way_to=("NonFinite",),
+            meaning="a loss component leaves the range that health.expect states for it",
+            follows="warning; or stop, exit 43, where it says so",
+            remedy="look at what changed at the step that is named; if the range was a guess, correct "
+            "health.expect",
+        ),
+    )
+    LOG_PATTERN = (
+        "LogPattern",
+        Record(
+            detector="log_pattern:LogPattern",
+            section="log_patterns",
+            exit_code=EXIT_DO_NOT_CONTINUE,
+            meaning="the script prints a line that health.logPatterns describes",
+            follows="what the pattern says: its severity; restart, exit 1; or stop, exit 17",
+            remedy="read the line that the evidence quotes, in the log of its rank",
         ),
     )
     PREFLIGHT = (

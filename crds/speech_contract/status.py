@@ -18,12 +18,13 @@ from speech_contract.preflight import Check, PreflightVerdict, Scope
 from speech_contract.progress import Action, FindingStatus, Rule, Severity, Verdict
 from speech_contract.reasons import Condition as ConditionType
 from speech_contract.reasons import State
-from speech_contract.wire import BadStep
+from speech_contract.wire import BadStep, Reads
 
 # The CRD schema is made from these classes by pydantic, which is not needed here.
 READ: dict[str, Any] = {"alias_generator": codec.camel, "extra": "ignore", "populate_by_name": True}
 MAX_ATTEMPTS: Final = 10  # the newest, for people; the budgets live in `restarts`
 MAX_FINDINGS: Final = 64
+HEARD_EVERY_SECONDS: Final = 60.0  # between two signs in `progress.heardAt` that somebody listens
 MAX_EXCLUDED: Final = 2  # a fault that moves from node to node is no node's
 
 
@@ -170,6 +171,10 @@ class JobProgress:
     """Step of the newest checkpoint that has proved itself."""
     updated_at: str | None = None
     """When these numbers were true, RFC 3339."""
+    heard_at: str | None = None
+    """When the attempt's supervisor was last heard, RFC 3339; renewed each minute while somebody listens."""
+    reads: Reads | None = None
+    """How the numbers come, and what of them no rule can judge."""
     rollbacks: int | None = None
     """Roll-backs over all attempts."""
     discarded_steps: int | None = None
@@ -290,7 +295,7 @@ class Failure:
 
 @dataclasses.dataclass(frozen=True)
 class JobStatus:
-    """The whole status. `nodes` is `ready/desired` for the printer column, which cannot join fields."""
+    """The whole status. `nodes` is `there/desired` for the printer column, which cannot join fields."""
 
     __pydantic_config__ = READ
     observed_generation: int | None = None
@@ -298,7 +303,7 @@ class JobStatus:
     state: State = State.PENDING
     """The whole job in one word."""
     nodes: str | None = None
-    """Ready and desired pods, as in 2/2."""
+    """Pods that are ready or ended well, and desired pods, as in 2/2."""
     conditions: tuple[Condition, ...] = ()
     """Created, Running, Suspended and the others, as Kubernetes writes them."""
     attempt: int = 0
@@ -323,6 +328,8 @@ class JobStatus:
     """When the job was first started, RFC 3339."""
     completion_time: str | None = None
     """When the job ended, RFC 3339."""
+    run_directory: str | None = None
+    """`checkpoint.uri` as it was accepted: where the attempts write, whatever the spec says since."""
     excluded_nodes: tuple[ExcludedNode, ...] = ()
     """Nodes that the next attempts keep away from."""
 

@@ -6,38 +6,15 @@ Ratios are strings, as every non-integer in the API ("0.01"): a float's text for
 from __future__ import annotations
 
 import dataclasses
-import enum
-from typing import Any
 
+from speech_contract.actions import HealthMode as HealthMode  # passed on: part of every section
+from speech_contract.actions import OnExceeded as OnExceeded
+from speech_contract.actions import only
 from speech_contract.checks import check_at_least, check_number
 from speech_contract.codec import FORBID
+from speech_contract.course import Plateau, Slowdown
 from speech_contract.errors import ContractError
-
-
-class HealthMode(str, enum.Enum):
-    """Enforce acts; Notify judges and says what it would have done; Off does not judge."""
-
-    ENFORCE = "Enforce"
-    NOTIFY = "Notify"
-    OFF = "Off"
-
-
-class OnExceeded(str, enum.Enum):
-    """What a rule does when its threshold is passed. Rollback is for nonFinite alone."""
-
-    WARN = "Warn"
-    ROLLBACK = "Rollback"
-    RESTART = "Restart"
-    STOP = "Stop"
-
-
-def _only(owner: Any, *allowed: OnExceeded) -> None:
-    if owner.on_exceeded not in allowed:
-        choices = ", ".join(choice.value for choice in allowed)
-        value = owner.on_exceeded.value
-        raise ContractError(
-            "onExceeded", value, "is no action of this rule", f"use one of {choices}"
-        )
+from speech_contract.stated import MAX_PATTERNS, Expectation, LogPattern
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,14 +29,16 @@ class NonFinite:
     """Last steps in which bad ones are counted."""
     confirm_steps: int = 100
     """Finite steps after a save until the checkpoint counts as confirmed."""
+    bad_evaluations: int = 2
+    """Evaluations in a row whose held-out loss is not finite, until it warns."""
     max_rollbacks: int = 2
     """Roll-backs within one attempt; the next one ends it."""
     on_exceeded: OnExceeded = OnExceeded.ROLLBACK
 
     def __post_init__(self) -> None:
         check_at_least(self, 0, "skip_budget", "max_rollbacks")
-        check_at_least(self, 1, "window_steps", "confirm_steps")
-        _only(self, OnExceeded.WARN, OnExceeded.ROLLBACK, OnExceeded.STOP)
+        check_at_least(self, 1, "window_steps", "confirm_steps", "bad_evaluations")
+        only(self, OnExceeded.WARN, OnExceeded.ROLLBACK, OnExceeded.STOP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +52,7 @@ class ZeroLoss:
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "for_steps")
-        _only(self, OnExceeded.WARN, OnExceeded.STOP)
+        only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +68,7 @@ class NoGradient:
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "for_updates", "first_steps")
-        _only(self, OnExceeded.WARN, OnExceeded.STOP)
+        only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +93,7 @@ class SkippedSamples:
             rule, remedy = "is above maxRatio", "write warnRatio ≤ maxRatio"
             raise ContractError("warnRatio", self.warn_ratio, rule, remedy)
         check_at_least(self, 1, "window_samples", "in_a_row_at_start")
-        _only(self, OnExceeded.WARN, OnExceeded.STOP)
+        only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +111,7 @@ class Stall:
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "step_multiplier", "floor_seconds", "startup_seconds")
-        _only(self, OnExceeded.WARN, OnExceeded.RESTART, OnExceeded.STOP)
+        only(self, OnExceeded.WARN, OnExceeded.RESTART, OnExceeded.STOP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +127,7 @@ class Telemetry:
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "missing_seconds", "stale_seconds")
-        _only(self, OnExceeded.WARN)
+        only(self, OnExceeded.WARN)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +151,7 @@ class _Spike:
         if self.window_steps < self.for_steps:
             rule, remedy = "is below forSteps", "write windowSteps ≥ forSteps"
             raise ContractError("windowSteps", self.window_steps, rule, remedy)
-        _only(self, OnExceeded.WARN, OnExceeded.RESTART)
+        only(self, OnExceeded.WARN, OnExceeded.RESTART)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,24 +182,30 @@ class ConstantComponent:
 
     def __post_init__(self) -> None:
         check_at_least(self, 2, "for_reports")
-        _only(self, OnExceeded.WARN, OnExceeded.STOP)
+        only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
 @dataclasses.dataclass(frozen=True)
 class NotUpdating:
-    """Weights bit-identical in two checkpoints; or, as a warning, planned learning rates that add up to nothing."""
+    """Weights bit-identical in two checkpoints; or, as a warning, a rate of 0, planned learning rates that add up to
+    nothing, or a held-out loss that is the same to the bit."""
 
     __pydantic_config__ = FORBID
     min_updates: int = 10
     """Updates between two checkpoints from which on equal weights count."""
     min_rate_sum: str = "0.02"
     """Least sum of planned learning rates, as a string; a hundredth of it for a pretrained model."""
+    zero_rate_reports: int = 20
+    """Reports in a row with a learning rate of exactly 0 until it warns; three times as many before it was above 0."""
+    equal_evaluations: int = 4
+    """Evaluations in a row with a held-out loss that is the same to the bit, until it warns."""
     on_exceeded: OnExceeded = OnExceeded.STOP
 
     def __post_init__(self) -> None:
-        check_at_least(self, 1, "min_updates")
+        check_at_least(self, 1, "min_updates", "zero_rate_reports")
+        check_at_least(self, 2, "equal_evaluations")
         check_number("minRateSum", self.min_rate_sum, above=0.0)
-        _only(self, OnExceeded.WARN, OnExceeded.STOP)
+        only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,7 +222,7 @@ class ScheduleMismatch:
     def __post_init__(self) -> None:
         check_number("tolerance", self.tolerance, above=0.0)
         check_at_least(self, 1, "for_reports")
-        _only(self, OnExceeded.WARN, OnExceeded.STOP)
+        only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,7 +239,7 @@ class MemoryGrowth:
     def __post_init__(self) -> None:
         check_number("share", self.share, above=0.0)
         check_at_least(self, 30, "window_seconds")
-        _only(self, OnExceeded.WARN)
+        only(self, OnExceeded.WARN)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -290,7 +275,7 @@ class CodebookCollapse:
         check_number("stopPerplexity", self.stop_perplexity, above=1.0)
         check_at_least(self, 0, "grace_steps", "after_steps")
         check_at_least(self, 1, "for_steps", "stop_levels")
-        _only(self, OnExceeded.WARN, OnExceeded.STOP)
+        only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -307,7 +292,7 @@ class Implausible:
     def __post_init__(self) -> None:
         check_number("maxRealTimeFactor", self.max_real_time_factor, above=0.0)
         check_at_least(self, 1, "window_seconds")
-        _only(self, OnExceeded.WARN, OnExceeded.STOP)
+        only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -327,7 +312,7 @@ class GoalUnreachable:
         check_number("maxParametersPerSecond", self.max_parameters_per_second, above=0.0)
         check_number("worseningRatio", self.worsening_ratio, above=0.0)
         check_at_least(self, 1, "worsening_evaluations")
-        _only(self, OnExceeded.WARN)
+        only(self, OnExceeded.WARN)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -351,7 +336,7 @@ class RankDivergence:
         check_number("gradientFactor", self.gradient_factor, above=1.0)
         check_number("waitRatio", self.wait_ratio, above=0.0, most=1.0)
         check_at_least(self, 1, "every_steps", "for_samples", "skew_steps")
-        _only(self, OnExceeded.WARN, OnExceeded.RESTART)
+        only(self, OnExceeded.WARN, OnExceeded.RESTART)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -390,8 +375,22 @@ class Thresholds:
     codebook_collapse: CodebookCollapse = dataclasses.field(default_factory=CodebookCollapse)
     implausible: Implausible = dataclasses.field(default_factory=Implausible)
     goal_unreachable: GoalUnreachable = dataclasses.field(default_factory=GoalUnreachable)
+    plateau: Plateau = dataclasses.field(default_factory=Plateau)
+    slowdown: Slowdown = dataclasses.field(default_factory=Slowdown)
     rank_divergence: RankDivergence = dataclasses.field(default_factory=RankDivergence)
+    expect: dict[str, Expectation] = dataclasses.field(default_factory=dict)
+    """Loss component → the range that it must keep; names match without case, signs and the word loss."""
+    log_patterns: tuple[LogPattern, ...] = ()
+    """Lines of the script's output that are a finding."""
     preflight: Preflight = dataclasses.field(default_factory=Preflight)
+
+    def __post_init__(self) -> None:
+        names = [pattern.name for pattern in self.log_patterns]
+        if len(set(names)) < len(names):
+            raise ContractError("logPatterns", names, "name one twice", "give each its own name")
+        if len(names) > MAX_PATTERNS:
+            rule, remedy = f"are more than {MAX_PATTERNS}", "join some by |"
+            raise ContractError("logPatterns", len(names), rule, remedy)
 
     @property
     def preflight_mode(self) -> HealthMode:

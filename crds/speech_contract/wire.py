@@ -71,6 +71,37 @@ class BadStep:
     """Some of its batch."""
 
 
+MAX_PARTS: Final = 6  # losses named in a sentence
+MAX_FORM: Final = 80  # characters of a format's name
+REPORTER: Final = (
+    "reporter"  # the form of a rank that calls it; others are names of printed formats
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reads:
+    """How an attempt's numbers come, and what of them no rule can judge. Made by the supervisor and by `replay`."""
+
+    form: str = ""
+    """Format that was recognised in the output, or reporter."""
+    reports: int = 0
+    """Reports that it held so far."""
+    parts: tuple[str, ...] = ()
+    """Losses of which none is known to be the whole one."""
+
+    @property
+    def gap(self) -> str:
+        """What is not judged, in a sentence; "" when nothing is left out."""
+        if not self.parts:
+            return ""
+        return f"loss not recognised among {', '.join(self.parts[:MAX_PARTS])}: spikes not judged"
+
+    def __str__(self) -> str:
+        where = "" if self.form == REPORTER else " (stdout)"
+        said = f"{self.form}{where}, {self.reports} report{'' if self.reports == 1 else 's'}"
+        return "; ".join(filter(None, [said, self.gap]))
+
+
 @dataclasses.dataclass(frozen=True)
 class Weights:
     """Two checkpoints compared, by module: only what is trained and had a learning rate above 0 between them."""
@@ -114,6 +145,16 @@ class Memory:
 
     used: int  # anonymous memory of its ranks and their children
     room: int  # left below the closest limit
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """Lines of one pod's ranks that one pattern of `health.logPatterns` found, so far."""
+
+    count: int
+    line: str  # the first of them, cut
+    rank: int  # that printed it
+    step: int | None = None  # that this rank was at
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -204,6 +245,7 @@ class Summary:
     stacks: dict[str, str] = dataclasses.field(default_factory=dict)  # rank → Python stack
     final: bool = False
     memory: Memory | None = None
+    matches: dict[str, Match] = dataclasses.field(default_factory=dict)  # by the pattern's name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -69,7 +69,7 @@ class ClusterClient:
         return self._json("GET", f"{jobs_path(namespace)}/{name}")
 
     def jobs(self, namespace: str) -> list[Body]:
-        """Every job of a namespace."""
+        """Every job of a namespace; "": of all of them."""
         return self._list(jobs_path(namespace))
 
     def suspend(self, namespace: str, name: str, *, suspend: bool) -> Body:
@@ -177,8 +177,9 @@ def connect(access: Access) -> ClusterClient:
 
 
 def jobs_path(namespace: str) -> str:
-    """Where the API server keeps the jobs of a namespace."""
-    return f"/apis/{names.API_VERSION}/namespaces/{namespace}/{names.PLURAL}"
+    """Where the API server keeps the jobs of a namespace; "": of all of them."""
+    inside = f"namespaces/{namespace}/" if namespace else ""
+    return f"/apis/{names.API_VERSION}/{inside}{names.PLURAL}"
 
 
 def problem_of(status: int, data: bytes, path: str, context: str) -> ClusterProblem:

@@ -6,6 +6,7 @@ job's own status tells most of the story.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -16,8 +17,17 @@ from speech_cli.log_request import LogRequest, ranks_per_node
 from speech_cli.rendering import verdict
 from speech_cli.rendering.cause import Cause, cause_of
 from speech_cli.rendering.events import EventRow, event_rows
-from speech_cli.rendering.view import Document, JobView, mapping, objects, status_of, view_of
+from speech_cli.rendering.view import (
+    Document,
+    JobView,
+    mapping,
+    objects,
+    status_of,
+    view_of,
+    whole,
+)
 from speech_cli.rendering.why import Evidence
+from speech_cli.standing import aged
 from speech_contract import names, outcome, paths
 from speech_contract.errors import nearest
 from speech_contract.outcome import Outcome
@@ -59,14 +69,16 @@ class ClusterPlace:
             parts.append(f" --kubeconfig {self._access.kubeconfig}")
         return "".join(parts)
 
-    def jobs(self) -> Sequence[Document]:
-        """Every job of the namespace."""
-        return [_with_kind(job) for job in self._client.jobs(self.namespace)]
+    def jobs(self, *, everywhere: bool = False) -> Sequence[Document]:
+        """Every job of the namespace, or of all namespaces."""
+        now = time.time()
+        found = self._client.jobs("" if everywhere else self.namespace)
+        return [aged(_with_kind(job), now) for job in found]
 
     def find(self, name: str) -> Document:
         """One job. Raises NotFound naming the nearest one, or another ClusterProblem."""
         try:
-            return self._client.job(self.namespace, name)
+            return aged(self._client.job(self.namespace, name), time.time())
         except NotFound as error:
             known = [str(mapping(job, "metadata").get("name")) for job in self.jobs()]
             guess = nearest(name, known)
@@ -99,7 +111,8 @@ class ClusterPlace:
             yield from list(verdict.failed_lines(view, cause, cause.exit_code, {}, self.flags))[1:]
         elif view.state in WAITING:
             yield from _waiting(document)
-        yield f"{'run directory':<17}{mapping(document, 'spec', 'checkpoint').get('uri', '')}"
+        yield from _not_taken(document)
+        yield f"{'run directory':<17}{view.run_directory}"
         yield from self._faults
 
     def log(self, document: Document, wanted: LogRequest) -> Iterator[bytes]:
@@ -179,12 +192,37 @@ class ClusterPlace:
         alive = {str(mapping(p, "metadata").get("name")) for p in self._pods(document)}
         if pod in alive:
             return f"speechtrain logs {view.name} --rank {rank}{self.flags}"
-        return self._on_volume(document, view.attempt or 1, rank) if view.attempt else ""
+        return self._on_volume(document, view.attempt or 1, rank) if _printed(document) else ""
 
     @staticmethod
     def _on_volume(document: Document, attempt: int, rank: int) -> str:
-        uri = Path(str(mapping(document, "spec", "checkpoint").get("uri", ".")))
+        uri = Path(view_of(document).run_directory)
         return f"{paths.rank_log(uri, attempt, rank)} on the job's volume"
+
+
+def _printed(document: Document) -> bool:
+    """Whether the newest attempt can have written a log: it made a step, or one of its ranks ended."""
+    status = status_of(document)
+    newest = max(status.attempts, key=lambda attempt: attempt.number, default=None)
+    if newest is None:
+        return False
+    told = (newest.exit_code, newest.last_step, newest.node, status.progress.step)
+    return any(value is not None for value in told)
+
+
+def _not_taken(document: Document) -> Iterator[str]:
+    """A change of the spec that the job does not run by: refused, or not looked at yet."""
+    view, status = view_of(document), status_of(document)
+    if view.finished:
+        return
+    if view.state not in WAITING:
+        for item in status.conditions:
+            if item.type is Condition.ACCEPTED and item.status is ConditionStatus.FALSE:
+                yield f"{'not applied':<17}{item.reason}: {item.message}; the job goes on as it was accepted"
+    generation = whole(mapping(document, "metadata").get("generation"))
+    seen = status.observed_generation
+    if generation is not None and seen is not None and generation > seen:
+        yield f"{'not applied':<17}the newest change of the spec: the operator has not looked at it; does it run?"
 
 
 def _with_kind(job: Mapping[str, Any]) -> Document:
@@ -208,4 +246,8 @@ def _waiting(document: Document) -> Iterator[str]:
                 yield f"{'waiting for':<17}{item.reason}: {item.message}"
                 return
     if not status.observed_generation:
-        yield "waiting for      the operator has not looked at this job yet; is it running?"
+        other = mapping(document, "spec", "runPolicy").get("managedBy", names.MANAGED_BY)
+        who = "the operator has not looked at this job yet; is it running?"
+        if other != names.MANAGED_BY:
+            who = f"{other}, which runPolicy.managedBy names: our operator never touches this job"
+        yield f"{'waiting for':<17}{who}"

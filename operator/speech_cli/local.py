@@ -137,6 +137,11 @@ def state_root() -> Path:
     return Path(os.environ.get(env.LOCAL_STATE) or DEFAULT_STATE).absolute()
 
 
+def flags(namespace: str) -> str:
+    """Options of a further command that lead to this namespace of this machine."""
+    return "" if namespace == DEFAULT_NAMESPACE else f" -n {namespace}"
+
+
 def state_dir(namespace: str, name: str, root: Path | None = None) -> Path:
     """The folder of one job's state."""
     return (root or state_root()) / namespace / name

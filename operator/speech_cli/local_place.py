@@ -38,11 +38,12 @@ class LocalPlace:
     @property
     def flags(self) -> str:
         """Options that lead here again."""
-        return "" if self.namespace == local.DEFAULT_NAMESPACE else f" -n {self.namespace}"
+        return local.flags(self.namespace)
 
-    def jobs(self) -> Sequence[Document]:
-        """Every job of the namespace."""
-        return local.backend().list_jobs(local.state_root(), self.namespace)
+    def jobs(self, *, everywhere: bool = False) -> Sequence[Document]:
+        """Every job of the namespace, or of all namespaces."""
+        namespace = None if everywhere else self.namespace
+        return local.backend().list_jobs(local.state_root(), namespace)
 
     def find(self, name: str) -> Document:
         """One job. Raises NoSuchJob naming the nearest one."""

@@ -15,6 +15,8 @@ from typing import Final
 
 import click
 
+from speech_contract.errors import nearest
+
 PLUGIN: Final = "kubectl-stj"
 
 # command → module below speech_cli.commands, in the order of `speechtrain --help`
@@ -43,7 +45,9 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Import `speech_cli.commands.<name>` and take its `command`."""
         if name not in COMMANDS:
-            return None
+            guess = nearest(name, list(COMMANDS))
+            hint = f"; did you mean {guess}?" if guess else ""
+            ctx.fail(f"No such command {name!r}{hint}")
         module = importlib.import_module(f"speech_cli.commands.{COMMANDS[name]}")
         command = module.command
         assert isinstance(command, click.Command)

@@ -35,6 +35,7 @@ class Where:
     """The options of a command that speaks of jobs."""
 
     namespace: str | None = None
+    everywhere: bool = False  # every namespace
     force: Force = Force.NEITHER
     access: Access = dataclasses.field(default_factory=Access)
 
@@ -54,8 +55,8 @@ class Place(Protocol):
         """Options that mean this place in a command line that a person may copy."""
         ...
 
-    def jobs(self) -> Sequence[Document]:
-        """Every job of the namespace."""
+    def jobs(self, *, everywhere: bool = False) -> Sequence[Document]:
+        """Every job of the namespace, or of all namespaces."""
         ...
 
     def find(self, name: str) -> Document:
@@ -101,17 +102,25 @@ def list_place(where: Where) -> tuple[Place, Sequence[Document]]:
     """The first place that has jobs in the namespace, and these; the last one when none has. Raises UserError."""
     if where.force is Force.CLUSTER:
         cluster = ClusterPlace.connect(where.access, where.namespace)
-        return cluster, cluster.jobs()
+        return cluster, cluster.jobs(everywhere=where.everywhere)
     here = LocalPlace(where.namespace)
-    jobs = here.jobs()
+    jobs = here.jobs(everywhere=where.everywhere)
     if jobs or where.force is Force.LOCAL or not where.access.configured:
         return here, jobs
     try:
         cluster = ClusterPlace.connect(where.access, where.namespace)
-        return cluster, cluster.jobs()
+        return cluster, cluster.jobs(everywhere=where.everywhere)
     except ClusterProblem as error:
-        none = f"no jobs in namespace {here.namespace!r} {here.title}"
+        none = none_there(here, where)
         raise ClusterProblem(f"{none}\n{error.message}") from error
+
+
+def none_there(found: Place, where: Where) -> str:
+    """What is said of an empty list, and where else one may look."""
+    if where.everywhere:
+        return f"no jobs in any namespace {found.title}"
+    hint = "-A shows every namespace, -n NAME another"
+    return f"no jobs in namespace {found.namespace!r} {found.title}; {hint}"
 
 
 def _in_cluster(where: Where, name: str, missing: NoSuchJob) -> tuple[Place, Document]:

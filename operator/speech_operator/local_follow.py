@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
+from speech_contract import reasons
 from speech_contract.api import parse
 from speech_contract.api.spec import CleanPodPolicy
 from speech_contract.outcome import EXIT_DONE, EXIT_ERROR, EXIT_INTERRUPTED
@@ -33,7 +34,7 @@ EXIT_KILLED_BY_USER: Final = 130
 CLEANUP_SECONDS: Final = 30.0  # beyond the grace, for the pods of an ended job to go
 LOOK_SECONDS: Final = 0.1
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-AT_REST: Final = {State.SUSPENDED.value, State.COMPLETE.value, State.FAILED.value}
+AT_REST: Final = {state.value for state in reasons.AT_REST}
 
 
 class LocalRunError(ValueError):

@@ -36,6 +36,7 @@ from speech_operator.local_follow import (
     state_of,
 )
 from speech_operator.local_owner import one_at_a_time, require_own_directory
+from speech_operator.local_standing import shown
 from speech_operator.timestamps import to_text
 
 Document = dict[str, Any]
@@ -101,13 +102,17 @@ async def suspend(state_root: Path, namespace: str, name: str) -> None:
 async def _until_at_rest(folder: JobFolder, key: JobKey) -> None:
     """Wait for whoever drives the job; drive it ourselves when nobody does."""
     while not is_at_rest(folder.read_job()):
-        lock = folder.try_control()
-        if lock is None:
-            await asyncio.sleep(LOOK_SECONDS)
-            continue
-        lock.close()
-        with Follower(folder, key, None, lambda sentence: None) as follower:
-            await follower.follow()
+        with contextlib.ExitStack() as stack:
+            with one_at_a_time(folder.root):
+                lock = folder.try_control()
+                if lock is not None:
+                    lock.close()
+                    follower = Follower(folder, key, None, lambda sentence: None)
+                    stack.enter_context(follower)
+            if lock is not None:
+                await follower.follow()
+                continue
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def resume(
@@ -132,16 +137,17 @@ async def resume(
 
 
 def load_job(state_root: Path, namespace: str, name: str) -> Document | None:
-    """The job's document (apiVersion, kind, metadata, spec, status); None when there is none."""
+    """The job's document (apiVersion, kind, metadata, spec, status), as far as somebody stands behind it."""
+    folder = JobFolder(state_root, namespace, name)
     with in_sentences():
-        return JobFolder(state_root, namespace, name).read_job()
+        document = folder.read_job()
+        return None if document is None else shown(folder, document)
 
 
 def list_jobs(state_root: Path, namespace: str | None = None) -> list[Document]:
-    """Every local job, by namespace and name."""
+    """Every local job, by namespace and name, as `load_job` has it."""
     found = [pair for pair in job_folders(state_root) if namespace in (None, pair[0])]
-    with in_sentences():
-        jobs = [JobFolder(state_root, *pair).read_job() for pair in found]
+    jobs = [load_job(state_root, *pair) for pair in found]
     return [job for job in jobs if job is not None]
 
 

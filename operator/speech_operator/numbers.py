@@ -14,6 +14,7 @@ from speech_contract.preflight import MAX_FAILED, MAX_TEXT, CheckResult, Preflig
 from speech_contract.progress import Progress
 from speech_contract.reasons import Condition, Reason
 from speech_contract.status import (
+    HEARD_EVERY_SECONDS,
     FailedCheck,
     JobPreflight,
     JobProgress,
@@ -21,7 +22,14 @@ from speech_contract.status import (
     Replicas,
     Startup,
 )
-from speech_contract.wire import MAX_BAD_SAMPLES, MAX_SAMPLE_NAME, BadStep
+from speech_contract.wire import (
+    MAX_BAD_SAMPLES,
+    MAX_FORM,
+    MAX_PARTS,
+    MAX_SAMPLE_NAME,
+    BadStep,
+    Reads,
+)
 from speech_operator import status as st
 from speech_operator.accounts import accounts
 from speech_operator.snapshot import Observed, PodPhase
@@ -43,7 +51,8 @@ def with_replicas(status: JobStatus, seen: Observed) -> JobStatus:
         succeeded=sum(pod.phase is PodPhase.SUCCEEDED for pod in pods),
         failed=sum(pod.phase is PodPhase.FAILED for pod in pods),
     )
-    return dataclasses.replace(status, replicas=replicas, nodes=f"{len(ready)}/{desired}")
+    there = replicas.ready + replicas.succeeded  # a pod that has done its part is not missing
+    return dataclasses.replace(status, replicas=replicas, nodes=f"{there}/{desired}")
 
 
 def nodes_with_steps(progress: Progress | None) -> set[int]:
@@ -112,7 +121,21 @@ def with_progress(status: JobStatus, seen: Observed, now: float) -> JobStatus:
     progress = seen.current_progress
     if progress is not None and status.attempt == progress.attempt:
         status = st.note_resumed(status, progress.resumed_from_step)
-    return status
+    return _with_heard(status, seen, now)
+
+
+def _with_heard(status: JobStatus, seen: Observed, now: float) -> JobStatus:
+    """Renewed with the numbers, and by itself when it is due: who reads an old one knows that nobody listens."""
+    old = seen.job.status.progress
+    if seen.current_progress is None or seen.silent_seconds is None:
+        return status
+    heard = now - seen.silent_seconds
+    if status.progress is old and old.heard_at is not None:
+        if heard < to_epoch(old.heard_at) + HEARD_EVERY_SECONDS:
+            return status
+    return dataclasses.replace(
+        status, progress=dataclasses.replace(status.progress, heard_at=_moment(heard))
+    )
 
 
 def with_preflight(status: JobStatus, seen: Observed) -> JobStatus:
@@ -147,6 +170,21 @@ def _failed_check(row: CheckResult) -> FailedCheck:
 
 
 def seconds_until_due(seen: Observed, now: float) -> float | None:
+    """When to look again for the sake of the numbers alone; None: not at all."""
+    waits = (_numbers_wait(seen, now), _heard_waits(seen, now))
+    return min((wait for wait in waits if wait is not None), default=None)
+
+
+def _heard_waits(seen: Observed, now: float) -> float | None:
+    """Until the next sign that somebody listens; a master that is silent is looked at less often."""
+    heard_at = seen.job.status.progress.heard_at
+    if seen.current_progress is None or seen.silent_seconds is None or heard_at is None:
+        return None
+    left = to_epoch(heard_at) + HEARD_EVERY_SECONDS - now
+    return left if left > 0 else HEARD_EVERY_SECONDS / 2
+
+
+def _numbers_wait(seen: Observed, now: float) -> float | None:
     """How long numbers that are known already have to wait; None when status holds them all.
 
     Without another look then, the last ones before a silence would never be written.
@@ -164,7 +202,7 @@ def _due(status: JobStatus, seen: Observed, progress: Progress, now: float) -> b
     old = seen.job.status
     if progress.done or old.health != status.health or old.conditions != status.conditions:
         return True
-    return old.progress.updated_at is None or seconds_until_due(seen, now) == 0.0
+    return old.progress.updated_at is None or _numbers_wait(seen, now) == 0.0
 
 
 def _numbers(progress: Progress, old: JobProgress) -> JobProgress:
@@ -188,6 +226,8 @@ def _numbers(progress: Progress, old: JobProgress) -> JobProgress:
         rollbacks=old.rollbacks,
         discarded_steps=old.discarded_steps,
         first_bad=_bad_step(progress.first_bad),
+        heard_at=old.heard_at,
+        reads=_reads(progress.reads),
     )
 
 
@@ -207,7 +247,16 @@ def _last_words(numbers: JobProgress, outcome: Outcome) -> JobProgress:
             outcome.last_confirmed_step, numbers.last_confirmed_checkpoint_step
         ),
         first_bad=_bad_step(outcome.first_bad),
+        reads=_reads(outcome.reads) or numbers.reads,
     )
+
+
+def _reads(reads: Reads | None) -> Reads | None:
+    """Bounded, as below."""
+    if reads is None:
+        return None
+    parts = tuple(part[:MAX_TEXT] for part in reads.parts[:MAX_PARTS])
+    return Reads(reads.form[:MAX_FORM], reads.reports, parts)
 
 
 def _bad_step(bad: BadStep | None) -> BadStep | None:

@@ -81,4 +81,6 @@ def _settled(observed: Observed, draft: Draft, now: float, runnable: bool) -> Jo
         status = numbers.with_preflight(status, observed)
         status = numbers.with_running(status, observed, now)
         status = numbers.with_replicas(status, observed)
+        if status.attempt:
+            status = dataclasses.replace(status, run_directory=observed.spec.checkpoint.uri)
     return dataclasses.replace(status, state=st.derive_state(status))

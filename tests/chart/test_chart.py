@@ -415,6 +415,11 @@ def test_wrong_values_are_refused_by_name(helm: Helm, field: str, value: Any) ->
     assert "schema" in done.stderr
 
 
+def test_two_replicas_without_an_election_are_refused_by_the_election(helm: Helm) -> None:
+    values = {"leaderElection": False, "replicaCount": 2}
+    assert "leaderElection" in helm("template", "st", values={"operator": values}).stderr
+
+
 def test_the_schema_knows_every_value() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
     schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))

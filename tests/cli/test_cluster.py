@@ -348,3 +348,87 @@ def test_an_empty_log_says_where_to_look(call: Call, make: Make, cluster: ApiDou
     answer = call("logs", "voice")
     assert (answer.exit_code, answer.stdout) == (0, "")
     assert "nothing is printed yet; see: speechtrain why voice --cluster" in answer.stderr
+
+
+# ---------------------------------------------------------------------- what nobody keeps up to date
+
+
+def test_status_and_why_say_how_old_a_silent_operators_words_are(
+    call: Call, make: Make, cluster: ApiDouble
+) -> None:
+    numbers = {"step": 3, "heardAt": "2026-01-01T00:00:00Z"}
+    cluster.jobs(make["job"](progress=numbers, health={"verdict": "Healthy", "findings": []}))
+    said = call("status", "voice", "--cluster").output
+    assert "voice: Running, health Unknown, as of " in said
+    assert "nobody has heard of this attempt for " in said
+    assert " Unknown " in call("status", "--cluster").output
+    told = call("why", "voice", "--cluster").output
+    assert "voice: Running, health Unknown, as of " in told
+    assert "next      look whether the operator runs" in told
+    document = json.loads(call("status", "voice", "--cluster", "-o", "json").output)
+    assert document["status"]["health"]["verdict"] == "Unknown"
+
+
+def test_an_edited_spec_that_was_refused_is_not_shown_as_what_runs(
+    call: Call, make: Make, cluster: ApiDouble
+) -> None:
+    refused = {
+        "type": "Accepted",
+        "status": "False",
+        "reason": "ImmutableField",
+        "message": "checkpoint.uri: changed",
+    }
+    document = make["job"](
+        conditions=[refused], runDirectory="/checkpoints/voice", observedGeneration=2
+    )
+    document["spec"]["checkpoint"]["uri"] = "/checkpoints/other"
+    cluster.jobs(document)
+    said = call("status", "voice", "--cluster").output
+    assert "run directory    /checkpoints/voice" in said
+    assert "not applied      ImmutableField: checkpoint.uri: changed" in said
+    assert "/checkpoints/other" not in said
+    document["status"]["state"] = "Complete"
+    assert "not applied" not in call("status", "voice", "--cluster").output
+
+
+def test_a_change_that_the_operator_has_not_seen_is_told(
+    call: Call, make: Make, cluster: ApiDouble
+) -> None:
+    document = make["job"](observedGeneration=1)
+    document["metadata"]["generation"] = 2
+    cluster.jobs(document)
+    assert "not applied      the newest change" in call("status", "voice", "--cluster").output
+
+
+def test_a_job_of_another_controller_is_not_waited_for(
+    call: Call, make: Make, cluster: ApiDouble
+) -> None:
+    document = make["job"]("Pending")
+    document["spec"]["runPolicy"] = {"managedBy": "kueue.x-k8s.io/multikueue"}
+    cluster.jobs(document)
+    said = call("status", "voice", "--cluster").output
+    assert "waiting for      kueue.x-k8s.io/multikueue, which runPolicy.managedBy names" in said
+
+
+def test_the_log_of_an_attempt_that_never_ran_is_not_offered(
+    call: Call, make: Make, cluster: ApiDouble
+) -> None:
+    cluster.jobs(make["job"]("Failed", attempts=[{"number": 1, "reason": "DeadlineExceeded"}]))
+    assert "all of it" not in call("why", "voice", "--cluster").output
+    cluster.jobs(make["nan"]())
+    assert "all of it" in call("why", "voice", "--cluster").output
+
+
+def test_all_namespaces_are_one_list(call: Call, make: Make, cluster: ApiDouble) -> None:
+    cluster.answers[JOBS.replace("namespaces/speech/", "")] = {"items": [make["job"]()]}
+    lines = call("status", "-A", "--cluster").output.splitlines()
+    assert lines[0].split()[:2] == ["NAMESPACE", "NAME"]
+    assert lines[1].split()[:2] == ["default", "voice"]
+    assert call("status", "-A", "-n", "speech").exit_code == 2
+
+
+def test_an_empty_list_names_the_other_namespaces_way(
+    call: Call, make: Make, cluster: ApiDouble
+) -> None:
+    cluster.jobs()
+    assert "-A shows every namespace, -n NAME another" in call("status", "--cluster").output

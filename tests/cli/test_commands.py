@@ -103,7 +103,24 @@ def test_a_suspended_run_exits_75_and_says_how_to_go_on(
     runs.updates, runs.code = [(make["job"]("Suspended"), None)], 75
     answer = call("run", file)
     assert answer.exit_code == 75
-    assert f"continue with: speechtrain run {file}" in answer.output
+    assert "continue with: speechtrain resume voice -n speech\n" in answer.output
+
+
+def test_the_way_on_leads_to_the_job_that_ran(
+    call: Call, runs: Any, make: Make, file: Path
+) -> None:
+    """`run FILE --new` made another job, and -n is part of where it lives."""
+    document = make["job"]("Suspended")
+    document["metadata"]["name"] = "voice-2"
+    runs.updates, runs.code = [(document, None)], 75
+    answer = call("run", file, "--new", "-n", "speech")
+    assert "continue with: speechtrain resume voice-2 -n speech" in answer.output
+
+
+def test_a_mistyped_command_is_guessed(call: Call) -> None:
+    answer = call("rnu")
+    assert answer.exit_code == 2
+    assert "No such command 'rnu'; did you mean run?" in answer.output
 
 
 def test_a_mistyped_field_is_refused_before_anything_runs(
@@ -186,7 +203,7 @@ def test_status_lists_jobs_with_the_columns_of_kubectl(call: Call, runs: Any, ma
     runs.jobs = {"voice": make["nan"]()}
     header, row = call("status").output.splitlines()
     assert header.split() == [
-        "NAME", "STATE", "NODES", "STEP", "LOSS", "HEALTH", "RESTARTS", "AGE"
+        "NAME", "STATE", "NODES", "STEP", "LOSS", "HEALTH", "RESTARTS", "HEARD", "AGE"
     ]  # fmt: skip
     assert row.split()[:6] == ["voice", "Failed", "1/1", "15/800", "NaN", "Critical"]
 

@@ -45,7 +45,7 @@ def test_the_loop_learns_and_its_broken_twin_does_not() -> None:
     exec((EXAMPLES / "custom_loop.py").read_text(encoding="utf-8"), namespace)
     descend, points = namespace["descend"], namespace["points"]
     data = points(256, seed=7)  # type: ignore[operator]
-    good = [loss for _, loss, _ in descend(data, 300, 0.1)]  # type: ignore[operator]
-    bad = [loss for _, loss, _ in descend(data, 300, 1e6)]  # type: ignore[operator]
+    good = [loss for _, loss, _, _ in descend(data, 300, 0.1)]  # type: ignore[operator]
+    bad = [loss for _, loss, _, _ in descend(data, 300, 1e6)]  # type: ignore[operator]
     assert good[-1] < 0.05 < good[0]
     assert bad[-1] != bad[-1]

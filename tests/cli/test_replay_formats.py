@@ -98,9 +98,23 @@ def test_thresholds_on_the_command_line(call: Call, tmp_path: Path) -> None:
     assert call("replay", "--set", "zeroLoss.onExceeded=Warn", str(path)).exit_code == 0
 
 
+def test_a_range_on_the_command_line(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "codec.csv"
+    rows = "".join(f"{i},{1 + 1 / i},{1.5 + 0.1 * i}\n" for i in range(1, 20))
+    path.write_text(f"step,loss,vq_loss\n{rows}")
+    settings = ("--set", "expect.vqLoss.max=2.0", "--set", "expect.vqLoss.forReports=2")
+    answer = call("replay", *settings, "-o", "json", str(path))
+    assert answer.exit_code == 0
+    (fired,) = json.loads(answer.stdout)[str(path)]
+    assert (fired["rule"], fired["step"], fired["severity"]) == ("Expectation", 6, "warning")
+    stops = call("replay", *settings, "--set", "expect.vqLoss.onExceeded=Stop", str(path))
+    assert stops.exit_code == outcome.EXIT_ERROR
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
+        ("expect.vqLoss.max=x", "is no number"),
         ("zeroLoss.forSteps=0", "write a whole number of at least 1"),
         ("zeroLoss.onExceeded=Restart", "use one of Warn, Stop"),
         ("zeroLoss.forStep=3", "did you mean forSteps?"),
@@ -163,6 +177,41 @@ def test_losses_of_a_log_without_a_whole_one_are_said_not_to_be_judged(
     path.write_text("".join(f"step {i} d_loss: 1.{i} g_loss: 2.{i}\n" for i in STEPS))
     answer = call("replay", str(path))
     assert "loss not recognised among d_loss, g_loss: spikes not judged" in answer.output
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("Epoch [1/9], Step [{0}/999], Mel Loss: {1:.5f}, Gen Loss: 0.00000", "mel_loss"),
+        ("epoch {0}/999, contrastive loss: {1:.4f}", "contrastive_loss"),
+        ("[INFO] Step {0}/999; acc: 1.0; ppl: 3.1; xent: {1:.2f}; lr: 0.00010; 12 sec;", "xent"),
+        ("loss_disc=2.1, loss_gen=3.1, loss_fm=9.1,loss_mel={1:.3f}, loss_kl=1.2", "loss_mel"),
+    ],
+)
+def test_a_part_of_a_log_stands_for_the_whole(
+    call: Call, tmp_path: Path, line: str, told: str
+) -> None:
+    chance, path = random.Random(1), tmp_path / "a.log"
+    values = [(20 + chance.random()) * (30 if i >= 200 else 1) for i in range(400)]
+    path.write_text("".join(line.format(i, value) + "\n" for i, value in enumerate(values)))
+    answer = call("replay", str(path))
+    assert "LossSpike" in answer.output
+    assert f"loss read from {told}" in answer.output
+
+
+def test_one_line_with_commas_is_a_log_and_no_table(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_text('| train | {"epoch": 73, "train_loss": "nan", "train_num_updates": "9291"}\n')
+    answer = call("replay", str(path))
+    assert "NonFinite" in answer.output
+
+
+def test_a_history_may_call_its_loss_train(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "history.json"
+    path.write_text('{"train": [2.7, 2.1, 1.7], "val": [2.5, 2.2, 1.8], "train_acc": [1, 2, 3]}')
+    answer = call("replay", str(path))
+    assert "loss read from column train" in answer.output
+    assert "3 report(s)" in answer.output
 
 
 SECOND = {

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speech_cli.rendering.events import event_rows
 from speech_cli.rendering.live import fact_rows, line, stage
 from speech_cli.rendering.view import view_of
-from speech_contract.progress import RankRow
+from speech_contract.progress import RankRow, Verdict
 
 Make = dict[str, Callable[..., Any]]
 
@@ -121,3 +122,29 @@ def test_ranks_are_listed_when_there_are_several(make: Make) -> None:
     assert "rank 0" not in dict(
         fact_rows(view_of(make["job"](), make["progress"](ranks=ranks[:1])))
     )
+
+
+def test_between_two_attempts_status_speaks_and_not_the_ended_master(make: Make) -> None:
+    document = make["job"]("Restarting", health={"verdict": "Critical", "findings": []})
+    assert view_of(document, make["progress"](verdict=Verdict.HEALTHY)).verdict == "Critical"
+
+
+def test_a_pod_that_did_its_part_is_not_missing(make: Make) -> None:
+    document = make["job"]("Complete", replicas={"desired": 2, "ready": 1, "succeeded": 1})
+    assert (view_of(document).ready, view_of(document).nodes) == (2, 2)
+
+
+def test_how_the_numbers_come_is_a_row(make: Make) -> None:
+    reads = {"form": "Lightning", "reports": 412, "parts": []}
+    rows = dict(fact_rows(view_of(make["job"](progress={"step": 1, "reads": reads}))))
+    assert rows["reads"] == "Lightning (stdout), 412 reports"
+
+
+def test_readiness_probes_are_no_news() -> None:
+    probe = {
+        "type": "Warning",
+        "reason": "Unhealthy",
+        "message": "Readiness probe failed: HTTP probe 503",
+    }
+    other = {"type": "Warning", "reason": "Unhealthy", "message": "Liveness probe failed"}
+    assert [row.message for row in event_rows([probe, other])] == ["Liveness probe failed"]

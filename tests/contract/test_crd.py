@@ -245,7 +245,7 @@ def test_columns_read_fields_that_exist() -> None:
         column["name"]
         for column in crd.definition()["spec"]["versions"][0]["additionalPrinterColumns"]
     ]
-    assert shown == "STATE NODES STEP LOSS HEALTH RESTARTS AGE GRADNORM SKIPPED ETA".split()
+    assert shown == "STATE NODES STEP LOSS HEALTH RESTARTS HEARD AGE GRADNORM SKIPPED ETA".split()
 
 
 def test_cel_rules_stand_at_the_root_the_recipe_and_managed_by() -> None:

@@ -12,6 +12,7 @@ import pytest
 from speech_contract.codec import camel, to_document
 from speech_contract.exit_codes import EXIT_CODES
 from speech_contract.rules import Rule, Severity, rules_of
+from speech_contract.stated import Expectation, LogPattern
 from speech_contract.thresholds import OnExceeded, Thresholds
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "rules"
@@ -35,12 +36,33 @@ def test_pages_name_every_threshold_once_with_its_default() -> None:
     """Rules that share a section share out its fields."""
     told = [row for rule in Rule for row in rows(rule)]
     sections = to_document(Thresholds())
-    sections.pop("mode")
+    for name in (
+        "mode",
+        "expect",
+        "logPatterns",
+    ):  # what is stated has a name of its own, see below
+        sections.pop(name)
     expected = {(s, name, str(v)) for s, fields in sections.items() for name, v in fields.items()}
     assert set(told) == expected
     shared = {name for (_, name, _), times in Counter(told).items() if times > 1}
     assert shared <= {"onExceeded"}
     assert [r for r in Rule if {s for s, _, _ in rows(r)} - {camel(r.record.section)}] == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "place", "kind"),
+    [
+        (Rule.EXPECTATION, "expect.NAME", Expectation),
+        (Rule.LOG_PATTERN, "logPatterns[]", LogPattern),
+    ],
+)
+def test_pages_name_every_field_of_what_is_stated(rule: Rule, place: str, kind: type) -> None:
+    text = (PAGES / f"{rule.value}.md").read_text(encoding="utf-8")
+    told = re.findall(rf"^\| `health\.{re.escape(place)}\.(\w+)` \| ([^|]*) \|", text, re.MULTILINE)
+    fields = dataclasses.fields(kind)
+    missing = {dataclasses.MISSING: "required", None: "unset"}
+    shown = [missing.get(f.default) or f"`{to_document(f.default)}`" for f in fields]
+    assert told == [(camel(f.name), default) for f, default in zip(fields, shown, strict=True)]
 
 
 def test_no_page_without_a_rule_and_no_section_without_one() -> None:

@@ -31,6 +31,7 @@ FULL = s.JobStatus(
         ),
     ),
     attempt=2,
+    run_directory="/checkpoints/run",
     restarts=s.Restarts(1, (s.CauseCount("1/-/abcd1234", 1),)),
     attempts=(
         s.Attempt(1, NOW, NOW, "Error", "1/-/abcd1234", "a-worker-0", 9, "node-b", 1, 40, 20),

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from speech_contract import course
 from speech_contract import run_config as rc
 from speech_contract import thresholds as t
+from speech_contract.actions import OnExceeded, only
 from speech_contract.codec import from_document, to_document
 from speech_contract.errors import ContractError
 from speech_contract.recipes import RecipeSpec, VitsRecipe
@@ -19,6 +21,7 @@ from speech_contract.recipes import RecipeSpec, VitsRecipe
         (lambda: t.NonFinite(skip_budget=-1), "skipBudget"),
         (lambda: t.NonFinite(window_steps=0), "windowSteps"),
         (lambda: t.NonFinite(on_exceeded=t.OnExceeded.RESTART), "onExceeded"),
+        (lambda: t.NonFinite(bad_evaluations=0), "badEvaluations"),
         (lambda: t.ZeroLoss(for_steps=0), "forSteps"),
         (lambda: t.ZeroLoss(on_exceeded=t.OnExceeded.ROLLBACK), "onExceeded"),
         (lambda: t.NoGradient(for_updates=0), "forUpdates"),
@@ -38,6 +41,15 @@ from speech_contract.recipes import RecipeSpec, VitsRecipe
         (lambda: t.NotUpdating(min_rate_sum="-1"), "minRateSum"),
         (lambda: t.NotUpdating(min_rate_sum="nan"), "minRateSum"),
         (lambda: t.NotUpdating(on_exceeded=t.OnExceeded.RESTART), "onExceeded"),
+        (lambda: t.NotUpdating(zero_rate_reports=0), "zeroRateReports"),
+        (lambda: t.NotUpdating(equal_evaluations=1), "equalEvaluations"),
+        (lambda: course.Plateau(for_reports=15), "forReports"),
+        (lambda: course.Plateau(on_exceeded=OnExceeded.STOP), "onExceeded"),
+        (lambda: course.Slowdown(factor="1"), "factor"),
+        (lambda: course.Slowdown(factor="nan"), "factor"),
+        (lambda: course.Slowdown(for_reports=1), "forReports"),
+        (lambda: course.Slowdown(on_exceeded=OnExceeded.RESTART), "onExceeded"),
+        (lambda: only(t.Telemetry(), OnExceeded.STOP), "onExceeded"),
         (lambda: t.ScheduleMismatch(tolerance="0"), "tolerance"),
         (lambda: t.ScheduleMismatch(tolerance="nan"), "tolerance"),
         (lambda: t.ScheduleMismatch(for_reports=0), "forReports"),

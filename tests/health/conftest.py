@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from speech_contract.phases import Phase
-from speech_contract.progress import Finding, RankRow, Rule
+from speech_contract.progress import Finding, RankRow, Rule, Severity
 from speech_contract.thresholds import Thresholds
 from speech_health.monitor import Monitor
 from speech_health.samples import Source, StepSample
@@ -50,6 +50,11 @@ class Run:
     @property
     def rules(self) -> list[Rule]:
         return [finding.rule for finding in self.monitor.findings]
+
+    @property
+    def alarms(self) -> list[Rule]:
+        """Rules that spoke louder than an info."""
+        return [f.rule for f in self.monitor.findings if f.severity is not Severity.INFO]
 
 
 @pytest.fixture

@@ -133,6 +133,15 @@ def test_a_whole_report_that_stands_still_after_it_used_to_change(run: Any) -> N
     assert "steps advance" in run.finding(Rule.CONSTANT_COMPONENT).evidence
 
 
+@pytest.mark.parametrize(("values", "named"), [(16, True), (15, False)])
+def test_a_report_that_changed_sixteen_times_used_to_change(
+    run: Any, values: int, named: bool
+) -> None:
+    train(run, values, loss=fine)
+    train(run, values + 20, values + 1, loss=fine(40) + 1.0)
+    assert (Rule.CONSTANT_COMPONENT in run.rules) is named
+
+
 def test_no_step_is_lost_while_the_rate_is_zero(run: Any) -> None:
     train(run, 40, loss=fine)
     for step in range(41, 100):
@@ -144,7 +153,7 @@ def test_no_step_is_lost_while_the_rate_is_zero(run: Any) -> None:
 def test_an_average_that_is_repeated_between_is_none(run: Any, held: int) -> None:
     for step in range(1, held * 30):
         run.step(step, loss=fine(step // held), gradient_norm=fine(step // held + 7))
-    assert run.rules == []
+    assert run.alarms == []
 
 
 def test_a_longer_stand_still_than_ever_is_named_though_values_were_held(run: Any) -> None:

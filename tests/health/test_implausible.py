@@ -94,7 +94,7 @@ def test_epochs_of_a_second_over_little_audio_are_no_fault(run: Any) -> None:
             updates=step,
             device="cpu",
         )
-    assert run.rules == []
+    assert run.alarms == []
 
 
 def test_a_roll_back_and_a_restart_begin_anew(run: Any) -> None:

@@ -187,3 +187,12 @@ def test_a_leak_is_told_when_it_will_not_outlast_the_run(
         evidence = run.finding(Rule.MEMORY_GROWTH).evidence
         assert "grew by 500 MiB in 50 s" in evidence
         assert "the 2.0 GiB that are left last for about 3 min" in evidence
+
+
+@pytest.mark.parametrize(("step", "after"), [(1, 5.0), (2, 0.0)], ids=["no step", "no time"])
+def test_a_pace_that_cannot_be_told_leaves_the_run_without_an_end(
+    run: Any, step: int, after: float
+) -> None:
+    run.step(1, loss=1.0, plan=Plan(total_steps=3))
+    run.step(step, after=after, loss=1.0)
+    assert Host(run).live(600, lambda t: 2 * GIB + t * 40 * 2**20) is not None

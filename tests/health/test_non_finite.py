@@ -279,3 +279,32 @@ def test_a_second_overflow_is_told_with_the_first(run: Any) -> None:
     run.step(1, loss=1.0, gradient_norm=INF)
     run.step(2, loss=1.1, gradient_norm=INF)
     assert "2 report(s) in a row up to step 2" in found(run).evidence
+
+
+def test_an_infinite_norm_beside_a_loss_beyond_all_bounds_is_an_explosion(run: Any) -> None:
+    for step in range(1, 31):
+        run.step(step, loss=0.05 + step % 7 * 1e-3, gradient_norm=0.5)
+    run.step(31, loss=5.3e22, gradient_norm=math.inf)
+    finding = run.finding(Rule.NON_FINITE)
+    assert (finding.severity, finding.step) == (Severity.WARNING, 31)
+    assert "beside a loss of 5.3e+22" in finding.evidence
+    assert "no overflow of a scaler" in finding.evidence
+    for step in range(32, 35):
+        run.step(step, loss=5.3e22, gradient_norm=math.inf)
+    assert run.monitor.decision.exit_code == 40
+
+
+@pytest.mark.parametrize("loss", [0.05, 40.0, math.inf, None])
+def test_an_infinite_norm_beside_any_other_loss_is_as_before(run: Any, loss: float | None) -> None:
+    for step in range(1, 31):
+        run.step(step, loss=0.05 + step % 7 * 1e-3, gradient_norm=0.5)
+    run.step(31, loss=loss, gradient_norm=math.inf)
+    told = "loss 'loss' is inf" if loss == math.inf else "a loss scaler's overflow"
+    assert told in run.finding(Rule.NON_FINITE).evidence
+
+
+def test_before_a_level_is_known_nothing_is_called_an_explosion(run: Any) -> None:
+    for step in range(1, 5):
+        run.step(step, loss=0.01, gradient_norm=0.5)
+    run.step(5, loss=1e9, gradient_norm=math.inf)
+    assert run.finding(Rule.NON_FINITE).severity is Severity.INFO

@@ -43,6 +43,26 @@ def test_columns_are_told_apart(row: Mapping[str, Any], losses: dict[str, float]
     assert repr(sample.losses) == repr(losses)
 
 
+@pytest.mark.parametrize(("late", "seen"), [(199, True), (200, False)])
+def test_the_first_two_hundred_rows_tell_what_stands_for_the_loss(late: int, seen: bool) -> None:
+    """A total is the better choice than a part, when it is seen in time."""
+    rows: list[dict[str, Any]] = [{"step": at, "mel_loss": 1.0} for at in range(1, 301)]
+    rows[late]["g_total_loss"] = 2.0
+    first, *_ = Rows().read(rows)
+    assert first.stands == ("g_total_loss" if seen else "mel_loss")
+
+
+def test_of_an_export_of_several_runs_the_first_is_read_with_what_is_common() -> None:
+    header = ["step", "one - loss", "two - loss", "one - grad_norm", "two - grad_norm"]
+    (sample,) = Rows().read_table(header, [["7", "1.5", "2.5", "3.5", "4.5"]])
+    assert (sample.step, sample.losses, sample.gradient_norm) == (7, {"loss": 1.5}, 3.5)
+
+
+def test_short_rows_of_a_table_are_filled_up_with_nothing() -> None:
+    (sample,) = Rows().read_table(["step", "loss", "grad_norm"], [["7", "1.5"]])
+    assert (sample.losses, sample.gradient_norm) == ({"loss": 1.5}, None)
+
+
 def test_rows_without_training_values_say_nothing() -> None:
     rows = [{"step": 1, "eval_loss": 2.0}, {"train_runtime": 3.0, "train_loss": 1.0}, {"epoch": 1}]
     assert list(Rows().read(rows)) == []
@@ -117,3 +137,43 @@ def test_each_roll_back_of_our_log_counts_once() -> None:
 
 def test_rows_without_a_time_are_a_second_apart() -> None:
     assert [sample.now for sample in Rows().read([{"loss": 1.0}] * 3)] == [0.0, 1.0, 2.0]
+
+
+def held(value: float) -> list[dict[str, float]]:
+    """A report and an evaluation in turn, as a file holds them; and one that repeats no value."""
+    train = [{"step": step, "loss": 2.0 + math.sin(step) / 9} for step in range(1, 41)]
+    return [row for one in train for row in (one, {"step": one["step"], "eval_loss": value})]
+
+
+def test_each_evaluation_of_a_file_counts_whatever_it_says() -> None:
+    still = replay(Rows().read(held(3.1234567891234)))
+    assert [fired.rule for fired in still.findings] == [Rule.NOT_UPDATING]
+    bad = replay(Rows().read(held(math.nan)))
+    assert [fired.rule for fired in bad.findings] == [Rule.NON_FINITE]
+    assert "in 40 evaluations in a row" in bad.findings[0].evidence
+
+
+def test_evaluations_in_the_rows_of_training_count_too() -> None:
+    rows = [
+        {"epoch": epoch, "loss": 2.0 + math.sin(epoch) / 9, "val_loss": 3.1234567891234}
+        for epoch in range(1, 20)
+    ]
+    assert [fired.rule for fired in replay(Rows().read(rows)).findings] == [Rule.NOT_UPDATING]
+
+
+@pytest.mark.parametrize("name", ["step_seconds", "step_time", "train/step_time"])
+def test_the_time_of_a_step_is_read_where_a_file_has_it(name: str) -> None:
+    rows = [
+        {"step": step, "loss": 2.0 + math.sin(step), name: 0.5 if step < 100 else 3.0}
+        for step in range(1, 300)
+    ]
+    assert [fired.rule for fired in replay(Rows().read(rows)).findings] == [Rule.SLOWDOWN]
+
+
+def test_a_zero_norm_between_nans_is_told_by_one_rule_alone() -> None:
+    rows = [
+        {"step": step, "loss": math.nan if step > 40 else 2.0 + math.sin(step) / 9,
+         "grad_norm": 0.0 if step > 40 and step % 2 else 0.5 + step % 7, "learning_rate": 1e-4}
+        for step in range(1, 200)
+    ]  # fmt: skip
+    assert [fired.rule for fired in replay(Rows().read(rows)).findings] == [Rule.NON_FINITE]

@@ -59,6 +59,8 @@ READ_OFF_STDOUT = (
     "reward",
     "reward_spread",
     "opens",
+    "evaluated",
+    "parts",
     "stands",
 )  # no datagram has them
 

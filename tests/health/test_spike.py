@@ -237,10 +237,22 @@ def test_what_came_down_time_after_time_is_no_news_but_twice_as_high_is(run: Any
             run.step(at, loss=wave(at) * (6.0 if place < 4 else 1.0))
     for step in range(at + 1, at + 40):
         run.step(step, loss=wave(step) * 6.0)
-    assert run.rules == []
+    assert run.alarms == []
     for step in range(at + 40, at + 60):
         run.step(step, loss=wave(step) * 20.0)
     assert run.rules == [Rule.LOSS_SPIKE]
+
+
+@pytest.mark.parametrize(("last", "told"), [(2, False), (1, True)])
+def test_ten_high_reports_that_came_down_are_a_habit(run: Any, last: int, told: bool) -> None:
+    train(run, 1, 30)
+    at = 30
+    for high in (4, 4, last):
+        train(run, at + 1, at + high, 6.0)
+        train(run, at + high + 1, at + high + 6)
+        at += high + 6
+    train(run, at + 1, at + 12, 6.0)
+    assert (Rule.LOSS_SPIKE in run.rules) is told
 
 
 def test_a_few_first_values_near_zero_are_no_yardstick(run: Any) -> None:
@@ -263,7 +275,7 @@ def test_habits_of_another_total_are_forgotten_with_it(run: Any) -> None:
         run.step(step, losses={"total": wave(step) * (60.0 if step % 9 < 3 else 10.0)})
     for step in range(200, 250):
         run.step(step, losses={"total": wave(step), "kl": 1.0 + step / 7})
-    assert run.rules == []
+    assert run.alarms == []
     for step in range(250, 260):
         run.step(step, losses={"total": wave(step) * 6.0, "kl": 1.0 + step / 7})
     assert run.rules == [Rule.LOSS_SPIKE]
@@ -271,8 +283,10 @@ def test_habits_of_another_total_are_forgotten_with_it(run: Any) -> None:
 
 def test_with_few_reports_four_times_the_loss_is_not_yet_a_spike(run: Any) -> None:
     train(run, 1, 8)
-    train(run, 9, 40, 4.0)
+    train(run, 9, 37, 4.0)
     assert run.rules == []
+    train(run, 38, 40, 4.0)  # it stays: early_rise tells
+    assert run.finding(Rule.LOSS_SPIKE).severity is Severity.WARNING
 
 
 def test_a_norm_is_followed_through_reports_without_losses(run: Any) -> None:

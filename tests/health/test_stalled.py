@@ -11,6 +11,7 @@ import pytest
 from speech_contract.phases import Phase
 from speech_contract.progress import Action, FindingStatus, RankRow, Rule, Verdict
 from speech_contract.thresholds import HealthMode, OnExceeded, Stall
+from speech_health.pace import RankPace
 
 
 def train(run: Any, row: Any, steps: int, seconds: float = 1.0, **fields: Any) -> None:
@@ -35,6 +36,10 @@ def test_a_hang_fires_after_the_floor_and_not_before(run: Any, row: Callable[...
     assert decision.finding.step == 20
     assert "no step for 61 s, limit 60 s" in decision.finding.evidence
     assert run.monitor.verdict is Verdict.CRITICAL
+
+
+def test_a_rank_that_never_reported_has_taught_nothing() -> None:
+    assert RankPace().learned_gap == 0.0
 
 
 def test_slow_steps_are_learned(run: Any, row: Callable[..., Any]) -> None:

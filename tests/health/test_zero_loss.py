@@ -164,7 +164,7 @@ def test_the_comb_heals_when_half_of_its_teeth_are_gone(run: Any) -> None:
 def test_one_batch_of_zeros_in_three_is_none(run: Any) -> None:
     for step in range(1, 400):
         run.step(step, loss=2.5 if step % 3 else 0.0)
-    assert run.rules == []
+    assert run.alarms == []
 
 
 def test_a_tiny_loss_printed_with_four_decimals_is_not_zero(run: Any) -> None:
@@ -217,3 +217,16 @@ def test_a_repeated_step_is_a_new_report_when_its_reader_says_so(run: Any) -> No
         run.say(400, loss=0.0, report=report)
         run.say(400, loss=0.0, report=report)
     assert "in 20 report(s) in a row" in run.finding(Rule.ZERO_LOSS).evidence
+
+
+@pytest.mark.parametrize(
+    ("last", "zero"),
+    [(0.0004, False), (0.001, False), (0.0011, True), (0.00042, True), (-0.001, False)],
+)
+def test_zeros_that_four_decimals_may_hide_follow_a_tiny_loss(
+    run: Any, last: float, zero: bool
+) -> None:
+    run.say(1, loss=last)
+    for step in range(2, 22):
+        run.say(step, loss=0.0)
+    assert (Rule.ZERO_LOSS in run.rules) is zero

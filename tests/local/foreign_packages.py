@@ -1,4 +1,4 @@
-"""Packages that foreign trainers bring and we do not have: the oldest supported transformers, TensorBoard's writer.
+"""Packages that foreign trainers bring and we do not have: old transformers, TensorBoard's writer, Lightning.
 
 Installed once, from a lock of their own and without dependencies, into a folder below .cache/, which a process that
 needs them is given on its PYTHONPATH; torch and the rest it shares with the test environment.
@@ -18,6 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "locks" / "foreign.txt"
+LIGHTNING = ROOT / "locks" / "lightning.txt"
 VERSIONS = ("oldest", "newest")
 _DONE = ".done"
 
@@ -27,18 +28,18 @@ def python_path(version: str) -> str:
     return "" if version == "newest" else str(folder_of_packages())
 
 
-def folder_of_packages() -> Path:
+def folder_of_packages(lock: Path = LOCK) -> Path:
     """The folder, filled. Skips where the packages can't be had, and fails in CI, where they must."""
-    folder = ROOT / ".cache" / f"foreign-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]}"
+    folder = ROOT / ".cache" / f"foreign-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
     folder.parent.mkdir(exist_ok=True)
     with (folder.parent / "foreign.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         if not (folder / _DONE).exists():
-            _install(folder)
+            _install(folder, lock)
     return folder
 
 
-def _install(folder: Path) -> None:
+def _install(folder: Path, lock: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     command = [
         *_installer(),
@@ -47,13 +48,13 @@ def _install(folder: Path) -> None:
         "--no-deps",
         "--require-hashes",
         "-r",
-        str(LOCK),
+        str(lock),
     ]
     ended = subprocess.run(command, capture_output=True, text=True, env=_mirrored(), check=False)
     if ended.returncode == 0:
         (folder / _DONE).touch()
         return
-    reason = f"locks/foreign.txt can't be installed: {ended.stderr[-500:]}"
+    reason = f"locks/{lock.name} can't be installed: {ended.stderr[-500:]}"
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

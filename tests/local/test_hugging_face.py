@@ -121,6 +121,27 @@ def test_the_numbers_are_those_that_the_host_knows_before_it_clips(runs: Runs) -
     assert min(norms.values()) > 0.2  # what the callbacks' gradients are clipped to is 0.1
 
 
+def test_the_plan_adds_up_the_rates_that_the_run_then_has(runs: Runs) -> None:
+    (plan,) = [d.plan for d in runs.sent("clipped") if d.plan is not None]
+    rates = by_step(runs.sent("clipped"), "learning_rate")
+    assert plan.rate_sum == pytest.approx(sum(rates.values()))
+    assert (plan.total_steps, plan.samples, plan.fresh) == (12, 64, None)
+    assert plan.parameters > 10_000
+
+
+def test_a_resumed_run_goes_on_from_its_checkpoint(environ: dict[str, str], tmp_path: Path) -> None:
+    """Of the oldest version by the way out that the docs name: torch refuses its `rng_state.pth`."""
+    words = ["--out", "out", "--evaluate", "--steps"]
+    ended = subprocess.run(
+        [sys.executable, str(SCRIPT), *words, "10", "++", *words, "20", "--resume", "--record", "resumed.record"],
+        env={**os.environ, **environ}, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    found = Runs(tmp_path).sent("resumed")
+    assert [report.step for report in found if report.losses] == list(range(11, 21))
+    assert {report.resumed_from_step for report in found} == {10}
+
+
 def test_scores_saves_samples_and_pauses_are_reported(runs: Runs) -> None:
     found = runs.sent("clipped")
     assert by_step(found, "evaluation")[5]["loss"] > 0
@@ -216,6 +237,18 @@ def test_with_the_callback_it_is_named_at_its_step_whatever_is_logged(
     assert "loss 'loss' is nan" in evidence
     assert desk.findings("told")["NonFinite"]["step"] == 11  # the first bad one
     assert "'loss':" not in desk.rank_log("told", 1, 0)
+
+
+def test_a_rate_that_can_move_nothing_is_told_at_the_start(
+    desk: Desk, environ: dict[str, str]
+) -> None:
+    flags = ("--steps", 200, "--learning-rate", 1e-7, "--telemetry", "--logging-steps", 500)
+    said = desk.call("run", job(desk, "crawls", *flags), **environ)
+    assert said.code == 0, said.text
+    finding = desk.findings("crawls")["NotUpdating"]
+    assert finding["severity"] == "warning"
+    assert "the planned learning rates add up to 1e-05 over 200 steps" in finding["evidence"]
+    assert desk.status("crawls")["health"]["verdict"] == "Warning"
 
 
 def test_a_healthy_run_with_everything_on_ends_well(desk: Desk) -> None:

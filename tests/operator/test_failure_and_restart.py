@@ -60,6 +60,14 @@ def test_interruptions_are_free(build, pod):
     assert plan.status.restarts == Restarts(counted=20)
     assert plan.status.attempts[-1].reason == Reason.ATTEMPT_INTERRUPTED.value
     assert all(d.grace_seconds == 120 for d in plan.deletes)
+    (told,) = [event for event in plan.events if event.reason == "AttemptInterrupted"]
+    assert not told.warning
+
+
+def test_a_counted_restart_is_told_as_a_warning(build):
+    plan = reconcile(build.seen(build.failed(0, 45), build.pod(1)), build.now)
+    (told,) = [event for event in plan.events if event.message.startswith("attempt 1 ended by")]
+    assert told.warning
 
 
 def test_a_pod_gone_without_a_terminal_state_is_an_interruption(build):

@@ -20,7 +20,8 @@ from speech_contract.status import Attempt, JobHealth
 from speech_operator import status as st
 from speech_operator.child_kind import ChildRecord
 from speech_operator.children import CONFIG_MAP, POD
-from speech_operator.plan import Delete
+from speech_operator.plan import Delete, Draft
+from speech_operator.policies.hands_off import hands_off
 from speech_operator.policies.health import UNREACHABLE_SECONDS
 from speech_operator.reconcile import reconcile
 from speech_operator.snapshot import PodPhase
@@ -41,6 +42,13 @@ class TestHandsOff:
         plan = reconcile(seen, build.now)
         assert plan.status is seen.job.status
         assert (plan.deletes, plan.creates, plan.events) == ((), (), ())
+
+    @pytest.mark.parametrize("deleting", [True, False])
+    def test_nothing_more_is_decided_of_such_a_job_and_all_of_ours(self, build, deleting):
+        seen = build.seen(build.pod(0))
+        seen = dataclasses.replace(seen, job=dataclasses.replace(seen.job, deleting=deleting))
+        draft = hands_off(seen, Draft(status=seen.job.status), build.now)
+        assert (draft.hands_off, draft.decided) == (deleting, deleting)
 
 
 class TestValidation:
@@ -474,6 +482,25 @@ class TestNumbers:
             plan = reconcile(build.seen(*pods, progress=later, status=status), build.now + seconds)
             assert plan.status.progress.step == step
             assert (plan.status == status) is (seconds == 9)
+
+    def test_a_sign_that_somebody_listens_is_renewed_each_minute_without_numbers(self, build):
+        """An evaluation of an hour brings no number; an old sign says that the operator is gone."""
+        pods = (build.pod(0), build.pod(1))
+        told = build.progress(step=1, running=True)
+
+        def at(seconds, status=None, silent=0.0):
+            given = {} if status is None else {"status": status}
+            seen = build.seen(*pods, progress=told, silent_seconds=silent, **given)
+            return reconcile(seen, build.now + seconds)
+
+        status = at(0, at(0).status).status
+        assert status.progress.heard_at == to_text(build.now)
+        early = at(59, status)
+        assert early.status == status
+        assert early.requeue_after is not None
+        assert early.requeue_after <= 1.0
+        assert at(70, status, silent=30.0).status == status, "heard before the minute was over"
+        assert at(60, status).status.progress.heard_at == to_text(build.now + 60)
 
     def test_the_last_numbers_before_a_silence_are_written_too(self, build):
         pods = (build.pod(0), build.pod(1))

@@ -27,8 +27,9 @@ from speech_contract.progress import Action, Finding, Rule, Severity, Verdict
 from speech_contract.reasons import Condition
 from speech_contract.recipes import CustomRecipe, RecipeSpec
 from speech_contract.run_config import Checkpoint, RunConfig, Training
-from speech_contract.thresholds import HealthMode, Thresholds
-from speech_contract.wire import BadStep, Codebook, Datagram, Memory, Peers, Plan, Weights
+from speech_contract.stated import Expectation, LogPattern
+from speech_contract.thresholds import HealthMode, OnExceeded, Thresholds
+from speech_contract.wire import BadStep, Codebook, Datagram, Match, Memory, Peers, Plan, Weights
 from speech_health.samples import Source, StepSample
 from speech_operator import status as st
 from speech_operator.progress import parse_progress
@@ -38,6 +39,8 @@ from speech_telemetry.judge import Judge
 from speech_telemetry.logs import EventLog
 
 NAN = math.nan
+RANGE = Expectation(max="1e6", on_exceeded=OnExceeded.STOP)
+PATTERN = LogPattern("fell-back", "falling back to cpu", action=OnExceeded.RESTART)
 
 
 class Bench:
@@ -51,7 +54,7 @@ class Bench:
             namespace="speech", name="asr", uid="u", attempt=1, token="t", num_nodes=1, ranks_per_node=1,
             master_address="127.0.0.1", master_port=1, supervisor_addresses=[], run_dir="/run",
             recipe=RecipeSpec(custom=CustomRecipe()), training=Training(), checkpoint=Checkpoint(uri="/run"),
-            health=Thresholds(mode=mode),
+            health=Thresholds(mode=mode, expect={"loss": RANGE}, log_patterns=(PATTERN,)),
         )  # fmt: skip
         log = EventLog("supervisor", self.log, self.clock)
         self.judge = Judge(config, {0: 0}, Board(1, self.clock), log, self.clock, self.clock)
@@ -199,6 +202,16 @@ def flipped_bit(bench: Bench) -> None:
     bench.report(100, peers=Peers(step=100, groups=[[0, 1], [2]], agreed_step=50, differs="flow"))
 
 
+def out_of_range(bench: Bench) -> None:
+    for step in range(1, 4):
+        bench.report(step, 2e6 + step)
+
+
+def a_line_of_the_script(bench: Bench) -> None:
+    bench.report(1)
+    bench.judge.take_matches(0, {"fell-back": Match(1, "falling back to cpu", 0, 1)})
+
+
 def failed_check(bench: Bench) -> None:
     """The trainer checks, tells and ends itself."""
     row = CheckResult(Check.GRADIENTS, Mark.FAILED, "flow", "norm 0", "above 0", "look")
@@ -228,6 +241,8 @@ FAULTS: dict[str, tuple[Callable[[Bench], None], Rule, Action, Action]] = {
     "too fast": (too_fast, Rule.IMPLAUSIBLE, Action.STOPPED, Action.WOULD_STOP),
     "too little": (too_little, Rule.GOAL_UNREACHABLE, Action.WARNED, Action.WARNED),
     "flipped bit": (flipped_bit, Rule.RANK_DIVERGENCE, Action.RESTARTED, Action.WOULD_RESTART),
+    "out of range": (out_of_range, Rule.EXPECTATION, Action.STOPPED, Action.WOULD_STOP),
+    "a line": (a_line_of_the_script, Rule.LOG_PATTERN, Action.RESTARTED, Action.WOULD_RESTART),
     "failed check": (failed_check, Rule.PREFLIGHT, Action.STOPPED, Action.WOULD_STOP),
 }
 
@@ -284,7 +299,7 @@ def places(build: Any, bench: Bench, mode: HealthMode) -> Iterator[tuple[str, st
     }
     view = view_of(document)
     yield "status table", finding_line(view.findings[0])
-    answer = why.explain(document, [], why.Evidence(events=tuple[EventRow, ...]()))
+    answer = why.explain(document, [], why.Evidence(events=tuple[EventRow, ...]()), 0.0)
     yield "why", "\n".join(text for _, text in why.lines(answer))
 
 
@@ -335,7 +350,7 @@ def first_bad_lines(build: Any, bench: Bench, ended: Outcome) -> Iterator[tuple[
     status = codec.to_document(reconcile(seen, bench.now).status)
     document = {"metadata": {"name": "asr"}, "status": json.loads(json.dumps(status))}
     for place, outcomes in (("with the pod", [ended]), ("the pod is deleted", [])):
-        answer = why.explain(document, outcomes, why.Evidence())
+        answer = why.explain(document, outcomes, why.Evidence(), 0.0)
         yield place, dict(why.lines(answer))["first bad"]
     yield "failure", document["status"]["failure"]["message"]
 

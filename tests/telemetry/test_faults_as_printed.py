@@ -71,6 +71,11 @@ PRINTERS: dict[str, Printer] = {
     "numpy": lambda n, x: f"step: {n}, train_mel_loss_before = {'nan.' if x != x else x}",
     "table": lambda n, x: f"╭──── Train ────╮\n│ loss │ {x:.3f} │ 2.1 │\n│ mel/loss │ 2.1 │ 2.1 │\n╰───────────────╯",
     "verl": lambda n, x: f"step:{n} - actor/entropy:0.3 - actor/pg_loss:{x:.3f} - actor/grad_norm:0.5",
+    "llm.c": lambda n, x: f"s:{n} trl:{x:.4f} lr:0.000051 norm:1.51",
+    "build-nanogpt": lambda n, x: f"{n * 250} val 4.1221\n{n * 250} train {x:.6f}",
+    "paddle average": lambda n, x: f"Epoch {n}, Step 100, total used time 188.02 (s), avg loss so far is {x}",
+    "gluoncv": lambda n, x: f"[Epoch {n}][Batch 50], Speed: 1.170 samples/sec, CrossEntropy={x:.2e}, SmoothL1=3.28e-03, val_AP=0.097",
+    "fairseq's summary": lambda n, x: f'| INFO | train | {{"epoch": {n}, "train_loss": "{x:g}", "train_nll_loss": "2.1", "train_num_updates": "{n * 99}", "train_gnorm": "1.5"}}',
     "last line of a bar": lambda n, x: f"Epoch {n}/200: 100%|###| 400/400 [00:00<00:00, 450.1it/s, loss={x:.3g}]",
     "last step of an epoch": lambda n, x: f"Epoch [{n}/200], Step [400/400], Loss: {x:.4f}",
     "step stands still": lambda n, x: f"step 17 | loss {x:.4f} | time {n}s",
@@ -91,6 +96,11 @@ def test_a_sound_run_is_left_alone(name: str) -> None:
     monitor, reader = judged(printed(PRINTERS[name], falling(60)))
     assert monitor.findings == []
     assert reader.form
+
+
+def test_a_common_word_names_no_format() -> None:
+    lines = [f"[{n}] train loss {x:.4f}" for n, x in enumerate(falling(30))]
+    assert judged(lines)[1].form == "lines of name and number"
 
 
 @pytest.mark.parametrize("name", PRINTERS)

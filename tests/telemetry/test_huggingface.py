@@ -11,7 +11,7 @@ import pytest
 from speech_contract.phases import Phase
 from speech_contract.progress import Rule, Severity
 from speech_contract.thresholds import Thresholds
-from speech_contract.wire import Datagram
+from speech_contract.wire import Datagram, Plan
 from speech_health.monitor import Monitor
 from speech_health.samples import from_datagram
 from speech_telemetry.huggingface import TelemetryCallback
@@ -69,6 +69,11 @@ class Model:
     def register_forward_hook(self, hook: Any, *, with_kwargs: bool) -> Any:
         self.hook = hook
         return SimpleNamespace(remove=lambda: setattr(self, "hook", None))
+
+    def parameters(self) -> list[Any]:
+        return [
+            SimpleNamespace(requires_grad=trained, numel=lambda: 5) for trained in (True, False)
+        ]
 
     def named_children(self) -> list[tuple[str, Any]]:
         def weights(gradient: Any) -> Any:
@@ -135,6 +140,28 @@ def test_a_step_carries_the_numbers_and_their_totals(reporter: Recorder) -> None
     assert (report.learning_rate, report.updates, report.samples_total) == (1e-3, 1, 4)
     assert (report.total_steps, report.phase) == (50, Phase.TRAINING)
     assert report.missing_gradients == []
+
+
+class Adam(SimpleNamespace):
+    """An optimizer by its name, as far as a plan needs it."""
+
+
+def test_the_plan_is_told_before_the_first_step(reporter: Recorder) -> None:
+    host = Host(reporter)
+    assert reporter.sent[-1].plan == Plan(total_steps=50, parameters=5)  # of an unknown optimizer
+    group = {"params": [], "lr": 1e-7, "initial_lr": 1e-7}
+    host.optimizer = Adam(param_groups=[group], scaler=None, step_was_skipped=False)
+    host.state.max_steps = 500
+    loader = SimpleNamespace(dataset=range(64))
+    host.fire("train_begin", lr_scheduler=None, train_dataloader=loader)
+    plan = reporter.sent[-1].plan
+    assert plan is not None
+    assert (plan.rate_sum, plan.samples, plan.fresh) == (pytest.approx(5e-5), 64, None)
+    host.step(2.0)
+    monitor = judge(reporter.sent)
+    (finding,) = monitor.findings
+    assert (finding.rule, finding.severity) == (Rule.NOT_UPDATING, Severity.WARNING)
+    assert "add up to 5e-05 over 500 steps" in finding.evidence
 
 
 def test_a_part_that_no_gradient_reaches_is_named(reporter: Recorder) -> None:

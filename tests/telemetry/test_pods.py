@@ -8,7 +8,8 @@ import signal
 import pytest
 
 from speech_contract.progress import Rule
-from speech_contract.thresholds import Stall, Thresholds
+from speech_contract.stated import LogPattern
+from speech_contract.thresholds import OnExceeded, Stall, Thresholds
 
 pytestmark = pytest.mark.e2e
 
@@ -137,3 +138,13 @@ def test_a_hang_that_only_prints_ends_both_pods_with_the_stall(launcher):
     assert (master.wait(), worker.wait()) == (45, 45)
     assert "in all_reduce" in master.outcome.message
     assert worker.events("stacks_taken")[0]["ranks"] == [1]
+
+
+def test_a_line_of_a_worker_s_rank_is_found_by_the_user_s_pattern(launcher):
+    pattern = LogPattern("lost", "lost its way", action=OnExceeded.STOP)
+    config = launcher.config(nodes=2, health=Thresholds(log_patterns=(pattern,)))
+    master, worker = start_both(launcher, config, "steps.py", "10", "0.02", "1:complain")
+    assert (master.wait(), worker.wait()) == (17, 17)
+    assert master.outcome.rule == Rule.LOG_PATTERN.value
+    assert master.outcome.rank == 1
+    assert "pattern 'lost': 1 line of rank 1" in master.outcome.message

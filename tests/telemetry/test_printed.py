@@ -279,3 +279,12 @@ def test_steps_never_go_back(printed: list[tuple[int, bool]]) -> None:
     lines = [f"step {n} loss=0.5" if loss else f"{n}/50 [00:01<00:02]" for n, loss in printed]
     steps = [sample.step for sample in read(*lines)]
     assert steps == sorted(steps)
+
+
+def test_parts_beside_the_whole_are_kept_apart_from_the_losses() -> None:
+    """What a person expects of them is judged; the rules that guess are not troubled with rounded parts."""
+    line = "step {} | loss: 2.1 | vq_loss: 3.{} | perplexity: 12.5"
+    found = read(*(line.format(step, step) for step in range(1, 5)))  # the shape is learned
+    assert [sample.losses for sample in found] == [{"loss": 2.1}] * 4
+    assert found[-1].parts == {"vq_loss": 3.4, "perplexity": 12.5}
+    assert read("step 1 loss=0.5")[0].parts is None

@@ -12,6 +12,7 @@ import pytest
 
 from speech_contract import codec, env
 from speech_contract.phases import PHASES, Phase
+from speech_contract.result import Better, ScoreSpec
 from speech_contract.wire import (
     DATAGRAM_LIMIT,
     MAX_PEERS,
@@ -97,6 +98,71 @@ def test_codebooks_travel_with_the_step(reporter, inbox):
     assert sent.codebooks == {"0": Codebook(perplexity=1.5, size=8), "1": Codebook()}
     reporter.step(5, codebooks={"0": {"perplexities": 1.0}})
     assert reporter.dropped == 1
+
+
+def test_components_stand_beside_the_whole_loss(reporter, inbox):
+    reporter.step(4, loss=Tensor(), components={"mel": Tensor(), "kl": math.nan}, updates=2)
+    sent = codec.loads(Datagram, inbox.recv(DATAGRAM_LIMIT))
+    assert list(sent.losses) == ["loss", "mel", "kl"]
+    assert (sent.losses["mel"], sent.updates) == (1.5, 2)
+    assert math.isnan(sent.losses["kl"])
+    reporter.step(5, components={"mel": 1})
+    assert received(inbox)["losses"] == {"mel": 1.0}
+    reporter.step(6, loss=1, components={"loss": 9})  # a component of that name is not the whole
+    assert received(inbox)["losses"] == {"loss": 1.0}
+    reporter.step(7, components={"mel": Broken()})
+    assert reporter.dropped == 1
+
+
+def test_a_plan_gives_the_progress_its_end(reporter, inbox):
+    reporter.plan(total_steps=100, rate_sum=0.1)
+    assert received(inbox)["totalSteps"] == 100
+
+
+def test_scores_say_how_to_read_them(reporter, inbox):
+    reporter.step(20)
+    received(inbox)
+    specs = {"cer": {"better": "Lower", "unit": "%"}, "snr": ScoreSpec(Better.HIGHER, "dB")}
+    reporter.evaluation({"cer": Tensor(), "snr": 12}, specs)
+    sent = codec.loads(Datagram, inbox.recv(DATAGRAM_LIMIT))
+    assert (sent.step, sent.phase, sent.evaluation) == (
+        20,
+        Phase.EVALUATION,
+        {"cer": 1.5, "snr": 12.0},
+    )
+    assert sent.score_specs == {
+        "cer": ScoreSpec(Better.LOWER, "%"),
+        "snr": ScoreSpec(Better.HIGHER, "dB"),
+    }
+    reporter.evaluation({"cer": 0.5})
+    assert "scoreSpecs" not in received(inbox)
+
+
+@pytest.mark.parametrize("specs", [{"cer": {"better": "Less"}}, {"cer": {"direction": "Lower"}}])
+def test_a_score_that_is_described_wrongly_is_counted(reporter, inbox, specs):
+    reporter.evaluation({"cer": 0.5}, specs)
+    assert reporter.dropped == 1
+
+
+def test_a_checkpoint_is_told_with_its_step(reporter, inbox):
+    reporter.step(20)
+    received(inbox)
+    reporter.phase("Checkpoint")
+    received(inbox)
+    reporter.checkpoint()
+    sent = received(inbox)
+    assert (sent["lastCheckpointStep"], sent["phase"]) == (20, "Checkpoint")
+    reporter.checkpoint(15)
+    assert received(inbox)["lastCheckpointStep"] == 15
+    reporter.resumed(10)
+    assert received(inbox)["resumedFromStep"] == 10
+
+
+def test_what_is_told_between_steps_is_stamped(reporter):
+    reporter.evaluation({"cer": 0.5})
+    with open("phase-3", "rb") as stream:
+        _, index, _ = PHASE_RECORD.unpack(stream.read())
+    assert PHASES[index] is Phase.EVALUATION
 
 
 def test_samples_and_audio_add_up(reporter, inbox):

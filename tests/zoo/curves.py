@@ -3,12 +3,15 @@
 `FAULTS` and `HEALTHY` name every kind; `make(kind, seed)` builds one. Used by tests/zoo/test_curves.py with
 fixed seeds and by benchmarks/accept_health.py with fresh ones. Generators draw scale, noise, length, decay and
 cadence at random, so that no threshold can be fitted to one picture. The second hand drew its kinds and its own
-base before it had read a rule.
+base before it had read a rule. A rule brings its curves in a file of its own: `rule_*.py` here, with FAULTS and
+HEALTHY, is found.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from runs import WITHIN, Curve, Dice, Run, base
 from second_faults import SECOND_FAULTS
@@ -23,6 +26,10 @@ __all__ = ["FAULTS", "HEALTHY", "WITHIN", "Curve", "draw", "make"]
 
 FAULTS: dict[str, Spoil] = FIRST_FAULTS | SECOND_FAULTS | OUTCOME_FAULTS
 HEALTHY: dict[str, Callable[[Run], None]] = FIRST_HEALTHY | SECOND_HEALTHY | OUTCOME_HEALTHY
+for _path in sorted(Path(__file__).parent.glob("rule_*.py")):
+    _rule = importlib.import_module(_path.stem)
+    FAULTS |= _rule.FAULTS
+    HEALTHY |= _rule.HEALTHY
 SECOND = SECOND_FAULTS.keys() | SECOND_HEALTHY.keys()
 
 

@@ -6,11 +6,13 @@ import dataclasses
 import math
 import random
 from collections.abc import Callable
-from typing import Any
+from types import FunctionType
+from typing import Any, TypeVar
 
 from speech_contract.progress import Rule
 from speech_health.samples import Source, StepSample
 
+KindT = TypeVar("KindT", bound=FunctionType)
 NAN = math.nan
 WITHIN = 20  # reports after the plant in which its rule must have spoken
 
@@ -24,6 +26,11 @@ class Curve:
     rule: Rule | None = None
     planted: int = 0
     within: int = WITHIN  # reports; more for a fault that grows
+
+
+def named(*kinds: KindT) -> dict[str, KindT]:
+    """Generators by the names of their functions, in words."""
+    return {kind.__name__.replace("_", " "): kind for kind in kinds}
 
 
 class Dice(random.Random):

@@ -141,92 +141,6 @@ def codebooks_in_use(run: Run) -> None:
         _spoil(books, 8, movement=1e-6)
 
 
-def audio(run: Run, seconds: float, hours: float, batch: float) -> None:
-    """Steps of `seconds` that train on `batch` seconds of audio each, of a data set of `hours`."""
-    run.every, run.seconds = 1, seconds
-    for index, fields in enumerate(run.fields):
-        fields["audio_seconds_total"] = (index + 1) * batch
-        fields["device"] = "cuda"
-    run.fields[0]["plan"] = Plan(audio_seconds=hours * 3600, samples=1000, parameters=83_000_000)
-
-
-def epochs_of_nothing(run: Run) -> tuple[Rule, int]:
-    """From a step on every batch is dropped before the model sees it: hours of audio pass in seconds."""
-    audio(run, 1.0, run.dice.uniform(1.0, 100.0), run.dice.uniform(50.0, 500.0))
-    at, total = run.dice.randint(0, len(run) - 45), 0.0
-    for fields in run.fields[at:]:
-        fields["after"] = run.dice.uniform(1.5, 2.0)  # a report now stands for thousands of steps
-    for index, fields in enumerate(run.fields):
-        total += run.dice.scale(8e4, 1e7) if index >= at else 300.0
-        fields["audio_seconds_total"] = total
-    return Rule.IMPLAUSIBLE, at
-
-
-def short_epochs(run: Run) -> None:
-    """A minute of audio and epochs of a second, on a CPU; or a large batch on a fast device."""
-    if run.dice.random() < 0.5:
-        audio(run, run.dice.uniform(0.002, 0.2), 1 / 60, run.dice.uniform(2.0, 8.0))
-        for fields in run.fields:
-            fields["device"] = "cpu"
-    else:
-        audio(run, run.dice.uniform(0.1, 0.5), 50.0, run.dice.uniform(100.0, 1500.0))
-
-
-def too_little_audio(run: Run) -> tuple[Rule, int]:
-    """A full-size model from random weights on a few files, or a fidelity beyond the bit rate."""
-    weights = run.dice.randint(30_000_000, 300_000_000)
-    few = weights / run.dice.scale(1.1e5, 1e7)
-    codec = run.dice.random() < 0.5
-    bits = run.dice.uniform(1500.0, 12_000.0)
-    bound = {"goal_snr": run.dice.uniform(30.0, 40.0), "bits_per_second": bits}
-    run.fields[0]["plan"] = Plan(
-        run.dice.randint(200, 100_000),
-        fresh=True,
-        parameters=weights,
-        audio_seconds=36_000.0 if codec else few,
-        **(bound if codec else {}),
-    )
-    return Rule.GOAL_UNREACHABLE, 0
-
-
-def scores(run: Run, value: Callable[[int], float], every: int) -> None:
-    """Held-out scores, repeated in every report until the next evaluation."""
-    newest: dict[str, float] | None = None
-    for index, fields in enumerate(run.fields):
-        if index % every == every - 1:
-            newest = {"dtw_mel": value(index), "length_ratio": run.dice.uniform(0.2, 3.0)}
-        fields["evaluation"] = newest
-
-
-def score_that_falls_behind(run: Run) -> tuple[Rule, int]:
-    """The loss falls for good; the held-out score has its best early and gets worse."""
-    every, start = run.dice.randint(2, 4), run.dice.scale(0.5, 5.0)
-    at, rise = run.dice.randint(30, 60), run.dice.uniform(0.25, 0.6)
-    for index in range(len(run)):
-        fall = math.exp(-index / run.dice.uniform(55.0, 60.0))
-        run.loss(index, lambda loss, fall=fall: loss * fall)  # type: ignore[misc]
-    scores(
-        run, lambda i: start * (1 + max(0, (i - at) // every) * rise + max(0, at - i) * 0.01), every
-    )
-    return Rule.GOAL_UNREACHABLE, at
-
-
-def scores_that_wander(run: Run) -> None:
-    """A few held-out sentences: the score falls, wanders and rises a little when the model learns by heart."""
-    every, start = run.dice.randint(5, 30), run.dice.scale(0.5, 5.0)
-    wander = run.dice.uniform(0.0, 0.06)
-    slow = run.dice.uniform(0.0, 1.5e-4)
-    scores(
-        run,
-        lambda i: start * (0.6 + 0.4 * math.exp(-i / 50) + slow * i) * run.dice.noise(wander),
-        every,
-    )
-    run.fields[0]["plan"] = Plan(
-        1000, 1.0, fresh=True, parameters=950_000, audio_seconds=run.dice.uniform(20.0, 400.0),
-        goal_snr=8.0, bits_per_second=6000.0,
-    )  # fmt: skip
-
-
 def checkpoints_compared(run: Run) -> None:
     """Saves at any distance; most of an embedding, or of a module that is warming up, stays as it was."""
     list(saves(run, len(run)))
@@ -254,9 +168,6 @@ OUTCOME_FAULTS: dict[str, Spoil] = {
         codebooks_that_collapse,
         codebooks_that_stand_still,
         levels_that_add,
-        epochs_of_nothing,
-        too_little_audio,
-        score_that_falls_behind,
     )
 }
 OUTCOME_HEALTHY: dict[str, Callable[[Run], None]] = {
@@ -266,7 +177,5 @@ OUTCOME_HEALTHY: dict[str, Callable[[Run], None]] = {
         short_trial,
         schedule_as_planned,
         codebooks_in_use,
-        short_epochs,
-        scores_that_wander,
     )
 }

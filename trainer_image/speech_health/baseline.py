@@ -10,9 +10,10 @@ import bisect
 import collections
 import dataclasses
 import math
-import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
+
+from speech_health.median import median
 
 SIZE: Final = 100  # accepted reports that make the baseline
 ENOUGH: Final = 20  # below this the spread is not trusted: the fallback factor stands alone
@@ -53,6 +54,26 @@ class Baseline:
             del ordered[bisect.bisect_left(ordered, values.popleft())]
         elif self._start is None and len(values) == FEWEST:
             self._start = self._median()
+
+    def lies_low(self, values: Sequence[float], factor: float) -> bool:
+        """Whether `above` would be None for each of these positive values, one added after the other.
+
+        No window on the way holds more low values than all together, so the median never sinks below `lowest`.
+        """
+        if len(self._sorted) < FEWEST or self._sorted[0] <= 0.0 or min(values) <= 0.0:
+            return False
+        lowest = sorted([*self._sorted, *values])[(len(self._sorted) - 1) // 2]
+        return max(values) < lowest * factor
+
+    def extend(self, values: Sequence[float]) -> None:
+        """`add` for each."""
+        assert len(self._sorted) >= FEWEST or not values
+        if values:
+            self._known_spread = None
+            self._values.extend(values)
+            while len(self._values) > SIZE:
+                self._values.popleft()
+            self._sorted = sorted(self._values)
 
     def clear(self) -> None:
         """Forget everything: what follows is another series."""
@@ -111,5 +132,5 @@ class Baseline:
 
 
 def _deviation(values: list[float]) -> float:
-    median = statistics.median(values)
-    return statistics.median(abs(value - median) for value in values)
+    middle = median(values)
+    return median([abs(value - middle) for value in values])

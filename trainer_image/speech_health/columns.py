@@ -42,6 +42,9 @@ AVERAGES: Final = (
     "train/loss_epoch",
     "loss_epoch",
 )  # where no step's loss is there
+SECONDS: Final = (
+    "step_seconds", "step_time", "seconds_per_step", "time_per_step", "sec_per_step", "iter_time", "train/step_time",
+)  # fmt: skip
 SUMMARY: Final = "train_runtime"  # Hugging Face's closing entry repeats an average
 _HELD_OUT: Final = re.compile(
     r"(^|[_/.\- ])(val|valid|validation|eval|evaluation|test|dev|best|epoch|cv)([_/.\- ]|$)",
@@ -59,13 +62,15 @@ _NO_LOSS: Final = re.compile(
 # Losses that are not called so; read where nothing else is.
 _TERM: Final = re.compile(
     r"(^|[_/.\- ])(L|nll|elbo|nelbo|cost|objective|ce|mse|mae|kl|bce|xent|cross[_ ]?entropy|error)([_/.\- ]|$)"
+    r"|^train$"
 )
 _WORDS: Final = re.compile(r"[a-z0-9]+")
 _PLAIN: Final = frozenset(
     "train training loss losses mean avg average total sum running overall batch step iter".split()
 )
-_REGRESSIONS: Final = frozenset("critic value vf".split())
+_REGRESSIONS: Final = frozenset("critic value vf mel recon reconstruction nll xent ce".split())
 _ADVERSARIES: Final = frozenset("d dis disc discriminator real fake adv actor policy".split())
+_MOVING: Final = _ADVERSARIES | frozenset("g gen generator fm kl".split())
 _RUN: Final = re.compile(r"^(?P<run>.+?) - (?P<name>\S.*)$")  # the CSV export of Weights & Biases
 
 Key = int | str
@@ -84,6 +89,7 @@ class Columns:
     equal: tuple[Key, ...]
     planned: tuple[Key, ...]
     time: tuple[Key, ...]
+    seconds: tuple[Key, ...]  # of a step
     whole: tuple[Key, ...]
     parts: tuple[tuple[str, Key], ...]
     scores: tuple[tuple[str, Key], ...]
@@ -126,6 +132,7 @@ def plan(names: Sequence[str], keys: Sequence[Key], averages: bool, terms: bool)
 
 _FEW: Final = {
     "reward": REWARDS, "spread": SPREADS, "equal": EQUAL, "planned": PLANNED, "time": TIMES,
+    "seconds": SECONDS,
 }  # fmt: skip
 
 
@@ -157,6 +164,12 @@ def is_score(name: str) -> bool:
 def stand_in(names: Iterable[str]) -> str:
     """The training loss that stands for the whole where none is named; empty without any."""
     return min(names, key=_strangeness, default="")
+
+
+def has_level(name: str) -> bool:
+    """Has a name of its own, and nobody trains against it: a spike can stand above its level."""
+    said = {word for word in _WORDS.findall(name.lower()) if not word.isdigit()}
+    return bool(said - {"loss"}) and not said & _MOVING
 
 
 def _strangeness(name: str) -> int:

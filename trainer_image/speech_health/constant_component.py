@@ -12,14 +12,16 @@ import collections
 import dataclasses
 import itertools
 import math
+import operator
+from collections.abc import Sequence
 
 from speech_contract import thresholds
 from speech_contract.rules import Rule
 from speech_health.detector import Attempt, Detector
+from speech_health.digits import exact
 from speech_health.samples import StepSample
+from speech_health.stretch import Stretch
 
-HALF_BITS = 2048.0  # 2 ** 11: the significand of float16; bfloat16 has fewer
-ROUNDED = 10  # significant decimal digits that a printer may have left
 LOOKED_AT = 32  # values of a series that tell whether it is rounded; then one in as many
 HELD = 3  # times the longest earlier repetition: what is computed now and then is repeated between
 # Reports before a stand-still; among them values and turns of a lively series.
@@ -52,7 +54,28 @@ class _Series:
         self.longest, self.changes = max(self.longest, self.still), self.changes + 1
         self.value, self.since, self.still, self.run = value, step, 1, 1
         if not self.exact and (self.changes < LOOKED_AT or not self.changes % LOOKED_AT):
-            self.exact = _exact(value)
+            self.exact = exact(value)
+
+    def moves_on(self, values: Sequence[float]) -> bool:
+        """All differ, each from the one before, once rounding is looked for seldom; or all are 0 still."""
+        if self.value == 0.0 and not any(values):
+            return True
+        if self.changes < LOOKED_AT or values[0] == self.value:
+            return False
+        return all(map(operator.ne, values, values[1:]))
+
+    def pass_over(self, values: Sequence[float], first_step: int, last_step: int) -> None:
+        """`move` for each of values that move on."""
+        if not any(values):
+            return
+        self.move(values[0], first_step, on=True)
+        self.past.extend(values[-PAST - 1 : -1])
+        self.varied |= any(values[:-1])
+        at = LOOKED_AT - self.changes % LOOKED_AT
+        while not self.exact and at < len(values):
+            self.exact, at = exact(values[at]), at + LOOKED_AT
+        self.longest, self.changes = max(self.longest, 1), self.changes + len(values) - 1
+        self.value, self.since = values[-1], last_step
 
     @property
     def lively(self) -> bool:
@@ -103,12 +126,27 @@ class ConstantComponent(Detector[thresholds.ConstantComponent, _Stream]):
         for name, value in sample.losses.items():
             self._follow(stream, sample, name, value, moved)
 
+    def pass_over(self, stretch: Stretch) -> bool:
+        """Every component moves at each report, or is switched off all along."""
+        stream = self._streams.get(stretch.stream)
+        if stream is None or self.active or stretch.first.step == stream.last_step:
+            return False
+        known, losses = stream.series, stretch.losses
+        if not all(name in known and known[name].moves_on(losses[name]) for name in losses):
+            return False
+        steps = (stretch.first.step, stretch.last.step)
+        for name, values in losses.items():
+            known[name].pass_over(values, *steps)
+            stream.exact |= known[name].exact
+        stream.last_step, stream.norm = stretch.last.step, stretch.last.gradient_norm
+        return True
+
     def _follow(
         self, stream: _Stream, sample: StepSample, name: str, value: float, moved: bool
     ) -> None:
         series = stream.series.get(name)
         if series is None:
-            series = stream.series[name] = _Series(value, sample.step, _exact(value))
+            series = stream.series[name] = _Series(value, sample.step, exact(value))
             stream.exact |= series.exact
         elif series.value != value:
             series.move(value, sample.step, _active(sample, name))
@@ -165,14 +203,3 @@ def _idle(sample: StepSample) -> bool:
 def _active(sample: StepSample, name: str) -> bool:
     late = sample.active_from
     return not late or sample.step >= late.get(name.partition("/")[0], 0)
-
-
-def _exact(value: float) -> bool:
-    """The value carries more digits than half precision or a printer's rounding would leave."""
-    text = repr(value)
-    if len(text) <= ROUNDED + 1 or not math.isfinite(value):
-        return False
-    if (math.frexp(value)[0] * HALF_BITS).is_integer():
-        return False
-    digits = text.lstrip("-").partition("e")[0].replace(".", "").strip("0")
-    return len(digits) > ROUNDED

@@ -10,9 +10,10 @@ from speech_contract.exit_codes import EXIT_CODES
 from speech_contract.progress import Action, Finding, FindingStatus, RankRow
 from speech_contract.rules import Rule, Severity
 from speech_contract.thresholds import HealthMode, OnExceeded
-from speech_contract.wire import Memory
+from speech_contract.wire import Match, Memory
 from speech_health.pace import Pace
 from speech_health.samples import Source, StepSample
+from speech_health.stretch import Stretch
 
 LimitsT = TypeVar("LimitsT")
 StreamT = TypeVar("StreamT")
@@ -48,7 +49,8 @@ _WOULD = {OnExceeded.STOP: Action.WOULD_STOP, OnExceeded.RESTART: Action.WOULD_R
 class Detector(Generic[LimitsT, StreamT]):
     """A rule: its thresholds, and what it keeps of each source and rank.
 
-    Subclasses override what they listen to (`feed`, `observe`, `tick`, `finish`) and call the three verbs below.
+    Subclasses override what they listen to (`feed`, `observe`, `tick`, `finish`) and call the three verbs below;
+    `pass_over` where long logs cost too much without.
     All are built alike, by `Monitor`, from `Rule.record`.
     """
 
@@ -70,8 +72,18 @@ class Detector(Generic[LimitsT, StreamT]):
     def feed(self, sample: StepSample) -> None:
         """Take one report."""
 
+    def pass_over(self, stretch: Stretch) -> bool:
+        """Take calm reports at once, to the same effect as `feed` for each. False: it wants them one by one.
+
+        Only where nothing of its own is going on: a finding must not change.
+        """
+        return False
+
     def observe(self, now: float, host: int, memory: Memory) -> None:
         """Take a reading of a host's memory; `now` monotonic."""
+
+    def match(self, host: int, matches: dict[str, Match]) -> None:
+        """Take what the patterns of `health.logPatterns` found so far in the pod of node rank `host`."""
 
     def tick(self, now: float, ranks: Sequence[RankRow]) -> None:
         """Look at the clock (monotonic seconds) and at the ranks."""
@@ -122,8 +134,12 @@ class Detector(Generic[LimitsT, StreamT]):
         step: int | None = None,
         rank: int | None = None,
         want_stacks: bool = False,
+        code: int | None = None,
     ) -> None:
-        """The threshold is passed: critical, and a decision unless the user asked for a warning alone."""
+        """The threshold is passed: critical, and a decision unless the user asked for a warning alone.
+
+        `code`: the exit code, where it is not the record's.
+        """
         if on_exceeded not in _ACTED:
             self._warn(evidence, step=step, rank=rank)
             return
@@ -133,7 +149,7 @@ class Detector(Generic[LimitsT, StreamT]):
             evidence, severity=Severity.CRITICAL, action=action, step=step, rank=rank
         )
         if not notify and self.decision is None:
-            code = self.rule.record.exit_code
+            code = self.rule.record.exit_code if code is None else code
             assert code is not None, f"{self.rule.value} only warns: its record has no exit code"
             self.decision = Decision(code, finding, on_exceeded, want_stacks)
 

@@ -13,7 +13,6 @@ import dataclasses
 import itertools
 import math
 import re
-import statistics
 from collections.abc import Iterator
 
 from speech_contract import thresholds
@@ -21,8 +20,11 @@ from speech_contract.result import Better, ScoreSpec
 from speech_contract.rules import Rule
 from speech_contract.wire import Plan
 from speech_health.detector import Attempt, Detector
+from speech_health.evaluations import same
+from speech_health.median import median
 from speech_health.rate_distortion import reachable_snr
 from speech_health.samples import StepSample
+from speech_health.stretch import Stretch
 
 SHORTEST = 200  # steps: a shorter run is a trial
 LEVEL = 3  # evaluations whose median is a score's level
@@ -61,10 +63,10 @@ class _Score:
         self.newest = [*self.newest, self.spec.badness(value)][-max(keep, LEVEL) :]
         if len(self.newest) < LEVEL:
             return
-        level = statistics.median(self.newest[-LEVEL:])
+        level = median(self.newest[-LEVEL:])
         if self.best is None or level < self.best:
             self.best, self.best_step, self.loss_then = level, step, loss
-            self.best_value = statistics.median(self.values)
+            self.best_value = median(self.values)
 
     @property
     def lost(self) -> bool:
@@ -110,9 +112,20 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
         if loss is not None and math.isfinite(loss):
             self._losses.append(loss)
             self._first_loss = loss if self._first_loss is None else self._first_loss
-        if sample.evaluation and sample.evaluation != self._evaluation:
-            self._evaluation = dict(sample.evaluation)
+        scores = sample.evaluation
+        if scores and scores is not self._evaluation and not same(scores, self._evaluation):
+            self._evaluation = scores
             self._tell(sample.step, list(self._follow(sample)))
+
+    def pass_over(self, stretch: Stretch) -> bool:
+        """No new evaluation among them: the losses are kept."""
+        first = stretch.first
+        scores = first.evaluation
+        new = scores and scores is not self._evaluation and not same(scores, self._evaluation)
+        if first.rank != self._speaker or self._first_loss is None or new:
+            return False
+        self._losses.extend(stretch.headline)
+        return True
 
     def _doubts(self, plan: Plan) -> Iterator[str]:
         """What the plan itself shows."""
@@ -135,7 +148,7 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
     def _follow(self, sample: StepSample) -> Iterator[str]:
         """Scores that got worse too often, in sentences."""
         step, specs = sample.step, sample.score_specs or {}
-        limits, now = self._limits, statistics.median(self._losses) if self._losses else None
+        limits, now = self._limits, median(self._losses) if self._losses else None
         for name, value in (sample.evaluation or {}).items():
             spec = specs.get(name) or _guessed(name)
             if not math.isfinite(spec.badness(value)):

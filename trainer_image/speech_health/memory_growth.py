@@ -17,6 +17,7 @@ from speech_contract.rules import Rule
 from speech_contract.wire import Memory
 from speech_health.detector import Attempt, Detector
 from speech_health.samples import StepSample
+from speech_health.stretch import Stretch
 
 SCALES = (1, 6, 36)  # times windowSeconds
 BLOCKS = 6  # of a window
@@ -91,6 +92,12 @@ class MemoryGrowth(Detector[thresholds.MemoryGrowth, None]):
         if self._first is None or sample.step < self._newest[1]:
             self._first = (sample.now, sample.step)
         self._newest = (sample.now, sample.step)
+
+    def pass_over(self, stretch: Stretch) -> bool:
+        """The first and the newest report are all that counts."""
+        self.feed(stretch.first)
+        self.feed(stretch.last)
+        return True
 
     def observe(self, now: float, host: int, memory: Memory) -> None:
         """One reading of one host's ranks. `now` monotonic."""

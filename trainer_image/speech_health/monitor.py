@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from speech_contract.progress import (
@@ -22,10 +22,11 @@ from speech_contract.progress import (
 )
 from speech_contract.rules import Rule, Severity
 from speech_contract.thresholds import HealthMode, Thresholds
-from speech_contract.wire import Memory
+from speech_contract.wire import Match, Memory
 from speech_health.detector import Attempt, Decision, Detector
 from speech_health.pace import Pace
 from speech_health.samples import Source, StepSample
+from speech_health.stretch import stretch_of
 
 __all__ = ["Decision", "Monitor", "detector_of"]
 
@@ -63,14 +64,16 @@ class Monitor:
         self._pace = Pace(started)
         attempt = Attempt(thresholds.mode, wall, self._pace)
         self._detectors: tuple[Detector[Any, Any], ...] = tuple(
-            kind(getattr(thresholds, rule.record.section), attempt)
+            kind(limits, attempt)
             for rule in Rule
             for kind in [detector_of(rule)]
             if kind is not None
+            for limits in [getattr(thresholds, rule.record.section)]
+            if limits not in ({}, ())  # where nothing was stated nothing is judged
         )
         self._fed = [d for d in self._detectors if type(d).feed is not Detector.feed]
         asked = dict.fromkeys(field for d in self._fed for field in d.feeds_on)
-        self._asked, self._carried = list(asked), operator.itemgetter(*asked)
+        self._asked, self._carried = list(asked), operator.attrgetter(*asked)
         self._by_shape: dict[tuple[bool, ...], list[Detector[Any, Any]]] = {}
         self.revision = 0  # grows when a finding changed
         self._reporter_speaks = False
@@ -107,12 +110,26 @@ class Monitor:
     def feed(self, sample: StepSample) -> None:
         """Take one report. Costs microseconds; call it for every datagram and every stdout sample."""
         self._pace.feed(sample)
-        if self._done or self._superseded(sample):
+        self._judge(sample, self._listeners(sample))
+
+    def feed_batch(self, batch: Sequence[StepSample]) -> Iterator[StepSample]:
+        """The same of reports in their order, in mode Notify; lazily, and yields each before it is judged by itself.
+
+        Of a calm stretch those are left out which every rule passes over.
+        """
+        stretch = stretch_of(batch)
+        if stretch is None:
+            for sample in batch:
+                yield sample
+                self.feed(sample)
             return
-        shape = tuple([value is None for value in self._carried(vars(sample))])
-        detectors = self._by_shape.get(shape)
-        if detectors is None:
-            detectors = self._by_shape[shape] = self._interested(shape)
+        self._pace.pass_over(stretch)
+        left = [d for d in self._listeners(stretch.first) if not d.pass_over(stretch)]
+        for sample in batch if left else ():
+            yield sample
+            self._judge(sample, left)
+
+    def _judge(self, sample: StepSample, detectors: Iterable[Detector[Any, Any]]) -> None:
         for detector in detectors:
             before = detector.finding
             detector.feed(sample)
@@ -121,10 +138,17 @@ class Monitor:
                 if detector.decision is not None:
                     self._decide()
 
-    def _interested(self, shape: tuple[bool, ...]) -> list[Detector[Any, Any]]:
-        """Who feeds on a report in which these fields are missing: most reports carry few of them."""
-        here = {field for field, missing in zip(self._asked, shape, strict=True) if not missing}
-        return [d for d in self._fed if not d.feeds_on or not here.isdisjoint(d.feeds_on)]
+    def _listeners(self, sample: StepSample) -> Sequence[Detector[Any, Any]]:
+        """Who feeds on a report in which some fields are missing: most reports carry few of them."""
+        if self._done or self._superseded(sample):
+            return ()
+        shape = tuple([value is None for value in self._carried(sample)])
+        known = self._by_shape.get(shape)
+        if known is None:
+            here = {field for field, missing in zip(self._asked, shape, strict=True) if not missing}
+            known = [d for d in self._fed if not d.feeds_on or not here.isdisjoint(d.feeds_on)]
+            self._by_shape[shape] = known
+        return known
 
     def hear_line(self, now: float, rank: int) -> None:
         """A rank printed a line, whatever it says. `now` monotonic."""
@@ -139,6 +163,13 @@ class Monitor:
         if not self._done:
             for detector in self._detectors:
                 detector.observe(now, host, memory)
+
+    def observe_matches(self, host: int, matches: dict[str, Match]) -> None:
+        """Take what the patterns found so far in the pod of node rank `host`."""
+        if not self._done:
+            for detector in self._detectors:
+                detector.match(host, matches)
+            self._decide()
 
     def tick(self, now: float, ranks: Sequence[RankRow]) -> None:
         """Judge what only time can tell. `now` monotonic; call it about once a second."""

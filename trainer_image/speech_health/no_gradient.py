@@ -13,6 +13,7 @@ from speech_contract import thresholds
 from speech_contract.rules import Rule
 from speech_health.detector import Detector
 from speech_health.samples import StepSample
+from speech_health.stretch import Stretch
 
 SICK = 20  # zero norms behind a bad report that speak of the same fault
 
@@ -55,6 +56,14 @@ class NoGradient(Detector[thresholds.NoGradient, _Stream]):
             self._feed_norm(stream, sample, sample.gradient_norm)
         if sample.missing_gradients is not None:
             self._feed_modules(stream, sample, sample.missing_gradients)
+
+    def pass_over(self, stretch: Stretch) -> bool:
+        """Only the newest of them is remembered."""
+        if self.active:
+            return False
+        self.feed(stretch.first)
+        self.feed(stretch.last)
+        return True
 
     def finish(self, now: float, exit_code: int) -> None:
         """Steps were taken, and the script says itself that no update was committed."""

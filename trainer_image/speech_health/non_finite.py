@@ -3,12 +3,15 @@
 Our engine gates bad updates itself and rolls back (`gated` samples): the rule then only tells. For anybody
 else it ends the attempt once the budget is spent. A lone non-finite gradient beside a sound loss is what a
 loss scaler's overflow looks like: it is mentioned, and counts only when the burst is longer than any
-scaler needs to come down.
+scaler needs to come down; beside a loss far beyond its own level it is an explosion. A held-out loss that is not
+finite, while training is, is a warning.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import math
 
 from speech_contract import thresholds
 from speech_contract.exit_codes import EXIT_NON_FINITE
@@ -16,10 +19,19 @@ from speech_contract.progress import Action
 from speech_contract.rules import Rule, Severity
 from speech_contract.thresholds import HealthMode, OnExceeded
 from speech_health.budget import Budget
-from speech_health.detector import Detector
+from speech_health.detector import Attempt, Detector
+from speech_health.evaluations import BadScores, Evaluations
+from speech_health.median import median
 from speech_health.samples import SKIP_SENTENCE, StepSample
+from speech_health.stretch import Stretch
 
 OVERFLOW_BURST = 19  # 2**16, the usual first scale, is halved to 1 in 16 steps
+LEVEL, FEWEST = 25, 5  # losses whose median is the level, at most and at least
+EXPLODED = 1e3  # times that level: no sound loss
+EVALUATION_REMEDY = (
+    "look at the held-out data (empty or fully masked labels give a mean over nothing), at the precision that "
+    "evaluates, and at a division by zero in the score"
+)
 
 
 @dataclasses.dataclass
@@ -40,6 +52,11 @@ class _Stream:
     overflow_turn: int | None = None
     rollbacks: int = 0
     last_bad: int | None = None  # value of `taken`
+    losses: collections.deque[float] = dataclasses.field(
+        default_factory=lambda: collections.deque(maxlen=LEVEL)
+    )
+    evaluations: Evaluations = dataclasses.field(default_factory=Evaluations)
+    scores: BadScores = dataclasses.field(default_factory=BadScores)
 
     def advance(self, sample: StepSample) -> None:
         """Follow the step counter; after a roll-back it starts lower, and we go on counting."""
@@ -99,6 +116,10 @@ class NonFinite(Detector[thresholds.NonFinite, _Stream]):
 
     rule = Rule.NON_FINITE
 
+    def __init__(self, limits: thresholds.NonFinite, attempt: Attempt) -> None:
+        super().__init__(limits, attempt)
+        self._held_out = False  # the finding speaks of evaluations alone
+
     def feed(self, sample: StepSample) -> None:
         """Count bad steps from the values and from the rank's own counter; heal when they stay away."""
         key = (sample.source, sample.rank)
@@ -111,8 +132,19 @@ class NonFinite(Detector[thresholds.NonFinite, _Stream]):
         bad_now = self._bad_now(stream, sample)
         if stream.count(sample, bad_now):
             self._judge(stream, sample, bad_now)
-        elif self.active:
+        elif self.active and not self._held_out:
             self._perhaps_heal(sample)
+        if sample.evaluation and stream.evaluations.fresh(sample):
+            self._judge_scores(stream, sample.evaluation, sample)
+
+    def pass_over(self, stretch: Stretch) -> bool:
+        """Steps are counted by their numbers: the first and the last report say all."""
+        if self.active:
+            return False
+        self.feed(stretch.first)
+        self._streams[stretch.stream].losses.extend(stretch.headline[1:-1])
+        self.feed(stretch.last)
+        return True
 
     def finish(self, now: float, exit_code: int) -> None:
         """Exit 40 is the engine's own verdict; a run that ends on NaN has not completed."""
@@ -133,6 +165,8 @@ class NonFinite(Detector[thresholds.NonFinite, _Stream]):
         if sample.bad_loss is not None:
             return True
         if not sample.bad_gradient:
+            if sample.headline is not None:
+                stream.losses.append(sample.headline)
             if sample.gradient_norm is not None or (stream.worded and sample.losses is not None):
                 stream.overflows = 0
             return False
@@ -141,6 +175,8 @@ class NonFinite(Detector[thresholds.NonFinite, _Stream]):
         if sample.turn == stream.overflow_turn:
             return False  # the same line once more
         stream.overflow_turn = sample.turn
+        if _exploded(stream, sample):
+            return True
         stream.overflows, stream.worded = stream.overflows + 1, sample.form == SKIP_SENTENCE
         if stream.overflows > OVERFLOW_BURST:
             return True
@@ -155,7 +191,7 @@ class NonFinite(Detector[thresholds.NonFinite, _Stream]):
             f"gradient norm {sample.gradient_norm} beside a finite loss, {stream.overflows} report(s) in "
             f"a row up to step {sample.step}: a loss scaler's overflow, unless it lasts"
         )
-        stream.last_bad = stream.taken
+        stream.last_bad, self._held_out = stream.taken, False
         self._warn(
             evidence,
             severity=Severity.INFO,
@@ -166,7 +202,8 @@ class NonFinite(Detector[thresholds.NonFinite, _Stream]):
 
     def _judge(self, stream: _Stream, sample: StepSample, bad_now: bool) -> None:
         step = sample.step if bad_now or sample.bad_step is None else sample.bad_step
-        what = _what(sample, bad_now)
+        what = f"{_what(sample, bad_now)}{_exploded(stream, sample) if bad_now else ''}"
+        self._held_out = False
         evidence = f"{what} at step {step} on rank {sample.rank}; {stream.budget}"
         over = stream.budget.exceeded
         if sample.gated:
@@ -206,10 +243,44 @@ class NonFinite(Detector[thresholds.NonFinite, _Stream]):
             rank=sample.rank,
         )
 
+    def _judge_scores(self, stream: _Stream, scores: dict[str, float], sample: StepSample) -> None:
+        """Training is judged first: what is not finite there is not finite anywhere."""
+        stream.scores.take(scores, sample.step)
+        worst = stream.scores.worst(self._limits.bad_evaluations)
+        if worst is None:
+            if self._held_out and self.active:
+                self._heal(f"held-out scores are finite at step {sample.step}")
+            return
+        if self.active and not self._held_out:
+            return
+        name, row, since, sure = worst
+        self._held_out = True
+        self._warn(
+            f"held-out {name!r} is not finite in {row} evaluations in a row since step {since}, while the "
+            "training loss is finite",
+            severity=Severity.WARNING if sure else Severity.INFO,
+            action=Action.WARNED if sure else Action.NONE,
+            step=since,
+            rank=sample.rank,
+            remedy=EVALUATION_REMEDY,
+        )
+
     def _perhaps_heal(self, sample: StepSample) -> None:
         quiet = [s.taken - s.last_bad for s in self._streams.values() if s.last_bad is not None]
         if quiet and min(quiet) >= self._limits.window_steps:
             self._heal(f"finite for {min(quiet)} steps up to step {sample.step}")
+
+
+def _exploded(stream: _Stream, sample: StepSample) -> str:
+    """How far the loss beside a bad gradient is beyond its level; empty when no further than a loss may be."""
+    loss = sample.headline
+    if not sample.bad_gradient or loss is None or len(stream.losses) < FEWEST:
+        return ""
+    level = median(map(abs, stream.losses))
+    if level == 0.0 or not EXPLODED * level <= abs(loss) < math.inf:
+        return ""
+    times = abs(loss) / level
+    return f" beside a loss of {loss:.3g}, {times:.2g} times its median: an explosion, no overflow of a scaler"
 
 
 def _what(sample: StepSample, bad_now: bool) -> str:

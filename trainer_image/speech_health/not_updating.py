@@ -3,7 +3,7 @@
 The mark of an optimizer that does not hold the model's parameters, of weights too coarse for their rate, or of a
 copy that is trained while the original is saved. Modules that are frozen or whose rate was 0 are not compared.
 A plan whose learning rates add up to next to nothing is told at its start: an update of Adam moves a weight by
-about its rate at most.
+about its rate at most. Later: a rate that is 0 while steps go on, and a held-out loss that is the same to the bit.
 """
 
 from __future__ import annotations
@@ -11,45 +11,131 @@ from __future__ import annotations
 import dataclasses
 
 from speech_contract import thresholds
-from speech_contract.rules import Rule
+from speech_contract.rules import Rule, Severity
 from speech_contract.wire import Plan, Weights
 from speech_health.detector import Attempt, Detector
+from speech_health.evaluations import Evaluations, HeldLosses
 from speech_health.samples import StepSample
+from speech_health.stretch import Stretch
+from speech_health.zero_rate import ZeroRate
 
 ADAPTED = 0.01  # of minRateSum: a pretrained model has little way to go
 SHORTEST = 200  # steps: a shorter run is a trial, and nobody expects it to learn
 NAMED = 8  # modules in a sentence
+RATE_REMEDY = (
+    "make the schedule as long as the training, step it after each update, or end the run: at a learning rate of 0 "
+    "nothing is learned"
+)
 
 
 @dataclasses.dataclass
 class _Stream:
-    """One rank's comparisons."""
+    """One rank's comparisons, rates and evaluations."""
 
     newest: int | None = None  # step of the newest comparison
     still: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     # module → updates over which nothing changed, and the step from which on
+    rate: ZeroRate = dataclasses.field(default_factory=ZeroRate)
+    evaluations: Evaluations = dataclasses.field(default_factory=Evaluations)
+    held: HeldLosses = dataclasses.field(default_factory=HeldLosses)
 
 
 class NotUpdating(Detector[thresholds.NotUpdating, _Stream]):
-    """All modules still: `onExceeded`. Some of them: a warning that names them."""
+    """All modules still: `onExceeded`. Some of them: a warning that names them; so is all else."""
 
     rule = Rule.NOT_UPDATING
-    feeds_on = ("plan", "weights")
+    feeds_on = ("plan", "weights", "learning_rate", "evaluation")
 
     def __init__(self, limits: thresholds.NotUpdating, attempt: Attempt) -> None:
         super().__init__(limits, attempt)
         self._min_rate_sum = float(limits.min_rate_sum)
         self._planned = ""  # what is wrong with the plan
+        self._still: dict[str, str] = {}  # what else is told, by its kind
 
     def feed(self, sample: StepSample) -> None:
-        """Take a plan or a comparison; most reports have neither."""
+        """Take a rate, an evaluation, a plan or a comparison; most reports have the first alone."""
+        key = (sample.source, sample.rank)
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = self._streams[key] = _Stream()
+        rate, known = sample.learning_rate, stream.rate
+        if rate and not known.zeros:
+            known.rates.append(rate)  # nearly every report
+        elif rate is not None and (not known.take(sample, rate) or "rate" in self._still):
+            self._feed_rate(stream, sample)
+        if sample.evaluation and stream.evaluations.fresh(sample):
+            self._feed_evaluation(stream, sample.evaluation, sample)
         if sample.plan is not None:
             self._feed_plan(sample.plan, sample)
-        if sample.weights is not None:
-            stream = self._streams.setdefault((sample.source, sample.rank), _Stream())
-            if sample.weights.step != stream.newest and sample.weights.updates > 0:
-                stream.newest = sample.weights.step
-                self._feed_weights(stream, sample.weights, sample)
+        weights = sample.weights
+        if weights is not None and weights.step != stream.newest and weights.updates > 0:
+            stream.newest = weights.step
+            self._feed_weights(stream, weights, sample)
+
+    def pass_over(self, stretch: Stretch) -> bool:
+        """Rates above 0 are kept; nothing else of them is looked at."""
+        stream, scores = self._streams.get(stretch.stream), stretch.first.evaluation
+        if stream is None or stream.rate.zeros or 0.0 in stretch.rates or "rate" in self._still:
+            return False
+        if scores and scores is not stream.evaluations.scores:
+            return False
+        stream.rate.rates.extend(rate for rate in stretch.rates if rate is not None)
+        return True
+
+    def _feed_rate(self, stream: _Stream, sample: StepSample) -> None:
+        rate, limit = stream.rate, self._limits.zero_rate_reports
+        if rate.ended(limit):
+            planned = sample.total_steps or self._pace.planned
+            over = planned is not None and sample.step > planned
+            self._tell(
+                "rate",
+                f"learning rate exactly 0 in {rate.zeros} reports in a row since step {rate.since}"
+                f"{', after it was above 0' if rate.began else ', and never above'}"
+                f"{f', {planned} planned steps are over' if over else ''}; threshold {limit}",
+                rate.since,
+                sample,
+                RATE_REMEDY,
+            )
+        elif not rate.zeros or rate.refuted:
+            how = "the loss falls" if rate.zeros else f"learning rate {sample.learning_rate:.3g}"
+            self._untell("rate", how, sample)
+
+    def _feed_evaluation(
+        self, stream: _Stream, scores: dict[str, float], sample: StepSample
+    ) -> None:
+        """A model that is trained gives another loss, if only in its last digits."""
+        if stream.rate.zeros:
+            stream.held.clear()
+            return
+        stream.held.take(scores, sample.step)
+        for name, value, since, times in stream.held.still(self._limits.equal_evaluations):
+            self._tell(
+                "evaluation",
+                f"held-out {name!r} is exactly {value!r} in {times} evaluations in a row, steps {since} to "
+                f"{sample.step}: what is evaluated is not what is trained, or its weights do not move",
+                since,
+                sample,
+            )
+            return
+        self._untell("evaluation", "held-out losses move again", sample)
+
+    def _tell(
+        self, kind: str, evidence: str, since: int, sample: StepSample, remedy: str = ""
+    ) -> None:
+        """Warn, unless the weights themselves were found to stand still."""
+        self._still[kind] = evidence
+        grave = (
+            self.active
+            and self.finding is not None
+            and self.finding.severity is not Severity.WARNING
+        )
+        if not grave:
+            self._warn(evidence, step=since, rank=sample.rank, remedy=remedy)
+
+    def _untell(self, kind: str, how: str, sample: StepSample) -> None:
+        if self._still.pop(kind, "") and not self._still and not self._planned:
+            if not any(stream.still for stream in self._streams.values()):
+                self._heal(f"{how} at step {sample.step}")
 
     def _feed_plan(self, plan: Plan, sample: StepSample) -> None:
         total, rates = plan.total_steps, plan.rate_sum
@@ -93,7 +179,7 @@ class NotUpdating(Detector[thresholds.NotUpdating, _Stream]):
         """Every module moved; what is wrong with the plan still is."""
         if self._planned:
             self._warn(self._planned, step=sample.step, rank=sample.rank)
-        else:
+        elif not self._still:
             self._heal(f"every module moved by step {weights.step}")
 
 

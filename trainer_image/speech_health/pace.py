@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import statistics
+import operator
 from collections.abc import Sequence
 
 from speech_contract.phases import PAUSES, STARTUP, Phase
 from speech_contract.progress import RankRow
+from speech_health.median import median
 from speech_health.samples import Source, StepSample
+from speech_health.stretch import Stretch
 
 GAPS_KEPT = 128
 GAPS_ENOUGH = 3  # below this many, a script's start-up stands in for its longest gap
@@ -59,6 +61,12 @@ class RankPace:
         self.step, self.last_step = sample.step, sample.now
         self.paused = sample.phase is not Phase.TRAINING
 
+    def hear_on(self, stretch: Stretch) -> None:
+        """Take the reports behind the second one; that one was heard, and its step was new."""
+        self.gaps.extend(map(operator.sub, stretch.nows[2:], stretch.nows[1:]))
+        self.last_sample = self.last_step = stretch.last.now
+        self.step = stretch.last.step
+
     def _told(self, sample: StepSample) -> None:
         if sample.phase is self.told:
             return
@@ -103,7 +111,7 @@ class RankPace:
         does (and the time to its first sample while there are few gaps to go by).
         """
         if self.gated:
-            return statistics.median(self.gaps) if self.gaps else 0.0
+            return median(self.gaps) if self.gaps else 0.0
         longest = max(self.gaps, default=0.0)
         return longest if len(self.gaps) >= GAPS_ENOUGH else max(longest, self.first_step_after)
 
@@ -131,6 +139,15 @@ class Pace:
         if sample.source is Source.STDOUT and pace.source is Source.REPORTER:
             return  # its own reporter is the better clock
         pace.hear(sample, self.started)
+
+    def pass_over(self, stretch: Stretch) -> None:
+        """Learn from reports that follow each other in one phase, training."""
+        self.feed(stretch.first)
+        self.feed(stretch.second)
+        self.trained = max(self.trained, stretch.last.step)
+        pace = self.of(stretch.first.rank)
+        if pace.source is stretch.first.source:
+            pace.hear_on(stretch)
 
     def hear_line(self, now: float, rank: int) -> None:
         """A rank printed something, readable or not."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
-import statistics
 from collections.abc import Sequence
 
 from speech_contract import thresholds
@@ -23,6 +22,7 @@ from speech_contract.progress import FindingStatus, RankRow
 from speech_contract.rules import Rule
 from speech_contract.wire import Peers
 from speech_health.detector import Attempt, Detector
+from speech_health.median import median
 from speech_health.samples import StepSample
 
 LEAN = 4.0  # a norm this many times off its history, and off the next one's, leans the vote
@@ -72,7 +72,7 @@ def outlier(values: Sequence[float], factor: float) -> tuple[int, float] | None:
     for value, rank in [*lost[:1], *([min(finite), max(finite)] if finite else [])]:
         others = [v for v, r in finite if r != rank]
         if len(others) > 1:
-            worst = max(worst, (_times(value, statistics.median(others)), rank))
+            worst = max(worst, (_times(value, median(others)), rank))
     times, rank = worst
     return (rank, times) if times >= factor else None
 
@@ -82,7 +82,7 @@ def laggard(waits: Sequence[float], ratio: float) -> tuple[int, float] | None:
     if len(waits) < 2 or not all(math.isfinite(wait) for wait in waits):
         return None
     rank = min(range(len(waits)), key=waits.__getitem__)
-    excess = statistics.median(w for r, w in enumerate(waits) if r != rank) - waits[rank]
+    excess = median(w for r, w in enumerate(waits) if r != rank) - waits[rank]
     return (rank, excess) if excess >= ratio else None
 
 
@@ -163,10 +163,7 @@ class RankDivergence(Detector[thresholds.RankDivergence, None]):
     def _deviations(self, peers: Peers) -> list[float]:
         """By rank: how many times its newest norm is off its own history."""
         newest = peers.gradient_norms or [h[-1] if h else 0.0 for h in self._norms]
-        usual = [
-            statistics.median(h) if len(h) >= ENOUGH else math.nan
-            for h in self._norms[: len(newest)]
-        ]
+        usual = [median(h) if len(h) >= ENOUGH else math.nan for h in self._norms[: len(newest)]]
         if len(usual) < len(newest) or any(math.isnan(value) for value in usual):
             return []
         return [_times(value, base) for value, base in zip(newest, usual, strict=True)]
@@ -216,7 +213,8 @@ class RankDivergence(Detector[thresholds.RankDivergence, None]):
             for row in ranks
             if row.step is not None and row.phase is Phase.TRAINING and row.exit_code is None
         ]
-        usual = statistics.median_low(step for _, step in rows) if len(rows) > 2 else None
+        steps = sorted(step for _, step in rows)
+        usual = steps[(len(steps) - 1) // 2] if len(steps) > 2 else None
         if usual is None and len(rows) == 2:
             usual = max(step for _, step in rows)  # of two the one behind
         limit = self._limits.skew_steps

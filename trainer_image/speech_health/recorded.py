@@ -39,6 +39,9 @@ class Place:
 
     def moves(self, step: float | None, epoch: float | None) -> bool:
         """Take a report's counters. True when they started over."""
+        if step == self.step and epoch == self.epoch:
+            self._reports += 1
+            return False
         before = self.step, self.epoch
         self.step, self.epoch = step, epoch
         stands = epoch is None or before[1] is None or epoch <= before[1]
@@ -187,6 +190,8 @@ class Rows:
             "stands": self.stands,
             "opens": opens,
         }
+        if scores or self._waiting:
+            fields["evaluated"] = True
         if known.rest:
             fields |= _rest(row, known)
         for key in known.codebooks:
@@ -211,6 +216,7 @@ class Rows:
                     "rank": 0,
                     "step": step,
                     "evaluation": scores,
+                    "evaluated": True,
                 }
                 | {"phase": Phase.EVALUATION}
             )
@@ -305,6 +311,7 @@ def _rest(row: Any, known: Columns) -> dict[str, Any]:
         "reward": _first(row, known.reward),
         "reward_spread": spread,
         "planned_rate": _first(row, known.planned),
+        "step_seconds": _first(row, known.seconds),
     }
 
 

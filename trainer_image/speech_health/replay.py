@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from speech_contract.progress import SEVERITY_ORDER, Action, Finding, FindingStatus, Rule, Severity
 from speech_contract.thresholds import HealthMode, Thresholds
 from speech_health.monitor import Monitor
 from speech_health.samples import StepSample
+from speech_health.stretch import batches
 
 EPISODES: Final = 10  # of one rule, that are told one by one
 
@@ -38,7 +39,7 @@ class Replayed:
     reports: int
     last_step: int | None
     findings: list[Fired]
-    runs: int = 1
+    runs: int  # of the file
 
     @property
     def critical(self) -> bool:
@@ -51,12 +52,12 @@ def replay(samples: Iterable[StepSample], thresholds: Thresholds | None = None) 
     limits = dataclasses.replace(thresholds or Thresholds(), mode=HealthMode.NOTIFY)
     runs = [_Run(limits, 0)]
     last = None
-    for sample in samples:
-        if sample.opens and runs[-1].reports:
+    for batch in batches(samples):
+        if batch[0].opens and runs[-1].reports:
             runs[-1].end()
             runs.append(_Run(limits, len(runs)))
-        runs[-1].take(sample)
-        last = sample
+        runs[-1].take(batch)
+        last = batch[-1]
     runs[-1].end()
     found = [fired for run in runs for fired in run.found]
     reports = sum(run.reports for run in runs)
@@ -76,14 +77,21 @@ class _Run:
         self._episodes: dict[tuple[Rule, float], Fired] = {}
         self._monitor: Monitor | None = Monitor(limits, started=0.0, wall=lambda: self._clock)
 
-    def take(self, sample: StepSample) -> None:
-        """Judge a report."""
+    def take(self, batch: Sequence[StepSample]) -> None:
+        """Judge reports."""
         assert self._monitor is not None
-        self.reports += sample.evaluation is None or sample.telling  # an evaluation alone is none
-        self._last = sample
-        self._clock += 1.0  # tells episodes apart
-        self._monitor.feed(sample)
-        if self._monitor.revision != self._noted:
+        # An evaluation alone is none.
+        self.reports += sum(s.evaluation is None or s.telling for s in batch)
+        self._last = batch[-1]
+        end = self._clock + len(batch)
+        for _ in self._monitor.feed_batch(batch):
+            self._note()
+            self._clock += 1.0  # tells episodes apart
+        self._note()
+        self._clock = end
+
+    def _note(self) -> None:
+        if self._monitor is not None and self._monitor.revision != self._noted:
             self._noted = self._monitor.revision
             _note(self._episodes, self._monitor.findings)
 

@@ -3,21 +3,26 @@
 A single outlier is no spike, nor is a burst shorter than `forSteps`: both heal by themselves. High values stay
 out of the baseline, so that a divergence cannot become normal; but what came down again time after time, as in
 a run of two tasks in turn, is no news. When a part starts (a discriminator that comes late), the baseline
-starts over; while the learning rate rises, twice the factor is asked for.
+starts over; while the learning rate rises, twice the factor is asked for. A loss that rose within its first
+reports and stays there is warned of.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import math
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from speech_contract import thresholds
 from speech_contract.rules import Rule
 from speech_health.baseline import SIZE, Baseline, Height
 from speech_health.detector import Attempt, Detector
+from speech_health.early_rise import AT_EXIT, FIRST, LONG, EarlyRise, alone
 from speech_health.samples import StepSample
+from speech_health.stretch import Stretch
 
 REPORTS = 5  # high ones, at least, however far apart the reports lie
 REPORTS_TO_END = 8  # the same, before an attempt is ended
@@ -36,6 +41,7 @@ class _Stream:
 
     baseline: Baseline = dataclasses.field(default_factory=Baseline)
     parts: set[str] | None = None  # components that were ever other than 0, and late parts that run
+    start: EarlyRise | None = None  # None: nothing is left to be seen there
     last_step: int | None = None
     rate: float | None = None
     rising: bool = False  # the learning rate, between the two newest reports
@@ -64,14 +70,36 @@ class _Stream:
         if not (told and sample.active_from is None) and self._part_started(sample):
             self.baseline.clear()
             self.bursts.clear()
+            self.start = None
             self.settle()
         elif went_back:
+            self.start = None
             self.settle()
+
+    def goes_on(self, stretch: Stretch) -> bool:
+        """Steps go on, and no component is new."""
+        known = self.parts
+        if self.last_step is None or stretch.first.step <= self.last_step:
+            return False
+        new = [values for name, values in stretch.losses.items() if name not in (known or ())]
+        return not any(map(any, new)) and (known is not None or not stretch.losses)
+
+    def pass_over(self, stretch: Stretch) -> None:
+        """`follow` for each of reports that go on."""
+        for rate in [rate for rate in stretch.rates if rate is not None][-2:]:
+            self.rising = self.rate is not None and rate > self.rate
+            self.rate = rate
+        self.last_step = stretch.last.step
 
     def accept(self) -> None:
         """The burst has healed by itself: bursts as high as it belong to this run."""
         self.bursts.extend(self.pending)
         self.settle()
+
+    @property
+    def told(self) -> bool:
+        """The finding speaks of this rank."""
+        return self.raised or (self.start is not None and self.start.told)
 
     def used_to(self, value: float) -> bool:
         """One in ten of the last reports was as high, and each time the series came down."""
@@ -114,17 +142,28 @@ class _Spike(Detector[Limits, _Stream]):
         """The series' value in this report; None when it carries none."""
         raise NotImplementedError
 
+    def _start(self) -> EarlyRise | None:
+        """What watches the first reports of a rank."""
+        return None
+
+    def _judge_start(
+        self, stream: _Stream, start: EarlyRise, sample: StepSample, value: float
+    ) -> None:
+        """Nothing is asked of the first reports of most series."""
+
     def feed(self, sample: StepSample) -> None:
         """Set the value against the baseline; raise, sharpen or heal."""
         key = (sample.source, sample.rank)
         stream = self._streams.get(key)
         if stream is None:
-            stream = self._streams[key] = _Stream()
+            stream = self._streams[key] = _Stream(start=self._start())
         repeated = sample.step == stream.last_step
         stream.follow(sample)
         value = self.value(sample)
         if value is None or repeated or not math.isfinite(value):
             return
+        if stream.start is not None:
+            self._judge_start(stream, stream.start, sample, value)
         factor = self._factor * (WARM_UP if stream.rising else 1.0)
         height = stream.baseline.above(value, self._z_score, factor)
         if height is None:
@@ -137,6 +176,24 @@ class _Spike(Detector[Limits, _Stream]):
             self._calm(stream, sample, value)
         else:
             self._high(stream, sample, value, height)
+
+    def values(self, stretch: Stretch) -> Sequence[float]:
+        """The same of many reports."""
+        raise NotImplementedError
+
+    def pass_over(self, stretch: Stretch) -> bool:
+        """Every value lies low, whatever the median will be at its turn; no burst is going on, no part starts."""
+        stream, values = self._streams.get(stretch.stream), self.values(stretch)
+        if stream is None or stream.start is not None or stream.high or self.active:
+            return False
+        if not stream.goes_on(stretch):
+            return False
+        if values and not stream.baseline.lies_low(values, self._factor):
+            return False
+        stream.baseline.extend(values)
+        stream.bursts.extend(itertools.repeat(0.0, len(values)))
+        stream.pass_over(stretch)
+        return True
 
     def _high(self, stream: _Stream, sample: StepSample, value: float, height: Height) -> None:
         if stream.high == 0:
@@ -179,7 +236,7 @@ class _Spike(Detector[Limits, _Stream]):
             stream.calm, stream.normal = stream.calm + 1, stream.normal + 1
             if stream.calm >= CALM or stream.normal > stream.high * BETWEEN:
                 stream.accept()
-        if self.active and not any(other.raised for other in self._streams.values()):
+        if self.active and not any(other.told for other in self._streams.values()):
             self._heal(f"{self.series} {value:.4g} at step {sample.step}")
 
 
@@ -193,6 +250,42 @@ class LossSpike(_Spike):
         """`total`, else `loss`, else what stands for them."""
         return sample.headline if sample.whole else None
 
+    def values(self, stretch: Stretch) -> Sequence[float]:
+        """The headlines."""
+        return stretch.headline if stretch.first.whole else ()
+
+    def _start(self) -> EarlyRise | None:
+        return EarlyRise()
+
+    def _judge_start(
+        self, stream: _Stream, start: EarlyRise, sample: StepSample, value: float
+    ) -> None:
+        if not alone(sample):
+            stream.start = None
+            return
+        start.take(value, self._factor, sample.step)
+        if start.over:
+            stream.start = None
+        elif not start.told and start.stays(LONG):
+            self._tell_start(start, sample.rank)
+
+    def finish(self, now: float, exit_code: int) -> None:
+        """A rise within the first reports that the run ended on."""
+        for (_, rank), stream in self._streams.items():
+            start = stream.start
+            if exit_code == 0 and start is not None and not start.told and start.stays(AT_EXIT):
+                self._tell_start(start, rank)
+
+    def _tell_start(self, start: EarlyRise, rank: int) -> None:
+        start.told = True
+        if not self._critical:
+            self._warn(
+                f"loss rose from {start.before[-1]:.4g} to {start.high[0]:.4g} at step {start.since}, within the first "
+                f"{FIRST} reports, and stays there: {start.high[-1]:.4g} ({len(start.high)} reports)",
+                step=start.since,
+                rank=rank,
+            )
+
 
 class GradientSpike(_Spike):
     """The gradient norm. Exactly 0 is NoGradient's."""
@@ -203,3 +296,7 @@ class GradientSpike(_Spike):
     def value(self, sample: StepSample) -> float | None:
         """The norm; None for 0."""
         return sample.gradient_norm or None
+
+    def values(self, stretch: Stretch) -> Sequence[float]:
+        """The norms."""
+        return stretch.norms

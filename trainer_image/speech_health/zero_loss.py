@@ -16,6 +16,7 @@ from speech_contract import thresholds
 from speech_contract.rules import Rule
 from speech_health.detector import Attempt, Detector
 from speech_health.samples import Source, StepSample
+from speech_health.stretch import Stretch
 
 COMB = 2  # times forSteps reports, of which forSteps are zero: every second batch
 DECIMALS, TINY = 4, 1e-3  # as printers round; ten units of the last decimal
@@ -45,6 +46,13 @@ class _Stream:
         self.zeros += zero
         if len(self.recent) > window:
             self.zeros -= self.recent.popleft()
+
+    def pass_over(self, reports: int, window: int) -> None:
+        """The same of reports that are not zero, behind none that is."""
+        self.reports, self.streak = self.reports + reports, 0
+        self.recent.extend(itertools.repeat(False, min(reports, window)))
+        while len(self.recent) > window:
+            self.recent.popleft()
 
     @property
     def teeth(self) -> int:
@@ -87,6 +95,15 @@ class ZeroLoss(Detector[thresholds.ZeroLoss, _Stream]):
             self._convict(stream, sample.rank, "")
         if stream.zeros >= self._limits.for_steps:
             self._judge_comb(stream, sample)
+
+    def pass_over(self, stretch: Stretch) -> bool:
+        """No zero is among them; while one is in the window they are counted one by one."""
+        stream = self._streams.get(stretch.stream)
+        if stream is None or stream.zeros or self.active:
+            return False
+        stream.pass_over(stretch.length - 1, COMB * self._limits.for_steps)
+        self.feed(stretch.last)
+        return True
 
     def _judge_comb(self, stream: _Stream, sample: StepSample) -> None:
         """Half of the batches are lost: as many zeros as in a row would convict, with others between."""

@@ -22,35 +22,24 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from speech_contract.phases import Phase
 from speech_contract.wire import Datagram
+from speech_telemetry.hearing import (
+    FIRST_STEPS,
+    Hears,
+    batch_size,
+    norm_of,
+    number_of,
+    scaler_at_work,
+    without_gradient,
+)
+from speech_telemetry.planned import plan_of, rate_sum
 from speech_telemetry.reporter import Reporter
 
-FIRST_STEPS = 3  # the modules without gradient are named in so many first updates
 _NO_SCORE = re.compile(r"(^|_)(runtime|epoch|per_second|time)$")  # how long an evaluation took
 _ITEMS = "num_items_in_batch"  # given to the model: its loss is a share of the step's, not a mean
-
-
-class Hears(Protocol):
-    """The supervisor, as this callback sees it."""
-
-    dropped: int
-    rank: int
-
-    @property
-    def connected(self) -> bool:
-        """Whether anybody listens."""
-        ...
-
-    def send(self, datagram: Datagram, /) -> None:
-        """Send one report; never blocks."""
-        ...
-
-    def stamp(self, step: int, phase: Phase, /) -> None:
-        """Write (step, phase, now) into the phase record."""
-        ...
 
 
 class TelemetryCallback:
@@ -88,6 +77,7 @@ class TelemetryCallback:
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Listen to the model and to the clipping."""
         self._guard(self._begin, state, given)
+        self._guard(self._tell_plan, state, given)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """A new optimizer step: before its first forward pass."""
@@ -156,6 +146,14 @@ class TelemetryCallback:
         self._clipping.listen()
         self._tell(Phase.DATA)
 
+    def _tell_plan(self, state: Any, given: Mapping[str, Any]) -> None:
+        """What the Trainer intends. Whether its model is pretrained it does not say."""
+        total = int(state.max_steps)
+        if total > 0 and self._reporter.connected:
+            rates = rate_sum(given.get("optimizer"), given.get("lr_scheduler"), total)
+            plan = plan_of(given.get("model"), total, rates, given.get("train_dataloader"))
+            self._tell(Phase.DATA, plan=plan)
+
     def _step_begins(self, state: Any) -> None:
         self._began = self._clock()
         self._ears.forget()
@@ -170,15 +168,15 @@ class TelemetryCallback:
         if not self._reporter.connected:
             return
         model, optimizer = given.get("model"), given.get("optimizer")
-        self._scaled = _scaler_at_work(optimizer)
+        self._scaled = scaler_at_work(optimizer)
         groups = getattr(optimizer, "param_groups", None) or [{}]
-        self._rate = _number(groups[0].get("lr"))
-        self._norm = _number(self._clipping.norm)
+        self._rate = number_of(groups[0].get("lr"))
+        self._norm = number_of(self._clipping.norm)
         clipped = bool(getattr(args, "max_grad_norm", 0.0))
         if self._norm is None and not clipped and not self._scaled:
-            self._norm = _norm_of(model)
+            self._norm = norm_of(model)
         if self._updates < FIRST_STEPS:
-            self._missing = _without_gradient(model)
+            self._missing = without_gradient(model)
 
     def _report_step(self, state: Any) -> None:
         self._step = int(state.global_step)
@@ -201,7 +199,7 @@ class TelemetryCallback:
         )
 
     def _from_log(self, state: Any, logs: Mapping[str, Any]) -> None:
-        loss, norm = _number(logs.get("loss")), _number(logs.get("grad_norm"))
+        loss, norm = number_of(logs.get("loss")), number_of(logs.get("grad_norm"))
         heard = self._ears.heard > 0
         if (loss is None and norm is None) or (heard and self._norm is not None):
             return  # both are known exactly
@@ -212,7 +210,7 @@ class TelemetryCallback:
             Phase.TRAINING,
             losses=None if heard or loss is None else {"loss": loss},
             gradient_norm=norm if self._norm is None else self._norm,
-            learning_rate=_number(logs.get("learning_rate")),
+            learning_rate=number_of(logs.get("learning_rate")),
             non_finite_steps=self._counted(before),
         )
 
@@ -221,7 +219,7 @@ class TelemetryCallback:
         return None if self._scaled else bad
 
     def _evaluated(self, metrics: Mapping[str, Any]) -> None:
-        scores = {str(name).removeprefix("eval_"): _number(v) for name, v in metrics.items()}
+        scores = {str(name).removeprefix("eval_"): number_of(v) for name, v in metrics.items()}
         fresh = {
             name: v for name, v in scores.items() if v is not None and not _NO_SCORE.search(name)
         }
@@ -303,7 +301,7 @@ class _Ears:
     def _take(self, model: Any, positional: Any, named: Mapping[str, Any], output: Any) -> None:
         if not model.training:
             return
-        self.samples += _batch_size([*positional, *named.values()])
+        self.samples += batch_size([*positional, *named.values()])
         loss = _loss_of(output)
         if loss is None:
             return
@@ -352,48 +350,3 @@ def _loss_of(output: Any) -> Any:
     if loss is None or not hasattr(loss, "detach"):
         return None
     return loss if loss.numel() == 1 else None
-
-
-def _batch_size(values: list[Any]) -> int:
-    """Samples of a batch: the first size of the first tensor."""
-    for value in values:
-        shape = getattr(value, "shape", None)
-        if shape is not None and len(shape):
-            return int(shape[0])
-    return 0
-
-
-def _scaler_at_work(optimizer: Any) -> bool:
-    scaler = getattr(optimizer, "scaler", None)
-    enabled = getattr(scaler, "is_enabled", None)
-    return scaler is not None and (enabled is None or bool(enabled()))
-
-
-def _norm_of(model: Any) -> float | None:
-    """The norm of gradients that nobody clipped; None without any."""
-    torch = sys.modules.get("torch")
-    gradients = [p.grad.detach() for p in model.parameters() if p.grad is not None]
-    if torch is None or not gradients:
-        return None if gradients else 0.0
-    norm = torch.linalg.vector_norm
-    parts = torch.stack([norm(gradient.float()).to(gradients[0].device) for gradient in gradients])
-    return float(norm(parts))
-
-
-def _without_gradient(model: Any) -> list[str]:
-    """Direct children whose trainable weights all lack a gradient. Frozen ones have none by intention."""
-    named = []
-    for name, child in model.named_children():
-        trainable = [p for p in child.parameters() if p.requires_grad]
-        if trainable and all(p.grad is None for p in trainable):
-            named.append(name)
-    return named
-
-
-def _number(value: Any) -> float | None:
-    if value is None or isinstance(value, (bool, str)):
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):
-        return None

@@ -14,7 +14,8 @@ from speech_contract.events import Event
 from speech_contract.phases import Phase
 from speech_contract.progress import Finding, FindingStatus, Progress, RankRow, Rule, Verdict
 from speech_contract.run_config import RunConfig
-from speech_contract.wire import Datagram, Memory, Peers, RankSummary, Summary
+from speech_contract.wire import Datagram, Match, Memory, Peers, RankSummary, Summary
+from speech_health.hearing import Hearing
 from speech_health.monitor import Decision, Monitor
 from speech_health.samples import StepSample, from_datagram
 from speech_telemetry.board import Board
@@ -49,6 +50,7 @@ class Judge:
         self._places: dict[int, str] = {}  # node rank → pod and node
         self._peers: Peers | None = None  # the newest comparison
         self._fresh: list[StepSample] = []
+        self._hearing = Hearing()
         self._stated: dict[Rule, Finding] = {}
         self._phase = Phase.RENDEZVOUS
         self._phase_since = wall()
@@ -87,6 +89,7 @@ class Judge:
         self.state.take_datagram(datagram, node_rank, now)
         sample = from_datagram(datagram, now)
         self._fresh.append(sample)
+        self._hearing.take(sample)
         if datagram.peers is not None:
             self._peers = datagram.peers
         if self._monitor is not None:
@@ -96,6 +99,7 @@ class Judge:
         """One sample read off a rank's output."""
         self.state.take_stdout(sample)
         self._fresh.append(sample)
+        self._hearing.take(sample)
         if self._monitor is not None:
             self._monitor.feed(sample)
 
@@ -103,6 +107,11 @@ class Judge:
         """A rank printed a line, readable or not."""
         if self._monitor is not None:
             self._monitor.hear_line(self._monotonic(), rank)
+
+    def take_matches(self, node_rank: int, matches: dict[str, Match]) -> None:
+        """What the patterns found so far in a pod."""
+        if self._monitor is not None and matches:
+            self._monitor.observe_matches(node_rank, matches)
 
     def see_work(self) -> None:
         """The local ranks compute."""
@@ -114,6 +123,7 @@ class Judge:
         now = self._monotonic()
         if summary.memory is not None:
             self.take_memory(summary.node_rank, summary.memory)
+        self.take_matches(summary.node_rank, summary.matches)
         self.place(summary.node_rank, summary.pod, summary.node)
         for rank in summary.ranks:
             newest = rank.newest
@@ -157,7 +167,12 @@ class Judge:
     def _base(self, done: bool) -> Progress:
         attempt = self._config.attempt
         return Progress(
-            version="", attempt=attempt, phase=self._phase, phase_since=self._phase_since, done=done
+            version="",
+            attempt=attempt,
+            phase=self._phase,
+            phase_since=self._phase_since,
+            done=done,
+            reads=self._hearing.told,
         )
 
     def _enter(self, phase: Phase) -> None:

@@ -69,6 +69,8 @@ class MasterSupervisor(Supervisor):
     def on_line(self, rank: int, line: str) -> None:
         """Read a stranger: the first local rank that prints samples speaks for the job."""
         self.judge.hear_line(rank)
+        if self.patterns.feed(rank, self.judge.state.step_of(rank), line):
+            self.judge.take_matches(self.pod.node_rank, self.patterns.matches)
         sample = self._readers[rank].feed(line, time.monotonic(), time.time())
         if sample is None or self._stdout_rank not in (None, rank):
             return

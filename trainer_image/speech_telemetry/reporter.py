@@ -6,6 +6,8 @@ Called by the engine (`send`, `stamp`) and by anyone's training loop, in three l
     report = Reporter()                  # socket from SPEECHTRAIN_SOCKET; does nothing when absent
     report.step(step, loss=loss, grad_norm=norm, learning_rate=lr, skipped={"DecodeError": 1})
 
+and, where there is more to say, `plan`, `components=`, `evaluation`, `checkpoint` and `phase`.
+
 Nothing here blocks and nothing here raises into training: what can't be sent is counted in `dropped` and the
 count travels with the next datagram. Files beside the socket, named by rank, let the supervisor look at a rank
 that hangs: the phase record, and the stack file into which SIGUSR1 prints every thread's Python stack.
@@ -27,6 +29,7 @@ from typing import Any, TextIO
 
 from speech_contract import codec, env
 from speech_contract.phases import PHASES, Phase
+from speech_contract.result import ScoreSpec
 from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Codebook, Datagram, Plan, Weights
 
 RANK_PLACEHOLDER = "{rank}"  # in SPEECHTRAIN_PHASE_FILE when one command starts several ranks
@@ -76,6 +79,7 @@ class Reporter:
         step: int,
         *,
         loss: Any = None,
+        components: Mapping[str, Any] | None = None,
         grad_norm: Any = None,
         learning_rate: Any = None,
         skipped: Mapping[str, int] | None = None,
@@ -83,12 +87,14 @@ class Reporter:
         codebooks: Mapping[str, Mapping[str, Any]] | None = None,
         samples: int = 0,
         audio_seconds: float = 0.0,
+        updates: int | None = None,
     ) -> None:
         """Report one step. Numbers may be anything `float()` takes, tensors too.
 
-        `skipped` holds the samples left out *since the last call*, by reason; `samples` and `audio_seconds` what
-        was trained on since then. The reporter adds them up.
-        `codebooks`: name → any of the fields of `speech_contract.wire.Codebook`.
+        `loss` is the whole, `components` are its parts by name, each judged by itself. `skipped` holds the samples left
+        out *since the last call*, by reason; `samples` and `audio_seconds` what was trained on since then. The reporter
+        adds them up. `codebooks`: name → any of the fields of `speech_contract.wire.Codebook`. `updates`: optimizer
+        steps so far, where they are not the steps.
         """
         if self._socket is None:
             return
@@ -99,8 +105,9 @@ class Reporter:
                 "gradient_norm": _real(grad_norm),
                 "learning_rate": _real(learning_rate),
                 "planned_rate": _real(planned_learning_rate),
+                "updates": None if updates is None else int(updates),
             }
-            self._report(step, loss, skipped, numbers, _books(codebooks))
+            self._report(step, _losses(loss, components), skipped, numbers, _books(codebooks))
         except (
             Exception
         ):  # a foreign object's float() may raise anything; training goes on, counted
@@ -117,8 +124,46 @@ class Reporter:
         self.send(Datagram(self.rank, self._step, self._clock(), known, skipped=self._counts()))
 
     def plan(self, **facts: Any) -> None:
-        """Say once what the run intends: the fields of `speech_contract.wire.Plan`, all optional."""
-        self._tell(lambda: {"plan": Plan(**facts)})
+        """Say once what the run intends: the fields of `speech_contract.wire.Plan`, all optional.
+
+        `total_steps` also gives the progress its end, `rate_sum` (the learning rates of all steps, added up; of Adam
+        and its kin) is what a rate too small is known by.
+        """
+        self._tell(lambda: {"plan": Plan(**facts), "total_steps": facts.get("total_steps")})
+
+    def evaluation(
+        self,
+        scores: Mapping[str, Any],
+        specs: Mapping[str, ScoreSpec | Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Report held-out scores, by name, in the phase Evaluation; `phase` or `step` ends it.
+
+        `specs`: how to read them, where a name does not say it: score → any of the fields of
+        `speech_contract.result.ScoreSpec`, as in {"cer": {"better": "Lower", "unit": "%"}}.
+        """
+        self._tell(
+            lambda: {
+                "phase": Phase.EVALUATION,
+                "evaluation": {str(name): float(value) for name, value in scores.items()},
+                "score_specs": _specs(specs),
+            }
+        )
+
+    def checkpoint(self, step: int | None = None) -> None:
+        """Say that a checkpoint is on the disk, whole: that of `step`, or of the step reported last.
+
+        In the phase Checkpoint; `phase` or `step` ends it.
+        """
+        self._tell(
+            lambda: {
+                "phase": Phase.CHECKPOINT,
+                "last_checkpoint_step": self._step if step is None else int(step),
+            }
+        )
+
+    def resumed(self, step: int) -> None:
+        """Say once, before the first step, that the run goes on from the checkpoint of `step`."""
+        self._tell(lambda: {"resumed_from_step": int(step)})
 
     def weights(
         self,
@@ -179,7 +224,7 @@ class Reporter:
     def _report(
         self,
         step: Any,
-        loss: Any,
+        losses: dict[str, float] | None,
         skipped: Mapping[str, int] | None,
         numbers: dict[str, float | None],
         codebooks: dict[str, Codebook] | None,
@@ -192,7 +237,7 @@ class Reporter:
                 rank=self.rank,
                 step=int(step),
                 time=self._clock(),
-                losses=None if loss is None else {"loss": float(loss)},
+                losses=losses,
                 skipped=self._counts(),
                 codebooks=codebooks,
                 samples_total=self._samples or None,
@@ -206,7 +251,10 @@ class Reporter:
         if self._socket is None:
             return
         try:
-            self.send(Datagram(self.rank, self._step, self._clock(), self._phase, **facts()))
+            told = {"phase": self._phase, **facts()}
+            if told["phase"] is not self._phase:
+                self.stamp(self._step, told["phase"])
+            self.send(Datagram(self.rank, self._step, self._clock(), **told))
         except Exception:
             self.dropped += 1
 
@@ -269,6 +317,26 @@ def _encode(datagram: Datagram, dropped: int) -> bytes:
 
 def _real(value: Any) -> float | None:
     return None if value is None else float(value)
+
+
+def _losses(whole: Any, components: Mapping[str, Any] | None) -> dict[str, float] | None:
+    """The whole first: it is the headline, whatever a component is called."""
+    losses = {} if whole is None else {"loss": float(whole)}
+    for name, value in (components or {}).items():
+        losses.setdefault(str(name), float(value))
+    return losses or None
+
+
+def _specs(
+    specs: Mapping[str, ScoreSpec | Mapping[str, Any]] | None,
+) -> dict[str, ScoreSpec] | None:
+    """Raises ContractError, which the caller counts, for what no score can be."""
+    if specs is None:
+        return None
+    return {
+        str(name): spec if isinstance(spec, ScoreSpec) else codec.from_document(ScoreSpec, spec)
+        for name, spec in specs.items()
+    }
 
 
 def _books(books: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Codebook] | None:

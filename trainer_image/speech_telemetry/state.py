@@ -110,6 +110,11 @@ class JobState:
         """Every rank, with the age of its phase as of `now`."""
         return [self._aged(entry, now) for _, entry in sorted(self._ranks.items())]
 
+    def step_of(self, rank: int) -> int | None:
+        """Where a rank is; None before its first step."""
+        entry = self._ranks.get(rank)
+        return None if entry is None else entry.row.step
+
     def running(self) -> bool:
         """Every rank reported a step, or the output showed one."""
         return self.source is Source.STDOUT or all(

@@ -17,6 +17,7 @@ from speech_contract.outcome import EXIT_BAD_CONFIG, EXIT_INTERRUPTED, EXIT_STAL
 from speech_contract.phases import Phase
 from speech_contract.progress import Rule
 from speech_contract.wire import Datagram, Memory
+from speech_health.log_pattern import PatternReader
 from speech_telemetry.board import Board
 from speech_telemetry.handshake import Master
 from speech_telemetry.logs import ERROR, INFO, EventLog
@@ -48,6 +49,7 @@ class Supervisor:
         self.log = log
         self.board = Board(self.config.attempt)
         self.ranks = LocalRanks(pod, tee.write, self.on_datagram, self.on_line)
+        self.patterns = PatternReader(self.config.health.log_patterns)
         self.failures: list[End] = []
         self.stop_requested = 0  # how often we were asked: the second time nothing is waited for
         self._environ = environ

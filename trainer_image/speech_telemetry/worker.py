@@ -57,7 +57,8 @@ class WorkerSupervisor(Supervisor):
         self.state.take_datagram(datagram, self.pod.node_rank, time.monotonic())
 
     def on_line(self, rank: int, line: str) -> None:
-        """Only readiness is read from a worker's output."""
+        """Only readiness and the user's own patterns are read from a worker's output."""
+        self.patterns.feed(rank, self.state.step_of(rank), line)
         sample = self._readers[rank].feed(line, time.monotonic(), time.time())
         if sample is not None:
             self.state.take_stdout(sample)
@@ -199,6 +200,7 @@ class WorkerSupervisor(Supervisor):
             stacks=self._stacks,
             final=final,
             memory=self._newest_memory,
+            matches=dict(self.patterns.matches),
         )
 
     def _code(self, process: RankProcess | None) -> int | None:

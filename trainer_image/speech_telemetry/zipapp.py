@@ -1,7 +1,7 @@
 """Pack the launcher for foreign images: `python -m speech_telemetry.zipapp DIRECTORY` writes launch.pyz and lib/.
 
 `launch.pyz` holds supervisor, detectors, contract (without the pydantic half) and prometheus_client; `lib/` holds
-the reporter and the Hugging Face callback alone: the launcher puts it on the ranks' PYTHONPATH, so that nothing of
+the reporter and the callbacks alone: the launcher puts it on the ranks' PYTHONPATH, so that nothing of
 ours shadows a package of theirs.
 """
 
@@ -31,7 +31,9 @@ TOO_OLD = (
     "recipe.custom.launcher: None"
 )
 _PYDANTIC_HALF = "api"
-_LIBRARY_HOLDS = ("__init__.py", "reporter.py", "huggingface.py")
+_LIBRARY_HOLDS = (
+    "__init__.py", "hearing.py", "huggingface.py", "lightning.py", "planned.py", "reporter.py",
+)  # fmt: skip
 _REPORTER_NEEDS = (
     "__init__.py", "codec.py", "env.py", "errors.py", "phases.py", "preflight.py", "result.py", "wire.py",
 )  # fmt: skip

@@ -20,6 +20,7 @@ from speech_contract.api.base import JOB_NAME, MAX_ITEMS, MAX_TEXT
 from speech_contract.api.descriptions import as_written, descriptions
 from speech_contract.api.spec import STATUS, JobSpec
 from speech_contract.preflight import MAX_FAILED
+from speech_contract.stated import MAX_PATTERNS
 from speech_contract.status import MAX_ATTEMPTS, MAX_EXCLUDED, MAX_FINDINGS, JobStatus
 from speech_contract.wire import MAX_BAD_SAMPLES
 
@@ -46,12 +47,14 @@ KEPT: Final = (
 LIST_MAPS: Final = {
     "spec.trainer.env": "name",
     "spec.trainer.volumeMounts": "mountPath",
+    "spec.health.logPatterns": "name",
     "status.conditions": "type",
     "status.restarts.causes": "fingerprint",
     "status.attempts": "number",
     "status.excludedNodes": "name",
 }
 MOST_ITEMS: Final = {
+    "spec.health.logPatterns": MAX_PATTERNS,
     "status.conditions": 16,
     "status.attempts": MAX_ATTEMPTS,
     "status.health.findings": MAX_FINDINGS,
@@ -66,6 +69,7 @@ COLUMNS: Final = (
     ("Loss", "string", ".status.progress.loss", 0),
     ("Health", "string", ".status.health.verdict", 0),
     ("Restarts", "integer", ".status.restarts.counted", 0),
+    ("Heard", "date", ".status.progress.heardAt", 0),
     ("Age", "date", ".metadata.creationTimestamp", 0),
     ("GradNorm", "string", ".status.progress.gradientNorm", 1),
     ("Skipped", "integer", ".status.progress.samplesSkipped", 1),

@@ -61,8 +61,20 @@ def told(work: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--language", "languages", multiple=True, default=("te",), show_default=True,
               help=f"Language to speak; may be repeated. One of {', '.join(LANGUAGES)}.")  # fmt: skip
 @click.option("--speakers", default=1, show_default=True, help="Voices per language.")
-@click.option("--sentences", default=144, show_default=True, help="Training sentences per voice.")
-@click.option("--validation", default=16, show_default=True, help="Held-out sentences per voice.")
+@click.option(
+    "--sentences",
+    default=144,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Training sentences per voice.",
+)
+@click.option(
+    "--validation",
+    default=16,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Held-out sentences per voice.",
+)
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same files.")
 @click.option("--out", "folder", required=True, type=click.Path(file_okay=False, path_type=Path),
               help="Folder for train.jsonl, validation.jsonl and wavs/.")  # fmt: skip

@@ -48,7 +48,7 @@ def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
         if local and cluster:
             raise click.UsageError("--local and a cluster are asked for; give one of them")
         force = Force.LOCAL if local else Force.CLUSTER if cluster else Force.NEITHER
-        where = Where(namespace, force, Access(context, kubeconfig))
+        where = Where(namespace, force=force, access=Access(context, kubeconfig))
         return command(*args, where=where, **kwargs)
 
     for option in reversed(_PLACE_OPTIONS):

@@ -19,6 +19,7 @@ from speech_contract import exit_codes
 from speech_contract.codec import camel, from_document
 from speech_contract.errors import ContractError
 from speech_contract.progress import SEVERITY_ORDER
+from speech_contract.stated import Expectation
 from speech_contract.thresholds import Thresholds
 from speech_health.replay import Fired, Replayed, replay
 
@@ -65,7 +66,7 @@ def _list_formats(context: click.Context, _: click.Parameter, asked: bool) -> No
     "settings",
     multiple=True,
     metavar="RULE.FIELD=VALUE",
-    help="A threshold of spec.health, as in zeroLoss.onExceeded=Warn; may be repeated.",
+    help="A threshold of spec.health, as in zeroLoss.onExceeded=Warn or expect.vqLoss.max=2.0; may be repeated.",
 )
 @click.option(
     "--list-formats",
@@ -117,15 +118,20 @@ def _judged(files: Sequence[Path], limits: Thresholds) -> Iterator[Judged | BadD
 
 def thresholds_of(settings: Sequence[str]) -> Thresholds:
     """`zeroLoss.forSteps=30` → thresholds. Raises UserError with field, value, rule and remedy."""
+    if not settings:
+        return Thresholds()
     document: dict[str, Any] = {}
     for setting in settings:
         field, sign, value = setting.partition("=")
-        rule, dot, name = field.strip().partition(".")
+        rule, dot, inner = field.strip().partition(".")
+        component, _, name = inner.rpartition(".")  # of `expect.vqLoss.max`
         if not (sign and dot and name):
             raise UserError(
                 f"--set: {setting!r} is no setting; write RULE.FIELD=VALUE, as in zeroLoss.forSteps=30"
             )
-        document.setdefault(rule, {})[name] = _typed(rule, name, value.strip())
+        section = document.setdefault(rule, {})
+        target = section.setdefault(component, {}) if component else section
+        target[name] = _typed(rule, name, value.strip())
     try:
         return from_document(Thresholds, document)
     except ContractError as error:
@@ -135,7 +141,8 @@ def thresholds_of(settings: Sequence[str]) -> Thresholds:
 def _typed(rule: str, name: str, value: str) -> str | int:
     """A whole number where the threshold is one: ratios are strings."""
     sections = {camel(field.name): field.name for field in dataclasses.fields(Thresholds)}
-    section = getattr(Thresholds(), sections.get(rule, ""), None)
+    section: Any = getattr(Thresholds(), sections.get(rule, ""), None)
+    section = Expectation if section == {} else section
     fields = dataclasses.fields(section) if dataclasses.is_dataclass(section) else ()
     kinds = {camel(field.name): field.type for field in fields}
     return int(value) if kinds.get(name) == "int" and value.lstrip("-").isdecimal() else value

@@ -36,5 +36,4 @@ def _here(document: Document, namespace: str, job: str, output: str | None, plai
     watcher = watcher_for(make_console(plain=plain, stderr=bool(output)), plain=plain)
     with watcher:
         code = local.resume(namespace, job, watcher)
-    again = f"speechtrain resume {job}"
-    finish(watcher.document or document, namespace, code, again, output, plain)
+    finish(watcher.document or document, namespace, code, output, plain)

@@ -49,12 +49,10 @@ def command(
     watcher = watcher_for(make_console(plain=plain, stderr=bool(output)), plain=plain)
     with watcher:
         code = local.run(document, file, str(place), new, folders, watcher)
-    finish(watcher.document or document, str(place), code, f"speechtrain run {file}", output, plain)
+    finish(watcher.document or document, str(place), code, output, plain)
 
 
-def finish(
-    document: Document, namespace: str, code: int, again: str, output: str | None, plain: bool
-) -> None:
+def finish(document: Document, namespace: str, code: int, output: str | None, plain: bool) -> None:
     """Print the verdict and leave with the outcome's code."""
     view = view_of(document)
     folder = RunDirectory(local.run_dir(document, namespace), uid_of(document))
@@ -64,20 +62,21 @@ def finish(
             {"exitCode": code, "result": result, "places": folder.places(), "job": document}, output
         )
     else:
-        say(make_console(plain=plain), _last_words(document, view, folder, code, again, namespace))
+        say(make_console(plain=plain), _last_words(document, view, folder, code, namespace))
     raise SystemExit(code)
 
 
 def _last_words(
-    document: Document, view: JobView, folder: RunDirectory, code: int, again: str, namespace: str
+    document: Document, view: JobView, folder: RunDirectory, code: int, namespace: str
 ) -> Iterable[str]:
+    flags = local.flags(namespace)
     if view.state == State.COMPLETE.value:
         yield from verdict.complete_lines(view, folder.result(), folder.places())
     elif view.state == State.FAILED.value:
         cause = cause_of(document, local.outcomes(namespace, view.name))
-        yield from verdict.failed_lines(view, cause, code, folder.places())
+        yield from verdict.failed_lines(view, cause, code, folder.places(), flags)
     else:
-        yield from verdict.ended_lines(view, code, again)
+        yield from verdict.ended_lines(view, code, f"speechtrain resume {view.name}{flags}")
     yield from folder.faults
 
 

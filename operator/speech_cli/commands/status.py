@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import click
@@ -18,16 +19,22 @@ from speech_cli.rendering.view import Document, view_of
 
 @click.command()
 @click.argument("job", required=False)
+@click.option("-A", "--all-namespaces", "everywhere", is_flag=True,
+              help="List the jobs of every namespace.")  # fmt: skip
 @place_options
 @form_option
 @plain_option
-def command(job: str | None, where: Where, output: str | None, plain: bool) -> None:
+def command(
+    job: str | None, everywhere: bool, where: Where, output: str | None, plain: bool
+) -> None:
     """Show every job, or JOB in full.
 
     Jobs of this machine come first; where it has none, those of the kube context are shown.
     """
+    if everywhere and (job is not None or where.namespace):
+        raise click.UsageError("-A lists every namespace: give neither JOB nor -n beside it")
     if job is None:
-        _all(where, output, plain)
+        _all(dataclasses.replace(where, everywhere=everywhere), output, plain)
         return
     found, document = place.find(where, job)
     if output:
@@ -43,9 +50,15 @@ def _all(where: Where, output: str | None, plain: bool) -> None:
         return
     console = make_console(plain=plain)
     if not documents:
-        say(console, [f"no jobs in namespace {found.namespace!r} {found.title}"])
+        say(console, [place.none_there(found, where)])
         return
-    console.print(table([view_of(document) for document in documents], time.time()))
+    console.print(
+        table(
+            [view_of(document) for document in documents],
+            time.time(),
+            namespaces=where.everywhere,
+        )
+    )
     if place.hides_a_cluster(where, found):
         say(
             make_console(plain=plain, stderr=True),
@@ -57,7 +70,9 @@ def _one(found: Place, document: Document, plain: bool) -> None:
     console = make_console(plain=plain)
     view = view_of(document)
     style = words.style(view.verdict)
-    say(console, [Text(f"{view.name}: {live.stage(view)}, health {view.verdict}", style=style)])
+    now = time.time()
+    headline = f"{view.name}: {live.stage(view)}, health {view.verdict}{live.as_of(view, now)}"
+    say(console, [Text(headline, style=style)])
     say(console, (f"{name:<17}{value}" for name, value in live.fact_rows(view)))
     say(console, (live.finding_line(finding) for finding in view.findings))
     say(console, found.closing(document, view))

@@ -5,6 +5,7 @@ With --replay-batch the first non-finite step is trained once more, and what wen
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
@@ -47,7 +48,8 @@ def command(
         raise click.UsageError("give JOB; --run-dir and --attempt belong to --replay-batch")
     found, document = place.find(where, job)
     told = found.outcomes(document)
-    answer = why.explain(document, told, found.evidence(document, cause_of(document, told)))
+    evidence = found.evidence(document, cause_of(document, told))
+    answer = why.explain(document, told, evidence, time.time())
     if output:
         emit(answer, output)
         return

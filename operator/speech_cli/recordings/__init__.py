@@ -67,6 +67,7 @@ class Recording:
         self.notes: list[str] = []
         self._rows: Rows | None = None
         self._parts: dict[str, None] = {}  # losses of a log that names no whole one
+        self._stands = ""  # of them the one that stands for it; "loss" where there is a whole one
 
     def samples(self) -> Iterator[StepSample]:
         """Everything the file says of training. Raises BadData when that is nothing."""
@@ -155,7 +156,9 @@ class Recording:
             if sample.losses is not None:
                 opens = place.moves(None, reader.epoch) or over
                 over = False
-                if not sample.whole:
+                if sample.whole:
+                    self._stands = sample.stands or "loss"
+                else:
                     self._parts.update(dict.fromkeys(sample.losses))
                 if opens:
                     sample = dataclasses.replace(sample, opens=True)
@@ -168,6 +171,9 @@ class Recording:
         if self._rows is not None:
             if self._rows.stands:
                 self.notes.append(f"loss read from column {self._rows.stands}")
+        elif self._stands:
+            if self._stands != "loss":
+                self.notes.append(f"loss read from {self._stands}")
         elif self._parts:
             names = ", ".join(list(self._parts)[:SHOWN])
             self.notes.append(f"loss not recognised among {names}: spikes not judged")

@@ -6,7 +6,6 @@ A suffix says little: JSON lines are called `.json` as often as not, logs `.csv`
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -42,6 +41,8 @@ class Source:
     def open(self) -> IO[bytes]:
         """The bytes."""
         if self.packed:
+            import gzip  # few are
+
             return gzip.open(self.path)  # type: ignore[return-value]  # reads like any binary file
         return self.path.open("rb")
 
@@ -116,7 +117,7 @@ def _are_cells(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     wide = [row for row in rows if len(row) <= len(header)]
     told = [cell for row in wide for cell in row if cell.strip()]
     numbers = sum(map(_is_number, told))
-    return not rows or (2 * len(wide) >= len(rows) and 2 * numbers >= len(told))
+    return bool(rows) and 2 * len(wide) >= len(rows) and 2 * numbers >= len(told)
 
 
 def _is_number(text: str) -> bool:

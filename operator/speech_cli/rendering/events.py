@@ -31,9 +31,18 @@ class EventRow:
 
 
 def event_rows(events: Iterable[Mapping[str, Any]]) -> list[EventRow]:
-    """Oldest first. Both forms are read: `count` and `lastTimestamp`, or `series` and `eventTime`."""
-    rows = [_row(event) for event in events]
+    """Oldest first, without what readiness probes say.
+
+    Both forms are read: `count` and `lastTimestamp`, or `series` and `eventTime`.
+    """
+    rows = [_row(event) for event in events if not _readiness(event)]
     return sorted(rows, key=lambda row: moment(row.at) or 0.0)
+
+
+def _readiness(event: Mapping[str, Any]) -> bool:
+    """A pod that starts, or is done, is not ready: that is no fault, and every job has it."""
+    message = str(event.get("message") or "")
+    return event.get("reason") == "Unhealthy" and message.startswith("Readiness probe")
 
 
 def _row(event: Mapping[str, Any]) -> EventRow:

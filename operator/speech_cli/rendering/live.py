@@ -20,6 +20,7 @@ from speech_contract.phases import Phase
 COMPONENTS_SHOWN = 8
 FINDINGS_SHOWN = 4
 BAR_WIDTH = 40
+FRESH_SECONDS = 30.0  # a running job is heard of and written more often than this
 
 
 def line(view: JobView) -> str:
@@ -47,6 +48,13 @@ def stage(view: JobView) -> str:
     telling = view.phase not in ("", Phase.TRAINING.value, Phase.DONE.value) and not view.finished
     where = f" ({view.phase})" if telling else ""
     return f"{attempt_of(view)}{view.state}{where}"
+
+
+def as_of(view: JobView, now: float) -> str:
+    """`, as of 2m05s ago` where that is worth a word. `now` in epoch seconds."""
+    if view.heard is None or view.at_rest or now - view.heard < FRESH_SECONDS:
+        return ""
+    return f", as of {words.duration(now - view.heard)} ago"
 
 
 def attempt_of(view: JobView) -> str:
@@ -115,6 +123,8 @@ def fact_rows(view: JobView) -> Iterator[tuple[str, str]]:
         yield "throughput", f"{words.number(view.audio_rate, 3)} seconds of audio a second"
     if view.checkpoint is not None:
         yield "checkpoint", _checkpoint(view)
+    if view.reads is not None:
+        yield "reads", str(view.reads)
     if view.skipped:
         yield "skipped samples", words.tally(view.skipped_by_reason) or str(view.skipped)
     if view.non_finite or view.discarded:

@@ -10,7 +10,7 @@ from rich.text import Text
 from speech_cli.rendering import words
 from speech_cli.rendering.view import JobView
 
-COLUMNS = ("NAME", "STATE", "NODES", "STEP", "LOSS", "HEALTH", "RESTARTS", "AGE")
+COLUMNS = ("NAME", "STATE", "NODES", "STEP", "LOSS", "HEALTH", "RESTARTS", "HEARD", "AGE")
 
 
 def row(view: JobView, now: float) -> tuple[str, ...]:
@@ -24,14 +24,16 @@ def row(view: JobView, now: float) -> tuple[str, ...]:
         words.number(view.loss),
         view.verdict,
         str(view.restarts),
+        words.duration(None if view.heard is None else now - view.heard),
         words.duration(age),
     )
 
 
-def table(views: Sequence[JobView], now: float) -> Table:
-    """All jobs, without borders so that it can be cut with awk."""
-    grid = Table(*COLUMNS, box=None, pad_edge=False, header_style="bold")
+def table(views: Sequence[JobView], now: float, *, namespaces: bool = False) -> Table:
+    """All jobs, without borders so that it can be cut with awk. `namespaces`: name each job's first."""
+    first = ("NAMESPACE",) if namespaces else ()
+    grid = Table(*first, *COLUMNS, box=None, pad_edge=False, header_style="bold")
     for view in views:
-        cells = row(view, now)
+        cells = (*((view.namespace,) if namespaces else ()), *row(view, now))
         grid.add_row(*(Text(cell, style=words.style(cell)) for cell in cells))
     return grid

@@ -20,8 +20,9 @@ from speech_contract.progress import (
     Severity,
     Verdict,
 )
-from speech_contract.reasons import Condition, Reason, State
+from speech_contract.reasons import AT_REST, Condition, Reason, State
 from speech_contract.status import ConditionStatus, JobFinding, JobStatus, show_status
+from speech_contract.wire import Reads
 
 Document = Mapping[str, Any]
 
@@ -93,6 +94,14 @@ class JobView:
     created: float | None = None  # epoch seconds
     started: float | None = None
     completed: float | None = None
+    heard: float | None = None  # when somebody last knew: epoch seconds
+    reads: Reads | None = None
+    run_directory: str = ""  # as it was accepted
+
+    @property
+    def at_rest(self) -> bool:
+        """Nothing happens until somebody says so: what is known of it does not age."""
+        return self.state in {state.value for state in AT_REST}
 
     @property
     def finished(self) -> bool:
@@ -192,7 +201,7 @@ def _from_status(document: Document) -> JobView:
         verdict=status.health.verdict.value,
         attempt=status.attempt or None,
         restarts=status.restarts.counted,
-        ready=status.replicas.ready,
+        ready=status.replicas.ready + status.replicas.succeeded,
         nodes=status.replicas.desired or whole(mapping(document, "spec").get("numNodes")) or 1,
         phase=status.startup.phase.value if status.startup else "",
         step=progress.step,
@@ -212,7 +221,14 @@ def _from_status(document: Document) -> JobView:
         created=moment(metadata.get("creationTimestamp")),
         started=moment(status.start_time),
         completed=moment(status.completion_time),
+        heard=moment(progress.heard_at or progress.updated_at),
+        reads=progress.reads,
+        run_directory=status.run_directory or _directory(document),
     )
+
+
+def _directory(document: Document) -> str:
+    return str(mapping(document, "spec", "checkpoint").get("uri", ""))
 
 
 def _planned_steps(document: Document) -> int | None:
@@ -249,21 +265,24 @@ def _with_progress(view: JobView, progress: Progress) -> JobView:
         "confirmed": progress.last_confirmed_step,
         "losses": progress.losses or None,
         "device": progress.device or None,
+        "reads": progress.reads,
     }
     skipped = progress.samples_skipped
+    # Of an attempt that has ended its last words count, and status has them.
+    between = view.finished or view.state == State.RESTARTING.value
     changes: dict[str, Any] = {name: value for name, value in known.items() if value is not None}
     return dataclasses.replace(
         view,
         attempt=progress.attempt,
         phase=progress.phase.value,
         eta=progress.eta_seconds,
-        verdict=view.verdict if view.finished else progress.verdict.value,
+        verdict=view.verdict if between else progress.verdict.value,
         skipped=sum(skipped.values()) if skipped else view.skipped,
         skipped_by_reason=skipped or view.skipped_by_reason,
         non_finite=progress.non_finite_steps or 0,
         rollbacks=max(view.rollbacks, progress.rollbacks),  # status sums up all attempts
         discarded=max(view.discarded, progress.discarded_steps),
-        findings=_findings(progress.findings) or view.findings,
+        findings=(() if between else _findings(progress.findings)) or view.findings,
         ranks=_ranks(progress),
         **changes,
     )

@@ -12,7 +12,7 @@ from typing import Any
 from speech_cli.rendering import words
 from speech_cli.rendering.cause import Cause, cause_of
 from speech_cli.rendering.events import WARNING, EventRow
-from speech_cli.rendering.live import finding_line
+from speech_cli.rendering.live import as_of, finding_line
 from speech_cli.rendering.view import Document, FindingView, JobView, status_of, view_of
 from speech_contract import outcome
 from speech_contract.outcome import Outcome
@@ -77,6 +77,9 @@ class Explanation:
     faults: list[str]
     next_step: str
     preflight: list[str] = dataclasses.field(default_factory=list)  # checks that failed
+    heard: str = ""  # `, as of 35s ago`; "" while that is news
+    unseen: str = ""  # why nothing newer is known
+    reads: str = ""  # how its numbers came, and what of them is not judged
 
     @property
     def cause(self) -> Cause:
@@ -91,8 +94,10 @@ class Explanation:
         )
 
 
-def explain(document: Document, outcomes: Sequence[Outcome], found: Evidence) -> Explanation:
-    """Put what status, outcomes and run directory know into one answer."""
+def explain(
+    document: Document, outcomes: Sequence[Outcome], found: Evidence, now: float
+) -> Explanation:
+    """Put what status, outcomes and run directory know into one answer. `now` in epoch seconds."""
     view, status = view_of(document), status_of(document)
     done = view.state == State.COMPLETE.value
     cause = Cause(outcome.EXIT_DONE) if done else cause_of(document, outcomes)
@@ -128,6 +133,9 @@ def explain(document: Document, outcomes: Sequence[Outcome], found: Evidence) ->
         faults=list(found.faults),
         next_step=_next_step(view, cause, found),
         preflight=failed_checks(status),
+        heard=as_of(view, now),
+        unseen=_unseen(view),
+        reads="" if view.reads is None else str(view.reads),
     )  # fmt: skip
 
 
@@ -148,7 +156,10 @@ def excluded_nodes(status: JobStatus) -> list[str]:
 def lines(answer: Explanation) -> Iterator[tuple[str, str]]:
     """(name, text) pairs in reading order; an empty name continues the line above."""
     yield "job", _summary(answer)
-    yield from _attempts(answer.attempts)
+    if answer.unseen and answer.rule != Rule.TELEMETRY_UNREACHABLE.value:
+        yield "unseen", answer.unseen
+    open_word = "not known" if answer.state == State.UNKNOWN.value else "running"
+    yield from _attempts(answer.attempts, open_word)
     if answer.rollbacks or answer.discarded_steps:
         yield "back", _back(answer)
     if answer.state != State.COMPLETE.value:
@@ -163,6 +174,8 @@ def lines(answer: Explanation) -> Iterator[tuple[str, str]]:
     if answer.skipped_samples:
         yield "skipped", _skipped(answer)
     yield from zip(("scores", ""), answer.scores, strict=False)
+    if answer.reads:
+        yield "reads", answer.reads
     yield from _log(answer)
     yield from _events(answer.events)
     yield from (("note", fault) for fault in answer.faults[:1])
@@ -170,7 +183,7 @@ def lines(answer: Explanation) -> Iterator[tuple[str, str]]:
 
 
 def _summary(answer: Explanation) -> str:
-    text = f"{answer.job}: {answer.state}, health {answer.verdict}"
+    text = f"{answer.job}: {answer.state}, health {answer.verdict}{answer.heard}"
     if answer.state in (State.SUSPENDED.value, State.SUSPENDING.value):
         return text  # that its ranks ended by a signal is no fault
     if answer.reason:
@@ -181,7 +194,7 @@ def _summary(answer: Explanation) -> str:
     return text
 
 
-def _attempts(rows: list[Attempt]) -> Iterator[tuple[str, str]]:
+def _attempts(rows: list[Attempt], open_word: str) -> Iterator[tuple[str, str]]:
     hidden = len(rows) - ATTEMPTS_SHOWN
     for index, row in enumerate(rows[-ATTEMPTS_SHOWN:]):
         name = "attempts" if index == 0 else ""
@@ -190,14 +203,14 @@ def _attempts(rows: list[Attempt]) -> Iterator[tuple[str, str]]:
             if not index and hidden > 0
             else ""
         )
-        yield name, attempt_text(row) + more
+        yield name, attempt_text(row, open_word) + more
         if row.resume_note:
             yield "", f"   {row.resume_note}"
 
 
-def attempt_text(row: Attempt) -> str:
+def attempt_text(row: Attempt, open_word: str = "running") -> str:
     """`2: Failed NonFinite, exit code 40, rank 0, last step 37, resumed from step 20`."""
-    parts = [" ".join(dict.fromkeys(part for part in (row.reason, row.cause) if part)) or "running"]
+    parts = [" ".join(dict.fromkeys(part for part in (row.reason, row.cause) if part)) or open_word]
     if row.exit_code is not None:
         parts.append(f"exit code {row.exit_code}")
     if row.rank is not None:
@@ -271,11 +284,21 @@ def _next_step(view: JobView, cause: Cause, found: Evidence) -> str:
         return f"{cause.remedy or 'read the log'}; then {found.again}"
     if view.state in (State.SUSPENDED.value, State.SUSPENDING.value):
         return f"`speechtrain resume {view.name}{found.flags}` continues it"
+    if view.state == State.UNKNOWN.value:
+        return next((f.remedy for f in view.findings if _is_unseen(f)), "")
     if cause.rule or cause.remedy:
         return cause.remedy
     if view.state != State.RUNNING.value and any(row.kind == WARNING for row in found.events):
         return "mend what the last warning names"
     return f"nothing to explain yet: `speechtrain status {view.name}{found.flags}`"
+
+
+def _is_unseen(finding: FindingView) -> bool:
+    return finding.active and finding.rule == Rule.TELEMETRY_UNREACHABLE.value
+
+
+def _unseen(view: JobView) -> str:
+    return next((f.evidence for f in view.findings if _is_unseen(f)), "")
 
 
 def _cut(text: str) -> str:

@@ -16,6 +16,7 @@ STYLES: Mapping[str, str] = {
     "Restarting": "yellow",
     "Suspending": "yellow",
     "Suspended": "yellow",
+    "Unknown": "yellow",
     "Warning": "yellow",
     "warning": "yellow",
     "Failed": "bold red",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 from speech_contract.outcome import Cause, Next
-from speech_contract.reasons import Condition, Reason
+from speech_contract.reasons import NO_CHECKPOINT, Condition, Reason
 from speech_contract.status import JobStatus, Restarts
 from speech_operator import status as st
 from speech_operator.children import POD
@@ -49,7 +49,9 @@ def _refusal_by_code(ending: Ending) -> Refusal | None:
     if ending.next in (Next.FAIL, Next.COMPLETE):
         return ending.cause, ending.message, ""
     if ending.next is Next.RESTART_CONFIRMED and ending.last_confirmed_step is None:
-        message = f"{ending.message}; no confirmed checkpoint to go back to"
+        message = ending.message
+        if NO_CHECKPOINT not in message:
+            message = f"{message}; {NO_CHECKPOINT} to go back to"
         return Reason.NO_CONFIRMED_CHECKPOINT, message, ""
     return None
 

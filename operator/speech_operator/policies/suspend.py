@@ -74,6 +74,8 @@ def _stopped(draft: Draft, now: float) -> Draft:
     if st.is_true(draft.status, Condition.SUSPENDED):
         return draft.to(decided=True)
     message = "saved and freed; set runPolicy.suspend: false to go on"
+    if not draft.status.attempt:
+        message = "suspended before it began; set runPolicy.suspend: false to start it"
     status = st.end_attempt(draft.status, Reason.SUSPENDED, now)
     status = st.with_condition(status, Condition.SUSPENDED, True, Reason.SUSPENDED, message, now)
     for kind in (Condition.RUNNING, Condition.RESTARTING):

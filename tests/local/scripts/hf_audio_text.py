@@ -10,6 +10,7 @@ import itertools
 import json
 import sys
 
+import numpy as np
 import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -120,6 +121,8 @@ def options(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--logging-steps", type=int, default=1)
     parser.add_argument("--nan-after", type=int, default=10**9, metavar="BATCHES")
     parser.add_argument("--max-grad-norm", type=float, default=1.0)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--resume", action="store_true")
     parser.add_argument("--accumulate", type=int, default=1)
     parser.add_argument("--evaluate", action="store_true")
     parser.add_argument("--deaf", action="store_true")
@@ -153,10 +156,14 @@ def run(words: list[str]) -> None:
     model: nn.Module = (NoReference if chosen.deaf else Poisoned)(config)
     if not chosen.deaf:
         model.healthy_batches = chosen.nan_after
+    if chosen.resume:  # as docs/foreign-trainers.md says, for the oldest version
+        array = [np._core.multiarray._reconstruct, np.ndarray, np.dtype, np.dtypes.UInt32DType]
+        torch.serialization.add_safe_globals(array)
     strategy = "steps" if chosen.evaluate else "no"
     arguments = TrainingArguments(
-        chosen.out, max_steps=chosen.steps, per_device_train_batch_size=4, learning_rate=1e-3,
-        logging_steps=chosen.logging_steps, max_grad_norm=chosen.max_grad_norm, report_to=[],
+        chosen.out, max_steps=chosen.steps, per_device_train_batch_size=4,
+        learning_rate=chosen.learning_rate, logging_steps=chosen.logging_steps,
+        max_grad_norm=chosen.max_grad_norm, report_to=[],
         gradient_accumulation_steps=chosen.accumulate, eval_strategy=strategy, eval_steps=5,
         save_strategy=strategy, save_steps=5, use_cpu=True, dataloader_pin_memory=False,
         remove_unused_columns=False, label_names=["labels"],
@@ -164,7 +171,7 @@ def run(words: list[str]) -> None:
     Trainer(
         model, arguments, train_dataset=samples(64), eval_dataset=samples(8), callbacks=callbacks,
         processing_class=strict_tokenizer(), data_collator=default_data_collator,
-    ).train()  # fmt: skip
+    ).train(resume_from_checkpoint=chosen.resume or None)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Healthy steps through the three-line API. argv: steps, seconds a step, and what one rank does at the end.
 
-The last argument is RANK:DEED, DEED one of `exit40`, `raise`, `sleep`, `kill`; the other ranks go on for ever.
+The last argument is RANK:DEED, DEED one of `exit40`, `raise`, `sleep`, `kill`, `complain`; the other ranks go on for
+ever.
 """
 
 import os
@@ -24,6 +25,9 @@ def last_deed() -> None:
         sys.exit(40)
     if deed == "raise":
         raise RuntimeError(f"rank {rank} lost its way")
+    if deed == "complain":
+        print(f"rank {rank} lost its way", flush=True)
+        barrier()
     if deed == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if deed == "sleep":

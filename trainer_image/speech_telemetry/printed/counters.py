@@ -82,7 +82,12 @@ class Counter:
             return True
         if said.bar is not None and said.elapsed < self._elapsed:
             return True
-        return self._same >= REDRAWS or (now - self._at > ANEW and now - self._at != 1.0)
+        if self._same >= REDRAWS:
+            return True
+        named = (
+            said.epoch is not None and said.epoch == self._epoch_then
+        )  # the bar says whose it is
+        return not named and now - self._at > ANEW and now - self._at != 1.0
 
     def _fresh(self, said: Said, text: str) -> bool:
         """A report at this step that was not there yet: a line of the same kind with another text."""

@@ -21,6 +21,7 @@ class Format:
     mark: str
     step: re.Pattern[str] | None = None  # groups step, and perhaps total, epoch, rank, held
     bar: bool = False  # the line is drawn over until its counter is at its end
+    loss: str = ""  # what stands before the loss, where it is not called so
 
 
 def _p(pattern: str) -> re.Pattern[str]:
@@ -32,6 +33,9 @@ BAR: Final = Format("progress bar", "", bar=True)
 VITS: Final = Format("VITS list of losses", "[")
 BLOCK: Final = Format("Coqui trainer", "| >")
 TABLE: Final = Format("table", "|")
+COLUMNS: Final = Format("table of columns", "")
+FASTAI: Final = Format("fastai", "")
+ENDED: Final = Format("sentence of a stop", "")
 SENTENCE: Final = Format("sentence of a skipped update", "")
 JSON: Final = Format("JSON lines", "")
 
@@ -58,6 +62,18 @@ FORMATS: Final = (
     # keras/src/utils/progbar.py: `12/100 [===>…] - ETA: 3s - loss: 0.5`, Keras 3 with a heavy line for the bar
     Format("Keras", " - loss: ", _p(r"^\s*(?P<step>\d+)/(?P<total>\d+)\b"), bar=True),
     Format("Keras", "/step - ", _p(r"^\s*(?P<step>\d+)/(?P<total>\d+)\b"), bar=True),
+    # ignite/handlers/tqdm_logger.py: `Epoch [1/2]: [12/40]  30%|███, loss=0.7 [00:00<00:00]`
+    Format("PyTorch-Ignite", "]: [", _p(r"\[(?P<epoch>\d+)/\d+\]: \[(?P<step>\d+)/(?P<total>\d+)\](?=.*\|)"), bar=True),
+    # mmengine/runner/log_processor.py: `Epoch(train) [2][38/40]  lr: …  loss: 0.1`, `Iter(train) [ 38/400]  …`
+    Format("MMEngine", "(train)", _p(
+        r"(?:Epoch|Iter)\(train\)\s*(?:\[(?P<epoch>\d+)\])?\[\s*(?P<step>\d+)/\s*(?P<total>\d+)\]"
+    )),
+    # flair/trainers/plugins/loggers/log_file.py and trainer.py: `epoch 1 - iter 4/48 - loss 0.3 - time (sec): …`
+    Format("Flair", " - iter ", _p(r"epoch (?P<epoch>\d+) - iter (?P<step>\d+)/(?P<total>\d+)")),
+    # composer/loggers/console_logger.py: a value a line below `[epoch=1][batch=2/24]:`
+    Format("Composer", "Train loss/train/total: "),
+    # poutyne/framework/callbacks/color_formatting.py: `Epoch: 1/30 Step: 1/2  50.00% |███|ETA: 0.04s loss: 0.5`
+    Format("Poutyne", "|ETA: "),
     # NVIDIA/tacotron2 train.py: `Train loss 10 0.532 Grad Norm 1.2 2.1s/it`
     Format("Tacotron 2", "Train loss ", _p(r"(?<=Train loss )(?P<step>\d+) (?=\S+ Grad Norm)")),
     # speechbrain/utils/train_logger.py, FileTrainLogger: `epoch: 1, lr: 1e-3 - train loss: 2.9 - valid loss: …`
@@ -71,6 +87,10 @@ FORMATS: Final = (
     # accelerate's examples in diffusers: a bar with `step_loss=0.1, lr=1e-5`
     Format("accelerate script", "step_loss=", bar=True),
     Format("TRL", "'reward':"),
+    # karpathy/llm.c train_gpt2.cu, main.log: `s:58 trl:8.3003 lr:0.000051 norm:1.51`; `tel:` is held-out
+    Format("llm.c", " trl:", _p(r"^s:(?P<step>\d+)(?= trl:)"), loss=" trl:"),
+    # karpathy/build-nanogpt train_gpt2.py, log.txt: `58 train 8.210570`; also `0 val …`, `0 hella …`
+    Format("build-nanogpt", " train ", _p(r"^(?P<step>\d+)(?= train [\w.]+$)"), loss=" train "),
 )  # fmt: skip
 
 # coqui-tts-trainer trainer/logging/console_logger.py
@@ -84,6 +104,12 @@ BLOCK_END: Final = ("step_time", "loader_time")
 # rich and box drawing: `│ adv/disc_loss │ 2.3 │`, `| train/loss | 0.5 |`
 TABLE_ROW: Final = re.compile(
     rf"^\s*[|│┃║]\s*(?P<name>[A-Za-z][\w ./-]*?)\s*[|│┃║]\s*(?P<value>[-+]?{NUMBER})\s*(?:[|│┃║].*)?$",
+    re.IGNORECASE,
+)
+# fastai writes the row of its table as a list where it finds no terminal, and no heading with it:
+# `[epoch, train_loss, valid_loss, …, '00:01']`.
+FASTAI_ROW: Final = re.compile(
+    rf"\[(?P<epoch>\d+), (?P<loss>[-+]?{NUMBER})(?:, (?:[-+]?{NUMBER}|None))*, '\d+:\d\d(?::\d\d)?'\]",
     re.IGNORECASE,
 )
 # A heading that opens or closes a section, alone on its line.
@@ -112,8 +138,8 @@ def is_summary(line: str) -> bool:
 
 
 def format_of(line: str) -> Format | None:
-    """The first row of the table whose mark the line bears."""
+    """The first row of the table whose mark the line bears; a common word alone is no mark."""
     for row in FORMATS:
-        if row.mark in line:
+        if row.mark in line and (not row.loss or (row.step and row.step.search(line))):
             return row
     return None

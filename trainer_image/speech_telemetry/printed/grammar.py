@@ -11,6 +11,9 @@ from typing import Final
 
 from speech_telemetry.printed.formats import (
     BAR,
+    ENDED,
+    FASTAI,
+    FASTAI_ROW,
     JSON,
     PLAIN,
     SENTENCE,
@@ -53,6 +56,13 @@ _VITS_NAMES: Final = ("disc", "gen", "fm", "mel", "dur", "kl")
 # ESPnet: "The grad norm is nan. Skipping updating the model."
 _NOT_FINITE: Final = r"\b(?:nan|inf|non-?finite|not finite)\b"
 _SKIPPED: Final = re.compile(rf"{_NOT_FINITE}.*\bskip|\bskip.*{_NOT_FINITE}", re.IGNORECASE)
+# pytorch-accelerated: "Stopping training due to NaN loss in training step"; SpeechBrain, which leaves the NaN out of
+# the loss that it prints: "ValueError: Loss is not finite and patience is exhausted."
+_ENDED: Final = re.compile(
+    rf"\b(?:stop|exit|terminat|abort|halt)\w*\b.*\bdue to\b.*{_NOT_FINITE}"
+    r"|^\w*(?:Error: )?loss is (?:not |non-?)finite\b",
+    re.IGNORECASE,
+)
 _OF_TRAINING: Final = re.compile(r"loss|grad|norm|update|batch", re.IGNORECASE)
 _PROSE: Final = re.compile(r"[A-Za-z]{2,}['\",]* [A-Za-z'\"]*[a-z]{2,}")
 _RANK_PREFIX: Final = re.compile(r"^\[(?:rank|default)(\d+)\]:?|\] \((\d+)/\d+\) ")
@@ -96,11 +106,20 @@ def read(line: str, folded: str) -> Said:
     """What the line says; `folded` is the same in lower case."""
     said = Said()
     if line[-1:] == "]" or "osses" in line:
+        row = FASTAI_ROW.fullmatch(line)
+        if row is not None:
+            return Said(FASTAI, loss=row["loss"], epoch=float(row["epoch"]), keys=("train_loss",))
         listed = _list(line)
         if listed is not None:
             return listed
     if "skip" in folded and "|" not in line and _SKIPPED.search(line) and _OF_TRAINING.search(line):
         return said if _scales(folded) else Said(SENTENCE, norm=math.nan, keys=("skipped",))
+    if (
+        ("due to" in folded or "finite" in folded)
+        and _ENDED.search(line)
+        and _OF_TRAINING.search(line)
+    ):
+        return Said(ENDED, loss="nan", keys=("ended",))
     text = line
     if " [" in line and ("<" in line or "it [" in line or ":" in line):
         text = _bar(line, said)
@@ -180,6 +199,8 @@ def _placed(row: Format, text: str, said: Said) -> str:
         said.rank = int(groups["rank"])
     if groups.get("held"):
         said.held_out = True
+    if row.loss:
+        text = text.replace(row.loss, " loss: ", 1)
     if row.bar:
         said.bar, said.elapsed = said.bar if said.bar is not None else "", said.elapsed
     return f"{text[: found.start()]} {text[found.end() :]}" if row.name != "fairseq" else text

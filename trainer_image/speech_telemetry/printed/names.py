@@ -74,7 +74,7 @@ _HARMLESS: Final = frozenset(
 _AROUND_STEP: Final = frozenset(
     "train training global current info debug warning root main the at finished done num opt epoch batch".split()
 )
-_BEHIND: Final = frozenset("step total sum avg average mean value epoch item".split())
+_BEHIND: Final = frozenset("step total sum avg average mean value epoch item so far".split())
 # A loss of these is not this report's, or no loss at all.
 _OTHER: Final = frozenset(
     "best min minimum lowest final last prev previous target initial history old max maximum init".split()
@@ -88,7 +88,7 @@ _PROSE: Final = frozenset(
 )
 _STEPS: Final = frozenset("step steps iter iters iteration iterations update updates".split())
 _TERMS: Final = frozenset(
-    "ce ppl perplexity nll xent mse l1 l2 mae kl kld bce elbo cost objective nelbo crossentropy".split()
+    "ce ppl perplexity nll xent mse l1 l2 smoothl1 mae kl kld bce elbo cost objective nelbo crossentropy".split()
 )
 _REWARDS: Final = frozenset("reward rewards".split())
 _ADVERSARIES: Final = re.compile(r"^(?:D|G)(?:_[A-Za-z]+)?$")  # CycleGAN's D_A, G_A
@@ -109,6 +109,8 @@ def meaning(text: str) -> Meaning:
         name, sign, before = tail["name"], tail["sign"], text[: tail.start()]
         if text[-1].isalnum() or text[-1] in "_./-@":  # `v1.`: the number is part of a word
             return _context(text)
+        if name == "Batch" and before[-1:] == "[":  # gluoncv: `[Epoch 0][Batch 50], Speed: …`
+            name, sign = "step", ":"
     return _named(name, sign, before, bool(tail and tail["close"]))
 
 
@@ -177,6 +179,7 @@ def _counter(words: list[str], plain: list[str], name: str) -> Role:
     if words == ["globalstep"] or words == ["rank"]:
         return Role.STEP if last == "globalstep" else Role.RANK
     term = set(words) - _HARMLESS
+    term = {"".join(words)} if "".join(words) in _TERMS else term
     if (len(term) == 1 and term <= _TERMS) or _ADVERSARIES.match(name):
         return Role.TERM
     return Role.TERM if last == "error" and {"mel", "spec"} & set(plain) else Role.NONE

@@ -9,16 +9,18 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from typing import Final
+from typing import Any, Final
 
 from speech_contract.phases import Phase
 from speech_health.samples import SKIP_SENTENCE, Source, StepSample, from_fields
 from speech_telemetry.printed import formats, grammar
+from speech_telemetry.printed.columns import Columns
 from speech_telemetry.printed.counters import Counter
 from speech_telemetry.printed.grammar import Said
 from speech_telemetry.printed.names import HELD_OUT
 from speech_telemetry.printed.numbers import decimals, value_of
 from speech_telemetry.printed.shapes import Shapes
+from speech_telemetry.printed.standing import StandIn
 
 LINE_LIMIT: Final = 4096  # characters; nobody prints a loss behind that
 CLIFF: Final = (
@@ -42,12 +44,15 @@ class LineReader:
         self._rank = rank
         self._counter = Counter()
         self._shapes = Shapes()
+        self._standing = StandIn()
         self._zero: tuple[str, int] | None = (
             None  # a bar that shows a zero, and the step it was believed at
         )
         self._last_loss: float | None = None  # newest loss that was not zero
         self._speaker: int | None = None  # of several ranks in one output, whose lines count
+        self._columns = Columns()
         self._block: Said | None = None  # rows of one value each, until the last
+        self._measures = False  # a block has shown a norm above 0
         self._section = 0  # reports that an evaluation's heading still covers
         self._evaluation = False  # a Coqui trainer's evaluation, until it trains again
 
@@ -67,11 +72,12 @@ class LineReader:
         if self._block is None and not self._section and not self._evaluation:
             known = self._shapes.read(line)
             if known is not None:
-                return self._judge(known, line, now, time)
+                told = self._sample if known.values else self._judge
+                return told(known, line, now, time)
         if len(line) > LINE_LIMIT:
             line = line[:LINE_LIMIT]
         folded = line.lower()
-        if self._block is None and not _worth_a_look(folded):
+        if self._block is None and not self._columns and not _worth_a_look(folded):
             return None
         if "\x1b" in line or "\x08" in line:
             line = _ESCAPE.sub("", line)
@@ -92,6 +98,12 @@ class LineReader:
             rows = self._rows(line, now, time)
             if rows is not None or self._block is not None:
                 return rows
+        if self._columns or "loss" in folded:
+            row = self._columns.row(line)
+            if row is not None:
+                return self._judge(row, line, now, time)
+            if self._columns.opens(line):
+                return None
         if len(line) < HEADING and self._heading(line):
             return None
         said = grammar.read(line, folded)
@@ -109,7 +121,7 @@ class LineReader:
                 return self._life(now, time)
             if (said.prose and "=" not in line) or not self._counter.moves(said):
                 return None
-        elif said.held_out and said.loss is None and said.norm is None and not said.parts:
+        elif said.held_out and not (said.loss or said.norm is not None or said.parts or said.terms):
             return self._life(now, time)
         return self._sample(said, line, now, time)
 
@@ -118,22 +130,24 @@ class LineReader:
         if said.values and (said.format.mark or not self.form):
             self.form = said.format.name
         losses = self._losses(said, restarted)
-        return from_fields(
-            {
-                "time": time,
-                "now": now,
-                "rank": self._rank,
-                "step": self._counter.step,
-                "source": Source.STDOUT,
-                "losses": losses,
-                "gradient_norm": said.norm,
-                "learning_rate": said.rate,
-                "reward": said.reward,
-                "reward_spread": said.spread,
-                "report": self._counter.reports,
-                "form": SKIP_SENTENCE if said.format is formats.SENTENCE else self.form,
-            }
-        )
+        fields: dict[str, Any] = {
+            "time": time,
+            "now": now,
+            "rank": self._rank,
+            "step": self._counter.step,
+            "source": Source.STDOUT,
+            "losses": losses,
+            "stands": self._standing.of(losses),
+            "gradient_norm": said.norm,
+            "learning_rate": said.rate,
+            "report": self._counter.reports,
+            "form": SKIP_SENTENCE if said.format is formats.SENTENCE else self.form,
+        }
+        if said.reward is not None or said.spread is not None:
+            fields |= {"reward": said.reward, "reward_spread": said.spread}
+        if said.terms or said.parts:
+            fields["parts"] = {**said.terms, **said.parts}
+        return from_fields(fields)
 
     # ---- whose line it is ----
 
@@ -231,7 +245,14 @@ class LineReader:
 
     def _close(self, now: float, time: float) -> StepSample | None:
         said, self._block = self._block, None
-        if said is None or not (said.values or said.step):
+        if said is None:
+            return None
+        self._measures |= bool(said.norm)
+        if (
+            not self._measures
+        ):  # Coqui's trainer prints 0.0 where it clips nothing, and so measures nothing
+            said.norm = None
+        if not (said.values or said.step):
             return None
         return self._judge(said, repr(said), now, time)
 
@@ -324,5 +345,5 @@ def _worth_a_look(folded: str) -> bool:
         or ("/" in folded and " [" in folded)
         or "it [" in folded
         or folded.endswith("]")
-        or ("valid" in folded or "evalua" in folded or "training" in folded)
+        or ("valid" in folded or "evalua" in folded or "train" in folded)
     )

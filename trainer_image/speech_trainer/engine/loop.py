@@ -23,6 +23,7 @@ from typing import TypeVar
 from speech_contract import outcome, paths
 from speech_contract.events import Event
 from speech_contract.phases import Phase
+from speech_contract.reasons import NO_CHECKPOINT
 from speech_contract.run_config import RunConfig
 from speech_trainer.engine import accumulation, cadence
 from speech_trainer.engine.bad_steps import BadSteps
@@ -278,7 +279,7 @@ class Engine:
         if start.target is None:
             self._phase(Phase.RESTORING)  # tells that nothing is confirmed any more
             raise NonFiniteBudgetSpent(
-                self.budget.told(self._newest_bad, "no confirmed checkpoint to roll back to")
+                self.budget.told(self._newest_bad, f"{NO_CHECKPOINT} to roll back to")
             )
         self.reporting.facts.discarded_steps += left - start.target.step
         if decision is Decision.STOP:

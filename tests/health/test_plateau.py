@@ -1,0 +1,107 @@
+"""Plateau: information on a flat loss, a warning at the level of a blind guess, silence where flat is right."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from speech_contract.progress import FindingStatus, Rule, Severity
+from speech_contract.thresholds import Plateau
+
+
+def noise(step: int) -> float:
+    return math.sin(step * 1.7) * math.cos(step * 0.3)
+
+
+def feed(run: Any, first: int, last: int, level: float, spread: float, **fields: Any) -> None:
+    for step in range(first, last + 1):
+        run.step(step, loss=level * (1 + spread * noise(step)), learning_rate=1e-4, **fields)
+
+
+@pytest.mark.parametrize("classes", [2, 256, 1024, 51865])
+def test_ln_v_from_the_start_was_never_learned(run: Any, classes: int) -> None:
+    feed(run, 1, 199, math.log(classes), 0.003)
+    assert run.rules == []
+    feed(run, 200, 200, math.log(classes), 0.003)
+    finding = run.finding(Rule.PLATEAU)
+    assert (finding.severity, finding.step) == (Severity.WARNING, 1)
+    assert f"a guess among {classes}" in finding.evidence
+
+
+@pytest.mark.parametrize(("reports", "told"), [(48, True), (40, False)])
+def test_at_the_end_fewer_reports_are_enough(run: Any, reports: int, told: bool) -> None:
+    feed(run, 1, reports, math.log(2), 0.003)
+    run.monitor.finish(run.now, 0)
+    assert (run.alarms == [Rule.PLATEAU]) is told
+
+
+def test_another_level_since_the_start_is_information(run: Any) -> None:
+    feed(run, 1, 220, 1.9, 0.02)
+    finding = run.finding(Rule.PLATEAU)
+    assert (finding.severity, run.alarms) == (Severity.INFO, [])
+    assert "has not fallen since the start" in finding.evidence
+
+
+def test_a_loss_that_leaves_ln_v_late_is_no_guess(run: Any) -> None:
+    feed(run, 1, 100, math.log(2), 0.003)
+    feed(run, 101, 400, 0.6, 0.003)
+    assert run.alarms == []
+
+
+def test_a_loss_that_fell_and_then_stands_is_information_and_heals(run: Any) -> None:
+    for step in range(1, 101):
+        run.step(step, loss=5.0 * math.exp(-step / 40) + 0.5)
+    feed(run, 101, 500, 0.9, 0.01)
+    finding = run.finding(Rule.PLATEAU)
+    assert finding.severity is Severity.INFO
+    assert "no longer falls" in finding.evidence
+    feed(run, 501, 700, 0.7, 0.01)
+    assert run.finding(Rule.PLATEAU).status is FindingStatus.HEALED
+
+
+def test_a_loss_that_falls_slowly_is_none(run: Any) -> None:
+    for step in range(1, 2000):
+        run.step(step, loss=(1 + 0.05 * noise(step)) * 4.0 * (step + 20) ** -0.1)
+    assert run.rules == []
+
+
+def test_noise_that_hides_the_trend_says_nothing(run: Any) -> None:
+    feed(run, 1, 240, 1.9, 0.9)
+    assert run.rules == []
+
+
+def test_a_warm_up_and_a_rate_of_0_do_not_count(run: Any) -> None:
+    for step in range(1, 400):
+        run.step(step, loss=math.log(2) * (1 + 0.003 * noise(step)), learning_rate=step * 1e-7)
+    run.monitor.finish(run.now, 0)
+    assert run.rules == []
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"reward": 0.5},
+        {"stands": "loss"},
+        {"losses": {"loss": math.log(2), "loss_d": 1.0}},
+        {"losses": {"mel": math.log(2)}},
+    ],
+)
+def test_what_is_flat_for_good_reason_is_not_judged(run: Any, beside: dict[str, Any]) -> None:
+    for step in range(1, 400):
+        run.step(step, **({"losses": {"loss": math.log(2)}} | beside))
+    run.monitor.finish(run.now, 0)
+    assert run.finding(Rule.PLATEAU) is None
+
+
+def test_the_threshold_is_the_users(run_with: Callable[..., Any]) -> None:
+    run = run_with(plateau=Plateau(for_reports=1000))
+    feed(run, 1, 900, 1.9, 0.02)
+    assert run.rules == []
+
+
+def test_a_long_run_is_judged_by_at_most_64_levels(run: Any) -> None:
+    feed(run, 1, 6000, math.log(256), 0.003)
+    assert run.alarms == [Rule.PLATEAU]

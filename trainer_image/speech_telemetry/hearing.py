@@ -1,0 +1,81 @@
+"""What the callbacks for other people's trainers share: whom they talk to, and how they look at what they are given.
+
+Called by `huggingface` and `lightning`. Standard library only: torch is used where the script has loaded it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Protocol
+
+from speech_contract.phases import Phase
+from speech_contract.wire import Datagram
+
+FIRST_STEPS = 3  # the modules without gradient are named in so many first updates
+
+
+class Hears(Protocol):
+    """The supervisor, as this callback sees it."""
+
+    dropped: int
+    rank: int
+
+    @property
+    def connected(self) -> bool:
+        """Whether anybody listens."""
+        ...
+
+    def send(self, datagram: Datagram, /) -> None:
+        """Send one report; never blocks."""
+        ...
+
+    def stamp(self, step: int, phase: Phase, /) -> None:
+        """Write (step, phase, now) into the phase record."""
+        ...
+
+
+def batch_size(values: list[Any]) -> int:
+    """Samples of a batch: the first size of the first tensor."""
+    for value in values:
+        shape = getattr(value, "shape", None)
+        if shape is not None and len(shape):
+            return int(shape[0])
+    return 0
+
+
+def scaler_at_work(optimizer: Any) -> bool:
+    """Whether what holds a loss scaler holds one that is switched on."""
+    scaler = getattr(optimizer, "scaler", None)
+    enabled = getattr(scaler, "is_enabled", None)
+    return scaler is not None and (enabled is None or bool(enabled()))
+
+
+def norm_of(model: Any) -> float | None:
+    """The norm of gradients that nobody clipped; None without any."""
+    torch = sys.modules.get("torch")
+    gradients = [p.grad.detach() for p in model.parameters() if p.grad is not None]
+    if torch is None or not gradients:
+        return None if gradients else 0.0
+    norm = torch.linalg.vector_norm
+    parts = torch.stack([norm(gradient.float()).to(gradients[0].device) for gradient in gradients])
+    return float(norm(parts))
+
+
+def without_gradient(model: Any) -> list[str]:
+    """Direct children whose trainable weights all lack a gradient. Frozen ones have none by intention."""
+    named = []
+    for name, child in model.named_children():
+        trainable = [p for p in child.parameters() if p.requires_grad]
+        if trainable and all(p.grad is None for p in trainable):
+            named.append(name)
+    return named
+
+
+def number_of(value: Any) -> float | None:
+    """The number that a value is; None for what is none."""
+    if value is None or isinstance(value, (bool, str)):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
