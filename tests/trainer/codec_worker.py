@@ -1,4 +1,4 @@
-"""One rank of a small codec run in a process of its own: `python codec_worker.py DIRECTORY`, with the voice in it.
+"""One rank of a small codec run in a process of its own: `python codec_worker.py codec DIRECTORY` (holds a voice).
 
 Writes a digest of all that was trained, by kind, to `DIRECTORY/codec-<rank>.json`.
 """
@@ -30,7 +30,7 @@ def digests(built: object) -> dict[str, str]:
 
 
 def main() -> int:
-    directory = Path(sys.argv[1])
+    directory = Path(sys.argv[2])
     torch.set_num_threads(1)
     ranks = Ranks(int(os.environ[env.RANK]), int(os.environ[env.WORLD_SIZE]))
     world = World(ranks, torch.device("cpu"))

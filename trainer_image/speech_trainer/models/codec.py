@@ -100,7 +100,8 @@ class Codec(nn.Module):
                     theirs: Tensor = getattr(getattr(found, name), attribute)
                     _set(getattr(level, name), attribute, theirs.detach())
         else:
-            codes = codes[:, : self.config.hidden_size]
+            middle: Tensor = found.out_proj.bias  # type: ignore[union-attr,assignment]
+            codes = codes[:, : self.config.hidden_size] + middle
         level.start(codes, torch.ones_like(codes[:, 0]))
 
     def _place(self, name: str) -> tuple[nn.Module, str]:
@@ -127,8 +128,9 @@ def _level_state(level: CodeLevel) -> dict[str, Tensor]:
 
 
 def _lifted(codes: Tensor) -> dict[str, Tensor]:
-    """A level of `DacModel` that chooses by angle what is closest to codes [K, H]."""
-    hidden = codes.size(1)
+    """A level of `DacModel` that chooses by angle what is closest to codes [K, H], measured from their middle."""
+    hidden, middle = codes.size(1), codes.mean(dim=0)
+    codes = codes - middle
     squares = codes.double().square().sum(dim=1)
     offset = squares.mean().sqrt().clamp_min(1e-6)  # of the size of a code, so that no part drowns
     height = -squares / (2.0 * offset)
@@ -136,7 +138,7 @@ def _lifted(codes: Tensor) -> dict[str, Tensor]:
     rest = (lengths.max() - lengths).clamp_min(0.0).sqrt()
     lift = torch.eye(hidden + LIFTED, hidden)
     bias = torch.zeros(hidden + LIFTED)
-    bias[hidden] = offset
+    bias[:hidden], bias[hidden] = -middle, offset
     return {
         "codebook.weight": torch.cat(
             [codes, height[:, None].float(), rest[:, None].float()], dim=1
@@ -144,7 +146,7 @@ def _lifted(codes: Tensor) -> dict[str, Tensor]:
         "in_proj.weight": lift.unsqueeze(-1),
         "in_proj.bias": bias,
         "out_proj.weight": lift.T.contiguous().unsqueeze(-1),
-        "out_proj.bias": torch.zeros(hidden),
+        "out_proj.bias": middle,
     }
 
 

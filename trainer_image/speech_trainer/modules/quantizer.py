@@ -88,6 +88,8 @@ class CodeLevel(nn.Module):
         for name in ("counts", "batch_counts"):
             self.register_buffer(name, torch.zeros(size), persistent=False)
         self.register_buffer("movement", torch.zeros(()), persistent=False)
+        # Until k-means: something that depends on the input, for the preflight looks at late steps too.
+        self.start(torch.randn(size, width), torch.ones(size))
         self._pool: Tensor | None = None  # [K, D]: vectors of this step on this rank
 
     def nearest(self, projected: Tensor) -> Tensor:
@@ -281,13 +283,16 @@ class ResidualQuantizer(nn.Module):
 def closest(vectors: Tensor, codes: Tensor, *, by_angle: bool) -> Tensor:
     """Index [N] into codes [K, D] for each of vectors [N, D]: smallest distance, or smallest angle.
 
-    The smallest distance is the largest c·v - |c|²/2: no matrix of differences, one product.
+    The smallest distance is the largest c·v - |c|²/2: no matrix of differences, one product. Both are measured from the
+    middle of the codes, or what they have in common would drown in rounding what sets them apart.
     """
     if by_angle:
         codes = functional.normalize(
             codes
         )  # the length of a vector does not change which code is largest
         return (vectors @ codes.T).argmax(dim=1)
+    middle = codes.mean(dim=0)
+    vectors, codes = vectors - middle, codes - middle
     return torch.addmm(codes.square().sum(dim=1) * -0.5, vectors, codes.T).argmax(dim=1)
 
 
