@@ -9,6 +9,8 @@ CRD := crds/speechtrain.dev_speechtrainingjobs.yaml
 CHART := charts/speechtrain
 # Of the base image; pip reads the mirror that was set for it.
 IMAGE_PYTHON ?= 3.11
+# Processes that share the tests; rooms that share a cluster stay whole (tests/conftest.py).
+WORKERS ?= 2
 DOWNLOAD = $(BOOTSTRAP)/bin/python -m pip download --quiet --require-hashes --only-binary :all: \
 	--python-version $(IMAGE_PYTHON) --dest wheels
 INSTALL := $(UV) pip install --python $(BIN)/python
@@ -59,7 +61,7 @@ docs: $(VENV)/.dev ## Build the pages of docs/ as a site in out/site; a broken l
 	$(BIN)/mkdocs build --strict
 
 test: check ## Run every check and every test: what CI runs
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 check: $(VENV)/.dev ## Format, lint, types, import contracts and generated files, without the tests
 	$(BIN)/ruff format --check .

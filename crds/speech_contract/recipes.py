@@ -22,6 +22,14 @@ class Preset(str, enum.Enum):
     BASE = "Base"
 
 
+class CodecPreset(str, enum.Enum):
+    """Debug trains on two CPU cores in minutes; the others are for a data-centre GPU."""
+
+    DEBUG = "Debug"
+    SPEECH_16K = "Speech16k"
+    SPEECH_24K = "Speech24k"
+
+
 class Launcher(str, enum.Enum):
     """How our supervisor comes into a custom image."""
 
@@ -72,6 +80,36 @@ class VitsRecipe(Recipe):
 
 
 @dataclasses.dataclass(frozen=True)
+class CodecRecipe(Recipe):
+    """`spec.recipe.codec`. Empty or None means: the preset's value."""
+
+    __pydantic_config__ = FORBID
+    preset: CodecPreset = CodecPreset.SPEECH_24K
+    """Settings to start from: Debug trains on two CPU cores in minutes, Speech16k and Speech24k are for a data-centre
+    GPU; Speech24k has the sizes of the published 24 kHz DAC."""
+    pretrained: str = dataclasses.field(default="", metadata=PATH)
+    """Directory with config.json and model.safetensors of a DacModel; empty trains from random weights."""
+    learning_rate: str | None = None
+    """Peak learning rate of encoder and decoder, as a string ("1e-4"); unset means the preset's."""
+    discriminator_learning_rate: str | None = None
+    """Peak learning rate of the discriminators, as a string; unset means the preset's."""
+    adversarial_start_step: int | None = None
+    """Step from which the discriminators train and judge; unset means the preset's."""
+    goal_snr: str | None = None
+    """Signal-to-noise ratio in dB that the codec is meant to reach, as a string ("8"); a goal that no codec has at
+    this bit rate is told before step 1. Unset means: no goal."""
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "discriminator_learning_rate"):
+            value = getattr(self, name)
+            if value is not None:
+                check_number(camel(name), value, above=0.0)
+        if self.goal_snr is not None:
+            check_number("goalSnr", self.goal_snr)
+        check_at_least(self, 0, "adversarial_start_step")
+
+
+@dataclasses.dataclass(frozen=True)
 class CustomRecipe(Recipe):
     """`spec.recipe.custom`: any command, watched by the supervisor. The command is `trainer.command`."""
 
@@ -90,6 +128,8 @@ class RecipeSpec:
     __pydantic_config__ = FORBID
     vits: VitsRecipe | None = None
     """VITS, end-to-end text to speech: our own trainer."""
+    codec: CodecRecipe | None = None
+    """A neural codec of speech with residual vector quantisation: our own trainer."""
     custom: CustomRecipe | None = None
     """Any command, watched from outside; what runs is `trainer.command`."""
 

@@ -41,7 +41,7 @@ def make_stream() -> Iterator[MakeStream]:
         on_skip: Callable[[Skip], None] = lambda skip: None,
         size: int = 20,
     ) -> Stream:
-        def load(index: int) -> Sample:
+        def load(index: int, position: int) -> Sample:
             if index in bad:
                 raise error()
             return Sample(UTTERANCES[index], torch.zeros(1), [1])

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from speech_trainer.losses import adversarial as gan
 from speech_trainer.losses import vits as losses
 from speech_trainer.models.vits import gamma_deviance
 
@@ -48,21 +49,19 @@ def test_kl_of_a_matching_prior_is_zero_on_average() -> None:
     [(1.0, 0.0, 0.0), (0.0, 1.0, 2.0), (0.5, 0.5, 0.5)],
 )
 def test_discriminator_loss(real: float, generated: float, expected: float) -> None:
-    value = losses.discriminator_loss([torch.full((2, 7), real)], [torch.full((2, 7), generated)])
+    value = gan.discriminator_loss([torch.full((2, 7), real)], [torch.full((2, 7), generated)])
     assert float(value) == pytest.approx(expected)
 
 
 def test_adversarial_loss_sums_over_discriminators() -> None:
-    assert float(losses.adversarial_loss([torch.zeros(2, 3), torch.full((2, 5), 2.0)])) == 2.0
+    assert float(gan.adversarial_loss([torch.zeros(2, 3), torch.full((2, 5), 2.0)])) == 2.0
 
 
 def test_feature_matching_sums_layers_and_never_trains_the_real_side() -> None:
     real = torch.ones(1, 2, 3, requires_grad=True)
     generated = torch.zeros(1, 2, 3, requires_grad=True)
     scores = torch.zeros(1, 1)
-    value = losses.feature_matching_loss(
-        [(scores, [real, real])], [(scores, [generated, generated])]
-    )
+    value = gan.feature_matching_loss([(scores, [real, real])], [(scores, [generated, generated])])
     value.backward()
     assert float(value.detach()) == 2.0
     assert real.grad is None

@@ -126,7 +126,7 @@ class ToneCodec:
         training, limits = self.context.config.training, SampleLimits(RATE, FRAME, FRAME, 60.0)
         return TrainingStream(
             Sampler([u.duration for u in self.manifest.utterances], 4, training.seed),
-            load=lambda i: load_sample(self.manifest, self.manifest.utterances[i], None, limits),
+            load=lambda i, _: load_sample(self.manifest, self.manifest.utterances[i], None, limits),
             collate=collate,
             place=Place(self.context.rank, self.context.world_size, training.micro_batch_size),
             on_skip=Quarantine(self.context.run_dir / paths.QUARANTINE, self.manifest.utterances),

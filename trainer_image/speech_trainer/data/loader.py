@@ -20,12 +20,12 @@ from speech_contract.result import BadSample
 from speech_trainer.data.errors import SampleError
 from speech_trainer.data.manifest import Utterance
 from speech_trainer.data.sampler import Draw, Sampler, Window
-from speech_trainer.data.samples import Sample
 from speech_trainer.errors import DataError
 
 B = TypeVar("B")
-Load = Callable[[int], Sample]  # index → sample; raises SampleError
-Collate = Callable[[list[Sample]], B]  # [] → a stand-in with weight 0
+S = TypeVar("S")
+Load = Callable[[int, int], S]  # index, global position → sample; raises SampleError
+Collate = Callable[[list[S]], B]  # [] → a stand-in with weight 0
 
 LOGGED_WITH_TRACEBACK: Final = 10
 _MAX_REPLACEMENTS: Final = 8  # tries per bad sample before its place stays empty
@@ -66,14 +66,14 @@ class TrainingStream(Generic[B]):
     def __init__(
         self,
         sampler: Sampler,
-        load: Load,
-        collate: Collate[B],
+        load: Load[S],
+        collate: Collate[S, B],
         place: Place,
         on_skip: Callable[[Skip], None],
     ) -> None:
         self._sampler = sampler
-        self._load = load
-        self._collate = collate
+        self._load: Load[Any] = load
+        self._collate: Collate[Any, B] = collate
         self._place = place
         self._on_skip = on_skip
         self._windows: list[Window] = []
@@ -163,11 +163,12 @@ class TrainingStream(Generic[B]):
             batches.append(self._collate([sample for sample in found if sample is not None]))
         return _Loaded(batches, skips)
 
-    def _load_or_replace(self, position: int, skips: list[Skip]) -> Sample | None:
+    def _load_or_replace(self, position: int, skips: list[Skip]) -> Any:
+        """What `load` gave for this place or for another one; None when all were bad."""
         index = self._sampler.index(position)
         for attempt in range(1 + _MAX_REPLACEMENTS):
             try:
-                return self._load(index)
+                return self._load(index, position)
             except SampleError as error:
                 skips.append(Skip(position, index, error))
                 index = self._sampler.replacement(position, attempt)

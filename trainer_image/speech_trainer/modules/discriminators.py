@@ -13,7 +13,7 @@ from torch.nn.utils import parametrizations
 
 Judgement = tuple[Tensor, list[Tensor]]  # scores [B, *], features of each layer [B, D, ...]
 
-_SLOPE = 0.1  # of the leaky ReLU, as in HiFi-GAN
+SLOPE = 0.1  # of the leaky ReLU, as in HiFi-GAN
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _normed(layer: nn.Module, settings: DiscriminatorSettings) -> nn.Module:
 def _judge(hidden: Tensor, layers: nn.ModuleList, head: nn.Module) -> Judgement:
     features = []
     for layer in layers:
-        hidden = functional.leaky_relu(layer(hidden), _SLOPE)
+        hidden = functional.leaky_relu(layer(hidden), SLOPE)
         features.append(hidden)
     scores: Tensor = head(hidden)
     features.append(scores)

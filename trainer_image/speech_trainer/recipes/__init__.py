@@ -12,6 +12,7 @@ from speech_trainer.engine.recipe import Recipe, RecipeContext
 from speech_trainer.errors import ConfigError
 
 RECIPES: Final = {  # name in the manifest → module:class, a line each
+    "codec": "speech_trainer.recipes.codec.recipe:CodecTrainer",
     "vits": "speech_trainer.recipes.vits.recipe:Vits",
 }
 

@@ -27,6 +27,7 @@ from speech_trainer.engine.recipe import (
     StepRecord,
     unwrap,
 )
+from speech_trainer.losses import adversarial as gan
 from speech_trainer.losses import vits as losses
 from speech_trainer.models.vits import GeneratorOutput, VitsGenerator, segments
 from speech_trainer.modules.discriminators import Judgement
@@ -104,7 +105,7 @@ class Vits:
         durations = [utterance.duration for utterance in manifest.utterances]
         return TrainingStream(
             Sampler(durations, self.settings.batch_size, training.seed),
-            load=lambda index: self.voice.load(manifest, index),
+            load=lambda index, _: self.voice.load(manifest, index),
             collate=Collate(
                 self.settings, self.voice.speakers, pin_memory=self.context.device.type == "cuda"
             ),
@@ -203,7 +204,7 @@ class Vits:
         halves = torch.cat([real, output.waveform.detach()])
         with self._cast():
             judgements: list[Judgement] = built.models[parts.DISCRIMINATOR](halves)
-        loss = losses.discriminator_loss(
+        loss = gan.discriminator_loss(
             [scores.chunk(2)[0] for scores, _ in judgements],
             [scores.chunk(2)[1] for scores, _ in judgements],
         )
@@ -227,8 +228,8 @@ class Vits:
         with self._cast():
             judgements: list[Judgement] = discriminator(output.waveform)
         discriminator.requires_grad_(True)
-        adversarial = losses.adversarial_loss([scores for scores, _ in judgements])
-        matching = losses.feature_matching_loss(judged_real, judgements)
+        adversarial = gan.adversarial_loss([scores for scores, _ in judgements])
+        matching = gan.feature_matching_loss(judged_real, judgements)
         terms |= {
             "generator/adversarial": adversarial,
             "generator/feature_matching": matching,

@@ -1,0 +1,109 @@
+"""What a codec run is about, before any model: settings, manifests, and how a recording is read.
+
+Made once by `recipes.codec.recipe`; its preflight, evaluation and strategic sections read it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+from torch import Tensor
+from transformers import DacConfig
+
+from speech_contract.events import MESSAGES, Event
+from speech_contract.recipes import CodecRecipe
+from speech_trainer.data.errors import SampleError
+from speech_trainer.data.manifest import Manifest, read_manifest
+from speech_trainer.data.samples import Sample, SampleLimits, load_sample
+from speech_trainer.engine.recipe import RecipeContext
+from speech_trainer.errors import ConfigError
+from speech_trainer.models.codec import LOOKUP, codec_config
+from speech_trainer.recipes.codec.presets import CodecSettings, resolve
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """The recordings, and what is made of them."""
+
+    settings: CodecSettings
+    network: DacConfig
+    manifest: Manifest
+    validation: Manifest | None
+
+    def load(self, manifest: Manifest, index: int) -> Sample:
+        """One recording at the codec's rate. Raises: SampleError."""
+        settings = self.settings
+        shortest = max(scale.window for scale in settings.scales)
+        limits = SampleLimits(settings.sample_rate, settings.hop, shortest, settings.max_seconds)
+        return load_sample(manifest, manifest.utterances[index], None, limits)
+
+    def clips(self, manifest: Manifest | None, count: int) -> list[Tensor]:
+        """The first recordings [T] that can be read, at most `count`, each cut to whole frames."""
+        found: list[Tensor] = []
+        for index in range(len(manifest.utterances) if manifest else 0):
+            if len(found) == count:
+                break
+            assert manifest is not None
+            try:
+                waveform = self.load(manifest, index).waveform
+            except SampleError as error:
+                extra = {"event": Event.SAMPLE_REPLACED.value, "index": index}
+                logger.warning(MESSAGES[Event.SAMPLE_REPLACED], exc_info=error, extra=extra)
+                continue
+            found.append(waveform[: waveform.numel() // self.settings.hop * self.settings.hop])
+        return found
+
+
+def read_material(spec: CodecRecipe, context: RecipeContext) -> Material:
+    """Read the manifests and fix every setting. Raises: ConfigError, DataError."""
+    data = context.config.data
+    if data is None:
+        raise ConfigError("data: None is missing; the recipe codec needs data.train.manifest")
+    settings = resolve(spec, context.config.training)
+    if spec.pretrained:
+        network = codec_config(Path(spec.pretrained))
+        settings = _as_pretrained(settings, network)
+    else:
+        network = new_config(settings)
+    manifest = read_manifest(Path(data.train.manifest), needs_text=False).first(data.max_samples)
+    held_out = data.validation and read_manifest(Path(data.validation.manifest), needs_text=False)
+    return Material(settings, network, manifest, held_out or None)
+
+
+def new_config(settings: CodecSettings) -> DacConfig:
+    """Sizes as transformers has them."""
+    quantizer = settings.quantizer
+    return DacConfig(
+        encoder_hidden_size=settings.encoder_channels,
+        downsampling_ratios=list(settings.ratios),
+        decoder_hidden_size=settings.decoder_channels,
+        n_codebooks=quantizer.levels,
+        codebook_size=quantizer.codes,
+        codebook_dim=quantizer.dimensions or 8,
+        quantizer_dropout=quantizer.dropout,
+        sampling_rate=settings.sample_rate,
+    )
+
+
+def _as_pretrained(settings: CodecSettings, network: DacConfig) -> CodecSettings:
+    """The sizes that a checkpoint has; its codebooks need no start."""
+    by_distance = getattr(network, LOOKUP, "angle") == "distance"
+    quantizer = dataclasses.replace(
+        settings.quantizer,
+        levels=network.n_codebooks,
+        codes=network.codebook_size,
+        dimensions=None if by_distance else network.codebook_dim,
+        start_step=1,
+    )
+    return dataclasses.replace(
+        settings,
+        sample_rate=network.sampling_rate,
+        ratios=tuple(network.downsampling_ratios),
+        encoder_channels=network.encoder_hidden_size,
+        decoder_channels=network.decoder_hidden_size,
+        quantizer=quantizer,
+    )

@@ -1,0 +1,93 @@
+"""What a codec must measure before its first step: data, inputs, losses. Called by `CodecTrainer.preflight_checks`.
+
+Ranges hold for any speech; docs/preflight.md gives the formula of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from speech_contract.preflight import Check, CheckResult
+from speech_trainer.data.samples import SILENCE_RMS
+from speech_trainer.engine.expectations import Expectations, Range, Setting
+from speech_trainer.engine.recipe import Built
+from speech_trainer.preflight import manifests
+from speech_trainer.preflight.rows import number, row, warning
+from speech_trainer.recipes.codec import parts
+from speech_trainer.recipes.codec.batch import CodecBatch
+from speech_trainer.recipes.codec.material import Material
+
+LOUDEST_MEL: Final = 7.5  # log10 between the floor's -5 and about 2.5, for each scale
+QUIET_SHARE: Final = 0.2  # of crops that may be silent
+
+
+def expectations(material: Material, built: Built) -> Expectations:
+    """Everything that the engine measures for this codec."""
+    settings, weights = material.settings, material.settings.weights
+    judges = len(built.models[parts.DISCRIMINATOR].members)  # type: ignore[arg-type]
+    # An untrained judge scores about 0, a recording should have 1 and speech of ours 0: one each.
+    undecided = Range(0.5 * judges, 2.0 * judges, f"{judges} undecided discriminators, 1 each")
+    scales = len(settings.scales)
+    return Expectations(
+        components={
+            "generator/mel": Range(
+                0.01, LOUDEST_MEL * scales, f"difference of log10 mels, over {scales} scales"
+            ),
+            "generator/waveform": Range(1e-5, 1.5, "mean difference of two waveforms in -1..1"),
+            "generator/commitment": Range(0.0, 1e4, "squared distance of latents and codes"),
+            "discriminator/adversarial": undecided,
+            "generator/adversarial": undecided,
+            "generator/feature_matching": Range(1e-9, 1e3, "difference of features, above 0"),
+        },
+        weights={
+            "generator/mel": weights.mel,
+            "generator/waveform": weights.waveform,
+            "generator/commitment": weights.commitment,
+            "generator/adversarial": weights.adversarial,
+            "generator/feature_matching": weights.feature_matching,
+        },
+        objectives={parts.GENERATOR: "total", parts.DISCRIMINATOR: "discriminator/adversarial"},
+        learning_rates={
+            parts.GENERATOR: Setting("learningRate", settings.learning_rate),
+            parts.DISCRIMINATOR: Setting(
+                "discriminatorLearningRate", settings.discriminator_learning_rate
+            ),
+        },
+        data=lambda: data_rows(material),
+        inputs=lambda batches: input_rows(material, batches),
+    )
+
+
+def data_rows(material: Material) -> list[CheckResult]:
+    """What the manifests alone tell. Pure."""
+    return [
+        *manifests.duration_rows(material.manifest.utterances, material.settings.max_seconds),
+        manifests.duplicates_row(material.manifest),
+        manifests.overlap_row(material.manifest, material.validation),
+    ]
+
+
+def input_rows(material: Material, batches: Sequence[CodecBatch]) -> list[CheckResult]:
+    """Crops of real batches."""
+    full = [batch for batch in batches if batch.samples]
+    return [_audio(full), _variety(material, full)] if full else []
+
+
+def _audio(batches: Sequence[CodecBatch]) -> CheckResult:
+    levels = [float(w.square().mean().sqrt()) for batch in batches for w in batch.waveform]
+    silent = sum(not level >= SILENCE_RMS for level in levels)
+    shown = f"{silent} of {len(levels)} silent, quietest {number(min(levels))}"
+    good = silent <= QUIET_SHARE * len(levels)
+    return row(
+        Check.INPUTS, "audio", good, shown, f"at most {QUIET_SHARE:.0%} below {SILENCE_RMS:g}",
+        "look whether files that can't be decoded become zeros, or cut the silence out of the recordings",
+    )  # fmt: skip
+
+
+def _variety(material: Material, batches: Sequence[CodecBatch]) -> CheckResult:
+    kinds = {tuple((c.utterance.line, c.start) for c in batch.crops) for batch in batches}
+    good = len(kinds) == len(batches) or len(material.manifest.utterances) == 1
+    shown = f"{len(kinds)} different of {len(batches)}"
+    remedy = "look at the sampler: it hands out one batch again and again"
+    return warning(Check.INPUTS, "crops", good, shown, "different ones", remedy)

@@ -1,0 +1,270 @@
+"""The codec recipe: reconstruct through codes, and, once the discriminators are in, convince them.
+
+Implements `engine.recipe.Recipe`. Codebooks are moving averages (`modules.quantizer`): until they start, latents pass
+unrounded; from then on `after_update` moves them, once an update, the same way on every rank. Losses, spectra and the
+quantiser are computed in float32 whatever the precision of the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from speech_contract import paths
+from speech_contract.codec import to_document
+from speech_contract.run_config import Precision
+from speech_trainer.data.loader import Place, Quarantine, TrainingStream
+from speech_trainer.data.sampler import Sampler
+from speech_trainer.engine.expectations import Expectations
+from speech_trainer.engine.recipe import (
+    BookRecord,
+    Built,
+    Evaluation,
+    RecipeContext,
+    RunFacts,
+    Section,
+    StepRecord,
+    unwrap,
+)
+from speech_trainer.losses import adversarial as gan
+from speech_trainer.losses.codec import MelDistance
+from speech_trainer.models.codec import Codec
+from speech_trainer.modules.discriminators import Judgement
+from speech_trainer.modules.quantizer import Quantized, alone
+from speech_trainer.recipes.codec import parts, preflight, sections
+from speech_trainer.recipes.codec.batch import CodecBatch, Collate, Crop, Cutter
+from speech_trainer.recipes.codec.evaluation import BEST_SCORE, Evaluator
+from speech_trainer.recipes.codec.material import read_material
+from speech_trainer.strategic.collect import collect
+
+
+class CodecTrainer:
+    """One rank's recipe for one attempt."""
+
+    name = "codec"
+
+    def __init__(self, context: RecipeContext) -> None:
+        """Read the manifests and fix every setting. Raises: ConfigError, DataError."""
+        spec = context.config.recipe.codec
+        assert spec is not None, "the run config is for another recipe"
+        # Denormal numbers slow a CPU step threefold once weights settle.
+        torch.set_flush_denormal(True)
+        self.spec, self.context = spec, context
+        self.material = read_material(spec, context)
+        self.settings = self.material.settings
+        self._mel = MelDistance(self.settings.sample_rate, self.settings.scales).to(context.device)
+        self._cutter = Cutter(self.settings, context.config.training.seed)
+        self._autocast = context.config.training.precision is Precision.BF16
+        self._evaluator: Evaluator | None = None
+
+    def effective_config(self) -> dict[str, Any]:
+        """The preset with every override applied, and what the data made of it."""
+        config: dict[str, Any] = to_document(self.settings)
+        micro = self.context.config.training.micro_batch_size
+        return config | {
+            "recipe": self.name,
+            "preset": self.spec.preset.value,
+            "pretrained": self.spec.pretrained,
+            "globalBatchSize": self.settings.batch_size,
+            **({} if micro is None else {"microBatchSize": micro}),
+            "hop": self.settings.hop,
+            "bitsPerSecond": self.settings.bits_per_second,
+            "samples": len(self.material.manifest.utterances),
+            "audioSeconds": self._audio_seconds,
+        }
+
+    def run_facts(self) -> RunFacts:
+        """What the engine needs to know of this codec."""
+        goal = self.spec.goal_snr
+        return RunFacts(
+            global_batch_size=self.settings.batch_size,
+            log_every_steps=self.settings.log_every_steps,
+            fresh=not self.spec.pretrained,
+            samples=len(self.material.manifest.utterances),
+            audio_seconds=self._audio_seconds,
+            best_score=BEST_SCORE,
+            goal_snr=None if goal is None else float(goal),
+            bits_per_second=self.settings.bits_per_second,
+        )
+
+    @property
+    def _audio_seconds(self) -> float:
+        return round(sum(u.duration for u in self.material.manifest.utterances), 3)
+
+    def build(self) -> Built:
+        """Models on the device, optimizers, codebooks."""
+        return parts.build(self.material, self.spec.pretrained, self.context)
+
+    def data(self) -> TrainingStream[CodecBatch]:
+        """The training stream of this rank: crops."""
+        training, manifest = self.context.config.training, self.material.manifest
+        place = Place(self.context.rank, self.context.world_size, training.micro_batch_size)
+        # All crops are of one length, so there is nothing to sort by.
+        durations = [1.0] * len(manifest.utterances)
+        return TrainingStream(
+            Sampler(durations, self.settings.batch_size, training.seed),
+            load=self._crop,
+            collate=Collate(self.settings, pin_memory=self.context.device.type == "cuda"),
+            place=place,
+            on_skip=Quarantine(self.context.run_dir / paths.QUARANTINE, manifest.utterances),
+        )
+
+    def preflight_checks(self, built: Built) -> Expectations:
+        """What a fresh or pretrained codec must measure before its first step."""
+        return preflight.expectations(self.material, built)
+
+    def train_step(self, built: Built, batch: CodecBatch, step: int) -> StepRecord:
+        """Both backward passes; no optimizer is stepped and the host is never asked."""
+        coded = step >= self.settings.quantizer.start_step
+        with self._cast():
+            output, quantized = built.models[parts.GENERATOR](
+                batch.waveform, coded=coded, real=batch.real
+            )
+        real = batch.waveform[..., : output.size(-1)]  # odd strides give a few samples less
+        terms: dict[str, Tensor] = {}
+        total = self._reconstruction(real, output, quantized, terms)
+        if step >= self.settings.adversarial_start_step:
+            judged = self._discriminate(built, real, output, batch.weight, terms)
+            total = total + self._convince(built, judged, output, terms)
+        (total * batch.weight).backward()
+        told = {name: (term * batch.weight).detach() for name, term in terms.items()}
+        books = self._books(built, quantized) if coded else None
+        return StepRecord({"total": (total * batch.weight).detach(), **told}, books)
+
+    @torch.no_grad()
+    def after_update(self, built: Built, step: int, gate: Tensor) -> None:
+        """Move the codebooks and the shadow weights."""
+        codec, several = parts.codec_of(built), self.context.world_size > 1
+        codec.quantizer.update(
+            step,
+            self.context.config.training.seed,
+            parts.summed if several else alone,
+            parts.gathered if several else alone,
+        )
+        if built.ema:
+            own = dict(codec.named_parameters())
+            shadows = list(built.ema.values())
+            torch._foreach_lerp_(
+                shadows, [own[name].detach() for name in built.ema], 1.0 - self.settings.ema_decay
+            )
+
+    def evaluate(self, built: Built, step: int) -> Evaluation:
+        """Held-out scores beside their trivial baselines; writes a few recordings as they come back."""
+        if self._evaluator is None:
+            self._evaluator = Evaluator(self.material, self._mel)
+        with self._scored(built) as codec:
+            folder = self.context.run_dir / paths.SAMPLES / f"step-{step}"
+            return self._evaluator(codec, folder, coded=step >= self.settings.quantizer.start_step)
+
+    def strategic_sections(self, built: Built, batch: CodecBatch, step: int) -> list[Section]:
+        """Input and Output; a section that fails says so and keeps the others."""
+        codec = parts.codec_of(built)
+        coded = step >= self.settings.quantizer.start_step
+        return collect(
+            {
+                "Input": lambda: sections.describe_input(self.material, batch, step),
+                "Output": lambda: sections.describe_output(codec, batch, coded=coded),
+            }
+        )
+
+    def export(self, built: Built, directory: Path) -> None:
+        """What `DacModel.from_pretrained` reads."""
+        directory.mkdir(parents=True, exist_ok=True)
+        with self._scored(built) as codec:
+            codec.plain().save_pretrained(directory)
+            sections.feature_extractor(self.settings).save_pretrained(directory)
+
+    def _crop(self, index: int, position: int) -> Crop:
+        return self._cutter(self.material.load(self.material.manifest, index), position)
+
+    def _reconstruction(
+        self, real: Tensor, output: Tensor, quantized: Quantized, terms: dict[str, Tensor]
+    ) -> Tensor:
+        """The part of the loss that needs no discriminator, weighted."""
+        weights = self.settings.weights
+        mel = self._mel(output.squeeze(1), real.squeeze(1))
+        waveform = (output - real).abs().mean()
+        terms |= {
+            "generator/mel": mel,
+            "generator/waveform": waveform,
+            "generator/commitment": quantized.commitment,
+        }
+        total: Tensor = weights.mel * mel + weights.waveform * waveform
+        return total + weights.commitment * quantized.commitment
+
+    def _discriminate(
+        self, built: Built, real: Tensor, output: Tensor, weight: float, terms: dict[str, Tensor]
+    ) -> list[Judgement]:
+        """Backward of the discriminators; returns how they judge the recordings.
+
+        One forward for both halves: DDP allows one forward per backward.
+        """
+        with self._cast():
+            judgements: list[Judgement] = built.models[parts.DISCRIMINATOR](
+                torch.cat([real, output.detach()])
+            )
+        halves = [scores.chunk(2) for scores, _ in judgements]
+        loss = gan.discriminator_loss([a for a, _ in halves], [b for _, b in halves])
+        (loss * weight).backward()
+        terms["discriminator/adversarial"] = loss
+        return [
+            (scores.detach().chunk(2)[0], [layer.detach().chunk(2)[0] for layer in features])
+            for scores, features in judgements
+        ]
+
+    def _convince(
+        self, built: Built, judged: list[Judgement], output: Tensor, terms: dict[str, Tensor]
+    ) -> Tensor:
+        """The generator's adversarial part, through frozen and unwrapped discriminators, weighted."""
+        discriminator = unwrap(built.models[parts.DISCRIMINATOR])
+        discriminator.requires_grad_(False)
+        with self._cast():
+            judgements: list[Judgement] = discriminator(output)
+        discriminator.requires_grad_(True)
+        adversarial = gan.adversarial_loss([scores for scores, _ in judgements])
+        matching = gan.feature_matching_loss(judged, judgements)
+        terms |= {"generator/adversarial": adversarial, "generator/feature_matching": matching}
+        weights = self.settings.weights
+        return weights.adversarial * adversarial + weights.feature_matching * matching
+
+    def _books(self, built: Built, quantized: Quantized) -> dict[str, BookRecord]:
+        levels = parts.codec_of(built).quantizer.levels
+        share = self.settings.quantizer.dead_share
+        return {
+            f"q{number}": BookRecord(
+                usage=seen.usage,
+                dead=level.dead(share).float().mean(),
+                movement=level.movement.clone(),
+                residual=seen.residual,
+            )
+            for number, (level, seen) in enumerate(zip(levels, quantized.levels, strict=True))
+        }
+
+    @contextmanager
+    def _scored(self, built: Built) -> Iterator[Codec]:
+        """The codec with its shadow weights, where it keeps some."""
+        codec = parts.codec_of(built)
+        own = {
+            name: p.detach().clone() for name, p in codec.named_parameters() if name in built.ema
+        }
+        with torch.no_grad():
+            for name, parameter in codec.named_parameters():
+                if name in own:
+                    parameter.copy_(built.ema[name])
+        try:
+            yield codec
+        finally:
+            with torch.no_grad():
+                for name, parameter in codec.named_parameters():
+                    if name in own:
+                        parameter.copy_(own[name])
+
+    def _cast(self) -> torch.autocast:
+        return torch.autocast(
+            self.context.device.type, dtype=torch.bfloat16, enabled=self._autocast
+        )

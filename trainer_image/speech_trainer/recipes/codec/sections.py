@@ -1,0 +1,110 @@
+"""What a codec batch holds and what the network makes of it: the sections Input and Output.
+
+Called through `CodecTrainer.strategic_sections`, outside the step, on rank 0. Audio never reaches the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from transformers import DacFeatureExtractor
+
+from speech_trainer.models.codec import Codec
+from speech_trainer.recipes.codec.batch import CodecBatch
+from speech_trainer.recipes.codec.material import Material
+from speech_trainer.recipes.codec.presets import CodecSettings
+from speech_trainer.strategic.facts import ends, shape, statistics
+
+_SHOWN: Final = 2  # crops of the batch
+_BANDS: Final = (0, 500, 1000, 2000, 4000, 8000, 12000)  # Hz
+
+
+def describe_input(material: Material, batch: CodecBatch, step: int) -> Mapping[str, Any]:
+    """Shapes, loudness and where the crops were taken; at step 1 all data received."""
+    rate = material.settings.sample_rate
+    facts: dict[str, Any] = {
+        "waveform": shape(batch.waveform, "batch channel samples"),
+        "audio seconds": round(batch.audio_seconds, 2),
+        "weight": batch.weight,
+        "crops": [
+            {
+                "line": crop.utterance.line,
+                "from": f"{crop.start / rate:.2f} s of {crop.utterance.duration:.2f} s",
+                "gain": round(crop.gain, 3),
+                "level": statistics(waveform[0]),
+            }
+            for crop, waveform in list(zip(batch.crops, batch.waveform, strict=False))[:_SHOWN]
+        ],
+    }
+    return {"data received": _received(material)} | facts if step == 1 else facts
+
+
+@torch.no_grad()
+def describe_output(codec: Codec, batch: CodecBatch, *, coded: bool) -> Mapping[str, Any]:
+    """Codes in use, what each level leaves, and the error by band."""
+    training = codec.training
+    codec.eval()
+    try:
+        output, quantized = codec(batch.waveform, coded=coded)
+    finally:
+        codec.train(training)
+    recorded = batch.waveform[..., : output.size(-1)]
+    facts: dict[str, Any] = {
+        "decoded": shape(output, "batch channel samples"),
+        "level": statistics(output),
+        "error by band, dB": _bands(output, recorded, codec.config.sampling_rate),
+    }
+    if not coded:
+        return facts | {"codes": "none yet: latents pass unrounded until the codebooks start"}
+    return facts | {
+        "codes": [
+            {
+                "book": f"q{number}",
+                "in use": f"{codes.unique().numel()} of {codec.config.codebook_size}",
+                "residual left": round(float(level.residual), 3),
+                "first": ends(codes[0].tolist()),
+            }
+            for number, (codes, level) in enumerate(
+                zip(quantized.codes.unbind(1), quantized.levels, strict=True)
+            )
+        ]
+    }
+
+
+def feature_extractor(settings: CodecSettings) -> DacFeatureExtractor:
+    """What pads waveforms for the exported model."""
+    return DacFeatureExtractor(sampling_rate=settings.sample_rate, hop_length=settings.hop)
+
+
+def _received(material: Material) -> dict[str, Any]:
+    utterances, settings = material.manifest.utterances, material.settings
+    held_out = material.validation.utterances if material.validation else ()
+    return {
+        "recordings": len(utterances),
+        "held out": len(held_out),
+        "hours": round(sum(u.duration for u in utterances) / 3600, 3),
+        "longest": f"{max(u.duration for u in utterances):.2f} s",
+        "speakers": len({u.speaker for u in utterances}),
+        "languages": sorted({u.language or "not given" for u in utterances}),
+        "sample rate": settings.sample_rate,
+        "frames a second": round(settings.sample_rate / settings.hop, 3),
+        "bits a second": round(settings.bits_per_second, 1),
+    }
+
+
+def _bands(output: Tensor, recorded: Tensor, rate: int) -> dict[str, float]:
+    """Energy of the error over energy of the recording in each band, in dB; 0 = as good as silence."""
+    error = torch.fft.rfft((output - recorded).float()).abs().square().sum(dim=(0, 1))
+    whole = torch.fft.rfft(recorded.float()).abs().square().sum(dim=(0, 1))
+    frequencies = torch.linspace(0.0, rate / 2, error.numel())
+    found = {}
+    for low, high in pairwise(_BANDS):
+        inside = ((frequencies >= low) & (frequencies < high)).to(error.device)
+        if bool(inside.any()):
+            share = error[inside].sum() / whole[inside].sum().clamp_min(1e-12)
+            found[f"{low}-{high} Hz"] = round(float(10.0 * share.clamp_min(1e-12).log10()), 2)
+    return found
