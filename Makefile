@@ -61,7 +61,7 @@ docs: $(VENV)/.dev ## Build the pages of docs/ as a site in out/site; a broken l
 	$(BIN)/mkdocs build --strict
 
 test: check ## Run every check and every test: what CI runs
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n $(WORKERS) --no-loadscope-reorder
 
 check: $(VENV)/.dev ## Format, lint, types, import contracts and generated files, without the tests
 	$(BIN)/ruff format --check .
