@@ -188,7 +188,8 @@ def test_an_export_is_trained_on(tmp_path: Path, voice: Path) -> None:
     built = recipe.build()
     assert recipe.run_facts().fresh is False
     own = built.staged["quantizers.0.codes"]
-    assert torch.equal(own, run.engine.built.staged["quantizers.0.codes"])
+    before = run.engine.built.staged["quantizers.0.codes"]
+    assert torch.allclose(own, before, atol=1e-6)  # exported as seen from their middle
     assert recipe.train_step(built, first_batch(recipe), 1).codebooks is not None
 
 

@@ -29,13 +29,11 @@ from speech_trainer.engine.recipe import (
     RunFacts,
     Section,
     StepRecord,
-    unwrap,
 )
-from speech_trainer.losses import adversarial as gan
 from speech_trainer.losses.codec import MelDistance
 from speech_trainer.models.codec import Codec
-from speech_trainer.modules.discriminators import Judgement
 from speech_trainer.modules.quantizer import Quantized, alone
+from speech_trainer.recipes import adversarial
 from speech_trainer.recipes.codec import parts, preflight, sections
 from speech_trainer.recipes.codec.batch import CodecBatch, Collate, Crop, Cutter
 from speech_trainer.recipes.codec.evaluation import BEST_SCORE, Evaluator
@@ -129,8 +127,13 @@ class CodecTrainer:
         terms: dict[str, Tensor] = {}
         total = self._reconstruction(real, output, quantized, terms)
         if step >= self.settings.adversarial_start_step:
-            judged = self._discriminate(built, real, output, batch.weight, terms)
-            total = total + self._convince(built, judged, output, terms)
+            judges, weights = built.models[parts.DISCRIMINATOR], self.settings.weights
+            judged = adversarial.discriminate(
+                judges, real, output, batch.weight, terms, self._cast()
+            )
+            total = total + adversarial.convince(
+                judges, judged, output, terms, weights, self._cast()
+            )
         (total * batch.weight).backward()
         told = {name: (term * batch.weight).detach() for name, term in terms.items()}
         books = self._books(built, quantized) if coded else None
@@ -196,41 +199,6 @@ class CodecTrainer:
         }
         total: Tensor = weights.mel * mel + weights.waveform * waveform
         return total + weights.commitment * quantized.commitment
-
-    def _discriminate(
-        self, built: Built, real: Tensor, output: Tensor, weight: float, terms: dict[str, Tensor]
-    ) -> list[Judgement]:
-        """Backward of the discriminators; returns how they judge the recordings.
-
-        One forward for both halves: DDP allows one forward per backward.
-        """
-        with self._cast():
-            judgements: list[Judgement] = built.models[parts.DISCRIMINATOR](
-                torch.cat([real, output.detach()])
-            )
-        halves = [scores.chunk(2) for scores, _ in judgements]
-        loss = gan.discriminator_loss([a for a, _ in halves], [b for _, b in halves])
-        (loss * weight).backward()
-        terms["discriminator/adversarial"] = loss
-        return [
-            (scores.detach().chunk(2)[0], [layer.detach().chunk(2)[0] for layer in features])
-            for scores, features in judgements
-        ]
-
-    def _convince(
-        self, built: Built, judged: list[Judgement], output: Tensor, terms: dict[str, Tensor]
-    ) -> Tensor:
-        """The generator's adversarial part, through frozen and unwrapped discriminators, weighted."""
-        discriminator = unwrap(built.models[parts.DISCRIMINATOR])
-        discriminator.requires_grad_(False)
-        with self._cast():
-            judgements: list[Judgement] = discriminator(output)
-        discriminator.requires_grad_(True)
-        adversarial = gan.adversarial_loss([scores for scores, _ in judgements])
-        matching = gan.feature_matching_loss(judged, judgements)
-        terms |= {"generator/adversarial": adversarial, "generator/feature_matching": matching}
-        weights = self.settings.weights
-        return weights.adversarial * adversarial + weights.feature_matching * matching
 
     def _books(self, built: Built, quantized: Quantized) -> dict[str, BookRecord]:
         levels = parts.codec_of(built).quantizer.levels

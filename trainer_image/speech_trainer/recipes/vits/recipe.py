@@ -27,10 +27,9 @@ from speech_trainer.engine.recipe import (
     StepRecord,
     unwrap,
 )
-from speech_trainer.losses import adversarial as gan
 from speech_trainer.losses import vits as losses
 from speech_trainer.models.vits import GeneratorOutput, VitsGenerator, segments
-from speech_trainer.modules.discriminators import Judgement
+from speech_trainer.recipes import adversarial
 from speech_trainer.recipes.vits import parts, preflight, sections, tokens
 from speech_trainer.recipes.vits.batch import Collate, VitsBatch
 from speech_trainer.recipes.vits.evaluation import BEST_SCORE, Evaluator
@@ -127,11 +126,10 @@ class Vits:
             )
         real = self._real_segments(batch, output)
         terms: dict[str, Tensor] = {}
-        adversarial: Tensor | float = 0.0
+        convincing: Tensor | float = 0.0
         if step >= self.settings.adversarial_start_step:
-            judged_real = self._discriminate(built, real, output, batch.weight, terms)
-            adversarial = self._convince(built, judged_real, output, terms)
-        total = (self._reconstruction(real, output, terms) + adversarial) * batch.weight
+            convincing = self._judged(built, real, output.waveform, batch.weight, terms)
+        total = (self._reconstruction(real, output, terms) + convincing) * batch.weight
         total.backward()
         reported = {name: (term * batch.weight).detach() for name, term in terms.items()}
         return StepRecord({"total": total.detach(), **reported})
@@ -189,53 +187,13 @@ class Vits:
         terms |= {"generator/mel": mel, "generator/kl": kl, "generator/duration": duration}
         return weights.mel * mel + weights.kl * kl + weights.duration * duration
 
-    def _discriminate(
-        self,
-        built: Built,
-        real: Tensor,
-        output: GeneratorOutput,
-        weight: float,
-        terms: dict[str, Tensor],
-    ) -> list[Judgement]:
-        """Backward of the discriminators; returns how they judge the recordings.
-
-        One forward for both halves: DDP allows one forward per backward.
-        """
-        halves = torch.cat([real, output.waveform.detach()])
-        with self._cast():
-            judgements: list[Judgement] = built.models[parts.DISCRIMINATOR](halves)
-        loss = gan.discriminator_loss(
-            [scores.chunk(2)[0] for scores, _ in judgements],
-            [scores.chunk(2)[1] for scores, _ in judgements],
-        )
-        (loss * weight).backward()
-        terms["discriminator/adversarial"] = loss
-        return [
-            (scores.detach().chunk(2)[0], [layer.detach().chunk(2)[0] for layer in features])
-            for scores, features in judgements
-        ]
-
-    def _convince(
-        self,
-        built: Built,
-        judged_real: list[Judgement],
-        output: GeneratorOutput,
-        terms: dict[str, Tensor],
+    def _judged(
+        self, built: Built, real: Tensor, output: Tensor, weight: float, terms: dict[str, Tensor]
     ) -> Tensor:
-        """The generator's adversarial part, through frozen and unwrapped discriminators, weighted."""
-        discriminator = unwrap(built.models[parts.DISCRIMINATOR])
-        discriminator.requires_grad_(False)
-        with self._cast():
-            judgements: list[Judgement] = discriminator(output.waveform)
-        discriminator.requires_grad_(True)
-        adversarial = gan.adversarial_loss([scores for scores, _ in judgements])
-        matching = gan.feature_matching_loss(judged_real, judgements)
-        terms |= {
-            "generator/adversarial": adversarial,
-            "generator/feature_matching": matching,
-        }
-        weights = self.settings.weights
-        return weights.adversarial * adversarial + weights.feature_matching * matching
+        """The discriminators' step, and the generator's part of it."""
+        judges, weights = built.models[parts.DISCRIMINATOR], self.settings.weights
+        judged = adversarial.discriminate(judges, real, output, weight, terms, self._cast())
+        return adversarial.convince(judges, judged, output, terms, weights, self._cast())
 
     def _real_segments(self, batch: VitsBatch, output: GeneratorOutput) -> Tensor:
         """The recorded samples [B, 1, segment] behind the generated ones."""
