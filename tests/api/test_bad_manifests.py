@@ -21,7 +21,7 @@ BAD: list[tuple[str, Any, str, str]] = [
     ("spec.recipe.vits.learningRate", "fast", "learningRate", "fast"),
     ("spec.recipe.vits.preset", "Bse", "preset", "Debug"),
     ("spec.recipe.custom", {}, "recipe", "exactly one"),
-    ("spec.recipe.codec", {}, "codec", "unknown field"),
+    ("spec.recipe.melody", {}, "melody", "unknown field"),
     ("spec.training.maxSteps", 0, "maxSteps", "1"),
     ("spec.training.maxstep", 5, "maxstep", "maxSteps"),
     ("spec.training.precision", "FP16", "precision", "BF16"),

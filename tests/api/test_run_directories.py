@@ -67,5 +67,5 @@ async def test_one_trains_and_the_other_is_refused_by_name(admin: Admin, scene: 
 
         for pod in await first.pods(1):
             await first.ends(pod["metadata"]["name"], 0)
-        await second.gang(1)
+        await second.gang(1, seconds=120.0)
         assert len(await first.list("pods")) == 2  # of its own attempt, ended

@@ -122,8 +122,9 @@ class NotUpdating(Detector[thresholds.NotUpdating, _Stream]):
     def _tell(
         self, kind: str, evidence: str, since: int, sample: StepSample, remedy: str = ""
     ) -> None:
-        """Warn, unless the weights themselves were found to stand still."""
+        """Warn, unless the weights themselves were found to stand still. What is wrong with the plan is said first."""
         self._still[kind] = evidence
+        evidence = f"{self._planned}; {evidence}" if self._planned else evidence
         grave = (
             self.active
             and self.finding is not None

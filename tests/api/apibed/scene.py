@@ -159,7 +159,7 @@ class Scene:
         found: Body = await self.until(f"state {wanted}", look)
         return found
 
-    async def gang(self, attempt: int, size: int = 2) -> list[Body]:
+    async def gang(self, attempt: int, size: int = 2, seconds: float = 30.0) -> list[Body]:
         """The pods of an attempt, once all are there and status says so."""
 
         async def look() -> list[Body] | None:
@@ -169,7 +169,7 @@ class Scene:
             pods = await self.pods(attempt) if whole and current else []
             return pods if len(pods) == size else None
 
-        found: list[Body] = await self.until(f"{size} pods of attempt {attempt}", look)
+        found: list[Body] = await self.until(f"{size} pods of attempt {attempt}", look, seconds)
         return found
 
 
