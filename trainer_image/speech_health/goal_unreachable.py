@@ -112,20 +112,22 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
         if loss is not None and math.isfinite(loss):
             self._losses.append(loss)
             self._first_loss = loss if self._first_loss is None else self._first_loss
-        scores = sample.evaluation
-        if scores and scores is not self._evaluation and not same(scores, self._evaluation):
-            self._evaluation = scores
+        if sample.evaluation and self._brings_new(sample):
+            self._evaluation = sample.evaluation
             self._tell(sample.step, list(self._follow(sample)))
 
     def pass_over(self, stretch: Stretch) -> bool:
         """No new evaluation among them: the losses are kept."""
         first = stretch.first
-        scores = first.evaluation
-        new = scores and scores is not self._evaluation and not same(scores, self._evaluation)
-        if first.rank != self._speaker or self._first_loss is None or new:
+        if first.rank != self._speaker or self._first_loss is None or self._brings_new(first):
             return False
         self._losses.extend(stretch.headline)
         return True
+
+    def _brings_new(self, sample: StepSample) -> bool:
+        """Scores other than the newest."""
+        scores, known = sample.evaluation, self._evaluation
+        return bool(scores) and scores is not known and not same(scores or {}, known)
 
     def _doubts(self, plan: Plan) -> Iterator[str]:
         """What the plan itself shows."""

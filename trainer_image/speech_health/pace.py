@@ -63,7 +63,8 @@ class RankPace:
 
     def hear_on(self, stretch: Stretch) -> None:
         """Take the reports behind the second one; that one was heard, and its step was new."""
-        self.gaps.extend(map(operator.sub, stretch.nows[2:], stretch.nows[1:]))
+        nows = [report.now for report in stretch.reports[1:]]
+        self.gaps.extend(map(operator.sub, nows[1:], nows))
         self.last_sample = self.last_step = stretch.last.now
         self.step = stretch.last.step
 
@@ -143,7 +144,7 @@ class Pace:
     def pass_over(self, stretch: Stretch) -> None:
         """Learn from reports that follow each other in one phase, training."""
         self.feed(stretch.first)
-        self.feed(stretch.second)
+        self.feed(stretch.reports[1])
         self.trained = max(self.trained, stretch.last.step)
         pace = self.of(stretch.first.rank)
         if pace.source is stretch.first.source:

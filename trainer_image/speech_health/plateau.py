@@ -88,9 +88,9 @@ class Plateau(Detector[Limits, _Stream]):
             self._told,
             self.finding,
         )
-        at = 0
-        while at < stretch.length:
-            idle = min(stretch.length - at, stretch.length if stream.left_out else stream.wait - 1)
+        at, end = 0, len(stretch.reports)
+        while at < end:
+            idle = min(end - at, end if stream.left_out else stream.wait - 1)
             if idle > 0:
                 stream.wait, at = stream.wait - idle, at + idle
             else:

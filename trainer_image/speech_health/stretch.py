@@ -27,16 +27,21 @@ _FIELDS: Final = frozenset((
 class Stretch:
     """Reports of one rank at rising steps: losses and norms finite, the headline and every norm other than 0."""
 
-    first: StepSample
-    second: StepSample
-    last: StepSample
-    length: int
     reports: Sequence[StepSample]
-    nows: Sequence[float]
     losses: Mapping[str, Sequence[float]]  # component → its values; empty where none is reported
     headline: Sequence[float]  # of them the one that stands for the run
     norms: Sequence[float]  # empty where none is reported
     rates: Sequence[float | None]
+
+    @property
+    def first(self) -> StepSample:
+        """The report that it begins with."""
+        return self.reports[0]
+
+    @property
+    def last(self) -> StepSample:
+        """The newest one."""
+        return self.reports[-1]
 
     @property
     def stream(self) -> tuple[Source, int]:
@@ -77,12 +82,7 @@ def stretch_of(batch: Sequence[StepSample]) -> Stretch | None:
     if 0.0 in headline:
         return None
     return Stretch(
-        first=first,
-        second=batch[1],
-        last=batch[-1],
-        length=len(batch),
         reports=batch,
-        nows=[sample.now for sample in batch],
         losses=losses,
         headline=headline,
         norms=norms,

@@ -101,7 +101,7 @@ class ZeroLoss(Detector[thresholds.ZeroLoss, _Stream]):
         stream = self._streams.get(stretch.stream)
         if stream is None or stream.zeros or self.active:
             return False
-        stream.pass_over(stretch.length - 1, COMB * self._limits.for_steps)
+        stream.pass_over(len(stretch.reports) - 1, COMB * self._limits.for_steps)
         self.feed(stretch.last)
         return True
 

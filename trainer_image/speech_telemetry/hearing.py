@@ -6,6 +6,7 @@ Called by `huggingface` and `lightning`. Standard library only: torch is used wh
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from speech_contract.phases import Phase
@@ -32,6 +33,28 @@ class Hears(Protocol):
     def stamp(self, step: int, phase: Phase, /) -> None:
         """Write (step, phase, now) into the phase record."""
         ...
+
+
+class Guarded:
+    """A callback whose host never notices it: hooks that it has not are there, and nothing it does raises."""
+
+    _reporter: Hears
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """Hooks that we do not need, those of future versions too."""
+        if name.startswith("on_"):
+            return _nothing
+        raise AttributeError(name)
+
+    def _guard(self, act: Callable[..., None], *arguments: Any) -> None:
+        try:
+            act(*arguments)
+        except Exception:  # a foreign object may raise anything; training goes on, counted
+            self._reporter.dropped += 1
+
+
+def _nothing(*arguments: Any, **given: Any) -> None:
+    """A hook that nobody here needs."""
 
 
 def batch_size(values: list[Any]) -> int:

@@ -28,6 +28,7 @@ from speech_contract.phases import Phase
 from speech_contract.wire import Datagram
 from speech_telemetry.hearing import (
     FIRST_STEPS,
+    Guarded,
     Hears,
     batch_size,
     norm_of,
@@ -42,7 +43,7 @@ _NO_SCORE = re.compile(r"(^|_)(runtime|epoch|per_second|time)$")  # how long an 
 _ITEMS = "num_items_in_batch"  # given to the model: its loss is a share of the step's, not a mean
 
 
-class TelemetryCallback:
+class TelemetryCallback(Guarded):
     """Give it to `Trainer(callbacks=[...])`; reports loss, raw gradient norm, learning rate, step, samples,
     evaluations and checkpoints at every optimizer step, whatever `logging_steps` says.
 
@@ -65,12 +66,6 @@ class TelemetryCallback:
         self._missing: list[str] | None = None
         self._scaled = False  # a loss scaler is at work: it skips overflows on purpose
         self._began: float | None = None
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        """Events that we do not need, those of future versions too."""
-        if name.startswith("on_"):
-            return _nothing
-        raise AttributeError(name)
 
     # ---- the Trainer's events, in the order of a step ----
 
@@ -247,16 +242,6 @@ class TelemetryCallback:
             **{**self._kept, **values},
         )
         self._reporter.send(report)
-
-    def _guard(self, act: Callable[..., None], *arguments: Any) -> None:
-        try:
-            act(*arguments)
-        except Exception:  # a foreign object may raise anything; training goes on, counted
-            self._reporter.dropped += 1
-
-
-def _nothing(*arguments: Any, **given: Any) -> None:
-    """An event that nobody here needs."""
 
 
 class _Ears:

@@ -29,6 +29,7 @@ from speech_contract.result import Better, ScoreSpec
 from speech_contract.wire import Datagram
 from speech_telemetry.hearing import (
     FIRST_STEPS,
+    Guarded,
     Hears,
     batch_size,
     norm_of,
@@ -46,7 +47,7 @@ _SHARDED: Final = ("deepspeed", "fsdp", "modelparallel")  # no rank holds a whol
 _BETTER: Final = {"min": Better.LOWER, "max": Better.HIGHER}
 
 
-class TelemetryCallback:
+class TelemetryCallback(Guarded):
     """Give it to `Trainer(callbacks=[...])`; reports losses, raw gradient norm, learning rate, step, samples,
     evaluations, checkpoints and the plan. It is a `Callback` of whichever Lightning the script has loaded.
 
@@ -76,12 +77,6 @@ class TelemetryCallback:
         self._trained: set[str] | None = None  # names that were logged before the first evaluation
         self._began: float | None = None
         self._forget()
-
-    def __getattr__(self, name: str) -> Any:
-        """Hooks that we do not need, those of future versions too."""
-        if name.startswith("on_"):
-            return _nothing
-        raise AttributeError(name)
 
     # ---- the Trainer's hooks, in the order of a step ----
 
@@ -279,16 +274,6 @@ class TelemetryCallback:
             **{**self._kept, **values},
         )
         self._reporter.send(report)
-
-    def _guard(self, act: Callable[..., None], *arguments: Any) -> None:
-        try:
-            act(*arguments)
-        except Exception:  # a foreign object may raise anything; training goes on, counted
-            self._reporter.dropped += 1
-
-
-def _nothing(*arguments: Any, **given: Any) -> None:
-    """A hook that nobody here needs."""
 
 
 class _Held:

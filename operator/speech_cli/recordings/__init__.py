@@ -19,6 +19,7 @@ from speech_cli.errors import BadData
 from speech_cli.recordings.content import Source, dialect_of, kind_of
 from speech_cli.recordings.documents import history
 from speech_cli.recordings.events import EVENT_FILE, tensorboard
+from speech_contract.wire import Reads
 from speech_health.columns import SUMMARY, run_of
 from speech_health.recorded import Place, Rows
 
@@ -42,7 +43,6 @@ KINDS: Final = (
     "Hugging Face trainer_state.json, JSON lines and lists, Keras histories, CSV and TSV with a header, TensorBoard "
     "event files, a log as printed, directories of these; see --list-formats"
 )
-SHOWN: Final = 6  # names in a sentence
 WANTED: Final = (
     "trainer_state.json",
     "metrics.csv",
@@ -175,8 +175,7 @@ class Recording:
             if self._stands != "loss":
                 self.notes.append(f"loss read from {self._stands}")
         elif self._parts:
-            names = ", ".join(list(self._parts)[:SHOWN])
-            self.notes.append(f"loss not recognised among {names}: spikes not judged")
+            self.notes.append(Reads(parts=tuple(self._parts)).gap)
 
 
 def samples_of(path: Path) -> list[StepSample]:
