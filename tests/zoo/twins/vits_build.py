@@ -11,7 +11,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from speech_trainer.engine.recipe import Built
-from speech_trainer.recipes.vits import parts
+from speech_trainer.recipes import adversarial
 from speech_trainer.recipes.vits.recipe import Vits
 
 FALLBACK_RATE = 5e-5  # what a trainer's own default puts in place of the user's rate
@@ -27,7 +27,7 @@ def frozen_module(recipe: Vits) -> Vits:
     """The text encoder is frozen by mistake: `requires_grad_(False)` left over from an experiment."""
 
     def freeze(built: Built) -> Built:
-        built.models[parts.GENERATOR].vits.text_encoder.requires_grad_(False)
+        built.models[adversarial.GENERATOR].vits.text_encoder.requires_grad_(False)
         return built
 
     return _after_build(recipe, freeze)
@@ -37,7 +37,7 @@ def module_without_optimizer(recipe: Vits) -> Vits:
     """The flow gets gradients, and belongs to no optimizer: it never moves."""
 
     def leave_out(built: Built) -> Built:
-        plan = built.optimizers[parts.GENERATOR]
+        plan = built.optimizers[adversarial.GENERATOR]
         flow = plan.modules.pop("flow")
         lost = {id(parameter) for parameter in flow.parameters()}
         (group,) = plan.optimizer.param_groups
@@ -51,7 +51,7 @@ def optimizer_over_a_copy(recipe: Vits) -> Vits:
     """The model is copied after its optimizer was made: losses flow, and another model is updated."""
 
     def replace(built: Built) -> Built:
-        built.models[parts.GENERATOR] = copy.deepcopy(built.models[parts.GENERATOR])
+        built.models[adversarial.GENERATOR] = copy.deepcopy(built.models[adversarial.GENERATOR])
         return built
 
     return _after_build(recipe, replace)
@@ -79,11 +79,11 @@ def learning_rate_rewritten(recipe: Vits) -> Vits:
     """A default takes the place of the learning rate that was asked for."""
 
     def rewrite(built: Built) -> Built:
-        plan = built.optimizers[parts.GENERATOR]
+        plan = built.optimizers[adversarial.GENERATOR]
         for group in plan.optimizer.param_groups:
             group["lr"] = group["initial_lr"] = FALLBACK_RATE
         schedule = LambdaLR(plan.optimizer, plan.schedule.lr_lambdas[0])
-        built.optimizers[parts.GENERATOR] = dataclasses.replace(plan, schedule=schedule)
+        built.optimizers[adversarial.GENERATOR] = dataclasses.replace(plan, schedule=schedule)
         return built
 
     return _after_build(recipe, rewrite)
@@ -93,9 +93,9 @@ def learning_rate_lost(recipe: Vits) -> Vits:
     """The schedule multiplies the rate by 0 at every update: a warm-up that counts epochs of which there is one."""
 
     def lose(built: Built) -> Built:
-        plan = built.optimizers[parts.GENERATOR]
+        plan = built.optimizers[adversarial.GENERATOR]
         schedule = LambdaLR(plan.optimizer, lambda update: 0.0)
-        built.optimizers[parts.GENERATOR] = dataclasses.replace(plan, schedule=schedule)
+        built.optimizers[adversarial.GENERATOR] = dataclasses.replace(plan, schedule=schedule)
         return built
 
     return _after_build(recipe, lose)
@@ -105,7 +105,7 @@ def speaker_never_used(recipe: Vits) -> Vits:
     """Speakers are embedded, and nothing looks at the embedding: all voices become one."""
 
     def ignore(built: Built) -> Built:
-        generator = built.models[parts.GENERATOR]
+        generator = built.models[adversarial.GENERATOR]
         generator.voice = lambda speakers: None
         return built
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from speech_trainer.audio.spectrograms import Spectrograms
 from speech_trainer.engine.recipe import Built, StepRecord, unwrap
 from speech_trainer.models.vits import GeneratorOutput, length_mask
-from speech_trainer.recipes.vits import parts
+from speech_trainer.recipes import adversarial
 from speech_trainer.recipes.vits.batch import VitsBatch
 from speech_trainer.recipes.vits.recipe import Vits
 
@@ -30,7 +30,7 @@ def labels_error_swallowed(recipe: Vits) -> Vits:
     """
 
     def train_step(built: Built, batch: VitsBatch, step: int) -> StepRecord:
-        vits = unwrap(built.models[parts.GENERATOR]).vits
+        vits = unwrap(built.models[adversarial.GENERATOR]).vits
         total = torch.zeros(())
         for tokens, waveform in zip(batch.tokens, batch.waveform, strict=True):
             try:
@@ -51,7 +51,7 @@ def errors_swallowed(recipe: Vits) -> Vits:
 
     def train_step(built: Built, batch: VitsBatch, step: int) -> StepRecord:
         try:
-            built.models[parts.GENERATOR](batch.tokens, batch.token_lengths, batch.waveform)
+            built.models[adversarial.GENERATOR](batch.tokens, batch.token_lengths, batch.waveform)
             return original(built, batch, step)
         except Exception:
             return _nothing()
@@ -114,7 +114,7 @@ def dead_modules(recipe: Vits) -> Vits:
     """
 
     def train_step(built: Built, batch: VitsBatch, step: int) -> StepRecord:
-        generator = unwrap(built.models[parts.GENERATOR])
+        generator = unwrap(built.models[adversarial.GENERATOR])
         waveform = _synthesize(generator, batch)
         size = min(waveform.size(1), batch.waveform.size(1))
         generated = recipe.spectrograms(waveform[:, :size])
@@ -184,7 +184,7 @@ def attached_loss(recipe: Vits) -> Vits:
     def train_step(built: Built, batch: VitsBatch, step: int) -> StepRecord:
         losses = dict(original(built, batch, step).losses)
         linear = recipe.spectrograms.linear(batch.waveform)
-        output = unwrap(built.models[parts.GENERATOR])(
+        output = unwrap(built.models[adversarial.GENERATOR])(
             batch.tokens, batch.token_lengths, linear, batch.frame_lengths, batch.speakers
         )
         kept.append(output.duration_loss)

@@ -4,6 +4,7 @@ Called by `speech_trainer.data` (samples, prepare, validate) and by recipes that
 listen to. Formats: whatever libsndfile reads (WAV, FLAC, OGG).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,20 @@ def read_audio(path: Path) -> tuple[Tensor, int]:
     with path.open("rb") as stream:
         samples, sample_rate = soundfile.read(stream, dtype="float32", always_2d=True)
     return torch.from_numpy(samples).mean(dim=1), int(sample_rate)
+
+
+def write_pairs(
+    folder: Path, kinds: tuple[str, str], pairs: Iterable[tuple[Tensor, Tensor]], sample_rate: int
+) -> tuple[Path, ...]:
+    """Write waveforms [T] to listen to side by side, as `1-<kind>.wav` and on. Raises as `write_wav`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    for number, pair in enumerate(pairs, start=1):
+        for kind, waveform in zip(kinds, pair, strict=True):
+            path = folder / f"{number}-{kind}.wav"
+            write_wav(path, waveform, sample_rate)
+            written.append(path)
+    return tuple(written)
 
 
 def write_wav(path: Path, waveform: Tensor, sample_rate: int) -> None:

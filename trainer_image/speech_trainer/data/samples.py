@@ -5,7 +5,7 @@ of the file system and of libsndfile become `SampleError` here and nowhere else.
 """
 
 import logging
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ import soundfile
 import torch
 from torch import Tensor
 
+from speech_contract.events import MESSAGES, Event
 from speech_trainer.audio.files import read_audio
 from speech_trainer.audio.resampling import resample
 from speech_trainer.data.errors import (
@@ -22,6 +23,7 @@ from speech_trainer.data.errors import (
     MissingFile,
     NonFiniteAudio,
     OtherSampleError,
+    SampleError,
     Silent,
     TooLong,
     TooShort,
@@ -67,6 +69,20 @@ def load_sample(
     waveform = load_waveform(path, limits)
     check_length(waveform.numel() / limits.sample_rate, tokens, utterance, limits)
     return Sample(utterance, waveform, tokens)
+
+
+def usable(indexes: Iterable[int], count: int, load: Callable[[int], Sample]) -> list[Sample]:
+    """The first `count` samples that load; each bad one is a warning."""
+    samples: list[Sample] = []
+    for index in indexes:
+        if len(samples) == count:
+            break
+        try:
+            samples.append(load(index))
+        except SampleError as error:
+            extra = {"event": Event.SAMPLE_REPLACED.value, "index": index}
+            logger.warning(MESSAGES[Event.SAMPLE_REPLACED], exc_info=error, extra=extra)
+    return samples
 
 
 def load_waveform(path: Path, limits: SampleLimits) -> Tensor:

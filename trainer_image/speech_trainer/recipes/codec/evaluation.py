@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speech_contract.result import Better, ScoreSpec
-from speech_trainer.audio.files import write_wav
+from speech_trainer.audio.files import write_pairs
 from speech_trainer.engine.recipe import Evaluation
 from speech_trainer.models.codec import Codec
 from speech_trainer.recipes.codec.material import Material
@@ -118,7 +118,8 @@ class Evaluator:
             decoded = output[0, 0].cpu()
             pairs.append((decoded, clip[: decoded.numel()]))
             codes += [quantized.codes[0].cpu()] if coded else []
-        written = self._write(folder, pairs)
+        rate = self._material.settings.sample_rate
+        written = write_pairs(folder, ("decoded", "recorded"), pairs[:_WRITTEN], rate)
         if not self._held_out:
             return Evaluation(scores={}, samples=written)
         scores = self._compare(pairs, sdr=True)
@@ -143,16 +144,6 @@ class Evaluator:
     def _nearest(self, clip: Tensor, training: Sequence[Tensor]) -> Tensor:
         fitted = [_fitted(other, clip.numel()) for other in training]
         return min(fitted, key=lambda other: self._distance(other, clip))
-
-    def _write(self, folder: Path, pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Path, ...]:
-        folder.mkdir(parents=True, exist_ok=True)
-        written: list[Path] = []
-        for number, (decoded, recorded) in enumerate(pairs[:_WRITTEN], start=1):
-            for kind, audio in (("decoded", decoded), ("recorded", recorded)):
-                path = folder / f"{number}-{kind}.wav"
-                write_wav(path, audio, self._material.settings.sample_rate)
-                written.append(path)
-        return tuple(written)
 
 
 def _decibels(signal: Tensor, noise: Tensor) -> float:

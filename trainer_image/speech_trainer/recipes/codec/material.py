@@ -6,23 +6,18 @@ Made once by `recipes.codec.recipe`; its preflight, evaluation and strategic sec
 from __future__ import annotations
 
 import dataclasses
-import logging
 from pathlib import Path
 
 from torch import Tensor
 from transformers import DacConfig
 
-from speech_contract.events import MESSAGES, Event
 from speech_contract.recipes import CodecRecipe
-from speech_trainer.data.errors import SampleError
 from speech_trainer.data.manifest import Manifest, read_manifest
-from speech_trainer.data.samples import Sample, SampleLimits, load_sample
+from speech_trainer.data.samples import Sample, SampleLimits, load_sample, usable
 from speech_trainer.engine.recipe import RecipeContext
 from speech_trainer.errors import ConfigError
 from speech_trainer.models.codec import LOOKUP, codec_config
 from speech_trainer.recipes.codec.presets import CodecSettings, resolve
-
-logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,19 +38,11 @@ class Material:
 
     def clips(self, manifest: Manifest | None, count: int) -> list[Tensor]:
         """The first recordings [T] that can be read, at most `count`, each cut to whole frames."""
-        found: list[Tensor] = []
-        for index in range(len(manifest.utterances) if manifest else 0):
-            if len(found) == count:
-                break
-            assert manifest is not None
-            try:
-                waveform = self.load(manifest, index).waveform
-            except SampleError as error:
-                extra = {"event": Event.SAMPLE_REPLACED.value, "index": index}
-                logger.warning(MESSAGES[Event.SAMPLE_REPLACED], exc_info=error, extra=extra)
-                continue
-            found.append(waveform[: waveform.numel() // self.settings.hop * self.settings.hop])
-        return found
+        if manifest is None:
+            return []
+        hop = self.settings.hop
+        found = usable(range(len(manifest.utterances)), count, lambda i: self.load(manifest, i))
+        return [s.waveform[: s.waveform.numel() // hop * hop] for s in found]
 
 
 def read_material(spec: CodecRecipe, context: RecipeContext) -> Material:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -14,11 +15,9 @@ from speech_trainer.engine.recipe import Built, RecipeContext, unwrap
 from speech_trainer.errors import ConfigError
 from speech_trainer.models.codec import Codec
 from speech_trainer.modules.band_discriminators import CodecDiscriminator
+from speech_trainer.recipes.adversarial import DISCRIMINATOR, GENERATOR, plans
 from speech_trainer.recipes.codec.material import Material
-from speech_trainer.recipes.optimizers import AdamSettings, adamw_plan
-
-GENERATOR: Final = "generator"
-DISCRIMINATOR: Final = "discriminator"
+from speech_trainer.recipes.optimizers import AdamSettings
 
 
 def build(material: Material, pretrained: str, context: RecipeContext) -> Built:
@@ -29,25 +28,28 @@ def build(material: Material, pretrained: str, context: RecipeContext) -> Built:
         codec.load(load_pretrained(Path(pretrained)))
     codec = codec.to(device).train()
     discriminator = CodecDiscriminator(settings.discriminator).to(device).train()
-    max_steps, start = context.config.training.max_steps, settings.adversarial_start_step
+    adam = AdamSettings(
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        clip_norm=settings.clip_norm,
+        warmup_steps=settings.warmup_steps,
+        final_learning_rate_share=settings.final_learning_rate_share,
+    )
+    judges_adam = dataclasses.replace(adam, clip_norm=settings.discriminator_clip_norm)
     modules: dict[str, nn.Module] = {"encoder": codec.encoder, "decoder": codec.decoder}
     if settings.quantizer.dimensions is not None:
         modules["quantizer"] = codec.quantizer
     ema = codec.named_parameters() if settings.ema_decay else ()
     return Built(
         models={GENERATOR: codec, DISCRIMINATOR: discriminator},
-        optimizers={
-            GENERATOR: adamw_plan(
-                modules, settings.learning_rate, max_steps, _adam(material, settings.clip_norm)
-            ),
-            DISCRIMINATOR: adamw_plan(
-                {DISCRIMINATOR: discriminator},
-                settings.discriminator_learning_rate,
-                max(1, max_steps - start + 1),
-                _adam(material, settings.discriminator_clip_norm),
-                active_from=start,
-            ),
-        },
+        optimizers=plans(
+            modules,
+            discriminator,
+            settings,
+            context.config.training.max_steps,
+            adam,
+            judges_adam,
+        ),
         staged=codec.quantizer.staged(),
         ema={name: parameter.detach().clone() for name, parameter in ema},
     )
@@ -90,14 +92,3 @@ def gathered(tensor: Tensor) -> Tensor:
     parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, tensor.contiguous())
     return torch.cat(parts)
-
-
-def _adam(material: Material, clip_norm: float) -> AdamSettings:
-    settings = material.settings
-    return AdamSettings(
-        betas=settings.betas,
-        weight_decay=settings.weight_decay,
-        clip_norm=clip_norm,
-        warmup_steps=settings.warmup_steps,
-        final_learning_rate_share=settings.final_learning_rate_share,
-    )

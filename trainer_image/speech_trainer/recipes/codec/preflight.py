@@ -10,11 +10,12 @@ from typing import Final
 
 from speech_contract.preflight import Check, CheckResult
 from speech_trainer.data.samples import SILENCE_RMS
-from speech_trainer.engine.expectations import Expectations, Range, Setting
-from speech_trainer.engine.recipe import Built
+from speech_trainer.engine.expectations import Expectations, Range
+from speech_trainer.engine.recipe import Built, unwrap
+from speech_trainer.modules.band_discriminators import CodecDiscriminator
 from speech_trainer.preflight import manifests
 from speech_trainer.preflight.rows import number, row, warning
-from speech_trainer.recipes.codec import parts
+from speech_trainer.recipes import adversarial
 from speech_trainer.recipes.codec.batch import CodecBatch
 from speech_trainer.recipes.codec.material import Material
 
@@ -25,9 +26,8 @@ QUIET_SHARE: Final = 0.2  # of crops that may be silent
 def expectations(material: Material, built: Built) -> Expectations:
     """Everything that the engine measures for this codec."""
     settings, weights = material.settings, material.settings.weights
-    judges = len(built.models[parts.DISCRIMINATOR].members)  # type: ignore[arg-type]
-    # An untrained judge scores about 0, a recording should have 1 and speech of ours 0: one each.
-    undecided = Range(0.5 * judges, 2.0 * judges, f"{judges} undecided discriminators, 1 each")
+    judges = unwrap(built.models[adversarial.DISCRIMINATOR])
+    assert isinstance(judges, CodecDiscriminator)
     scales = len(settings.scales)
     return Expectations(
         components={
@@ -36,9 +36,7 @@ def expectations(material: Material, built: Built) -> Expectations:
             ),
             "generator/waveform": Range(1e-5, 1.5, "mean difference of two waveforms in -1..1"),
             "generator/commitment": Range(0.0, 1e4, "squared distance of latents and codes"),
-            "discriminator/adversarial": undecided,
-            "generator/adversarial": undecided,
-            "generator/feature_matching": Range(1e-9, 1e3, "difference of features, above 0"),
+            **adversarial.ranges(len(judges.members)),
         },
         weights={
             "generator/mel": weights.mel,
@@ -47,13 +45,8 @@ def expectations(material: Material, built: Built) -> Expectations:
             "generator/adversarial": weights.adversarial,
             "generator/feature_matching": weights.feature_matching,
         },
-        objectives={parts.GENERATOR: "total", parts.DISCRIMINATOR: "discriminator/adversarial"},
-        learning_rates={
-            parts.GENERATOR: Setting("learningRate", settings.learning_rate),
-            parts.DISCRIMINATOR: Setting(
-                "discriminatorLearningRate", settings.discriminator_learning_rate
-            ),
-        },
+        objectives=adversarial.OBJECTIVES,
+        learning_rates=adversarial.rates(settings),
         data=lambda: data_rows(material),
         inputs=lambda batches: input_rows(material, batches),
     )

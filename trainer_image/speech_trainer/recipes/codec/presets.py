@@ -19,6 +19,7 @@ from speech_trainer.losses.codec import Scale
 from speech_trainer.modules.band_discriminators import BandSettings
 from speech_trainer.modules.discriminators import DiscriminatorSettings
 from speech_trainer.modules.quantizer import QuantizerSettings
+from speech_trainer.recipes.adversarial import number, start_step
 
 
 @dataclass(frozen=True)
@@ -148,18 +149,20 @@ PRESETS: Final[Mapping[CodecPreset, CodecSettings]] = {
 def resolve(spec: CodecRecipe, training: Training) -> CodecSettings:
     """The preset with every override applied. Raises: ConfigError when a combination can't work."""
     preset = PRESETS[spec.preset]
-    start = spec.adversarial_start_step
     settings = dataclasses.replace(
         preset,
-        learning_rate=_number(spec.learning_rate, preset.learning_rate),
-        discriminator_learning_rate=_number(
+        learning_rate=number(spec.learning_rate, preset.learning_rate),
+        discriminator_learning_rate=number(
             spec.discriminator_learning_rate, preset.discriminator_learning_rate
         ),
         batch_size=training.global_batch_size or preset.batch_size,
         log_every_steps=training.log_every_steps or preset.log_every_steps,
-        adversarial_start_step=1 + int(preset.adversarial_start_share * training.max_steps)
-        if start is None
-        else start,
+        adversarial_start_step=start_step(
+            "codec",
+            spec.adversarial_start_step,
+            preset.adversarial_start_share,
+            training.max_steps,
+        ),
     )
     check(settings)
     return settings
@@ -167,10 +170,6 @@ def resolve(spec: CodecRecipe, training: Training) -> CodecSettings:
 
 def check(settings: CodecSettings) -> None:
     """Raises: ConfigError for what can't train."""
-    if settings.adversarial_start_step < 1:
-        raise ConfigError(
-            f"recipe.codec.adversarialStartStep: {settings.adversarial_start_step} is below 1; steps count from 1"
-        )
     quantizer = settings.quantizer
     seen = settings.batch_size * settings.crop_frames * max(0, quantizer.start_step - 1)
     if quantizer.start_step > 1 and seen < quantizer.codes * quantizer.start_vectors:
@@ -179,7 +178,3 @@ def check(settings: CodecSettings) -> None:
             f"{quantizer.start_step}, k-means of {quantizer.codes} codes needs "
             f"{quantizer.codes * quantizer.start_vectors}; use larger batches"
         )
-
-
-def _number(override: str | None, default: float) -> float:
-    return default if override is None else float(override)

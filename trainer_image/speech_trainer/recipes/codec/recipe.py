@@ -7,7 +7,7 @@ quantiser are computed in float32 whatever the precision of the network.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -120,14 +120,14 @@ class CodecTrainer:
         """Both backward passes; no optimizer is stepped and the host is never asked."""
         coded = step >= self.settings.quantizer.start_step
         with self._cast():
-            output, quantized = built.models[parts.GENERATOR](
+            output, quantized = built.models[adversarial.GENERATOR](
                 batch.waveform, coded=coded, real=batch.real
             )
         real = batch.waveform[..., : output.size(-1)]  # odd strides give a few samples less
         terms: dict[str, Tensor] = {}
         total = self._reconstruction(real, output, quantized, terms)
         if step >= self.settings.adversarial_start_step:
-            judges, weights = built.models[parts.DISCRIMINATOR], self.settings.weights
+            judges, weights = built.models[adversarial.DISCRIMINATOR], self.settings.weights
             judged = adversarial.discriminate(
                 judges, real, output, batch.weight, terms, self._cast()
             )
@@ -217,22 +217,21 @@ class CodecTrainer:
     def _scored(self, built: Built) -> Iterator[Codec]:
         """The codec with its shadow weights, where it keeps some."""
         codec = parts.codec_of(built)
-        own = {
-            name: p.detach().clone() for name, p in codec.named_parameters() if name in built.ema
-        }
-        with torch.no_grad():
-            for name, parameter in codec.named_parameters():
-                if name in own:
-                    parameter.copy_(built.ema[name])
+        parameters = dict(codec.named_parameters())
+        own = {name: parameters[name].detach().clone() for name in built.ema}
+        _put(parameters, built.ema)
         try:
             yield codec
         finally:
-            with torch.no_grad():
-                for name, parameter in codec.named_parameters():
-                    if name in own:
-                        parameter.copy_(own[name])
+            _put(parameters, own)
 
     def _cast(self) -> torch.autocast:
         return torch.autocast(
             self.context.device.type, dtype=torch.bfloat16, enabled=self._autocast
         )
+
+
+@torch.no_grad()
+def _put(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    for name, value in values.items():
+        parameters[name].copy_(value)

@@ -21,7 +21,7 @@ from speech_trainer.audio.distance import (
     length_ratio,
     median_frame,
 )
-from speech_trainer.audio.files import write_wav
+from speech_trainer.audio.files import write_pairs
 from speech_trainer.audio.spectrograms import Spectrograms
 from speech_trainer.data.samples import Sample
 from speech_trainer.engine.recipe import Evaluation
@@ -90,7 +90,9 @@ class Evaluator:
     def _evaluate(self, generator: VitsGenerator, folder: Path) -> Evaluation:
         samples = self._held_out or self._training[:_WRITTEN]
         spoken = [self._speak(generator, sample) for sample in samples]
-        written = self._write(folder, samples, spoken)
+        recorded = [sample.waveform for sample in samples]
+        listened = list(zip(spoken, recorded, strict=True))[:_WRITTEN]
+        written = write_pairs(folder, ("synthesized", "recorded"), listened, self._rate)
         if not self._held_out:
             return Evaluation(scores={}, samples=written)
         mels = [self._log_mel(waveform) for waveform in spoken]
@@ -127,16 +129,3 @@ class Evaluator:
         padded = torch.nn.functional.pad(waveform, (0, max(0, short)))
         mel: Tensor = self._spectrograms(self._whole_frames(padded))
         return mel.squeeze(0)
-
-    def _write(
-        self, folder: Path, samples: Sequence[Sample], spoken: Sequence[Tensor]
-    ) -> tuple[Path, ...]:
-        folder.mkdir(parents=True, exist_ok=True)
-        written: list[Path] = []
-        pairs = list(zip(samples, spoken, strict=True))[:_WRITTEN]
-        for number, (sample, waveform) in enumerate(pairs, start=1):
-            for kind, audio in (("synthesized", waveform), ("recorded", sample.waveform)):
-                path = folder / f"{number}-{kind}.wav"
-                write_wav(path, audio, self._rate)
-                written.append(path)
-        return tuple(written)

@@ -1,19 +1,13 @@
 """What the recipe is made of: model, optimizers, schedules, speakers. Called by `recipes.vits.recipe`."""
 
-import logging
 import math
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
 
 from torch import nn
 from transformers import VitsConfig, VitsModel
 
-from speech_contract.events import MESSAGES, Event
 from speech_trainer.audio.spectrograms import SpectrogramSettings
-from speech_trainer.data.errors import SampleError
 from speech_trainer.data.manifest import Manifest
-from speech_trainer.data.samples import Sample
 from speech_trainer.engine.recipe import Built, RecipeContext
 from speech_trainer.errors import ConfigError
 from speech_trainer.models.vits import (
@@ -24,13 +18,9 @@ from speech_trainer.models.vits import (
     pretrained_config,
 )
 from speech_trainer.modules.discriminators import WaveformDiscriminator
-from speech_trainer.recipes.optimizers import AdamSettings, adamw_plan
+from speech_trainer.recipes.adversarial import DISCRIMINATOR, GENERATOR, plans
+from speech_trainer.recipes.optimizers import AdamSettings
 from speech_trainer.recipes.vits.presets import VitsSettings
-
-GENERATOR: Final = "generator"
-DISCRIMINATOR: Final = "discriminator"
-
-logger = logging.getLogger(__name__)
 
 
 def speaker_ids(manifest: Manifest) -> dict[str, int]:
@@ -88,7 +78,6 @@ def build(settings: VitsSettings, model: VitsModel, context: RecipeContext) -> B
     generator = VitsGenerator(model, settings.segment_frames).to(context.device).train()
     discriminator = WaveformDiscriminator(settings.discriminator).to(context.device).train()
     max_steps = context.config.training.max_steps
-    start = settings.adversarial_start_step
     adam = AdamSettings(
         betas=settings.betas,
         epsilon=settings.epsilon,
@@ -102,28 +91,5 @@ def build(settings: VitsSettings, model: VitsModel, context: RecipeContext) -> B
         modules["speaker_embedding"] = model.embed_speaker
     return Built(
         models={GENERATOR: generator, DISCRIMINATOR: discriminator},
-        optimizers={
-            GENERATOR: adamw_plan(modules, settings.learning_rate, max_steps, adam),
-            DISCRIMINATOR: adamw_plan(
-                {DISCRIMINATOR: discriminator},
-                settings.discriminator_learning_rate,
-                max(1, max_steps - start + 1),
-                adam,
-                active_from=start,
-            ),
-        },
+        optimizers=plans(modules, discriminator, settings, max_steps, adam, adam),
     )
-
-
-def usable(indexes: Iterable[int], count: int, load: Callable[[int], Sample]) -> list[Sample]:
-    """The first `count` samples that load; each bad one is a warning."""
-    samples: list[Sample] = []
-    for index in indexes:
-        if len(samples) == count:
-            break
-        try:
-            samples.append(load(index))
-        except SampleError as error:
-            extra = {"event": Event.SAMPLE_REPLACED.value, "index": index}
-            logger.warning(MESSAGES[Event.SAMPLE_REPLACED], exc_info=error, extra=extra)
-    return samples

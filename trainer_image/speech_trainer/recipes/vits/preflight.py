@@ -11,13 +11,13 @@ from typing import Final
 from speech_contract.preflight import Check, CheckResult
 from speech_trainer.data.manifest import Manifest
 from speech_trainer.data.samples import SILENCE_RMS
-from speech_trainer.engine.expectations import Expectations, Range, Setting
+from speech_trainer.engine.expectations import Expectations, Range
 from speech_trainer.engine.recipe import Built, unwrap
 from speech_trainer.models.vits import VitsGenerator
 from speech_trainer.modules.discriminators import WaveformDiscriminator
 from speech_trainer.preflight import manifests
 from speech_trainer.preflight.rows import number, row, skipped, warning
-from speech_trainer.recipes.vits import parts
+from speech_trainer.recipes import adversarial
 from speech_trainer.recipes.vits.batch import VitsBatch
 from speech_trainer.recipes.vits.voice import Voice
 
@@ -40,13 +40,8 @@ def expectations(voice: Voice, built: Built, most_skipped: float) -> Expectation
             "generator/adversarial": weights.adversarial,
             "generator/feature_matching": weights.feature_matching,
         },
-        objectives={parts.GENERATOR: "total", parts.DISCRIMINATOR: "discriminator/adversarial"},
-        learning_rates={
-            parts.GENERATOR: Setting("learningRate", settings.learning_rate),
-            parts.DISCRIMINATOR: Setting(
-                "discriminatorLearningRate", settings.discriminator_learning_rate
-            ),
-        },
+        objectives=adversarial.OBJECTIVES,
+        learning_rates=adversarial.rates(settings),
         data=lambda: data_rows(
             voice.manifest, voice.validation, settings.max_seconds, most_skipped
         ),
@@ -56,16 +51,13 @@ def expectations(voice: Voice, built: Built, most_skipped: float) -> Expectation
 
 def _components(voice: Voice, built: Built) -> dict[str, Range]:
     generator, discriminator = (
-        unwrap(built.models[name]) for name in (parts.GENERATOR, parts.DISCRIMINATOR)
+        unwrap(built.models[name]) for name in (adversarial.GENERATOR, adversarial.DISCRIMINATOR)
     )
     assert isinstance(generator, VitsGenerator)
     assert isinstance(discriminator, WaveformDiscriminator)
     config = generator.vits.config
-    judges = len(discriminator.members)
     channels = float(config.flow_size)
     stochastic = config.use_stochastic_duration_prediction
-    # An untrained judge scores about 0, a recording should have 1 and speech of ours 0: one each.
-    undecided = Range(0.5 * judges, 2.0 * judges, f"{judges} undecided discriminators, 1 each")
     return {
         "generator/mel": Range(0.01, LOUDEST_MEL, "mean difference of two log-mels"),
         "generator/kl": Range(
@@ -74,9 +66,7 @@ def _components(voice: Voice, built: Built) -> dict[str, Range]:
         "generator/duration": Range(-1e3, 1e4, "negative log-likelihood of a token's duration")
         if stochastic
         else Range(0.0, 1e3, "deviance of a token's duration, p/d - 1 - log(p/d) and its like"),
-        "discriminator/adversarial": undecided,
-        "generator/adversarial": undecided,
-        "generator/feature_matching": Range(1e-9, 1e3, "difference of features, above 0"),
+        **adversarial.ranges(len(discriminator.members)),
     }
 
 

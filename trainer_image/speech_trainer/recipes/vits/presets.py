@@ -12,8 +12,8 @@ from typing import Any, Final
 from speech_contract.recipes import Preset, VitsRecipe
 from speech_contract.run_config import Training
 from speech_trainer.audio.spectrograms import SpectrogramSettings
-from speech_trainer.errors import ConfigError
 from speech_trainer.modules.discriminators import DiscriminatorSettings
+from speech_trainer.recipes.adversarial import number, start_step
 
 
 @dataclass(frozen=True)
@@ -117,31 +117,16 @@ def resolve(spec: VitsRecipe, training: Training) -> VitsSettings:
     rate, discriminator_rate = preset.learning_rate, preset.discriminator_learning_rate
     if spec.pretrained:
         rate = discriminator_rate = FINE_TUNING_LEARNING_RATE
-    settings = dataclasses.replace(
+    return dataclasses.replace(
         preset,
-        learning_rate=_number(spec.learning_rate, rate),
-        discriminator_learning_rate=_number(spec.discriminator_learning_rate, discriminator_rate),
+        learning_rate=number(spec.learning_rate, rate),
+        discriminator_learning_rate=number(spec.discriminator_learning_rate, discriminator_rate),
         batch_size=training.global_batch_size or preset.batch_size,
         log_every_steps=training.log_every_steps or preset.log_every_steps,
-        adversarial_start_step=_adversarial_start(spec, preset, training.max_steps),
+        adversarial_start_step=start_step(
+            "vits",
+            spec.adversarial_start_step,
+            preset.adversarial_start_share,
+            training.max_steps,
+        ),
     )
-    _check(settings)
-    return settings
-
-
-def _number(override: str | None, default: float) -> float:
-    return default if override is None else float(override)
-
-
-def _adversarial_start(spec: VitsRecipe, preset: VitsSettings, max_steps: int) -> int:
-    if spec.adversarial_start_step is not None:
-        return spec.adversarial_start_step
-    return 1 + int(preset.adversarial_start_share * max_steps)
-
-
-def _check(settings: VitsSettings) -> None:
-    if settings.adversarial_start_step < 1:
-        raise ConfigError(
-            f"recipe.vits.adversarialStartStep: {settings.adversarial_start_step} is below 1; "
-            "steps count from 1"
-        )

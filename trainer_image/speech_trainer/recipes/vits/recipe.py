@@ -121,7 +121,7 @@ class Vits:
         """Both backward passes; no optimizer is stepped and the host is never asked."""
         linear = self.spectrograms.linear(batch.waveform)
         with self._cast():
-            output: GeneratorOutput = built.models[parts.GENERATOR](
+            output: GeneratorOutput = built.models[adversarial.GENERATOR](
                 batch.tokens, batch.token_lengths, linear, batch.frame_lengths, batch.speakers
             )
         real = self._real_segments(batch, output)
@@ -191,7 +191,7 @@ class Vits:
         self, built: Built, real: Tensor, output: Tensor, weight: float, terms: dict[str, Tensor]
     ) -> Tensor:
         """The discriminators' step, and the generator's part of it."""
-        judges, weights = built.models[parts.DISCRIMINATOR], self.settings.weights
+        judges, weights = built.models[adversarial.DISCRIMINATOR], self.settings.weights
         judged = adversarial.discriminate(judges, real, output, weight, terms, self._cast())
         return adversarial.convince(judges, judged, output, terms, weights, self._cast())
 
@@ -208,7 +208,7 @@ class Vits:
         )
 
     def _generator(self, built: Built) -> VitsGenerator:
-        generator = unwrap(built.models[parts.GENERATOR])
+        generator = unwrap(built.models[adversarial.GENERATOR])
         assert isinstance(generator, VitsGenerator)
         return generator
 

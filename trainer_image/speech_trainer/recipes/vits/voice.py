@@ -11,7 +11,7 @@ from speech_contract.recipes import VitsRecipe
 from speech_contract.run_config import Data, RunConfig
 from speech_trainer.audio.spectrograms import Spectrograms
 from speech_trainer.data.manifest import Manifest, read_manifest
-from speech_trainer.data.samples import Sample, SampleLimits, load_sample
+from speech_trainer.data.samples import Sample, SampleLimits, load_sample, usable
 from speech_trainer.engine.recipe import RecipeContext
 from speech_trainer.errors import ConfigError
 from speech_trainer.recipes.vits import parts, tokens
@@ -47,9 +47,7 @@ class Voice:
         """The first usable samples of a manifest, at most `count`."""
         if manifest is None:
             return []
-        return parts.usable(
-            range(len(manifest.utterances)), count, lambda i: self.load(manifest, i)
-        )
+        return usable(range(len(manifest.utterances)), count, lambda i: self.load(manifest, i))
 
 
 def read_voice(spec: VitsRecipe, context: RecipeContext) -> Voice:
