@@ -39,7 +39,7 @@ BAD = [
     ("spec.recipe.vits.learningRate", "0", "", "is not above 0"),
     ("spec.recipe.vits.preset", "Bse", "", "use one of Debug, Base"),
     ("spec.recipe.vits.adversarialStartStep", -1, "", "is below 0"),
-    ("spec.recipe.codec", {}, "", "is an unknown field"),
+    ("spec.recipe.melody", {}, "", "is an unknown field"),
     ("spec.recipe.custom", {}, "spec.recipe", "set exactly one"),
     ("spec.recipe", {}, "", f"sets none of {', '.join(RecipeSpec.names())}"),
     ("spec.data", None, "spec.data.train.manifest", "is missing"),

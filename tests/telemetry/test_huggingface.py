@@ -6,6 +6,7 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
+import listening
 import pytest
 
 from speech_contract.phases import Phase
@@ -17,22 +18,8 @@ from speech_health.samples import from_datagram
 from speech_telemetry.huggingface import TelemetryCallback
 
 
-class Recorder:
-    """A supervisor that only listens."""
-
-    rank = 0
-
-    def __init__(self, *, connected: bool = True) -> None:
-        self.connected = connected
-        self.dropped = 0
-        self.sent: list[Datagram] = []
-        self.stamps: list[tuple[int, Phase]] = []
-
-    def send(self, datagram: Datagram) -> None:
-        self.sent.append(datagram)
-
-    def stamp(self, step: int, phase: Phase) -> None:
-        self.stamps.append((step, phase))
+class Recorder(listening.Recorder):
+    """Which of its reports are steps."""
 
     @property
     def steps(self) -> list[Datagram]:

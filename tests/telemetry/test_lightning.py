@@ -8,6 +8,7 @@ import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import listening
 import pytest
 import torch
 
@@ -21,22 +22,8 @@ from speech_health.samples import from_datagram
 from speech_telemetry.lightning import TelemetryCallback
 
 
-class Recorder:
-    """A supervisor that only listens."""
-
-    rank = 0
-
-    def __init__(self, *, connected: bool = True) -> None:
-        self.connected = connected
-        self.dropped = 0
-        self.sent: list[Datagram] = []
-        self.stamps: list[tuple[int, Phase]] = []
-
-    def send(self, datagram: Datagram) -> None:
-        self.sent.append(datagram)
-
-    def stamp(self, step: int, phase: Phase) -> None:
-        self.stamps.append((step, phase))
+class Recorder(listening.Recorder):
+    """Which of its reports are steps."""
 
     @property
     def steps(self) -> list[Datagram]:
