@@ -142,7 +142,7 @@ def test_unknown_fields_are_preserved_where_nothing_may_be_lost() -> None:
     ("path", "value"),
     [
         ("spec.maxSteps", 5),
-        ("spec.recipe.codec", {}),
+        ("spec.recipe.melody", {}),
         ("spec.recipe.vits.learningrate", "2e-4"),
         ("spec.runPolicy.backoffLimit", 3),
         ("spec.data.trian", {"manifest": "/x"}),
