@@ -124,6 +124,13 @@ def retyped_names(tree: ast.AST) -> Iterator[str]:
                 yield f"line {node.lineno}: {node.value!r} belongs to speech_contract"
 
 
+def process_wide(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if called(node) in ("torch.set_flush_denormal", "torch.set_num_threads"):
+            assert isinstance(node, ast.Call)
+            yield f"line {node.lineno}: {called(node)} is for the whole process; prepare_torch does it"
+
+
 @pytest.mark.parametrize(
     ("rule", "planted"),
     [
@@ -136,6 +143,7 @@ def retyped_names(tree: ast.AST) -> Iterator[str]:
         (undocumented, "x = 1"),
         (retyped_names, "os.environ['SPEECHTRAIN_SOCKET']"),
         (retyped_names, "labels = {'speechtrain.dev/job-name': name}"),
+        (process_wide, "torch.set_flush_denormal(True)"),
     ],
 )
 def test_a_planted_fault_is_found(rule: Rule, planted: str) -> None:
@@ -164,6 +172,11 @@ def test_a_guarded_place_that_is_not_there_is_found() -> None:
 @pytest.mark.parametrize("rule", [long_functions, undocumented, unsafe_loads])
 def test_the_packages_keep_the_rule(rule: Rule) -> None:
     assert broken(modules(*SOURCE_FOLDERS), rule) == []
+
+
+def test_only_the_owner_of_a_process_sets_it_up() -> None:
+    owner = ROOT / "trainer_image/speech_trainer/engine/distributed.py"
+    assert broken([p for p in modules("trainer_image") if p != owner], process_wide) == []
 
 
 def test_tests_and_examples_load_nothing_unsafe() -> None:

@@ -26,6 +26,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(autouse=True)
+def torch_as_before() -> Iterator[None]:
+    """A test may start the trainer's entry points, which set up their process; here it is everybody's."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture(scope="session")
 def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with train.jsonl (12 lines) and validation.jsonl (3 lines)."""

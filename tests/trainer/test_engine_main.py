@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +28,6 @@ from speech_trainer.engine.recipe import RecipeContext
 from speech_trainer.errors import ConfigError, DataError, HardwareError, NonFiniteBudgetSpent
 
 WORKER = Path(__file__).with_name("toy_worker.py")
-
-
-@pytest.fixture(autouse=True)
-def _torch_as_before() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

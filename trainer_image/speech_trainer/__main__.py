@@ -29,7 +29,7 @@ from speech_contract.run_config import RunConfig
 from speech_telemetry.logs import EventLog, records_into
 from speech_telemetry.reporter import Reporter
 from speech_trainer import recipes
-from speech_trainer.engine.distributed import World, choose_device, read_ranks
+from speech_trainer.engine.distributed import World, choose_device, prepare_torch, read_ranks
 from speech_trainer.engine.files import explain, is_full
 from speech_trainer.engine.loop import Engine
 from speech_trainer.engine.outside import Outside
@@ -119,7 +119,7 @@ def run(config: RunConfig, environment: Mapping[str, str], create: Create) -> in
     """One attempt of this rank."""
     ranks = read_ranks(environment, config)
     device = choose_device(config, ranks, torch.cuda.device_count())
-    _prepare_torch(config, device)
+    prepare_torch(config, device)
     reporter = Reporter(environment)
     reporter.stamp(0, Phase.RENDEZVOUS)
     world = World(ranks, device)
@@ -212,13 +212,6 @@ def _read_config(options: argparse.Namespace) -> RunConfig:
         every_steps=options.strategic_logging_steps or logging.every_steps,
     )
     return dataclasses.replace(config, strategic_logging=logging)
-
-
-def _prepare_torch(config: RunConfig, device: torch.device) -> None:
-    torch.set_num_threads(config.omp_threads)
-    torch.set_flush_denormal(True)  # denormals slow a CPU step threefold once weights settle
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
 
 
 def _surroundings(config: RunConfig, device: torch.device) -> dict[str, Any]:

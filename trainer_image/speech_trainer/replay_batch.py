@@ -27,6 +27,7 @@ from speech_trainer import recipes
 from speech_trainer.__main__ import Create, wrap_recipe
 from speech_trainer.engine import accumulation
 from speech_trainer.engine.bad_steps import RECORD, STATE, Fields, join, records
+from speech_trainer.engine.distributed import prepare_torch
 from speech_trainer.engine.files import Files, read_json
 from speech_trainer.engine.layout import Replicated
 from speech_trainer.engine.randomness import set_random_state
@@ -147,7 +148,7 @@ def replay(run_dir: Path, attempt: int | None, create: Create = recipes.create) 
     device = torch.device(
         "cuda" if record["device"] == "cuda" and torch.cuda.is_available() else "cpu"
     )
-    torch.set_num_threads(config.omp_threads)
+    prepare_torch(config, device)
     with tempfile.TemporaryDirectory() as scratch:  # whatever a recipe writes when it builds
         context = RecipeContext(config, device, record["rank"], 1, Path(scratch))
         recipe = wrap_recipe(

@@ -50,8 +50,6 @@ class CodecTrainer:
         """Read the manifests and fix every setting. Raises: ConfigError, DataError."""
         spec = context.config.recipe.codec
         assert spec is not None, "the run config is for another recipe"
-        # Denormal numbers slow a CPU step threefold once weights settle.
-        torch.set_flush_denormal(True)
         self.spec, self.context = spec, context
         self.material = read_material(spec, context)
         self.settings = self.material.settings

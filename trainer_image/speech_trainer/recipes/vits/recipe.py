@@ -46,8 +46,6 @@ class Vits:
         """Read the manifests and fix every setting. Raises: ConfigError, DataError."""
         spec = context.config.recipe.vits
         assert spec is not None, "the run config is for another recipe"
-        # Denormal numbers slow a CPU step threefold once weights settle.
-        torch.set_flush_denormal(True)
         self.spec = spec
         self.context = context
         self.voice = read_voice(spec, context)
