@@ -26,7 +26,7 @@ export UV_PYTHON_DOWNLOADS := never
 .PHONY: help install quickstart test check docs crd dashboards wheels trainer-wheels \
 	accept-engine accept-health accept-images accept-mutants accept-replay \
 	accept-vits accept-local accept-cluster accept-operator accept-trainers \
-	lock clean
+	verdicts lock clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ crd: $(VENV)/.run ## Generate the CRD from the models, and the chart's copy of i
 
 dashboards: $(VENV)/.run ## Generate the chart's dashboards from the metric catalogue
 	$(BIN)/python charts/dashboards.py
+
+verdicts: $(VENV)/.dev ## Write down anew what the rules say of every drawn run, and show what has changed
+	PYTHONPATH=tests/zoo $(BIN)/python tests/zoo/verdicts.py
 
 wheels: $(UV) ## Download what the operator's image installs into wheels/
 	$(DOWNLOAD) -r locks/bootstrap.txt

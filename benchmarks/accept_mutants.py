@@ -28,7 +28,7 @@ HEALTH, POLICIES = "trainer_image/speech_health", "operator/speech_operator/poli
 DECISIONS = [
     f"tests/operator/test_{name}.py" for name in ("policies", "failure_and_restart", "exclusion")
 ]
-ROOM = ["tests/health"]
+ROOM = ["tests/health", "tests/zoo/test_curves.py", "tests/zoo/test_silences.py"]
 
 
 def drawn(sample: int, seed: int) -> list[Mutant]:

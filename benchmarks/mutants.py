@@ -27,9 +27,13 @@ import pytest
 
 import speech_contract
 
-# A failing example need not be made small, nor be kept.
+# A failing example need not be made small, nor be kept; a busy machine is no fault.
 hypothesis.settings.register_profile(
-    "mutants", phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate], database=None
+    "mutants",
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+    database=None,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 # Forked children find hypothesis imported, so pytest cannot rewrite its assertions: none of ours are there.
 OPTIONS = (

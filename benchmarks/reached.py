@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -79,22 +80,22 @@ def reached(tests: list[str], root: Path, folder: str, options: list[str]) -> Re
         child = os.fork()
         if child == 0:
             _trace(tests, _Tracer(root, folder), options, answer.name)
-        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
-            sys.exit(f"{' '.join(tests)}: fails without any mutant")
+        failed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
         said = json.load(answer)
+        if failed:
+            sys.exit(f"{' '.join(tests)}: fails without any mutant\n{said['output']}")
     return Reached(said["seconds"], {(path, line): names for path, line, names in said["calls"]})
 
 
 def _trace(tests: list[str], tracer: _Tracer, options: list[str], answer: str) -> None:
     code = 1
     try:
-        with (
-            open(os.devnull, "w", encoding="utf-8") as nowhere,
-            contextlib.redirect_stdout(nowhere),
-        ):
+        with contextlib.redirect_stdout(io.StringIO()) as output:
             code = int(pytest.main([*options, *tests], plugins=[tracer]))
         calls = [[*place, names] for place, names in tracer.found.calls.items()]
-        said = json.dumps({"seconds": tracer.found.seconds, "calls": calls})
+        said = json.dumps(
+            {"seconds": tracer.found.seconds, "calls": calls, "output": output.getvalue()[-4000:]}
+        )
         Path(answer).write_text(said, encoding="utf-8")
     finally:
         os._exit(code)

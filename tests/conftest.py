@@ -16,8 +16,13 @@ from typing import Any
 import hypothesis
 import pytest
 
-# A busy machine is no fault of the code: no deadline; and the same examples on every run.
-hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
+# A busy machine is no fault of the code: no deadline, slow drawing is fine; and the same examples on every run.
+hypothesis.settings.register_profile(
+    "house",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("house")
 
 

@@ -26,6 +26,7 @@ class Judged:
     curve: Curve
     first: dict[Rule, int]
     findings: list[Finding]
+    course: list[str]  # a line whenever a finding came, rose or healed, and what stood at the end
     seconds: float  # in the detectors
 
     @property
@@ -56,20 +57,48 @@ class Judged:
         return [rule for rule, at in self.first.items() if healthy or at < self.curve.planted]
 
 
+class Course:
+    """What is said of one run, as it comes."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._last: set[tuple[Any, ...]] = set()
+
+    def note(self, findings: list[Finding], when: str) -> None:
+        """A line for each finding that is not as it was."""
+        state = {(f.rule, f.severity, f.status, f.action): f for f in findings}
+        self.lines += [f"{when}: {words(f)}" for key, f in state.items() if key not in self._last]
+        self._last = set(state)
+
+    def end(self, findings: list[Finding]) -> None:
+        """What stands at last, with the numbers of the end."""
+        self.lines += [f"at the end: {words(f)}" for f in findings]
+
+
+def words(finding: Finding) -> str:
+    """Who says it, how loud, whether it is over, what would be done, where, and why."""
+    f = finding
+    what = f"{f.rule.value} {f.severity.value} {f.status.value} {f.action.value}"
+    return f"{what}, step {f.step}, rank {f.rank}: {f.evidence}"
+
+
 def judge(curve: Curve) -> Judged:
     """Feed a curve to all rules under default thresholds. Notify: nothing ends the judging."""
     monitor = Monitor(Thresholds(mode=HealthMode.NOTIFY), started=0.0, wall=lambda: 0.0)
     first: dict[Rule, int] = {}
+    course = Course()
     spent = 0.0
     for index, sample in enumerate(curve.samples):
         began = time.process_time()
         monitor.feed(sample)
         spent += time.process_time() - began
         _note(monitor, first, index)
+        course.note(monitor.findings, f"report {index}")
     if curve.rule is None:
         monitor.finish(curve.samples[-1].now, 0)
         _note(monitor, first, len(curve.samples))
-    return Judged(curve, first, monitor.findings, spent)
+    course.end(monitor.findings)
+    return Judged(curve, first, monitor.findings, course.lines, spent)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +108,7 @@ class Heard:
     kind: str
     attempt: Attempt
     first: dict[Rule, float]
+    course: list[str]  # as of a curve
 
     @property
     def late(self) -> float | None:
@@ -102,12 +132,15 @@ def listen(kind: str, attempt: Attempt) -> Heard:
     """Let all rules hear an attempt under default thresholds; mode Notify, as `judge`."""
     monitor = Monitor(Thresholds(mode=HealthMode.NOTIFY), started=0.0, wall=lambda: 0.0)
     first: dict[Rule, float] = {}
+    course = Course()
     for second in seconds(attempt):
         for sample in second.samples:
             monitor.feed(sample)
         monitor.tick(second.now, second.rows)
         _note(monitor, first, second.now)
-    return Heard(kind, attempt, first)
+        course.note(monitor.findings, f"second {second.now:g}")
+    course.end(monitor.findings)
+    return Heard(kind, attempt, first, course.lines)
 
 
 def _note(monitor: Monitor, first: dict[Rule, Any], now: float) -> None:
