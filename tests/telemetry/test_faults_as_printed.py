@@ -189,8 +189,6 @@ HELD_OUT = {
     "fairseq": ["2024 | INFO | valid | epoch 001 | valid on 'valid' subset | loss nan | ppl nan | num_updates 300"],
     "icefall": ["INFO [train.py:1] (0/4) Computing validation loss", "INFO [train.py:2] (0/4) Epoch 1, validation: loss=nan, over 9.0 frames. "],
     "espnet": ["[h] INFO: 1epoch:valid:1-50batch: loss_ctc=nan, loss=nan"],
-    "hugging face": ["{'eval_loss': nan, 'eval_wer': nan, 'epoch': 1.0}"],
-    "keras": ["100/100 - 3s - val_loss: nan"],
     "heading": ["Running validation", "loss: nan", "loss: nan"],
     "lightning": ["Validation DataLoader 0:  50%|##| 1/2 [00:00<00:00, 9.1it/s, v_num=0, val_loss=nan.0]"],
     "accuracy": ["step 12 | loss 0.5 | accuracy/bin_3 nan | wer nan"],

@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from speech_telemetry.printed import formats
-from speech_telemetry.printed.grammar import Said, filled
+from speech_telemetry.printed.grammar import Said, filled, take_held
 from speech_telemetry.printed.names import Meaning, Role, meaning
 from speech_telemetry.printed.numbers import NUMBER
 
@@ -50,7 +50,11 @@ class Columns:
         ]
         if not all(_VALUE.fullmatch(cell) for _, cell in pairs):
             return None
-        return filled(formats.COLUMNS, (one for one, _ in pairs), (cell for _, cell in pairs))
+        said = filled(formats.COLUMNS, (one for one, _ in pairs), (cell for _, cell in pairs))
+        for one, cell in zip(self._meanings, cells, strict=False):
+            if one.held_out:
+                take_held(said, one, cell)
+        return said
 
 
 def _trained(found: Meaning) -> bool:

@@ -25,6 +25,7 @@ from speech_telemetry.printed.names import HELD_OUT, Meaning, Role, meaning
 from speech_telemetry.printed.numbers import NUMBER, TOKEN, count_of, is_word, signed, value_of
 
 MOST_PARTS: Final = 24  # components of a line; more are no loss's components
+LOSSES: Final = (Role.LOSS, Role.AVERAGE, Role.PART)
 
 
 BAR_SHAPE: Final = re.compile(
@@ -79,6 +80,7 @@ class Said:
     parts: dict[str, float] = dataclasses.field(default_factory=dict)
     bad: dict[str, float] = dataclasses.field(default_factory=dict)  # terms that are not finite
     terms: dict[str, float] = dataclasses.field(default_factory=dict)  # others, finite
+    held: dict[str, float] = dataclasses.field(default_factory=dict)  # losses on held-out data
     norm: float | None = None
     rate: float | None = None
     reward: float | None = None
@@ -91,6 +93,7 @@ class Said:
     bar: str | None = None  # its own words and values, without counters and times; None: no bar
     foreign: bool = False  # a bar that is not the training loop's
     held_out: bool = False  # says that (some of) it was measured on held-out data
+    batch: bool = False  # of an evaluation, by its counter
     keys: tuple[str, ...] = ()  # names of what was read
     prose: bool = False  # a number between words
 
@@ -273,9 +276,11 @@ def _numbers(text: str, said: Said) -> None:
         last = found.role
         if found.role in (Role.NONE, Role.OF):
             said.held_out |= held
+            said.batch |= held and found.role is Role.OF
             continue
         if held:
             said.held_out = True
+            take_held(said, found, token)
             held = not found.alone
             continue
         if not found.assigned and not _measured(token, found.role, text, end, keys):
@@ -331,6 +336,14 @@ def _take_loss(said: Said, token: str, average: bool, stepwise: bool) -> None:
         said.loss, said.average, said.stepwise = token, average, stepwise
 
 
+def take_held(said: Said, found: Meaning, token: str) -> None:
+    """A loss whose own name says held-out; below a heading it may be a batch's, and is left."""
+    if found.assigned and found.role in LOSSES and HELD_OUT.search(found.name):
+        value = value_of(token)
+        if value is not None and len(said.held) < MOST_PARTS:
+            said.held.setdefault(found.name, value)
+
+
 def _take_part(said: Said, found: Meaning, value: float) -> None:
     if found.role is Role.TERM:
         # A perplexity overflows while the loss is sound; nan is nan everywhere.
@@ -363,7 +376,9 @@ def _larger(one: float, other: float) -> float:
 def take_named(said: Said, name: str, token: str) -> None:
     """One row of a block or of a table."""
     found = meaning(f"{name}: ")
-    if found.role in (Role.NONE, Role.OF) or found.held_out:
+    if found.held_out:
+        return take_held(said, found, token)
+    if found.role in (Role.NONE, Role.OF):
         return
     if _take(said, found, token):
         said.keys = (*said.keys, found.name)

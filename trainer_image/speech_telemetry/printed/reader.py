@@ -19,6 +19,7 @@ from speech_telemetry.printed.counters import Counter
 from speech_telemetry.printed.grammar import Said
 from speech_telemetry.printed.names import HELD_OUT
 from speech_telemetry.printed.numbers import decimals, value_of
+from speech_telemetry.printed.scores import Scores
 from speech_telemetry.printed.shapes import Shapes
 from speech_telemetry.printed.standing import StandIn
 
@@ -55,6 +56,7 @@ class LineReader:
         self._measures = False  # a block has shown a norm above 0
         self._section = 0  # reports that an evaluation's heading still covers
         self._evaluation = False  # a Coqui trainer's evaluation, until it trains again
+        self._scores = Scores()
 
     @property
     def epoch(self) -> float | None:
@@ -118,11 +120,11 @@ class LineReader:
             return self._life(now, time)
         if not said.values:
             if said.held_out or (said.bar is None and HELD_OUT.search(line)):
-                return self._life(now, time)
+                return self._evaluated(said, now, time)
             if (said.prose and "=" not in line) or not self._counter.moves(said):
                 return None
         elif said.held_out and not (said.loss or said.norm is not None or said.parts or said.terms):
-            return self._life(now, time)
+            return self._evaluated(said, now, time)
         return self._sample(said, line, now, time)
 
     def _sample(self, said: Said, line: str, now: float, time: float) -> StepSample:
@@ -143,6 +145,9 @@ class LineReader:
             "report": self._counter.reports,
             "form": SKIP_SENTENCE if said.format is formats.SENTENCE else self.form,
         }
+        scores = said.held and self._scores.fresh(said, said.held, self._counter)
+        if scores:
+            fields |= {"evaluation": scores, "evaluated": True}
         if said.reward is not None or said.spread is not None:
             fields |= {"reward": said.reward, "reward_spread": said.spread}
         if said.terms or said.parts:
@@ -273,6 +278,14 @@ class LineReader:
             report=counter.reports,
             form=self.form,
         )
+
+    def _evaluated(self, said: Said, now: float, time: float) -> StepSample | None:
+        """A line about held-out data alone: a sign of life, and the scores of an evaluation that is over."""
+        life = self._life(now, time)
+        scores = self._scores.fresh(said, said.held, self._counter)
+        if life is None or not scores:
+            return life
+        return dataclasses.replace(life, evaluation=scores, evaluated=True)
 
     def _losses(self, said: Said, restarted: bool) -> dict[str, float] | None:
         """The whole loss, with it only parts that are not finite; without a whole all parts."""

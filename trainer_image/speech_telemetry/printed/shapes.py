@@ -64,7 +64,13 @@ class _Shape:
         if not self._slots:
             return grammar.filled(self._form, self._meanings, found.groups())
         parts: dict[str, float] = {}
-        fields: dict[str, Any] = {**self._settled, "parts": parts, "bad": {}, "terms": {}}
+        fields: dict[str, Any] = {
+            **self._settled,
+            "parts": parts,
+            "bad": {},
+            "terms": {},
+            "held": {},
+        }
         for (part, name, read), token in zip(self._slots, found.groups()):  # noqa: B905 - costs
             (parts if part else fields)[name] = read(token)
         if fields.get("step", 0) is None:  # `step: 1.5` is no counter
