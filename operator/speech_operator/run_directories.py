@@ -9,7 +9,7 @@ begun, the oldest goes first (creationTimestamp, then uid). No input or output: 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -48,6 +48,7 @@ class RunDirectories:
 
     def __init__(self) -> None:
         self._claims: dict[JobKey, _Claim] = {}
+        self._earlier: _Claim | None = None  # of the job that is looked at: from the pass before
 
     def fill(self, documents: list[Mapping[str, Any]]) -> None:
         """All jobs of the cluster, once; whether an ended one's pods are gone is seen at its first pass."""
@@ -61,6 +62,7 @@ class RunDirectories:
 
     def look(self, key: JobKey, seen: Observed) -> Owner | None:
         """Note a job as it is; the other job that owns its directory now, or goes first."""
+        self._earlier = self._claims.get(key)
         self._note(key, seen, seen.job.status)
         mine = self._claims[key]
         if mine.directory is None or mine.owns:
@@ -74,25 +76,25 @@ class RunDirectories:
 
     def decided(self, key: JobKey, seen: Observed, status: JobStatus) -> list[JobKey]:
         """Note what was just decided; the jobs that should look again because this one stands back."""
-        before = self._claims.get(key)
+        before = (self._earlier, self._claims.get(key))
         self._note(key, seen, status)
         return self._released(before, self._claims[key])
 
     def forget(self, key: JobKey) -> list[JobKey]:
         """The job is gone; the jobs that should look again."""
-        return self._released(self._claims.pop(key, None), None)
+        return self._released((self._claims.pop(key, None),), None)
 
     def _note(self, key: JobKey, seen: Observed, status: JobStatus) -> None:
         living = any(not pod.ended for pod in seen.own_pods)
         spec = seen.accepted or seen.job.spec
         self._claims[key] = _claim(key, seen.job, spec, status, living=living)
 
-    def _released(self, before: _Claim | None, after: _Claim | None) -> list[JobKey]:
-        if before is None or not (before.owns or before.wants):
-            return []
+    def _released(self, before: Iterable[_Claim | None], after: _Claim | None) -> list[JobKey]:
+        """Who waits for what this one held: its own look may have found it free, with pods gone since."""
         if after is not None and (after.owns or after.wants):
             return []
-        return [claim.key for claim in self._sharing(before) if claim.wants]
+        held = next((claim for claim in before if claim and (claim.owns or claim.wants)), None)
+        return [] if held is None else [c.key for c in self._sharing(held) if c.wants]
 
     def _sharing(self, mine: _Claim) -> list[_Claim]:
         where = mine.directory

@@ -13,12 +13,14 @@ import pytest
 from speech_contract.api import parse
 from speech_contract.outcome import Outcome
 from speech_contract.owner import Owner
+from speech_contract.reasons import Condition
+from speech_operator import status as st
 from speech_operator.cluster.base import JobKey
 from speech_operator.controller import Controller
 from speech_operator.plan import Draft
 from speech_operator.policies.run_directory import run_directory
 from speech_operator.reconcile import reconcile
-from speech_operator.run_directories import directory_of
+from speech_operator.run_directories import RunDirectories, directory_of
 from speech_operator.snapshot import Platform, PodPhase
 
 NOW = 1_800_000_000.0
@@ -169,6 +171,33 @@ def test_the_one_that_waits_starts_when_the_owner_is_through(
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(life())
+
+
+def test_the_one_that_waits_starts_when_the_last_pod_of_an_ended_owner_is_gone(build: Any) -> None:
+    """The pass that ends a job may still see a pod of it; the next one sees none, and nothing else has changed."""
+
+    def seen(name: str, *pods: Any, status: Any) -> Any:
+        spec = parse(manifest(build, name), local=False).spec
+        created = f"2026-01-01T00:00:0{'ab'.index(name)}Z"
+        job = build.job(spec, status, name=name, uid=f"uid-{name}", created=created)
+        pods = tuple(dataclasses.replace(pod, owner_uid=job.uid) for pod in pods)
+        return build.seen(*pods, spec=spec, job=job)
+
+    began, a, b = build.status(), JobKey("speech", "a"), JobKey("speech", "b")
+    over = st.with_condition(began, Condition.COMPLETE, True, "TrainingSucceeded", "", NOW)
+    waits = seen("b", status=build.status(attempt=0))
+    living = seen("a", build.pod(), status=began)
+    ended = seen("a", build.pod(phase=PodPhase.SUCCEEDED), status=over)
+    index = RunDirectories()
+    assert index.look(a, living) is None
+    assert index.decided(a, living, began) == []
+    assert index.look(b, waits) == Owner("uid-a", "speech", "a")
+    assert index.decided(b, waits, waits.job.status) == []
+    index.look(a, living)
+    assert index.decided(a, living, over) == []
+    index.look(a, ended)
+    assert index.decided(a, ended, over) == [b]
+    assert index.look(b, waits) is None
 
 
 async def settle(condition: Any) -> None:
