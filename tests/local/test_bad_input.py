@@ -59,10 +59,10 @@ def test_a_mistake_in_the_manifest_is_refused_before_anything_starts(
 
 @pytest.fixture
 def small_disk(desk: Desk) -> Iterator[Path | None]:
-    """A real disk of 64 KiB where this user may mount one, else None."""
+    """A real disk of 112 KiB where this user may mount one, else None."""
     place = desk.root / "disk"
     place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=112k", "tmpfs", str(place)]
     mounted = os.geteuid() == 0 and subprocess.run(command, check=False).returncode == 0
     yield place if mounted else None
     if mounted:
