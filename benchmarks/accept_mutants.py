@@ -25,10 +25,22 @@ ROOT = Path(__file__).parents[1]
 REVIEWED = Path(__file__).with_name("mutants.json")
 SHARE = 0.95
 HEALTH, POLICIES = "trainer_image/speech_health", "operator/speech_operator/policies"
-DECISIONS = [
-    f"tests/operator/test_{name}.py" for name in ("policies", "failure_and_restart", "exclusion")
+# Tests that start processes, or train, are left out: what they see of a rule, quicker ones see.
+SLOW = {"test_local_jobs.py", "test_cluster_life.py"}
+DECISIONS = sorted(
+    str(path.relative_to(ROOT))
+    for path in ROOT.glob("tests/operator/test_*.py")
+    if path.name not in SLOW
+)
+ROOM = [
+    "tests/health",
+    "tests/zoo/test_curves.py",
+    "tests/zoo/test_silences.py",
+    "tests/zoo/test_public_runs.py",
+    *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/cli/test_replay*.py")),
+    "tests/telemetry/test_captured.py",
+    "tests/telemetry/test_faults_as_printed.py",
 ]
-ROOM = ["tests/health", "tests/zoo/test_curves.py", "tests/zoo/test_silences.py"]
 
 
 def drawn(sample: int, seed: int) -> list[Mutant]:
