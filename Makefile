@@ -26,7 +26,7 @@ export UV_PYTHON_DOWNLOADS := never
 .PHONY: help install quickstart test check docs crd dashboards wheels trainer-wheels \
 	accept-engine accept-health accept-images accept-mutants accept-replay \
 	accept-vits accept-local accept-cluster accept-operator accept-trainers \
-	verdicts lock clean
+	verdicts gpu-check gpu-carry lock clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,12 @@ accept-local: $(VENV)/.run ## Measure what watching costs and how soon faults ar
 
 accept-engine: $(VENV)/.dev ## Profile what the engine costs beside the recipe, and the same of an earlier build: some minutes
 	$(BIN)/python benchmarks/accept_engine.py
+
+gpu-check: $(VENV)/.dev ## Train the real presets on this machine's GPU for a hundred steps each: under eight minutes
+	$(BIN)/python benchmarks/gpu_check.py
+
+gpu-carry: $(VENV)/.dev ## Put what a machine with torch and without a network needs for gpu-check into out/gpu
+	sh benchmarks/gpu_carry.sh $(BIN)/python $(BOOTSTRAP)/bin/python out/gpu
 
 docs: $(VENV)/.dev ## Build the pages of docs/ as a site in out/site; a broken link or a page without a place fails
 	$(BIN)/mkdocs build --strict

@@ -23,7 +23,7 @@ import builds
 import record
 from record import Row
 
-from speech_contract import names
+from speech_contract import env, names
 from speech_trainer.data.synthesize import SynthesisPlan, synthesize
 
 PY_SPY = Path(sys.executable).with_name("py-spy")
@@ -66,7 +66,7 @@ def profile(build: Path, data: Path, steps: int) -> Shares:
         watch = ["record", "--subprocesses", "--rate", "200", "--format", "raw"]
         job = str(manifest(folder, data, steps))
         command = [str(PY_SPY), *watch, "--output", str(stacks), "--", sys.executable, "-c", RUN]
-        environ = builds.environ(build) | {"XDG_STATE_HOME": str(folder / "state")}
+        environ = builds.environ(build) | {env.LOCAL_STATE: str(folder / "state")}
         done = subprocess.run([*command, job], env=environ, capture_output=True, text=True)
         if not stacks.exists():
             raise SystemExit(f"no profile: {done.stdout[-2000:]}{done.stderr[-2000:]}")
