@@ -40,19 +40,19 @@ PLAN = SynthesisPlan(
     min_words=5, max_words=9, seed=0,
 )  # fmt: skip
 HELD_OUT = 2  # speakers of each language, one sentence each
-FROZEN, SEED_004, SEED_004_OURS = (
+FROZEN, TELUGU, TELUGU_OURS = (
     "frozen random codebooks",
-    "seed 004: its quantiser, rate and 33 files",
-    "seed 004: its quantiser, our rate and data",
+    "Telugu codec: its quantiser, rate and 33 files",
+    "Telugu codec: its quantiser, our rate and data",
 )
 RIVALS: Mapping[str, Mapping[str, Any]] = {
     FROZEN: {"wrap": "codec_rivals:frozen_random_books"},
-    SEED_004: {
-        "wrap": "codec_rivals:seed_004",
+    TELUGU: {
+        "wrap": "codec_rivals:telugu_codec",
         "recipe": {"learningRate": "1e-5"},
         "data": {"maxSamples": 33},
     },
-    SEED_004_OURS: {"wrap": "codec_rivals:seed_004"},
+    TELUGU_OURS: {"wrap": "codec_rivals:telugu_codec"},
 }
 SHOWN = {"snr": "SNR, dB", "si_sdr": "SI-SDR, dB", "mel": "mel distance",
          "perplexity": f"perplexity of {CODES}", "dead_codes": "dead codes"}  # fmt: skip
@@ -186,7 +186,7 @@ def table(figures: Mapping[str, Any]) -> list[Row]:
             f"≥ {PERPLEXITY_BOUND}", used >= PERPLEXITY_BOUND),
         *(_beaten(f"{who}: beside {name}", snr, mel, other) for name, other in trivial.items()),
         *(_beaten(f"{who}: beside {name}", snr, mel, rivals[name]["scores"])
-          for name in (SEED_004, SEED_004_OURS)),
+          for name in (TELUGU, TELUGU_OURS)),
         Row(f"{who}: CPU minutes", f"{dearest / 60:.1f}", f"≤ {CPU_BOUND}", dearest <= 60 * CPU_BOUND),
         *quiet_rows([*codecs, *figures["quiet"]]),
     ]  # fmt: skip

@@ -62,7 +62,7 @@ def _forget(level: CodeLevel, _decay: float, _reduce: Reduce) -> None:
     level.batch_sums.zero_()
 
 
-def seed_004(recipe: CodecTrainer) -> CodecTrainer:
+def telugu_codec(recipe: CodecTrainer) -> CodecTrainer:
     """The quantiser of the Telugu codec after its 'six critical fixes'; rate and data are the job's.
 
     Small random codes from step 1 on, without k-means and revival; averages of what was already rounded, begun at
@@ -77,7 +77,7 @@ def seed_004(recipe: CodecTrainer) -> CodecTrainer:
     def built() -> Built:
         found = build()
         codec = parts.codec_of(found)
-        codec.quantizer = _SeedQuantizer(codec.config.hidden_size, start)
+        codec.quantizer = _TeluguQuantizer(codec.config.hidden_size, start)
         found.staged = codec.quantizer.staged()
         adam = AdamSettings(
             betas=settings.betas,
@@ -95,7 +95,7 @@ def seed_004(recipe: CodecTrainer) -> CodecTrainer:
     return recipe
 
 
-class _SeedLevel(CodeLevel):
+class _TeluguLevel(CodeLevel):
     """Codes that both a gradient and an average write."""
 
     def __init__(self, hidden: int, settings: QuantizerSettings) -> None:
@@ -114,13 +114,13 @@ class _SeedLevel(CodeLevel):
         """Dead codes stay dead."""
 
 
-class _SeedQuantizer(ResidualQuantizer):
-    """The same chain of levels, with the seed's commitment."""
+class _TeluguQuantizer(ResidualQuantizer):
+    """The same chain of levels, with its commitment."""
 
     def __init__(self, hidden: int, settings: QuantizerSettings) -> None:
         super().__init__(hidden, settings)
         self.quantizers = nn.ModuleList(
-            _SeedLevel(hidden, settings) for _ in range(settings.levels)
+            _TeluguLevel(hidden, settings) for _ in range(settings.levels)
         )
 
     def _forward(self, hidden: Tensor, coded: bool, real: bool) -> Quantized:
