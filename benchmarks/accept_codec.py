@@ -119,6 +119,8 @@ def train(place: Path, name: str, seed: int, steps: int, **how: Any) -> dict[str
     written = place / run / paths.RESULT
     result = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
     preflight, health = status.get("preflight", {}), status.get("health", {})
+    seconds, used = time.monotonic() - began, _cpu_seconds() - used
+    print(f"{name}: {result.get('scores')}, {seconds:.0f} s, {used:.0f} CPU s", flush=True)
     return {
         "name": name,
         "seed": seed,
@@ -128,8 +130,8 @@ def train(place: Path, name: str, seed: int, steps: int, **how: Any) -> dict[str
         "baselines": result.get("baselines", {}),
         "preflight": list(dict.fromkeys(str(row["check"]) for row in preflight.get("failed", []))),
         "findings": [f"{f['rule']}: {f['evidence']}" for f in health.get("findings", [])],
-        "seconds": round(time.monotonic() - began, 1),
-        "cpuSeconds": round(_cpu_seconds() - used, 1),
+        "seconds": round(seconds, 1),
+        "cpuSeconds": round(used, 1),
     }
 
 

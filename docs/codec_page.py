@@ -19,6 +19,7 @@ HEADER = (
     "named before step 1",
     "named while it ran",
 )
+UNMEASURED = "Not measured yet: `make accept-codec` puts the table here."
 SCORES = ("snr", "si_sdr", "mel", "perplexity", "dead_codes")
 
 
@@ -34,8 +35,8 @@ def codecs(measured: Path) -> str:
         f"Preset Debug, {figures['codecs'][0]['steps']} steps, {minutes:.1f} CPU minutes at most, on"
         f" {heard['seconds'] / 60:.1f} minutes of synthesized speech in {len(heard['languages'])} languages by"
         f" {len(heard['speakers'])} speakers;",
-        f"scored on {held_out['recordings']} sentences of {len(held_out['speakers'])} other speakers. `make accept-codec`"
-        f" at commit `{document['commit']}`.",
+        f"scored on {held_out['recordings']} sentences of {len(held_out['speakers'])} other speakers."
+        f" `make accept-codec` at commit `{document['commit']}`.",
         "",
         tables.table(HEADER, [*map(_trained, trained), *map(_trivial, trivial.items())]),
     ]

@@ -3,8 +3,8 @@
 `manifest.md` comes from the CRD's schema, `exit-codes.md` from speech_contract.exit_codes, `metrics.md` from
 speech_contract.metrics, the lists of rules in `verdict.md` and the README from speech_contract.rules, `zoo.md` from
 what `make accept-health` measured, the table in `foreign-trainers.md` from `make accept-trainers`, that in `codec.md`
-from `make accept-codec`, `figures.md` and the README's table from all that was measured, `rooms.svg` from the imports of the packages, the interfaces on
-`write-a-recipe.md` and `write-a-rule.md` from the classes that ask for them.
+from `make accept-codec`, `figures.md` and the README's table from all that was measured, `rooms.svg` from the imports
+of the packages, the interfaces on `write-a-recipe.md` and `write-a-rule.md` from the classes that ask for them.
 tests/cli/test_docs.py runs the check, so a changed table cannot leave its page behind.
 """
 
@@ -167,8 +167,9 @@ def trainers() -> str:
 
 def codec() -> str:
     """The page of the codec, with what was trained beside it."""
-    table = codec_page.codecs(RESULTS / "codec.json")
-    return _between(_read(HERE / "codec.md"), "codecs", table)
+    measured, page = RESULTS / "codec.json", _read(HERE / "codec.md")
+    told = codec_page.codecs(measured) if measured.is_file() else codec_page.UNMEASURED
+    return _between(page, "codecs", told)
 
 
 @functools.cache

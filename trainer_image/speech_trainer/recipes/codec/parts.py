@@ -39,7 +39,6 @@ def build(material: Material, pretrained: str, context: RecipeContext) -> Built:
     modules: dict[str, nn.Module] = {"encoder": codec.encoder, "decoder": codec.decoder}
     if settings.quantizer.dimensions is not None:
         modules["quantizer"] = codec.quantizer
-    ema = codec.named_parameters() if settings.ema_decay else ()
     return Built(
         models={GENERATOR: codec, DISCRIMINATOR: discriminator},
         optimizers=plans(
@@ -51,7 +50,6 @@ def build(material: Material, pretrained: str, context: RecipeContext) -> Built:
             judges_adam,
         ),
         staged=codec.quantizer.staged(),
-        ema={name: parameter.detach().clone() for name, parameter in ema},
     )
 
 

@@ -57,7 +57,6 @@ class CodecSettings:
     weight_decay: float = 0.01
     clip_norm: float = 1000.0  # as DAC: catches explosions, shapes nothing
     discriminator_clip_norm: float = 10.0
-    ema_decay: float = 0.0  # of shadow weights, which are then what is scored and exported; 0: none
     loudness: float | None = (
         None  # dB of full scale (RMS) that crops are brought to; None: as recorded
     )

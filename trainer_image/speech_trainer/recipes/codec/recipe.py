@@ -7,8 +7,6 @@ quantiser are computed in float32 whatever the precision of the network.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,6 @@ from speech_trainer.engine.recipe import (
     StepRecord,
 )
 from speech_trainer.losses.codec import MelDistance
-from speech_trainer.models.codec import Codec
 from speech_trainer.modules.quantizer import Quantized, alone
 from speech_trainer.recipes import adversarial
 from speech_trainer.recipes.codec import parts, preflight, sections
@@ -139,7 +136,7 @@ class CodecTrainer:
 
     @torch.no_grad()
     def after_update(self, built: Built, step: int, gate: Tensor) -> None:
-        """Move the codebooks and the shadow weights."""
+        """Move the codebooks."""
         codec, several = parts.codec_of(built), self.context.world_size > 1
         codec.quantizer.update(
             step,
@@ -147,20 +144,14 @@ class CodecTrainer:
             parts.summed if several else alone,
             parts.gathered if several else alone,
         )
-        if built.ema:
-            own = dict(codec.named_parameters())
-            shadows = list(built.ema.values())
-            torch._foreach_lerp_(
-                shadows, [own[name].detach() for name in built.ema], 1.0 - self.settings.ema_decay
-            )
 
     def evaluate(self, built: Built, step: int) -> Evaluation:
         """Held-out scores beside their trivial baselines; writes a few recordings as they come back."""
         if self._evaluator is None:
             self._evaluator = Evaluator(self.material, self._mel)
-        with self._scored(built) as codec:
-            folder = self.context.run_dir / paths.SAMPLES / f"step-{step}"
-            return self._evaluator(codec, folder, coded=step >= self.settings.quantizer.start_step)
+        folder = self.context.run_dir / paths.SAMPLES / f"step-{step}"
+        coded = step >= self.settings.quantizer.start_step
+        return self._evaluator(parts.codec_of(built), folder, coded=coded)
 
     def strategic_sections(self, built: Built, batch: CodecBatch, step: int) -> list[Section]:
         """Input and Output; a section that fails says so and keeps the others."""
@@ -176,9 +167,8 @@ class CodecTrainer:
     def export(self, built: Built, directory: Path) -> None:
         """What `DacModel.from_pretrained` reads."""
         directory.mkdir(parents=True, exist_ok=True)
-        with self._scored(built) as codec:
-            codec.plain().save_pretrained(directory)
-            sections.feature_extractor(self.settings).save_pretrained(directory)
+        parts.codec_of(built).plain().save_pretrained(directory)
+        sections.feature_extractor(self.settings).save_pretrained(directory)
 
     def _crop(self, index: int, position: int) -> Crop:
         return self._cutter(self.material.load(self.material.manifest, index), position)
@@ -211,25 +201,7 @@ class CodecTrainer:
             for number, (level, seen) in enumerate(zip(levels, quantized.levels, strict=True))
         }
 
-    @contextmanager
-    def _scored(self, built: Built) -> Iterator[Codec]:
-        """The codec with its shadow weights, where it keeps some."""
-        codec = parts.codec_of(built)
-        parameters = dict(codec.named_parameters())
-        own = {name: parameters[name].detach().clone() for name in built.ema}
-        _put(parameters, built.ema)
-        try:
-            yield codec
-        finally:
-            _put(parameters, own)
-
     def _cast(self) -> torch.autocast:
         return torch.autocast(
             self.context.device.type, dtype=torch.bfloat16, enabled=self._autocast
         )
-
-
-@torch.no_grad()
-def _put(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
-    for name, value in values.items():
-        parameters[name].copy_(value)
