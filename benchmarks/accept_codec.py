@@ -26,6 +26,7 @@ import record
 from record import Row
 
 from speech_contract import names, paths
+from speech_contract.outcome import EXIT_INTERRUPTED
 from speech_operator.cluster.local_state import JobFolder
 from speech_operator.local_run import run_local
 from speech_trainer.data.manifest import Utterance, read_manifest, write_manifest
@@ -115,6 +116,8 @@ def train(place: Path, name: str, seed: int, steps: int, **how: Any) -> dict[str
     document = job(place, run, seed, steps, how)
     began, used = time.monotonic(), _cpu_seconds()
     code = asyncio.run(run_local(document, place / "job.yaml", place / "state"))
+    if code == EXIT_INTERRUPTED:
+        sys.exit(f"{name}: interrupted; nothing was written")
     status = (JobFolder(place / "state", "default", run).read_job() or {})["status"]
     written = place / run / paths.RESULT
     result = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
