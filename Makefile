@@ -25,7 +25,7 @@ export UV_PYTHON_DOWNLOADS := never
 .DELETE_ON_ERROR:
 .PHONY: help install quickstart test check docs crd dashboards wheels trainer-wheels \
 	accept-engine accept-health accept-images accept-mutants accept-replay \
-	accept-vits accept-local accept-cluster accept-operator accept-trainers \
+	accept-vits accept-codec accept-local accept-cluster accept-operator accept-trainers \
 	verdicts gpu-check gpu-carry lock clean
 
 help: ## Say what each target does
@@ -39,6 +39,10 @@ quickstart: $(VENV)/.run ## Train a small voice on this machine, and compare it 
 
 accept-vits: $(VENV)/.run ## Train to the published figures, several seeds: about fifteen minutes
 	$(BIN)/python benchmarks/accept_vits.py
+
+accept-codec: $(VENV)/.dev ## Train the codec on four languages beside trivial answers and rivals: some fifteen minutes
+	$(BIN)/python benchmarks/accept_codec.py
+	$(BIN)/python docs/generate.py
 
 accept-health: $(VENV)/.dev ## Judge more than a thousand curves drawn afresh: misses, false alarms, delay, cost
 	$(BIN)/python benchmarks/accept_health.py

@@ -2,9 +2,9 @@
 
 `manifest.md` comes from the CRD's schema, `exit-codes.md` from speech_contract.exit_codes, `metrics.md` from
 speech_contract.metrics, the lists of rules in `verdict.md` and the README from speech_contract.rules, `zoo.md` from
-what `make accept-health` measured, the table in `foreign-trainers.md` from `make accept-trainers`, `figures.md` and
-the README's table from all that was measured, `rooms.svg` from the imports of the packages, the interfaces on
-`write-a-recipe.md` and `write-a-rule.md` from the classes that ask for them.
+what `make accept-health` measured, the table in `foreign-trainers.md` from `make accept-trainers`, that in `codec.md`
+from `make accept-codec`, `figures.md` and the README's table from all that was measured, `rooms.svg` from the imports
+of the packages, the interfaces on `write-a-recipe.md` and `write-a-rule.md` from the classes that ask for them.
 tests/cli/test_docs.py runs the check, so a changed table cannot leave its page behind.
 """
 
@@ -18,6 +18,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import codec_page
 import interfaces
 import manifest_page
 import rooms
@@ -164,6 +165,13 @@ def trainers() -> str:
     return _between(_read(HERE / "foreign-trainers.md"), "trainers", table)
 
 
+def codec() -> str:
+    """The page of the codec, with what was trained beside it."""
+    measured, page = RESULTS / "codec.json", _read(HERE / "codec.md")
+    told = codec_page.codecs(measured) if measured.is_file() else codec_page.UNMEASURED
+    return _between(page, "codecs", told)
+
+
 @functools.cache
 def manifest() -> str:
     """The page of every field of a job."""
@@ -184,6 +192,7 @@ PAGES = {
     "metrics.md": metric_table,
     "zoo.md": functools.partial(zoo_page.zoo, RESULTS / "health.json", RESULTS / "replay.json"),
     "foreign-trainers.md": trainers,
+    "codec.md": codec,
     "figures.md": figures,
     "verdict.md": verdict,
     README: readme,

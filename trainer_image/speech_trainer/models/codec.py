@@ -26,6 +26,7 @@ from speech_trainer.modules.quantizer import (
 from speech_trainer.modules.snake import Snake
 
 _CONVOLUTIONS: Final = (nn.Conv1d, nn.ConvTranspose1d)
+_QUIET: Final = 0.1  # of the last layer: a new decoder is as loud as speech, so that there is no noise to unlearn
 LIFTED: Final = 2  # dimensions more, in which a distance is an angle
 LOOKUP: Final = "speechtrain_lookup"  # in an exported config.json: what the codes were trained by
 
@@ -42,6 +43,8 @@ class Codec(nn.Module):
         _use_own_snake(self.encoder)
         _use_own_snake(self.decoder)
         self.apply(_initialize)
+        with torch.no_grad():
+            self.decoder.conv2.weight.mul_(_QUIET)
         for module in list(self.modules()):
             if isinstance(module, _CONVOLUTIONS):
                 parametrizations.weight_norm(module)

@@ -3,7 +3,8 @@
 Scores: `snr` and `si_sdr` in dB, `mel` (the distance that training uses; it tells which checkpoint is the best), and of
 the codes of all held-out recordings `perplexity` (the lowest of all books), `dead_codes` (share never chosen) and
 `bits_used` (entropy of the codes in bits a second). Baselines: `silence`, `shaped_noise` (noise with the mean spectrum
-of the training data) and `nearest_clip` (the piece of the training data that is closest by `mel`).
+of the training data) and `nearest_clip` (the piece of the training data that is closest by `mel`). `pesq` and `stoi`
+join where their packages are installed (`audio.perceptual`).
 
 Silent recordings have no SNR and are left out, with a warning; scores are means over recordings, each counted once.
 """
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speech_contract.result import Better, ScoreSpec
+from speech_trainer.audio import perceptual
 from speech_trainer.audio.files import write_pairs
 from speech_trainer.engine.recipe import Evaluation
 from speech_trainer.models.codec import Codec
@@ -122,12 +124,12 @@ class Evaluator:
         written = write_pairs(folder, ("decoded", "recorded"), pairs[:_WRITTEN], rate)
         if not self._held_out:
             return Evaluation(scores={}, samples=written)
-        scores = self._compare(pairs, sdr=True)
+        scores = self._compare(pairs, sdr=True) | perceptual.scores(pairs, rate)
         settings = self._material.settings
         if coded:
             frames = settings.sample_rate / settings.hop
             scores |= code_scores(codes, settings.quantizer.codes, frames)
-        return Evaluation(scores, self.baselines, written, SPECS)
+        return Evaluation(scores, self.baselines, written, {**SPECS, **perceptual.SPECS})
 
     def _compare(self, pairs: Sequence[tuple[Tensor, Tensor]], *, sdr: bool) -> Scores:
         """Means over (candidate, reference) pairs of waveforms [T]."""
