@@ -88,6 +88,8 @@ def train(place: Path, name: str, seed: int, steps: int, *, held_out: bool) -> d
     code = asyncio.run(run_local(job, place / "job.yaml", place / "state"))
     found = JobFolder(place / "state", "default", name).read_job() or {}
     health = found["status"]["health"]
+    failure = found["status"].get("failure", {}).get("message", "")
+    print(f"{name}: exit code {code}, {time.monotonic() - began:.0f} s {failure}", flush=True)
     return {
         "seed": seed,
         "steps": steps,
@@ -103,6 +105,8 @@ def voice(place: Path, seed: int, steps: int) -> dict[str, Any]:
     """A run with held-out scores, and how far each module moved."""
     name = f"voice-{seed}"
     ended = train(place, name, seed, steps, held_out=True)
+    if ended["exitCode"]:
+        sys.exit(f"{name}: {ended}")
     result = json.loads((place / name / paths.RESULT).read_text(encoding="utf-8"))
     moved = dict(movements(place, name, seed))
     return {**ended, "scores": result["scores"], "baselines": result["baselines"], "moved": moved}
