@@ -93,14 +93,16 @@ def _books(
 def _part(book: BookRecord, weight: float) -> BookRecord:
     """What a batch adds. A stand-in adds nothing, whatever it measured."""
     if weight == 0.0:
-        return BookRecord(*(None if t is None else t.new_zeros(t.shape) for t in _tensors(book)))  # type: ignore[arg-type]
+        zeros = (None if t is None else t.new_zeros(t.shape) for t in _tensors(book))
+        return BookRecord(*zeros, age=book.age)  # type: ignore[arg-type]
     scalars = (None if t is None else t * weight for t in _tensors(book)[1:])
-    return BookRecord(book.usage, *scalars)
+    return BookRecord(book.usage, *scalars, age=book.age)
 
 
 def _sum(left: BookRecord, right: BookRecord) -> BookRecord:
     pairs = zip(_tensors(left), _tensors(right), strict=True)
-    return BookRecord(*(b if a is None else a if b is None else a + b for a, b in pairs))  # type: ignore[arg-type]
+    sums = (b if a is None else a if b is None else a + b for a, b in pairs)
+    return BookRecord(*sums, age=left.age)  # type: ignore[arg-type]
 
 
 def _tensors(book: BookRecord) -> tuple[Tensor | None, ...]:
