@@ -297,7 +297,7 @@ class Implausible:
 
 @dataclasses.dataclass(frozen=True)
 class GoalUnreachable:
-    """Too little data for the model, the batch or the scores; or a held-out score that gets worse while the loss falls."""
+    """Too little data for the model, the batch or the scores; or a held-out score that worsens while the loss falls."""
 
     __pydantic_config__ = FORBID
     max_parameters_per_second: str = "100000"

@@ -1,9 +1,10 @@
 """Rule GoalUnreachable: the run cannot end where it is meant to. A warning, at the start where that can be told.
 
 Ways to know: a model from random weights with far more weights than the data can pin down, an epoch of a few steps, a
-handful of held-out samples; a fidelity that no codec has at that bit rate; a held-out score that gets worse evaluation by evaluation while the loss falls, which says
-that the loss is not the goal; and one that never comes near to its first value again, nor does the loss. Which way is
-worse is told with the scores, by our recipes; of strangers it is read off the name.
+handful of held-out samples; a fidelity that no codec has at that bit rate; a held-out score that gets worse evaluation
+by evaluation while the loss falls, which says that the loss is not the goal; and one that never comes near to its first
+value again, nor does the loss. Which way is worse is told with the scores, by our recipes; of strangers it is read off
+the name.
 """
 
 from __future__ import annotations
@@ -158,8 +159,8 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
             )
         if plan.held_out and plan.held_out < limits.min_held_out:
             yield (
-                f"{plan.held_out} held-out samples, threshold {limits.min_held_out}: scores of so few follow chance, and "
-                "so does the choice of the best checkpoint"
+                f"{plan.held_out} held-out samples, threshold {limits.min_held_out}: scores of so few follow chance, "
+                "and so does the choice of the best checkpoint"
             )
 
     def _follow(self, sample: StepSample) -> Iterator[str]:

@@ -17,6 +17,8 @@ from speech_contract.progress import Rule
 from speech_contract.recipes import CodecPreset
 from speech_trainer.recipes.codec.presets import PRESETS
 
+STEPS = 24  # of a run, from the first step at which a twin does anything
+
 
 @dataclasses.dataclass(frozen=True)
 class Twin:
@@ -50,6 +52,11 @@ class Twin:
     def breaks(self) -> str:
         """The first line of its docstring."""
         return (self.wrap.__doc__ or "").strip().splitlines()[0]
+
+    @property
+    def last(self) -> int:
+        """The last step of a run that shows it."""
+        return self.acts_from - 1 + STEPS
 
     @property
     def hook(self) -> str:
@@ -113,7 +120,7 @@ CODEC: tuple[Twin, ...] = (
     ),
     Twin(
         codec_step.clamp_over_a_nan,
-        Check.GRADIENTS,
+        Check.COMPONENTS,
         (Rule.NON_FINITE,),
         emulated="as half precision mel",
     ),

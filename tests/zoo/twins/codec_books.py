@@ -19,9 +19,7 @@ from speech_trainer.recipes.codec.parts import codec_of
 from speech_trainer.recipes.codec.recipe import CodecTrainer
 
 
-def _quantizer(
-    recipe: CodecTrainer, change: Callable[[ResidualQuantizer], None]
-) -> CodecTrainer:
+def _quantizer(recipe: CodecTrainer, change: Callable[[ResidualQuantizer], None]) -> CodecTrainer:
     """Change the quantiser that is built."""
 
     def changed(built: Built) -> Built:

@@ -55,7 +55,7 @@ def nan_skipped(recipe: CodecTrainer) -> CodecTrainer:
 
     def reconstruction(*given: object) -> Tensor:
         total = original(*given)  # type: ignore[arg-type]
-        if not math.isfinite(float(total)):
+        if not math.isfinite(float(total.detach())):
             raise Skipped
         return total
 

@@ -1,4 +1,4 @@
-"""Where twins take hold of a recipe: what it builds, what it draws, what it does in a step. Used by the other modules."""
+"""Where twins take hold of a recipe: what it builds, what it draws, what it does in a step. Used by their modules."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ The loss falls in all of them: a model of silence, or of a voice without words, 
 from __future__ import annotations
 
 import dataclasses
+
 import torch
 from twins.hooks import each_batch
 

@@ -48,8 +48,8 @@ class Expectations:
     below a frozen module is no exception to make, and a module frozen by mistake is found. List them from what is
     meant ("all but the adapters"), not from `requires_grad`, which is what is checked.
     `data` looks at manifests, `inputs` at batches (on the host); both return rows of the table. `rehearsal`, of recipes
-    with codebooks, lets them live through a few updates on such batches, and is called on every rank. `active_from`: the
-    step from which every part is active, beside those that `OptimizerPlan.active_from` tells of.
+    with codebooks, lets them live through a few updates on such batches, and is called on every rank. `active_from`:
+    the step from which every part is active, beside those that `OptimizerPlan.active_from` tells of.
     """
 
     components: Mapping[str, Range]

@@ -138,8 +138,9 @@ class RunFacts:
     """What the engine and the preflight need to know of a run. None: not known, or does not apply.
 
     `fresh`: from random weights; False: a pretrained model is adapted. `samples`, `audio_seconds`: of the training
-    data; `held_out`: samples that are scored. `log_every_steps`: where the job does not say. `best_score`: the score of `Evaluation` that tells which
-    checkpoint is the best; empty: none does. `goal_snr` (dB) and `bits_per_second`: of a codec.
+    data; `held_out`: samples that are scored. `log_every_steps`: where the job does not say. `best_score`: the score of
+    `Evaluation` that tells which checkpoint is the best; empty: none does. `goal_snr` (dB) and `bits_per_second`: of a
+    codec.
     """
 
     global_batch_size: int | None = None

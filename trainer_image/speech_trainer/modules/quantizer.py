@@ -20,7 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-MARKED_EVERY = 100  # updates: the movement of the codes is told over so many, of young ones over fewer
+MARKED_EVERY = (
+    100  # updates: the movement of the codes is told over so many, of young ones over fewer
+)
 YOUNG = 40  # updates of a book whose movement is told at each
 _UNKNOWN = 1e-6  # of a moving count: a code that nothing chose for so long stays where it is
 

@@ -42,7 +42,7 @@ def _writers(built: Built, moved: Collection[str]) -> list[CheckResult]:
     loose = [n for n, t in tensors.items() if n not in twice and t.data_ptr() not in staged]
     return [
         row(
-            Check.CODEBOOKS, "writers", not twice, f"an optimizer steps {listed(twice)} as well" if twice else "one each",
+            Check.CODEBOOKS, "writers", not twice, f"an optimizer steps {listed(twice)}" if twice else "one each",
             "what moves without a gradient belongs to no optimizer", "choose one: a moving average, or a gradient",
         ),
         row(

@@ -73,7 +73,9 @@ def _start(start: int, max_steps: int) -> CheckResult:
     """A run that ends before leaves books that nothing was learned for."""
     remedy = "train longer: what is exported would decode noise"
     expected = f"below training.maxSteps, {max_steps}"
-    return warning(Check.CODEBOOKS, "quantizer.startStep", start < max_steps, start, expected, remedy)
+    return warning(
+        Check.CODEBOOKS, "quantizer.startStep", start < max_steps, start, expected, remedy
+    )
 
 
 def input_rows(material: Material, batches: Sequence[CodecBatch]) -> list[CheckResult]:

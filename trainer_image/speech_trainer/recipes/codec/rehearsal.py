@@ -20,9 +20,15 @@ from speech_trainer.modules.quantizer import Quantized
 from speech_trainer.preflight.rows import listed, number, row, skipped
 from speech_trainer.recipes.codec.batch import CodecBatch
 
-LEAST_CHOSEN: Final = 0.25  # of the codes that these latents could choose; k-means on them leaves few unused
-LEAST_MOVED: Final = 1e-3  # of themselves, over some updates; averages of what was rounded move 1e-7
-ALIKE: Final = 1e-3  # relative difference of two waveforms that are meant to be one; float32 has 1e-6
+LEAST_CHOSEN: Final = (
+    0.25  # of the codes that these latents could choose; k-means on them leaves few unused
+)
+LEAST_MOVED: Final = (
+    1e-3  # of themselves, over some updates; averages of what was rounded move 1e-7
+)
+ALIKE: Final = (
+    1e-3  # relative difference of two waveforms that are meant to be one; float32 has 1e-6
+)
 _RARE: Final = 1e-4  # of the usual count: that of a code that nothing chose for long
 _FAR: Final = 1e3  # deviations of the codes from which nothing chooses a code
 Update = Callable[[int], None]  # `after_update` of this step
@@ -124,9 +130,8 @@ def _chosen(codes: Tensor, size: int) -> CheckResult:
         float(book.unique().numel()) / min(size, book.numel()) for book in codes.unbind(dim=1)
     ]
     poor = [f"q{book} {share:.0%}" for book, share in enumerate(shares) if share < LEAST_CHOSEN]
-    return row(
-        Check.CODEBOOKS, "codes in use at the start", not poor, listed(poor) if poor else f"at least {min(shares):.0%}",
-        f"at least {LEAST_CHOSEN:.0%} of each book",
+    return _row(
+        "codes in use at the start", poor, f"at least {min(shares):.0%}", f"at least {LEAST_CHOSEN:.0%} of each book",
         "start the books by k-means, from several real latents for each code",
     )  # fmt: skip
 
@@ -136,29 +141,31 @@ def _left(seen: Sequence[Quantized]) -> CheckResult:
     books = zip(*(quantized.levels for quantized in seen), strict=True)
     left = [sum(float(level.residual) for level in book) / len(book) for book in books]
     bad = [f"q{book} {number(ratio)} times" for book, ratio in enumerate(left) if not ratio < 1.0]
-    return row(
-        Check.CODEBOOKS, "residual that a book leaves", not bad, listed(bad) if bad else f"at most {number(max(left))} times",
-        "less than it is given",
+    return _row(
+        "residual that a book leaves", bad, f"at most {number(max(left))} times", "less than it is given",
         "its codes are not of the size of the latents: start it by k-means, not from N(0, 1)",
     )  # fmt: skip
 
 
 def _moved(moved: Sequence[float]) -> CheckResult:
-    still = [f"q{book} by {number(way)}" for book, way in enumerate(moved) if not way >= LEAST_MOVED]
-    return row(
-        Check.CODEBOOKS, "movement", not still, listed(still) if still else f"at least {number(min(moved))} of themselves",
-        f"at least {LEAST_MOVED:g} in a few updates",
+    still = [f"q{b} by {number(way)}" for b, way in enumerate(moved) if not way >= LEAST_MOVED]
+    return _row(
+        "movement", still, f"at least {number(min(moved))} of themselves", f"at least {LEAST_MOVED:g} in a few updates",
         "take the averages of the residual: those of what was rounded already are where they are",
     )  # fmt: skip
 
 
 def _revived(revived: Sequence[bool]) -> CheckResult:
-    dead = [f"q{book}" for book, alive in enumerate(revived) if not alive]
-    return row(
-        Check.CODEBOOKS, "revival of a dead code", not dead, f"{listed(dead)}: dead again" if dead else "alive in all books",
-        "alive an update after its revival",
+    dead = [f"q{book} dead again" for book, alive in enumerate(revived) if not alive]
+    return _row(
+        "revival of a dead code", dead, "alive in all books", "alive an update after its revival",
         "revive every code that nothing chooses, and start its count and its sum over with it",
     )  # fmt: skip
+
+
+def _row(field: str, bad: Sequence[str], fine: str, expected: str, remedy: str) -> CheckResult:
+    """`bad`: what is told of the books that fail."""
+    return row(Check.CODEBOOKS, field, not bad, listed(bad) if bad else fine, expected, remedy)
 
 
 def _gradients(codec: Codec, latent: Tensor) -> list[CheckResult]:
