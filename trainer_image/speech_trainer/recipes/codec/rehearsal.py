@@ -29,6 +29,8 @@ LEAST_MOVED: Final = (
 ALIKE: Final = (
     1e-3  # relative difference of two waveforms that are meant to be one; float32 has 1e-6
 )
+# Times the latents that the books started from, as of an encoder that learns: codes that sit on them have a way to go.
+_GROWN: Final = 1.25
 _RARE: Final = 1e-4  # of the usual count: that of a code that nothing chose for long
 _FAR: Final = 1e3  # deviations of the codes from which nothing chooses a code
 Update = Callable[[int], None]  # `after_update` of this step
@@ -88,7 +90,7 @@ def _live(codec: Codec, latents: Sequence[tuple[Tensor, bool]], update: Update) 
         if step in watched:
             books[watched[step]] = _others(codec, planted)
         hidden, real = latents[step % len(latents)]
-        quantizer(hidden, real=real)
+        quantizer(hidden * _GROWN, real=real)
         update(step)
     moved = [_way(*pair) for pair in zip(books["from"], books["to"], strict=True)]
     gone = [
