@@ -150,7 +150,7 @@ CODEC: tuple[Twin, ...] = (
     Twin(
         codec_books.commitment_detached,
         Check.CODEBOOKS,
-        later="`residual` of the books, which rises as latents run away from their codes",
+        later="the held-out `snr`, which hardly rises",
     ),
     Twin(
         codec_books.books_from_normal, Check.CODEBOOKS, (Rule.CODEBOOK_COLLAPSE,), acts_from=START
@@ -164,17 +164,17 @@ CODEC: tuple[Twin, ...] = (
     Twin(
         codec_books.too_few_latents,
         Check.CODEBOOKS,
-        later="nothing, where dead codes are revived: they heal it; `perplexity` tells until then",
+        later="nothing, where dead codes are revived, which heals it",
     ),
     Twin(
         codec_books.revival_keeps_counts,
         Check.CODEBOOKS,
-        later="CodebookCollapse by `dead`, from 1000 steps of the books on",
+        later="the held-out `dead_codes`, which do not get fewer",
     ),
     Twin(
         codec_books.two_writers,
         Check.CODEBOOKS,
-        later="nothing: the two pull the same way until weight decay wins",
+        later="nothing that is reported",
     ),
     Twin(
         codec_books.books_not_staged,

@@ -88,7 +88,8 @@ def _live(codec: Codec, latents: Sequence[tuple[Tensor, bool]], update: Update) 
         if step in watched:
             books[watched[step]] = _others(codec, planted)
         hidden, real = latents[step % len(latents)]
-        quantizer(hidden * _GROWN, real=real)
+        # After the revival nothing is learned: what was revived has to last without being chosen at once.
+        quantizer(hidden * _GROWN, real=real and step <= revival)
         update(step)
     moved = [_way(*pair) for pair in zip(books["from"], books["to"], strict=True)]
     gone = [
