@@ -80,11 +80,11 @@ def _live(codec: Codec, latents: Sequence[tuple[Tensor, bool]], update: Update) 
         quantizer(hidden, coded=False, real=real)
         update(step)
     first = [quantizer(hidden, real=False) for hidden, _ in latents]
-    planted, revival = _plant(codec), start + settings.revive_every - 1
+    planted, revival = _plant(codec), start + max(settings.revive_every - 1, 1)
     # The first update may jump to where the statistics always were, and a revival moves codes as well.
     watched = {start + 1: "from", max(start + 2, revival): "to"}
     books: dict[str, list[Tensor]] = {}
-    for step in range(start, max(revival, start + 1) + 2):
+    for step in range(start, revival + 2):
         if step in watched:
             books[watched[step]] = _others(codec, planted)
         hidden, real = latents[step % len(latents)]
