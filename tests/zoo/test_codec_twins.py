@@ -25,7 +25,7 @@ from twins.catalogue import CODEC, VITS, Twin
 from speech_contract import paths
 from speech_contract.codec import from_document
 from speech_contract.preflight import Check, Mark
-from speech_contract.progress import Finding, Rule
+from speech_contract.progress import Finding
 from speech_contract.thresholds import Thresholds
 from speech_contract.wire import Datagram, Peers
 from speech_health.monitor import Monitor
