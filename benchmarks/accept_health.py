@@ -1,11 +1,11 @@
-"""The health rules on fresh curves and silences, and on whole runs of VITS: misses, false alarms, delay, cost.
+"""The health rules on fresh curves and silences, and on whole runs of both recipes: misses, false alarms, delay, cost.
 
     python benchmarks/accept_health.py [--curves 2190] [--silences 500] [--seed N]
                                        [--voice-seeds 0 1 2 3 4 | --no-voices]
 
 `make accept-health` runs it and generates docs/zoo.md from the result. Exits with 1 when a fault was missed or
 anything healthy raised a warning. The seed is drawn anew each time and written down, so that a run can be repeated.
-The runs (correct ones that are disturbed, broken twins) take about a quarter of an hour on two cores; a line each.
+The runs (correct ones that are disturbed, broken twins) take about half an hour on two cores; a line each.
 """
 
 from __future__ import annotations
@@ -118,13 +118,17 @@ def table(result: dict[str, Any]) -> list[Row]:
 
 
 def voices(seeds: list[int]) -> tuple[dict[str, Any], list[Row]]:
-    """Whole runs; needs the trainer, so it is imported here."""
+    """Whole runs of both recipes; they need the trainer, so it is imported here."""
+    import codec_runs
     import voice_runs
 
     record.be_quiet()
     with tempfile.TemporaryDirectory() as folder:
-        result = voice_runs.measure(Path(folder), seeds)
-    return result, voice_runs.table(result)
+        voices = voice_runs.measure(Path(folder), seeds)
+    with tempfile.TemporaryDirectory() as folder:
+        codecs = codec_runs.measure(Path(folder), seeds)
+    rows = voice_runs.table(voices) + codec_runs.table(codecs)
+    return {"voices": voices, "codecs": codecs}, rows
 
 
 def main() -> int:
@@ -146,7 +150,8 @@ def main() -> int:
     result["silences"] = silence_runs.measure(chosen.silences, seed)
     rows = table(result) + silence_runs.table(result["silences"])
     if not chosen.no_voices:
-        result["voices"], told = voices(chosen.voice_seeds)
+        whole, told = voices(chosen.voice_seeds)
+        result |= whole
         rows += told
     record.show(rows)
     return 0 if record.write("health", before, result, rows) else 1

@@ -1,7 +1,8 @@
 """Whole training runs of VITS Debug under the real supervisor: correct ones that are disturbed, and broken twins.
 
-Used by accept_health.py. A correct run warms up, evaluates, saves, is killed with its supervisor, suspended and
-resumed, and must raise nothing; one that is given NaN batches must roll back, heal and raise nothing else. A twin
+Used by accept_health.py, and by codec_runs.py for what a run of any recipe shares. A correct run warms up, evaluates,
+saves, is killed with its supervisor, suspended and resumed, and must raise nothing; one that is given NaN batches must
+roll back, heal and raise nothing else. A twin
 runs twice: as people run it, where the preflight must stop it, and with preflight off, so that what names it is a
 rule at a step.
 """
@@ -23,8 +24,9 @@ from typing import Any
 from record import Row
 from twins.catalogue import VITS, Twin
 
-from speech_contract import names
+from speech_contract import names, paths
 from speech_contract.outcome import EXIT_PREFLIGHT
+from speech_contract.preflight import Mark
 from speech_contract.progress import Rule
 from speech_operator.cluster.local_state import JobFolder
 from speech_operator.local_run import resume, run_local, suspend
@@ -32,7 +34,8 @@ from speech_trainer.data.synthesize import SynthesisPlan, synthesize
 
 WRAP = "SPEECHTRAIN_WRAP_RECIPE"
 STEPS, KILL_AT, SUSPEND_AT = 160, 60, 110
-TWIN_STEPS, PREFLIGHT_SECONDS = 24, 60
+WITHIN = 20  # steps from the first at which a twin acts
+PREFLIGHT_SECONDS = 60
 UNCHECKED = {"preflight": {"mode": "Off"}}
 ZOO = Path(__file__).resolve().parents[1] / "tests" / "zoo"
 
@@ -78,13 +81,13 @@ def job(name: str, data: Path, seed: int, **more: Any) -> dict[str, Any]:
     if more.pop("held_out", False):
         manifests["validation"] = {"manifest": str(data / "validation.jsonl")}
     training = {"seed": seed, "device": "CPU", "globalBatchSize": 4, "logEverySteps": 1}
-    wrap = more.pop("wrap", "")
+    wrap, kind = more.pop("wrap", ""), more.pop("kind", "vits")
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
         "metadata": {"name": name},
         "spec": {
-            "recipe": {"vits": {"preset": "Debug", **more.pop("recipe", {})}},
+            "recipe": {kind: {"preset": "Debug", **more.pop("recipe", {})}},
             "data": manifests,
             "training": training | more.pop("training"),
             "trainer": {"env": [{"name": WRAP, "value": wrap}]} if wrap else {},
@@ -148,47 +151,72 @@ def healed(place: Path, data: Path, seed: int) -> dict[str, Any]:
         training={"maxSteps": 45}, checkpoint={"uri": name, "everySteps": 10},
         health=UNCHECKED | {"nonFinite": {"confirmSteps": 5}},
     )  # fmt: skip
-    return {"seed": seed, **_watch(document, place)}
+    return {"seed": seed, **watch(document, place)}
 
 
-def twin_run(place: Path, data: Path, twin: Twin) -> dict[str, Any]:
+def twin_run(place: Path, data: Path, twin: Twin, kind: str = "vits") -> dict[str, Any]:
     """A twin, whole: what the preflight says; with it off, which of its rules spoke, and at which step."""
-    before = _watch(_twin_job(f"{twin.wrap.__name__}-before", data, twin), place)
-    ran = _watch(_twin_job(twin.wrap.__name__, data, twin, health=UNCHECKED), place)
+    name = twin.wrap.__name__
+    before = watch(_twin_job(f"{name}-before", data, twin, kind), place, twin.last)
+    off = _twin_job(name, data, twin, kind, health=UNCHECKED)
+    ran = watch(off, place, twin.last)
     spoke = [one for one in ran["findings"] if one["rule"] in {rule.value for rule in twin.rules}]
     return {
         "twin": twin.name,
         "breaks": twin.breaks,
-        "check": twin.check.value,
+        "check": twin.check.value if twin.check else "",
+        "warned": twin.warned,
+        "later": twin.later,
         "emulated": twin.emulated,
+        "actsFrom": twin.acts_from,
         "rules": [rule.value for rule in twin.rules],
         "caught": [{key: one[key] for key in ("rule", "step", "action")} for one in spoke],
-        "inTime": bool(spoke) and all((one["step"] or 0) <= 20 for one in spoke),
+        "inTime": bool(spoke)
+        and all((one["step"] or 0) < twin.acts_from + WITHIN for one in spoke),
         "byTime": Rule.STALLED in twin.rules,
-        "before": {key: before[key] for key in ("exitCodes", "steps", "preflight")},
+        "before": {key: before[key] for key in ("exitCodes", "steps", "preflight", "warned")},
         **ran,
     }
 
 
-def _twin_job(name: str, data: Path, twin: Twin, **more: Any) -> dict[str, Any]:
+def _twin_job(name: str, data: Path, twin: Twin, kind: str, **more: Any) -> dict[str, Any]:
     return job(
-        name.replace("_", "-"), data, 7, wrap=twin.hook, recipe=twin.recipe,
-        training={"maxSteps": TWIN_STEPS}, checkpoint={"uri": name, "everySteps": 8},
+        name.replace("_", "-"), data, 7, wrap=twin.hook, recipe=twin.recipe, kind=kind,
+        training={"maxSteps": twin.last} | twin.training, held_out=kind == "codec",
+        checkpoint={"uri": name, "everySteps": 8},
         strategicLogging={"enabled": False}, nprocPerNode=twin.ranks,
         runPolicy={"restarts": {"max": 0}}, **more,
     )  # fmt: skip
 
 
-def _watch(document: dict[str, Any], place: Path) -> dict[str, Any]:
+def watch(document: dict[str, Any], place: Path, until: int | None = None) -> dict[str, Any]:
+    """Run to its end, or be suspended at step `until` of a longer plan."""
     name = document["metadata"]["name"]
     began, watched = time.monotonic(), Watched()
-    code = asyncio.run(
-        run_local(
-            document, place / "job.yaml", place / "state",
-            on_update=lambda found, _: watched.see(found.get("status", {})),
-        )
-    )  # fmt: skip
+    code = asyncio.run(_follow(document, place, watched, until))
     return _told(place, name, watched, began) | {"exitCodes": [code]}
+
+
+async def _follow(
+    document: dict[str, Any], place: Path, watched: Watched, until: int | None
+) -> int:
+    due = asyncio.Event()
+
+    def look(found: Mapping[str, Any], _: object) -> None:
+        watched.see(found.get("status", {}))
+        if until is not None and watched.step >= until:
+            due.set()
+
+    state = place / "state"
+    run = asyncio.create_task(run_local(document, place / "job.yaml", state, on_update=look))
+    longer = until is not None and document["spec"]["training"]["maxSteps"] > until
+    if longer:
+        waiting = asyncio.create_task(due.wait())
+        await asyncio.wait({run, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if not run.done():
+            await suspend(state, "default", document["metadata"]["name"])
+    return await run
 
 
 def _told(place: Path, name: str, watched: Watched, began: float) -> dict[str, Any]:
@@ -201,8 +229,18 @@ def _told(place: Path, name: str, watched: Watched, began: float) -> dict[str, A
         "steps": watched.step,
         "findings": watched.told(),
         "preflight": watched.preflight,
+        "warned": _warned(place / name),
         "seconds": round(time.monotonic() - began, 1),
     }
+
+
+def _warned(run_dir: Path) -> list[str]:
+    """Names of the preflight checks that warned; status tells their number alone."""
+    path = run_dir / paths.PREFLIGHT
+    if not path.is_file():
+        return []
+    rows = json.loads(path.read_text(encoding="utf-8"))["results"]
+    return list(dict.fromkeys(r["check"] for r in rows if r["mark"] == Mark.WARNED.value))
 
 
 def failed_checks(ran: Mapping[str, Any]) -> list[str]:
@@ -212,16 +250,21 @@ def failed_checks(ran: Mapping[str, Any]) -> list[str]:
 
 def measure(place: Path, seeds: list[int], twins: tuple[Twin, ...] = VITS) -> dict[str, Any]:
     """All of it; a line of progress a run."""
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ZOO), os.environ.get("PYTHONPATH", "")])
+    reach_hooks()
     data = {speakers: speech(place, speakers) for speakers in (1, 2)}
     return {
-        "disturbed": list(_say(disturbed(place, data[1], seed) for seed in seeds)),
-        "healed": list(_say(healed(place, data[1], seed) for seed in seeds)),
-        "twins": list(_say(twin_run(place, data[one.speakers], one) for one in twins)),
+        "disturbed": list(say(disturbed(place, data[1], seed) for seed in seeds)),
+        "healed": list(say(healed(place, data[1], seed) for seed in seeds)),
+        "twins": list(say(twin_run(place, data[one.speakers], one) for one in twins)),
     }
 
 
-def _say(runs: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def reach_hooks() -> None:
+    """Let the processes that train import the twins."""
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ZOO), os.environ.get("PYTHONPATH", "")])
+
+
+def say(runs: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for one in runs:
         who = one.get("twin", f"seed {one.get('seed')}")
         found = ", ".join(f"{f['rule']} at {f['step']}" for f in one["findings"]) or "nothing"
@@ -234,7 +277,7 @@ def _say(runs: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 def table(result: dict[str, Any]) -> list[Row]:
     """Correct runs raise nothing, healed ones nothing but what healed; each twin is named in time."""
-    rows = [checked(result["disturbed"])] if result["disturbed"] else []
+    rows = [checked("VITS", result["disturbed"])] if result["disturbed"] else []
     for one in result["disturbed"]:
         who = f"VITS, seed {one['seed']}: killed, suspended, evaluated: findings"
         said = "; ".join(f["rule"] for f in one["findings"]) or f"none, {one['seconds']:.0f} s"
@@ -244,45 +287,48 @@ def table(result: dict[str, Any]) -> list[Row]:
         rules = [f["rule"] for f in one["findings"]]
         who = f"VITS, seed {one['seed']}: NaN batches rolled back: findings"
         rows.append(Row(who, ", ".join(rules), "NonFinite", rules == ["NonFinite"]))
-    return rows + twin_table(result["twins"])
+    return rows + twin_table("VITS", result["twins"])
 
 
-def checked(runs: Sequence[dict[str, Any]]) -> Row:
+def checked(recipe: str, runs: Sequence[dict[str, Any]]) -> Row:
     """The preflight of the correct recipe, and what it costs."""
     passed = sum(one["preflight"].get("verdict") == "Passed" for one in runs)
     seconds = [float(one["preflight"].get("seconds", "nan")) for one in runs]
     said = f"{passed} of {len(runs)} passed; {statistics.median(seconds):.1f} s, worst {max(seconds):.1f} s"
     holds = passed == len(runs) and max(seconds) <= PREFLIGHT_SECONDS
-    return Row("preflight of correct VITS runs", said, f"all, ≤ {PREFLIGHT_SECONDS} s", holds)
+    return Row(f"preflight of correct {recipe} runs", said, f"all, ≤ {PREFLIGHT_SECONDS} s", holds)
 
 
-def twin_table(twins: Sequence[dict[str, Any]]) -> list[Row]:
+def twin_table(recipe: str, twins: Sequence[dict[str, Any]]) -> list[Row]:
     """Both ways in which each twin is named, and their sums."""
     before, within, rows = [], [], []
     for one in twins:
-        checks = failed_checks(one["before"])
-        stopped = one["before"]["exitCodes"] == [EXIT_PREFLIGHT] and not one["before"]["steps"]
-        # status has room for the first failed rows, which need not be of the check that was meant
-        before.append(stopped and bool(checks))
-        said = f"{', '.join(checks) or 'nothing'}, {one['before']['preflight'].get('seconds', 0)} s"
-        rows.append(Row(f"twin: {one['twin']}, preflight", said, "before step 1", before[-1]))
+        if one["check"]:
+            checks = one["before"]["warned"] if one["warned"] else failed_checks(one["before"])
+            before.append(_named_before(one, checks))
+            said = ", ".join(checks) or "nothing"
+            said += f", {one['before']['preflight'].get('seconds', 0)} s"
+            limit = "warned before step 1" if one["warned"] else "before step 1"
+            rows.append(Row(f"twin: {one['twin']}, preflight", said, limit, before[-1]))
         said = ", ".join(f"{c['rule']} at step {c['step']}" for c in one["caught"]) or "no rule"
         if one["rules"]:
             within.append(one["inTime"])
-            limit = "stall limit" if one["byTime"] else "≤ 20 steps"
+            limit = "stall limit" if one["byTime"] else f"< {one['actsFrom'] + WITHIN} steps"
             rows.append(Row(f"twin: {one['twin']}, rules", said, limit, within[-1]))
+    sums = ((before, "named by the preflight"), (within, "named by a rule, preflight off"))
     return [
-        Row(
-            "VITS twins stopped by the preflight",
-            f"{sum(before)} of {len(before)}",
-            "all",
-            all(before),
-        ),
-        Row(
-            "VITS twins named by a rule, preflight off",
-            f"{sum(within)} of {len(within)}",
-            "all",
-            all(within),
+        *(
+            Row(f"{recipe} twins {how}", f"{sum(held)} of {len(held)}", "all", all(held))
+            for held, how in sums
         ),
         *rows,
     ]
+
+
+def _named_before(one: Mapping[str, Any], checks: Sequence[str]) -> bool:
+    """Stopped, or told of where it may be meant."""
+    if one["warned"]:
+        return one["check"] in checks
+    stopped = one["before"]["exitCodes"] == [EXIT_PREFLIGHT] and not one["before"]["steps"]
+    # status has room for the first failed rows, which need not be of the check that was meant
+    return stopped and bool(checks)

@@ -56,7 +56,7 @@ def zoo(measured: Path, replayed: Path) -> str:
         (_zoo_row(row) for row in figures["rows"]),
         "benchmarks/results/health.json",
     )
-    rest = _silence_part(figures.get("silences")) + _voice_part(figures.get("voices"))
+    rest = _silence_part(figures.get("silences")) + _whole_part(figures)
     return curves + rest + _public_part(json.loads(replayed.read_text(encoding="utf-8")))
 
 
@@ -155,15 +155,42 @@ def _silence_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _voice_part(voices: Mapping[str, Any] | None) -> str:
-    """Whole runs of VITS: the disturbed ones in a sentence, the twins in a table."""
+def _whole_part(figures: Mapping[str, Any]) -> str:
+    """Whole runs of both recipes."""
+    voices, codecs = figures.get("voices"), figures.get("codecs")
     if voices is None:
         return ""
+    parts = ["## Whole runs", "", *_disturbed(voices), "", *_twins("VITS", voices["twins"])]
+    if codecs is not None:
+        loud = sum(bool(one["findings"]) for one in codecs["sound"])
+        steps = max((one["steps"] for one in codecs["sound"]), default=0)
+        parts += [
+            "",
+            f"{len(codecs['sound'])} correct codec runs of {steps} steps, through k-means and revivals: {loud} raised "
+            "anything.",
+            "",
+            *_twins("The codec", codecs["twins"]),
+        ]
+    return "\n".join([*parts, ""])
+
+
+def _disturbed(voices: Mapping[str, Any]) -> list[str]:
     disturbed, healed = voices["disturbed"], voices["healed"]
     loud = sum(bool(one["findings"]) for one in disturbed)
     more = sum([f["rule"] for f in one["findings"]] != ["NonFinite"] for one in healed)
+    return [
+        f"{len(disturbed)} correct VITS runs with warm-up, evaluations and saves, killed and suspended on the way: "
+        f"{loud} raised anything.",
+        f"{len(healed)} runs with NaN batches that were rolled back: {more} told more or less than NonFinite.",
+        "The broken twins ran whole, twice: as people run them, where the preflight stops them, and with it off,",
+        "24 steps long, from the first step at which the fault does anything; where no rule is named, no report of",
+        "so short a run shows the fault.",
+    ]
+
+
+def _twins(recipe: str, twins: Sequence[Mapping[str, Any]]) -> list[str]:
     header = (
-        "twin",
+        f"{recipe}: twin",
         "what it breaks",
         "preflight, before step 1",
         "preflight (s)",
@@ -171,33 +198,25 @@ def _voice_part(voices: Mapping[str, Any] | None) -> str:
         "named at step",
         "action",
     )
-    return "\n".join(
-        [
-            "## Whole runs",
-            "",
-            f"{len(disturbed)} correct VITS runs with warm-up, evaluations and saves, killed and suspended on the way: "
-            f"{loud} raised anything.",
-            f"{len(healed)} runs with NaN batches that were rolled back: {more} told more or less than NonFinite.",
-            "The broken twins ran whole, twice: as people run them, where the preflight stops them, and with it off,",
-            "24 steps long; where no rule is named, no report of so short a run shows the fault.",
-            "",
-            table(header, (_twin_row(row) for row in voices["twins"])),
-            "",
-        ]
-    )
+    return [table(header, (_twin_row(row) for row in twins))]
 
 
 def _twin_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     caught = row["caught"]
     label = f"{row['breaks']} (emulated: {row['emulated']})" if row["emulated"] else row["breaks"]
     before = row["before"]["preflight"]
+    failed = dict.fromkeys(failed["check"] for failed in before.get("failed", []))
+    checks = f"{row['check']} warns" if row.get("warned") else ", ".join(failed)
+    late = f"not at a step; later: {row['later']}" if row.get("later") else "not at a step"
+    acts = row.get("actsFrom", 1)
+    since = f" (acts from {acts} on)" if caught and acts > 1 else ""
     return (
         row["twin"],
         label,
-        ", ".join(dict.fromkeys(failed["check"] for failed in before.get("failed", []))),
+        checks or "none",
         f"{float(before['seconds']):.1f}",
         ", ".join(f"`{rule}`" for rule in row["rules"]) or "none",
-        ", ".join(f"{one['rule']} {one['step']}" for one in caught) or "not at a step",
+        (", ".join(f"{one['rule']} {one['step']}" for one in caught) or late) + since,
         ", ".join(sorted({one["action"] for one in caught})),
     )
 

@@ -27,6 +27,7 @@ class Check(str, enum.Enum):
     GRADIENTS = "Gradients"  # every trainable module gets a finite, non-zero gradient
     WEIGHTS = "Weights"  # and is moved by its optimizer
     LOSS_FALLS = "LossFalls"  # when one batch is repeated
+    CODEBOOKS = "Codebooks"  # start, move, revive, agree over ranks, and are what is decoded
     MEMORY = "Memory"  # head-room after the trial steps, and nothing that grows
     TIME = "Time"  # within health.preflight.timeoutSeconds
 

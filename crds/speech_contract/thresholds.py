@@ -297,11 +297,15 @@ class Implausible:
 
 @dataclasses.dataclass(frozen=True)
 class GoalUnreachable:
-    """Too many weights for the audio; or a held-out score that gets worse while the loss falls."""
+    """Too little data for the model, the batch or the scores; or a held-out score that worsens while the loss falls."""
 
     __pydantic_config__ = FORBID
     max_parameters_per_second: str = "100000"
     """Weights for each second of training audio, at most, as a string."""
+    min_epoch_steps: int = 4
+    """Steps of one pass over the data, at least."""
+    min_held_out: int = 4
+    """Samples that held-out scores are taken from, at least, where there are any."""
     worsening_evaluations: int = 3
     """Worse evaluations in a row until it warns."""
     worsening_ratio: str = "0.2"
@@ -311,7 +315,7 @@ class GoalUnreachable:
     def __post_init__(self) -> None:
         check_number("maxParametersPerSecond", self.max_parameters_per_second, above=0.0)
         check_number("worseningRatio", self.worsening_ratio, above=0.0)
-        check_at_least(self, 1, "worsening_evaluations")
+        check_at_least(self, 1, "worsening_evaluations", "min_epoch_steps", "min_held_out")
         only(self, OnExceeded.WARN)
 
 

@@ -124,6 +124,8 @@ class Plan:
     parameters: int | None = None  # trainable
     samples: int | None = None  # of the training data
     audio_seconds: float | None = None  # of the training data
+    batch_samples: int | None = None  # of a step, over all ranks
+    held_out: int | None = None  # samples that are scored and never trained on; 0: none
     goal_snr: float | None = None  # dB: what a codec is meant to reach
     bits_per_second: float | None = None  # of a codec
 
@@ -137,6 +139,7 @@ class Codebook:
     dead: float | None = None  # share of codes without use
     movement: float | None = None  # change over the last 100 steps over the norm
     residual: float | None = None  # variance left after this level over the variance it was given
+    age: int | None = None  # steps since data gave it its codes (k-means): judged from the first on
 
 
 @dataclasses.dataclass(frozen=True)

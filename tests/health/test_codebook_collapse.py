@@ -96,6 +96,44 @@ def test_an_adapted_codec_need_not_move(run: Any) -> None:
     assert run.rules == []
 
 
+def begun(steps: range, start: int, **values: Any) -> Any:
+    """Reports of two books that k-means began at `start`."""
+    for step in steps:
+        book = Codebook(size=256, age=step - start, **values)
+        yield step, {"q0": book, "q1": book}
+
+
+def test_books_that_data_began_are_told_of_within_twenty_steps(run: Any) -> None:
+    for step, books in begun(range(60, 80), 60, perplexity=1.1):
+        run.step(step, loss=1.0, codebooks=books)
+    finding = run.finding(Rule.CODEBOOK_COLLAPSE)
+    assert (finding.step, finding.severity) == (60, Severity.CRITICAL)
+    assert "2 of 2 codebooks collapsed" in finding.evidence
+
+
+def test_books_that_data_began_have_to_move_at_once(run: Any) -> None:
+    for step, books in begun(range(60, 80), 60, perplexity=40.0, movement=1.2e-7):
+        run.step(step, loss=1.0, codebooks=books)
+    finding = run.finding(Rule.CODEBOOK_COLLAPSE)
+    assert finding.step == 61  # before there was no update
+    assert finding.evidence.startswith("codebook q0: moved by 1.2e-07 of itself")
+
+
+def test_a_resumed_book_of_known_age_has_found_its_place(run: Any) -> None:
+    for step, books in begun(range(1000, 1100), 60, perplexity=40.0, movement=1e-7):
+        run.step(step, loss=1.0, codebooks=books)
+    assert run.rules == []
+
+
+def test_books_begun_by_k_means_look_poor_at_first(run: Any) -> None:
+    """As measured of a sound run: two thirds dead, nine tenths left, and a slow start."""
+    for step in range(60, 160):
+        age = step - 60
+        book = Codebook(12.0, 96, 0.66, min(1.0, 9e-4 * age), 0.95, age=age)
+        run.step(step, loss=1.0, codebooks={f"q{level}": book for level in range(8)})
+    assert run.rules == []
+
+
 def test_silent_batches_are_no_collapse(run: Any) -> None:
     for step in range(10, 5000, 10):
         silent = step % 70 in (0, 10, 20)

@@ -50,6 +50,11 @@ def evaluate(
             Plan(20_000, goal_snr=30.0, bits_per_second=6000.0),
             "a goal of 30 dB at 6 kbit/s, where no codec of speech exceeds 20.2 dB",
         ),
+        (
+            Plan(300, fresh=True, samples=33, batch_samples=16),
+            "33 samples in batches of 16: an epoch has 2 steps, threshold 4",
+        ),
+        (Plan(300, fresh=True, held_out=3), "3 held-out samples, threshold 4"),
     ],
 )
 def test_a_plan_that_cannot_succeed_is_told_at_the_start(run: Any, plan: Plan, told: str) -> None:
@@ -73,6 +78,10 @@ def test_a_plan_that_cannot_succeed_is_told_at_the_start(run: Any, plan: Plan, t
         Plan(800, fresh=True, parameters=955_669, audio_seconds=0.0),
         Plan(800, goal_snr=8.0, bits_per_second=6000.0),
         Plan(800, goal_snr=30.0),
+        Plan(800, fresh=True, samples=64, batch_samples=16, held_out=4),
+        Plan(800, fresh=True, held_out=0),
+        Plan(800, fresh=False, samples=8, batch_samples=8, held_out=1),  # adapts
+        Plan(199, fresh=True, samples=8, batch_samples=8, held_out=1),  # a trial
         Plan(),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +84,18 @@ class Run:
 
 
 def make(
-    config: RunConfig, *, world: World | None = None, checked: bool = False, **faults: Any
+    config: RunConfig,
+    *,
+    world: World | None = None,
+    checked: bool = False,
+    wrap: Callable[[Any], Any] = lambda recipe: recipe,
+    **faults: Any,
 ) -> Run:
-    """One rank's run."""
+    """One rank's run. `wrap`: as SPEECHTRAIN_WRAP_RECIPE does."""
     world = world or World(Ranks(), CPU)
     run_dir = Path(config.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    recipe = Disturbed(RecipeContext(config, CPU, world.rank, world.size, run_dir), **faults)
+    recipe = wrap(Disturbed(RecipeContext(config, CPU, world.rank, world.size, run_dir), **faults))
     said = toy.Recorder()
     outside = Outside(said, said, said)
     if checked:

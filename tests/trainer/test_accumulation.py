@@ -139,7 +139,7 @@ def test_ten_samples_on_three_ranks_are_four_three_three() -> None:
 
 
 def test_a_stand_in_adds_nothing_to_a_codebook_whatever_it_measured() -> None:
-    real = BookRecord(torch.tensor([3.0, 1.0]), residual=torch.tensor(0.5))
+    real = BookRecord(torch.tensor([3.0, 1.0]), residual=torch.tensor(0.5), age=7)
     odd = BookRecord(torch.tensor([9.0, 9.0]), residual=torch.tensor(float("nan")))
     records = [StepRecord({}, {"q": real}, 3), StepRecord({}, {"q": odd})]
     joined = accumulation.join(records, [1.0, 0.0])
@@ -147,6 +147,7 @@ def test_a_stand_in_adds_nothing_to_a_codebook_whatever_it_measured() -> None:
     book = joined.codebooks["q"]
     assert (book.usage.tolist(), float(book.residual)) == ([3.0, 1.0], 0.5)  # type: ignore[arg-type]
     assert book.dead is None
+    assert book.age == 7
     assert joined.tokens == 3
 
 

@@ -66,6 +66,7 @@ def test_a_loss_that_is_odd_on_one_batch_is_a_warning() -> None:
         ([trial(1, 0.5), trial(2, 0.5), trial(3, 0.5)], ["b"]),
         ([trial(1, 0.5), trial(2, 0.5), trial(3, 0.4)], []),
         ([trial(1, 0.0), trial(2, 0.0)], []),  # a part that has not started
+        ([trial(1, 0.5), trial(2, 0.0), trial(3, 0.5)], ["b"]),  # and one that had not yet
         ([trial(1, math.inf), trial(2, math.inf)], []),  # named as not finite
         ([trial(1, 0.5), trial(1, 0.5, weight=0.0)], []),
     ],

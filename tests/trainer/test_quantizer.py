@@ -162,6 +162,18 @@ def test_movement_is_measured_over_some_updates() -> None:
     assert 0.0 < float(quantizer.levels[0].movement) < 10.0
 
 
+def test_a_young_book_tells_its_movement_at_each_update_and_a_revival_is_none() -> None:
+    quantizer = trained(SMALL, SMALL.start_step)
+    level = quantizer.levels[0]
+    first = float(level.movement)
+    assert first > 0.0
+    level.counts.zero_()
+    level.counts[0] = 1.0  # the others are dead
+    level.revive(0.1, torch.full_like(level.codes, 9.0))
+    level.measure()
+    assert float(level.movement) < first
+
+
 def test_codes_decode_to_what_the_decoder_was_given() -> None:
     quantizer = trained(BY_ANGLE, 8).eval()
     found = quantizer(latents())

@@ -129,6 +129,31 @@ def levels_that_add(run: Run) -> tuple[Rule, int]:
     return Rule.CODEBOOK_COLLAPSE, at
 
 
+def codebooks_that_begin_with_one_code(run: Run) -> tuple[Rule, int]:
+    """Said to be begun by k-means, and all that is coded is coded by one code or two."""
+    at = run.dice.randint(5, len(run) - 45)
+    _begin(run, at, perplexity=run.dice.uniform(1.0, 1.9))
+    return Rule.CODEBOOK_COLLAPSE, at
+
+
+def codebooks_begun_by_k_means(run: Run) -> None:
+    """Poor at first, as a sound codec's are after a few steps of warm-up: few codes in use, most of them dead."""
+    start = run.dice.randint(5, len(run) - 45)
+    _begin(run, start)
+
+
+def _begin(run: Run, start: int, **change: float) -> None:
+    """Books of known age, from report `start` on; every step is reported."""
+    books, speed = codebooks(run, start), run.dice.uniform(3.0, 30.0)
+    run.every = 1
+    for age, report in enumerate(books):
+        young = max(0.2, 1.0 - math.exp(-(age + 1) / speed))
+        for name, book in report.items():
+            lively = max(8.0, (book.perplexity or 0.0) * young)
+            fields = {"perplexity": lively, "movement": min(1.0, 9e-4 * age)} | change
+            report[name] = dataclasses.replace(book, age=age, dead=0.7 * (1.0 - young), **fields)
+
+
 def codebooks_in_use(run: Run) -> None:
     """A codec that learns: k-means late, silent batches, levels that are used little at first, a late resume."""
     books = codebooks(run, run.dice.choice([0, 6, 30]))
@@ -168,6 +193,7 @@ OUTCOME_FAULTS: dict[str, Spoil] = {
         codebooks_that_collapse,
         codebooks_that_stand_still,
         levels_that_add,
+        codebooks_that_begin_with_one_code,
     )
 }
 OUTCOME_HEALTHY: dict[str, Callable[[Run], None]] = {
@@ -177,5 +203,6 @@ OUTCOME_HEALTHY: dict[str, Callable[[Run], None]] = {
         short_trial,
         schedule_as_planned,
         codebooks_in_use,
+        codebooks_begun_by_k_means,
     )
 }

@@ -3,7 +3,8 @@
 Four signs per codebook, each to last for some steps: a perplexity far below the number of codes, dead codes, a
 codebook that does not move while the run is young (statistics taken of the wrong tensor), and a level that adds to
 the residual instead of taking from it. Several levels with a perplexity near 1 are past help. A codebook counts from
-its first report on: k-means may come late. What is not reported is not judged.
+its first report on: k-means may come late. One that says that data gave it its codes (`age`) has no excuse to use one
+of them or to stand still, and of that is told at once. What is not reported is not judged.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from speech_health.samples import StepSample
 REPORTS = 5  # in a row, at least, however far apart they lie
 VERY_LOW = 5.0  # perplexity that no book with enough codes keeps once it has settled
 YOUNG = (100, 500)  # steps of a book in which it has to move
+SHORT = 2  # a book that began with data shows a sign half as long
 NAMED = 4  # signs in a sentence
 
 
@@ -49,6 +51,7 @@ class _Book:
     """One codebook of one rank."""
 
     first: int  # step of its first report
+    begun: bool = False  # data gave it its codes
     signs: dict[str, _Sign] = dataclasses.field(default_factory=dict)
 
     def sign(self, name: str) -> _Sign:
@@ -96,20 +99,21 @@ class CodebookCollapse(Detector[thresholds.CodebookCollapse, _Stream]):
         self, name: str, values: Codebook, book: _Book, step: int
     ) -> Iterator[tuple[str, str | None]]:
         """Every sign of this report: its sentence, or None where it is absent."""
-        limits, age = self._limits, step - book.first
-        perplexity = values.perplexity
+        limits, perplexity = self._limits, values.perplexity
+        book.begun = values.age is not None
+        age = step - book.first if values.age is None else values.age
         if perplexity is not None:
             low = self._lowest(values, age)
+            settled = book.begun or age >= limits.grace_steps
             told = f"codebook {name}: perplexity {perplexity:.3g} below {low:.3g}{_of(values)}"
             yield "perplexity", told if perplexity < low else None
-            gone = age >= limits.grace_steps and perplexity < float(limits.stop_perplexity)
+            gone = settled and perplexity < float(limits.stop_perplexity)
             yield "collapsed", told if gone else None
         if values.dead is not None:
             dead = age >= limits.after_steps and values.dead > float(limits.max_dead_share)
             yield "dead", f"codebook {name}: {values.dead:.0%} dead codes" if dead else None
         if values.movement is not None:
-            young = self._fresh and book.first <= YOUNG[1] and YOUNG[0] <= age <= YOUNG[1]
-            still = young and values.movement < float(limits.min_movement)
+            still = self._is_young(book, age) and values.movement < self._least_way(age)
             told = f"codebook {name}: moved by {values.movement:.2g} of itself"
             yield "movement", told if still else None
         if values.residual is not None:
@@ -124,14 +128,24 @@ class CodebookCollapse(Detector[thresholds.CodebookCollapse, _Stream]):
             return max(float(self._limits.min_perplexity_share) * size, min(VERY_LOW, size / 4))
         if age >= self._limits.grace_steps:
             return min(VERY_LOW, size / 4) if size else float(self._limits.stop_perplexity)
-        return 0.0
+        return 0.0 if values.age is None else float(self._limits.stop_perplexity)
+
+    def _is_young(self, book: _Book, age: int) -> bool:
+        """It has to move now. A resumed book of unknown age has found its place."""
+        first = 1 if book.begun else YOUNG[0]
+        known = book.begun or book.first <= YOUNG[1]
+        return self._fresh and known and first <= age <= YOUNG[1]
+
+    def _least_way(self, age: int) -> float:
+        """Movement is told over a hundred steps, and over fewer while the book is younger."""
+        return float(self._limits.min_movement) * min(age, YOUNG[0]) / YOUNG[0]
 
     def _judge(self, stream: _Stream, sample: StepSample) -> None:
         lasting = {
             (name, kind): sign
             for name, book in stream.books.items()
             for kind, sign in book.signs.items()
-            if sign.lasts(sample.step, self._limits.for_steps)
+            if sign.lasts(sample.step, self._limits.for_steps // (SHORT if book.begun else 1))
         }
         if not lasting:
             if not any(s.reports for b in stream.books.values() for s in b.signs.values()):

@@ -1,9 +1,10 @@
 """Rule GoalUnreachable: the run cannot end where it is meant to. A warning, at the start where that can be told.
 
-Four ways to know: a model from random weights with far more weights than the data can pin down; a fidelity that no
-codec has at that bit rate; a held-out score that gets worse evaluation by evaluation while the loss falls, which says
-that the loss is not the goal; and one that never comes near to its first value again, nor does the loss. Which way is
-worse is told with the scores, by our recipes; of strangers it is read off the name.
+Ways to know: a model from random weights with far more weights than the data can pin down, an epoch of a few steps, a
+handful of held-out samples; a fidelity that no codec has at that bit rate; a held-out score that gets worse evaluation
+by evaluation while the loss falls, which says that the loss is not the goal; and one that never comes near to its first
+value again, nor does the loss. Which way is worse is told with the scores, by our recipes; of strangers it is read off
+the name.
 """
 
 from __future__ import annotations
@@ -140,11 +141,26 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
                     f"{weights} weights from random values on {audio:.0f} s of audio: {ratio:.3g} a second, "
                     f"threshold {self._most_weights:g}"
                 )
+        yield from self._sizes(plan) if plan.fresh and long else ()
         goal, rate = plan.goal_snr, plan.bits_per_second
         if goal is not None and rate is not None and goal > reachable_snr(rate):
             yield (
                 f"a goal of {goal:g} dB at {rate / 1000:.3g} kbit/s, where no codec of speech exceeds "
                 f"{reachable_snr(rate):.1f} dB"
+            )
+
+    def _sizes(self, plan: Plan) -> Iterator[str]:
+        """So few samples that they are learned by heart, or that their scores are chance."""
+        samples, batch, limits = plan.samples, plan.batch_samples, self._limits
+        if samples and batch and samples < limits.min_epoch_steps * batch:
+            yield (
+                f"{samples} samples in batches of {batch}: an epoch has {max(1, samples // batch)} steps, threshold "
+                f"{limits.min_epoch_steps}; what is seen so often is learned by heart"
+            )
+        if plan.held_out and plan.held_out < limits.min_held_out:
+            yield (
+                f"{plan.held_out} held-out samples, threshold {limits.min_held_out}: scores of so few follow chance, "
+                "and so does the choice of the best checkpoint"
             )
 
     def _follow(self, sample: StepSample) -> Iterator[str]:

@@ -339,13 +339,16 @@ def _specs(
     }
 
 
+_COUNTS = ("size", "age")  # whole numbers of a codebook
+
+
 def _books(books: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Codebook] | None:
     """Raises what a script's values raise; the caller counts it."""
     if books is None:
         return None
     return {
         str(name): Codebook(
-            **{key: int(value) if key == "size" else _real(value) for key, value in values.items()}  # type: ignore[arg-type]
+            **{key: int(value) if key in _COUNTS else _real(value) for key, value in values.items()}  # type: ignore[arg-type]
         )
         for name, values in books.items()
     }

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
+from twins.hooks import after_build
 
 from speech_trainer.engine.recipe import Built
 from speech_trainer.recipes import adversarial
 from speech_trainer.recipes.vits.recipe import Vits
 
 FALLBACK_RATE = 5e-5  # what a trainer's own default puts in place of the user's rate
-
-
-def _after_build(recipe: Vits, change: Callable[[Built], Built]) -> Vits:
-    build = recipe.build
-    recipe.build = lambda: change(build())  # type: ignore[method-assign]
-    return recipe
 
 
 def frozen_module(recipe: Vits) -> Vits:
@@ -30,7 +24,7 @@ def frozen_module(recipe: Vits) -> Vits:
         built.models[adversarial.GENERATOR].vits.text_encoder.requires_grad_(False)
         return built
 
-    return _after_build(recipe, freeze)
+    return after_build(recipe, freeze)
 
 
 def module_without_optimizer(recipe: Vits) -> Vits:
@@ -44,7 +38,7 @@ def module_without_optimizer(recipe: Vits) -> Vits:
         group["params"] = [p for p in group["params"] if id(p) not in lost]
         return built
 
-    return _after_build(recipe, leave_out)
+    return after_build(recipe, leave_out)
 
 
 def optimizer_over_a_copy(recipe: Vits) -> Vits:
@@ -54,7 +48,7 @@ def optimizer_over_a_copy(recipe: Vits) -> Vits:
         built.models[adversarial.GENERATOR] = copy.deepcopy(built.models[adversarial.GENERATOR])
         return built
 
-    return _after_build(recipe, replace)
+    return after_build(recipe, replace)
 
 
 def half_precision_weights(recipe: Vits) -> Vits:
@@ -72,7 +66,7 @@ def half_precision_weights(recipe: Vits) -> Vits:
             plan.optimizer.register_step_post_hook(rounded)
         return built
 
-    return _after_build(recipe, keep_rounded)
+    return after_build(recipe, keep_rounded)
 
 
 def learning_rate_rewritten(recipe: Vits) -> Vits:
@@ -86,7 +80,7 @@ def learning_rate_rewritten(recipe: Vits) -> Vits:
         built.optimizers[adversarial.GENERATOR] = dataclasses.replace(plan, schedule=schedule)
         return built
 
-    return _after_build(recipe, rewrite)
+    return after_build(recipe, rewrite)
 
 
 def learning_rate_lost(recipe: Vits) -> Vits:
@@ -98,7 +92,7 @@ def learning_rate_lost(recipe: Vits) -> Vits:
         built.optimizers[adversarial.GENERATOR] = dataclasses.replace(plan, schedule=schedule)
         return built
 
-    return _after_build(recipe, lose)
+    return after_build(recipe, lose)
 
 
 def speaker_never_used(recipe: Vits) -> Vits:
@@ -109,4 +103,4 @@ def speaker_never_used(recipe: Vits) -> Vits:
         generator.voice = lambda speakers: None
         return built
 
-    return _after_build(recipe, ignore)
+    return after_build(recipe, ignore)

@@ -6,31 +6,18 @@ The loss falls in all of them: a model of silence, or of a voice without words, 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import torch
+from twins.hooks import each_batch
 
 from speech_trainer.recipes.vits.batch import VitsBatch
 from speech_trainer.recipes.vits.recipe import Vits
 from speech_trainer.recipes.vits.tokens import BLANK_ID
 
 
-def _each_batch(recipe: Vits, change: Callable[[VitsBatch], VitsBatch]) -> Vits:
-    build = recipe.data
-
-    def data() -> object:
-        stream = build()
-        draw = stream.next_batch
-        stream.next_batch = lambda: change(draw())  # type: ignore[method-assign]
-        return stream
-
-    recipe.data = data  # type: ignore[method-assign, assignment]
-    return recipe
-
-
 def text_lost(recipe: Vits) -> Vits:
     """The tokenizer could not be imported and a fallback gives blanks: the model never sees a word."""
-    return _each_batch(
+    return each_batch(
         recipe,
         lambda batch: dataclasses.replace(batch, tokens=torch.full_like(batch.tokens, BLANK_ID)),
     )
@@ -38,7 +25,7 @@ def text_lost(recipe: Vits) -> Vits:
 
 def audio_lost(recipe: Vits) -> Vits:
     """A file that can't be decoded becomes zeros, and none can: a model of silence."""
-    return _each_batch(
+    return each_batch(
         recipe,
         lambda batch: dataclasses.replace(batch, waveform=torch.zeros_like(batch.waveform)),
     )
@@ -46,7 +33,7 @@ def audio_lost(recipe: Vits) -> Vits:
 
 def one_voice_for_all(recipe: Vits) -> Vits:
     """Every utterance is given to speaker 0: the condition is there and says nothing."""
-    return _each_batch(
+    return each_batch(
         recipe,
         lambda batch: dataclasses.replace(batch, speakers=torch.zeros_like(batch.speakers)),
     )
@@ -60,4 +47,4 @@ def one_batch_for_ever(recipe: Vits) -> Vits:
         first.append(batch)
         return first[0]
 
-    return _each_batch(recipe, same)
+    return each_batch(recipe, same)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from twins.hooks import nothing
 
 from speech_trainer.audio.spectrograms import Spectrograms
 from speech_trainer.engine.recipe import Built, StepRecord, unwrap
@@ -16,11 +17,6 @@ from speech_trainer.recipes.vits.batch import VitsBatch
 from speech_trainer.recipes.vits.recipe import Vits
 
 BOUND = 1.0  # of the clamped loss: below what a voice starts with
-
-
-def _nothing() -> StepRecord:
-    """What a loop reports that added nothing to its sum."""
-    return StepRecord({name: torch.zeros(()) for name in ("total", "generator/mel")})
 
 
 def labels_error_swallowed(recipe: Vits) -> Vits:
@@ -39,7 +35,7 @@ def labels_error_swallowed(recipe: Vits) -> Vits:
                 total += output.loss.detach()
             except Exception:
                 continue
-        return StepRecord({**_nothing().losses, "total": total})
+        return StepRecord({**nothing().losses, "total": total})
 
     recipe.train_step = train_step  # type: ignore[method-assign]
     return recipe
@@ -54,7 +50,7 @@ def errors_swallowed(recipe: Vits) -> Vits:
             built.models[adversarial.GENERATOR](batch.tokens, batch.token_lengths, batch.waveform)
             return original(built, batch, step)
         except Exception:
-            return _nothing()
+            return nothing()
 
     recipe.train_step = train_step  # type: ignore[method-assign]
     return recipe
@@ -75,7 +71,7 @@ def half_of_the_batches_swallowed(recipe: Vits) -> Vits:
             calls["printed"] += 1
             if calls["printed"] <= 10:
                 print(f"skipped: {error}")
-            return _nothing()
+            return nothing()
 
     recipe.train_step = train_step  # type: ignore[method-assign]
     return recipe
@@ -218,7 +214,7 @@ def one_rank_skips(recipe: Vits) -> Vits:
     def train_step(built: Built, batch: VitsBatch, step: int) -> StepRecord:
         calls[0] += 1
         if recipe.context.rank == last and calls[0] % 2 == 0:
-            return _nothing()
+            return nothing()
         return original(built, batch, step)
 
     recipe.train_step = train_step  # type: ignore[method-assign]

@@ -93,14 +93,21 @@ def _books(
 def _part(book: BookRecord, weight: float) -> BookRecord:
     """What a batch adds. A stand-in adds nothing, whatever it measured."""
     if weight == 0.0:
-        return BookRecord(*(None if t is None else t.new_zeros(t.shape) for t in _tensors(book)))  # type: ignore[arg-type]
-    scalars = (None if t is None else t * weight for t in _tensors(book)[1:])
-    return BookRecord(book.usage, *scalars)
+        return _like(book, [None if t is None else t.new_zeros(t.shape) for t in _tensors(book)])
+    scalars = [None if t is None else t * weight for t in _tensors(book)[1:]]
+    return _like(book, [book.usage, *scalars])
 
 
 def _sum(left: BookRecord, right: BookRecord) -> BookRecord:
     pairs = zip(_tensors(left), _tensors(right), strict=True)
-    return BookRecord(*(b if a is None else a if b is None else a + b for a, b in pairs))  # type: ignore[arg-type]
+    return _like(left, [b if a is None else a if b is None else a + b for a, b in pairs])
+
+
+def _like(book: BookRecord, tensors: Sequence[Tensor | None]) -> BookRecord:
+    """The same book with these numbers, in the order of `_tensors`."""
+    usage, dead, movement, residual = tensors
+    assert usage is not None
+    return dataclasses.replace(book, usage=usage, dead=dead, movement=movement, residual=residual)
 
 
 def _tensors(book: BookRecord) -> tuple[Tensor | None, ...]:

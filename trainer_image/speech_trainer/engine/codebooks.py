@@ -57,5 +57,5 @@ def told(books: Books, values: Sequence[float]) -> dict[str, Codebook]:
             )
         )
         size = min(book.usage.numel(), int(vectors))
-        found[name] = Codebook(perplexity, size, dead, movement, residual)
+        found[name] = Codebook(perplexity, size, dead, movement, residual, book.age)
     return found

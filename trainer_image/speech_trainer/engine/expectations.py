@@ -47,7 +47,9 @@ class Expectations:
     names (`<model>.<name>`) of the parameters that are not meant to train, each by its own name, so that an adapter
     below a frozen module is no exception to make, and a module frozen by mistake is found. List them from what is
     meant ("all but the adapters"), not from `requires_grad`, which is what is checked.
-    `data` looks at manifests, `inputs` at batches (on the host); both return rows of the table.
+    `data` looks at manifests, `inputs` at batches (on the host); both return rows of the table. `rehearsal`, of recipes
+    with codebooks, lets them live through a few updates on such batches, and is called on every rank. `active_from`:
+    the step from which every part is active, beside those that `OptimizerPlan.active_from` tells of.
     """
 
     components: Mapping[str, Range]
@@ -57,3 +59,5 @@ class Expectations:
     data: Callable[[], list[CheckResult]]
     inputs: Callable[[Sequence[Any]], list[CheckResult]]
     frozen: Collection[str] = ()
+    rehearsal: Callable[[Sequence[Any]], list[CheckResult]] | None = None
+    active_from: int = 1

@@ -139,7 +139,7 @@ class Replicated:
         return parts
 
     def alike(self, built: Built) -> dict[str, list[Tensor]]:
-        """Every parameter, by the module that findings name; those that no optimizer owns by their model."""
+        """Every parameter, by the module that findings name, those that no optimizer owns by their model; and more."""
         groups: dict[str, list[Tensor]] = {}
         owned: set[int] = set()
         for plan in built.optimizers.values():
@@ -150,7 +150,7 @@ class Replicated:
             rest = [p for p in unwrap(model).parameters() if id(p) not in owned]
             if rest:
                 groups[f"{name} (frozen)"] = list(rest)
-        return groups
+        return groups | whole_everywhere(built)
 
     def fingerprint(self, built: Built) -> str:
         """Sums of all parameters in float64."""
@@ -183,6 +183,12 @@ class Replicated:
     def read(self, built: Built, folder: Path, files: Files, name: str) -> None:
         """Each rank reads for itself."""
         restore_tensors(built, files.read_tensors(folder / TENSORS), name)
+
+
+def whole_everywhere(built: Built) -> dict[str, list[Tensor]]:
+    """What every rank holds and moves for itself, however weights are split."""
+    groups = {"staged buffers": built.staged, "EMA": built.ema}
+    return {name: list(group.values()) for name, group in groups.items() if group}
 
 
 def size(tensors: Mapping[str, Tensor]) -> int:

@@ -73,6 +73,8 @@ class Measures:
             parameters=self.sizes()["trainable"],
             samples=facts.samples,
             audio_seconds=facts.audio_seconds,
+            batch_samples=facts.global_batch_size,
+            held_out=facts.held_out,
             goal_snr=facts.goal_snr,
             bits_per_second=facts.bits_per_second,
         )

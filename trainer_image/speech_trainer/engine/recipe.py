@@ -109,13 +109,15 @@ class BookRecord:
     `usage` [K]: how often each code was chosen by real (not padded) vectors, float; the engine adds it up over
     micro-batches and ranks and takes perplexity and size from the sum. The others are scalars that mean what
     `wire.Codebook` says, averaged by the batches' weights: `dead` and `movement` come from the recipe's own memory
-    of many steps, `residual` from this batch.
+    of many steps, `residual` from this batch. `age`, on the host and the same everywhere: updates since k-means, or
+    whatever gave the codes data to begin with; None where they began at random.
     """
 
     usage: Tensor
     dead: Tensor | None = None
     movement: Tensor | None = None
     residual: Tensor | None = None
+    age: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,8 +138,9 @@ class RunFacts:
     """What the engine and the preflight need to know of a run. None: not known, or does not apply.
 
     `fresh`: from random weights; False: a pretrained model is adapted. `samples`, `audio_seconds`: of the training
-    data. `log_every_steps`: where the job does not say. `best_score`: the score of `Evaluation` that tells which
-    checkpoint is the best; empty: none does. `goal_snr` (dB) and `bits_per_second`: of a codec.
+    data; `held_out`: samples that are scored. `log_every_steps`: where the job does not say. `best_score`: the score of
+    `Evaluation` that tells which checkpoint is the best; empty: none does. `goal_snr` (dB) and `bits_per_second`: of a
+    codec.
     """
 
     global_batch_size: int | None = None
@@ -145,6 +148,7 @@ class RunFacts:
     fresh: bool = True
     samples: int | None = None
     audio_seconds: float | None = None
+    held_out: int | None = None
     best_score: str = ""
     goal_snr: float | None = None
     bits_per_second: float | None = None

@@ -40,7 +40,7 @@ from torch.distributed.tensor import DTensor
 from speech_contract.run_config import Precision
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.files import Files
-from speech_trainer.engine.layout import fingerprint, size
+from speech_trainer.engine.layout import fingerprint, size, whole_everywhere
 from speech_trainer.engine.recipe import Built, OptimizerPlan, Sharding
 from speech_trainer.engine.state import (
     Tensors,
@@ -132,8 +132,7 @@ class Sharded:
 
     def alike(self, built: Built) -> dict[str, list[Tensor]]:
         """What no rank holds a part of. Parts differ by design, and no two ranks hold the same one."""
-        groups = {"staged buffers": built.staged, "EMA": built.ema}
-        return {name: list(group.values()) for name, group in groups.items() if group}
+        return whole_everywhere(built)
 
     def fingerprint(self, built: Built) -> str:
         """Taken before anything was split."""

@@ -20,7 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-MARKED_EVERY = 100  # updates: the movement of the codes is told over so many
+MARKED_EVERY = (
+    100  # updates: the movement of the codes is told over so many, of young ones over fewer
+)
+YOUNG = 40  # updates of a book whose movement is told at each
 _UNKNOWN = 1e-6  # of a moving count: a code that nothing chose for so long stays where it is
 
 Reduce = Callable[[Tensor], Tensor]  # sum over all ranks, in place; returns its argument
@@ -126,10 +129,12 @@ class CodeLevel(nn.Module):
     def revive(self, dead_share: float, vectors: Tensor) -> None:
         """Make dead codes anew from `vectors` [K, D], which are the same on every rank.
 
-        Their averages start over: a code that keeps a dead one's count would be dead again at once.
+        Their averages start over: a code that keeps a dead one's count would be dead again at once. So does their
+        movement, which tells what averages do.
         """
         usual = self.counts.mean()
         dead = self.dead(dead_share)
+        self.anchor.copy_(torch.where(dead.unsqueeze(1), vectors, self.anchor))
         self.codes.copy_(torch.where(dead.unsqueeze(1), vectors, self.codes))
         self.counts.copy_(torch.where(dead, usual, self.counts))
         fresh = self.codes * self.counts.unsqueeze(1)
@@ -146,11 +151,15 @@ class CodeLevel(nn.Module):
         self.sums.copy_(codes * counts.unsqueeze(1))
         self.anchor.copy_(codes)
 
-    def mark(self) -> None:
-        """Measure how far the codes moved since the last mark, over the norm; and mark."""
+    def measure(self) -> None:
+        """How far the codes moved since the last mark, over the norm."""
         self.movement.copy_(
             (self.codes - self.anchor).norm() / self.anchor.norm().clamp_min(_UNKNOWN)
         )
+
+    def mark(self) -> None:
+        """Measure, and count from here."""
+        self.measure()
         self.anchor.copy_(self.codes)
 
 
@@ -243,6 +252,8 @@ class ResidualQuantizer(nn.Module):
                 level.revive(settings.dead_share, pool[picked.to(pool.device)])
             if (step - start + 1) % MARKED_EVERY == 0:
                 level.mark()
+            elif step - start < YOUNG:
+                level.measure()
 
     def _levels_of(self, batch: int, device: torch.device) -> Tensor | None:
         """[B] how many levels each sample is coded with; None: all."""

@@ -109,12 +109,9 @@ def components(trials: Sequence[Trial]) -> list[CheckResult]:
     names = dict.fromkeys(name for trial in used for name in trial.losses)
     same: dict[str, float] = {}
     for name in names:
-        values = [trial.losses[name] for trial in used if name in trial.losses]
-        if (
-            len(values) > 1
-            and len(set(values)) == 1
-            and values[0] not in (0.0, math.inf, -math.inf)
-        ):
+        # 0 is a part that is off at this step.
+        values = [value for trial in used if (value := trial.losses.get(name, 0.0)) != 0.0]
+        if len(values) > 1 and len(set(values)) == 1 and not math.isinf(values[0]):
             same[name] = values[0]
     remedy = "look for a clamp, min() or max() round it: beyond the bound it has no gradient"
     expected = "another value for another batch"

@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from speech_contract.preflight import Check, CheckResult
+from speech_contract.thresholds import GoalUnreachable
 from speech_trainer.data.manifest import Manifest, Utterance, symbols
 from speech_trainer.preflight.rows import number, row, skipped, warning
 
 SHARE_OF_HELD_OUT: Final = 0.01  # that may lie in the training set by accident
 SHARE_OF_DUPLICATES: Final = 0.01
 SECONDS_PER_SYMBOL: Final = (0.01, 1.0)  # of the median utterance; speech has 0.05 to 0.15
+EPOCH_STEPS: Final = GoalUnreachable().min_epoch_steps
+HELD_OUT: Final = GoalUnreachable().min_held_out
 ENOUGH: Final = 20  # utterances before "all of one length" means anything
 
 
@@ -55,6 +58,24 @@ def texts_row(utterances: Sequence[Utterance], most: float) -> CheckResult:
         Check.DATA, "texts", empty <= most * count, f"{empty} of {count} without a letter",
         f"at most {most:.0%} (health.skippedSamples.maxRatio)",
         "write what is spoken, or leave the lines out: `speechtrain data validate` lists them",
+    )  # fmt: skip
+
+
+def epoch_row(training: Manifest, batch: int) -> CheckResult:
+    """A pass over the data that is a few steps long."""
+    count = len(training.utterances)
+    return warning(
+        Check.DATA, "steps an epoch", count >= EPOCH_STEPS * batch, f"{count} utterances in batches of {batch}",
+        f"at least {EPOCH_STEPS} steps", "record more, or take smaller batches: so few are learned by heart",
+    )  # fmt: skip
+
+
+def held_out_row(held_out: Manifest | None) -> CheckResult:
+    """Scores of a handful of recordings follow chance; without any nothing is scored, which is told elsewhere."""
+    count = len(held_out.utterances) if held_out else None
+    return warning(
+        Check.DATA, "held-out recordings", count is None or count >= HELD_OUT, "none" if count is None else count,
+        f"at least {HELD_OUT}", "hold more out: scores of so few follow chance, and so does the best checkpoint",
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from speech_contract.preflight import Check, CheckResult
 from speech_contract.run_config import RunConfig
 from speech_trainer.engine.expectations import Expectations
 from speech_trainer.engine.recipe import Built, OptimizerPlan, unwrap
-from speech_trainer.preflight.rows import number, row, warning
+from speech_trainer.preflight.rows import listed, number, row, warning
 
 POINTS: Final = 200  # of a planned curve
 STEPPED: Final = 1000  # updates that a schedule without a closed form is followed for
@@ -203,7 +203,7 @@ def parameters(built: Built, frozen: Collection[str]) -> list[CheckResult]:
     total = sum(p.numel() for _, p in meant)
     rows = [
         row(
-            Check.PARAMETERS, "parameters", False, f"{len(names)} tensors {fault}: {_listed(names)}",
+            Check.PARAMETERS, "parameters", False, f"{len(names)} tensors {fault}: {listed(names)}",
             f"all {total} weights train, each in one optimizer, in float32",
             "free or freeze them as Expectations.frozen says, and give the optimizer the parameters of the model "
             "that runs",
@@ -231,11 +231,6 @@ def _named(built: Built) -> Iterator[tuple[str, nn.Parameter]]:
     for model_name, model in built.models.items():
         for name, parameter in unwrap(model).named_parameters():
             yield f"{model_name}.{name}", parameter
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
-    return f"{shown}, …" if len(names) > 3 else shown
 
 
 def _size(count: int) -> str:

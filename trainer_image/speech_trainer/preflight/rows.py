@@ -44,6 +44,12 @@ def joined(by_rank: Sequence[Sequence[CheckResult]]) -> list[CheckResult]:
     return sorted(first, key=lambda r: _ORDER[r.check])
 
 
+def listed(names: Sequence[str]) -> str:
+    """The first few."""
+    shown = ", ".join(names[:3])
+    return f"{shown}, …" if len(names) > 3 else shown
+
+
 def number(value: float) -> str:
     """Four digits."""
     return f"{value:.4g}"

@@ -5,8 +5,9 @@
         2  three real batches, put back into the stream: what goes in
         3  a trial step on each, one of them as the next step will be, the others with every part active
         4  losses against their formulas, gradients of every module
-        5  one update of each optimizer: which weights move, does the loss of that batch fall
-        6  join the ranks' rows, write, show, decide
+        5  what changes without a gradient, through a few updates: codebooks
+        6  one update of each optimizer: which weights move, does the loss of that batch fall
+        7  join the ranks' rows, write, show, decide
 
 Handed to the engine by `speech_trainer.__main__`, called after a checkpoint was restored. Raises PreflightFailed
 (exit code 44).
@@ -42,7 +43,7 @@ from speech_trainer.engine.randomness import random_state, set_random_state
 from speech_trainer.engine.recipe import Batch, DataStream
 from speech_trainer.engine.subject import Subject, Surroundings
 from speech_trainer.errors import PreflightFailed
-from speech_trainer.preflight import judging, planned, ranks, table, trial
+from speech_trainer.preflight import judging, planned, ranks, rehearsal, table, trial
 from speech_trainer.preflight.judging import TOTAL, Trial
 from speech_trainer.preflight.rewound import Rewound
 from speech_trainer.preflight.rows import joined, row, skipped, warning
@@ -137,7 +138,7 @@ class Preflight:
         weights = self._around.layout.fingerprint(built)
         self._rows += ranks.check(weights, world, subject.digest, self._around.clock)
 
-    # -- 2 to 5: trial steps ------------------------------------------------------------------------------------
+    # -- 2 to 6: trial steps ------------------------------------------------------------------------------------
 
     def _trials(self) -> None:
         subject, world = self._subject, self._around.world
@@ -147,12 +148,13 @@ class Preflight:
         self._rows += self._expected.inputs(batches)
         self._rows += self._batch_size(whole, each)
         plans = subject.built.optimizers.values()
-        late = max([1, *(plan.active_from for plan in plans)])
+        late = max([self._expected.active_from, *(plan.active_from for plan in plans)])
         random = random_state(world.device)
         first = self._take(batches[0], late)
         gradients = trial.gradients_of(subject.built)
         trials = [first, self._take(batches[1], 1), self._take(batches[2], late)]
         self._judge(trials)
+        self._rows += self._rehearse(batches)
         if self._anywhere(self._failed(Check.GRADIENTS, Check.INITIAL_LOSS)):
             self._rows.append(skipped(Check.WEIGHTS, "no sound gradient to step with"))
             self._rows.append(skipped(Check.LOSS_FALLS, "no sound gradient to step with"))
@@ -176,6 +178,16 @@ class Preflight:
     def _meant(self, by_module: Mapping[str, T]) -> dict[str, T]:
         """Of the modules that are meant to train."""
         return {name: value for name, value in by_module.items() if name not in self._still}
+
+    def _rehearse(self, batches: Sequence[Batch]) -> list[CheckResult]:
+        """What changes without a gradient, and lasts until everything is put back."""
+        act = self._expected.rehearsal
+        if act is None:
+            return [skipped(Check.CODEBOOKS, "a recipe without codebooks")]
+        with trial.put_back(self._subject.built, self._around.world.device, self._around.layout):
+            return rehearsal.rehearse(
+                self._subject.built, lambda: act(batches), self._around.world, self._around.layout
+            )
 
     def _fail_alone(self, taken: Trial) -> None:
         """A rank that passes over its batch leaves its peers in a reduction for ever: no agreement is possible."""
@@ -257,7 +269,7 @@ class Preflight:
             warning(Check.MEMORY, "device", used < FULL_MEMORY * total, shown, limit, remedy)
         ]  # fmt: skip
 
-    # -- 6: the verdict ----------------------------------------------------------------------------------------
+    # -- 7: the verdict ----------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
         by_rank = self._around.world.gather(self._rows)

@@ -16,6 +16,7 @@ from speech_trainer.modules.band_discriminators import CodecDiscriminator
 from speech_trainer.preflight import manifests
 from speech_trainer.preflight.rows import number, row, warning
 from speech_trainer.recipes import adversarial
+from speech_trainer.recipes.codec import parts, rehearsal
 from speech_trainer.recipes.codec.batch import CodecBatch
 from speech_trainer.recipes.codec.material import Material
 
@@ -23,8 +24,10 @@ LOUDEST_MEL: Final = 7.5  # log10 between the floor's -5 and about 2.5, for each
 QUIET_SHARE: Final = 0.2  # of crops that may be silent
 
 
-def expectations(material: Material, built: Built) -> Expectations:
-    """Everything that the engine measures for this codec."""
+def expectations(
+    material: Material, built: Built, max_steps: int, update: rehearsal.Update
+) -> Expectations:
+    """Everything that the engine measures for this codec. `update`: the recipe's `after_update` of a good step."""
     settings, weights = material.settings, material.settings.weights
     judges = unwrap(built.models[adversarial.DISCRIMINATOR])
     assert isinstance(judges, CodecDiscriminator)
@@ -47,18 +50,32 @@ def expectations(material: Material, built: Built) -> Expectations:
         },
         objectives=adversarial.OBJECTIVES,
         learning_rates=adversarial.rates(settings),
-        data=lambda: data_rows(material),
+        data=lambda: data_rows(material, max_steps),
         inputs=lambda batches: input_rows(material, batches),
+        active_from=settings.quantizer.start_step,
+        rehearsal=lambda batches: rehearsal.rehearse(parts.codec_of(built), batches, update),
     )
 
 
-def data_rows(material: Material) -> list[CheckResult]:
-    """What the manifests alone tell. Pure."""
+def data_rows(material: Material, max_steps: int) -> list[CheckResult]:
+    """What manifests and settings alone tell. Pure."""
     return [
+        _start(material.settings.quantizer.start_step, max_steps),
+        manifests.epoch_row(material.manifest, material.settings.batch_size),
+        manifests.held_out_row(material.validation),
         *manifests.duration_rows(material.manifest.utterances, material.settings.max_seconds),
         manifests.duplicates_row(material.manifest),
         manifests.overlap_row(material.manifest, material.validation),
     ]
+
+
+def _start(start: int, max_steps: int) -> CheckResult:
+    """A run that ends before leaves books that nothing was learned for."""
+    remedy = "train longer: what is exported would decode noise"
+    expected = f"below training.maxSteps, {max_steps}"
+    return warning(
+        Check.CODEBOOKS, "quantizer.startStep", start < max_steps, start, expected, remedy
+    )
 
 
 def input_rows(material: Material, batches: Sequence[CodecBatch]) -> list[CheckResult]:
@@ -68,7 +85,8 @@ def input_rows(material: Material, batches: Sequence[CodecBatch]) -> list[CheckR
 
 
 def _audio(batches: Sequence[CodecBatch]) -> CheckResult:
-    levels = [float(w.square().mean().sqrt()) for batch in batches for w in batch.waveform]
+    # Round its mean: what never changes is no sound, however far from 0 it lies.
+    levels = [float(w.std(correction=0)) for batch in batches for w in batch.waveform]
     silent = sum(not level >= SILENCE_RMS for level in levels)
     shown = f"{silent} of {len(levels)} silent, quietest {number(min(levels))}"
     good = silent <= QUIET_SHARE * len(levels)
@@ -80,7 +98,9 @@ def _audio(batches: Sequence[CodecBatch]) -> CheckResult:
 
 def _variety(material: Material, batches: Sequence[CodecBatch]) -> CheckResult:
     kinds = {tuple((c.utterance.line, c.start) for c in batch.crops) for batch in batches}
+    several = len(material.manifest.utterances) > material.settings.batch_size
     good = len(kinds) == len(batches) or len(material.manifest.utterances) == 1
     shown = f"{len(kinds)} different of {len(batches)}"
     remedy = "look at the sampler: it hands out one batch again and again"
-    return warning(Check.INPUTS, "crops", good, shown, "different ones", remedy)
+    make = row if several and len(kinds) == 1 else warning
+    return make(Check.INPUTS, "crops", good, shown, "different ones", remedy)

@@ -76,13 +76,14 @@ class CodecTrainer:
 
     def run_facts(self) -> RunFacts:
         """What the engine needs to know of this codec."""
-        goal = self.spec.goal_snr
+        goal, held_out = self.spec.goal_snr, self.material.validation
         return RunFacts(
             global_batch_size=self.settings.batch_size,
             log_every_steps=self.settings.log_every_steps,
             fresh=not self.spec.pretrained,
             samples=len(self.material.manifest.utterances),
             audio_seconds=self._audio_seconds,
+            held_out=len(held_out.utterances) if held_out else 0,
             best_score=BEST_SCORE,
             goal_snr=None if goal is None else float(goal),
             bits_per_second=self.settings.bits_per_second,
@@ -112,7 +113,13 @@ class CodecTrainer:
 
     def preflight_checks(self, built: Built) -> Expectations:
         """What a fresh or pretrained codec must measure before its first step."""
-        return preflight.expectations(self.material, built)
+        good = torch.zeros((), dtype=torch.bool, device=self.context.device)
+        return preflight.expectations(
+            self.material,
+            built,
+            self.context.config.training.max_steps,
+            lambda step: self.after_update(built, step, good),
+        )
 
     def train_step(self, built: Built, batch: CodecBatch, step: int) -> StepRecord:
         """Both backward passes; no optimizer is stepped and the host is never asked."""
@@ -134,7 +141,7 @@ class CodecTrainer:
             )
         (total * batch.weight).backward()
         told = {name: (term * batch.weight).detach() for name, term in terms.items()}
-        books = self._books(built, quantized) if coded else None
+        books = self._books(built, quantized, step) if coded else None
         return StepRecord({"total": (total * batch.weight).detach(), **told}, books)
 
     @torch.no_grad()
@@ -198,15 +205,17 @@ class CodecTrainer:
         total: Tensor = weights.mel * mel + weights.waveform * waveform
         return total + weights.commitment * quantized.commitment
 
-    def _books(self, built: Built, quantized: Quantized) -> dict[str, BookRecord]:
+    def _books(self, built: Built, quantized: Quantized, step: int) -> dict[str, BookRecord]:
         levels = parts.codec_of(built).quantizer.levels
-        share = self.settings.quantizer.dead_share
+        start, share = self.settings.quantizer.start_step, self.settings.quantizer.dead_share
         return {
             f"q{number}": BookRecord(
                 usage=seen.usage,
                 dead=level.dead(share).float().mean(),
                 movement=level.movement.clone(),
                 residual=seen.residual,
+                # Behind a projection that still learns, a sound book may look poor for a while.
+                age=None if level.by_angle or start == 1 else step - start,
             )
             for number, (level, seen) in enumerate(zip(levels, quantized.levels, strict=True))
         }
