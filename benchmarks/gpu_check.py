@@ -28,6 +28,7 @@ import torch
 from record import Row
 
 from speech_contract import env, names
+from speech_operator.cluster.local_state import JobFolder
 from speech_trainer.data.synthesize import SynthesisPlan, synthesize
 from speech_trainer.modules.alignment import alignment_path
 
@@ -77,15 +78,17 @@ def manifest(case: Case, place: Path, data: Path, steps: int, device: str) -> di
 def run(document: dict[str, Any], place: Path, wrap: str) -> tuple[int, str]:
     """Exit code and what was printed."""
     place.mkdir(parents=True, exist_ok=True)
-    path = place / "job.json"
+    path, found = (
+        place / "job.json",
+        {env.WRAP_RECIPE: wrap, gpu_probe.FILE: str(place / "probe.json")},
+    )
+    document["spec"]["trainer"] = {"env": [{"name": k, "value": v} for k, v in found.items()]}
     path.write_text(json.dumps(document), encoding="utf-8")
     paths = [str(HERE), str(HERE.parent / "tests" / "zoo"), os.environ.get("PYTHONPATH", "")]
     environ = {
         **os.environ,
         env.LOCAL_STATE: str(place / "state"),
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        env.WRAP_RECIPE: wrap,
-        gpu_probe.FILE: str(place / "probe.json"),
     }
     done = subprocess.run(
         [sys.executable, "-c", RUN, str(path)],
@@ -143,9 +146,7 @@ def gate(place: Path, data: Path, device: str) -> dict[str, Any]:
     document["spec"]["training"] |= {"globalBatchSize": 4, "logEverySteps": 1}
     document["spec"]["health"] = {"nonFinite": {"confirmSteps": 5}}
     code, said = run(document, place, "vits_faults:nan_window")
-    statuses = list((place / "state").rglob("status.json"))
-    status = json.loads(statuses[0].read_text("utf-8")) if statuses else {}
-    status = status.get("status", status)
+    status = (JobFolder(place / "state", "default", place.name).read_job() or {}).get("status", {})
     found = [f["rule"] for f in status.get("health", {}).get("findings", [])]
     return {
         "exitCode": code,

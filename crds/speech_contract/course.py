@@ -38,3 +38,27 @@ class Slowdown:
         check_number("factor", self.factor, above=1.0)
         check_at_least(self, 2, "for_reports")
         only(self, OnExceeded.WARN)
+
+
+@dataclasses.dataclass(frozen=True)
+class GoalUnreachable:
+    """Too little data for the model, the batch or the scores; or a held-out score that worsens while the loss falls."""
+
+    __pydantic_config__ = FORBID
+    max_parameters_per_second: str = "100000"
+    """Weights for each second of training audio, at most, as a string."""
+    min_epoch_steps: int = 4
+    """Steps of one pass over the data, at least."""
+    min_held_out: int = 4
+    """Samples that held-out scores are taken from, at least, where there are any."""
+    worsening_evaluations: int = 3
+    """Worse evaluations in a row until it warns."""
+    worsening_ratio: str = "0.2"
+    """Worsening against the best score that counts, as a share and a string."""
+    on_exceeded: OnExceeded = OnExceeded.WARN
+
+    def __post_init__(self) -> None:
+        check_number("maxParametersPerSecond", self.max_parameters_per_second, above=0.0)
+        check_number("worseningRatio", self.worsening_ratio, above=0.0)
+        check_at_least(self, 1, "worsening_evaluations", "min_epoch_steps", "min_held_out")
+        only(self, OnExceeded.WARN)

@@ -12,6 +12,7 @@ from speech_contract.actions import OnExceeded as OnExceeded
 from speech_contract.actions import only
 from speech_contract.checks import check_at_least, check_number
 from speech_contract.codec import FORBID
+from speech_contract.course import GoalUnreachable as GoalUnreachable  # passed on
 from speech_contract.course import Plateau, Slowdown
 from speech_contract.errors import ContractError
 from speech_contract.stated import MAX_PATTERNS, Expectation, LogPattern
@@ -293,30 +294,6 @@ class Implausible:
         check_number("maxRealTimeFactor", self.max_real_time_factor, above=0.0)
         check_at_least(self, 1, "window_seconds")
         only(self, OnExceeded.WARN, OnExceeded.STOP)
-
-
-@dataclasses.dataclass(frozen=True)
-class GoalUnreachable:
-    """Too little data for the model, the batch or the scores; or a held-out score that worsens while the loss falls."""
-
-    __pydantic_config__ = FORBID
-    max_parameters_per_second: str = "100000"
-    """Weights for each second of training audio, at most, as a string."""
-    min_epoch_steps: int = 4
-    """Steps of one pass over the data, at least."""
-    min_held_out: int = 4
-    """Samples that held-out scores are taken from, at least, where there are any."""
-    worsening_evaluations: int = 3
-    """Worse evaluations in a row until it warns."""
-    worsening_ratio: str = "0.2"
-    """Worsening against the best score that counts, as a share and a string."""
-    on_exceeded: OnExceeded = OnExceeded.WARN
-
-    def __post_init__(self) -> None:
-        check_number("maxParametersPerSecond", self.max_parameters_per_second, above=0.0)
-        check_number("worseningRatio", self.worsening_ratio, above=0.0)
-        check_at_least(self, 1, "worsening_evaluations", "min_epoch_steps", "min_held_out")
-        only(self, OnExceeded.WARN)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,6 +41,7 @@ def bar(step: int, epoch: int, held: str) -> str:
         ("Step 500/1000: val_loss=2.1", {"val_loss": 2.1}),
         ("Epoch [3/200] val_loss: 0.3", {"val_loss": 0.3}),
         ("Epoch 1, validation: loss=0.3", {}),  # may be a batch's
+        ("epoch 1 train_loss=0.5 val_loss_step=0.6", {}),  # is one
     ],
 )
 def test_losses_whose_names_say_held_out(line: str, scores: dict[str, float]) -> None:

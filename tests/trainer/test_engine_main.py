@@ -175,10 +175,10 @@ def test_killed_by_sigkill_and_resumed_equals_undisturbed(tmp_path: Path, rank: 
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     killed = {**environment, env.WRAP_RECIPE: "toy_worker:kill_at_24"}
     command = [sys.executable, str(WORKER), "main", str(tmp_path)]
-    first = subprocess.run(command, env=killed, timeout=120, check=False, capture_output=True)
+    first = subprocess.run(command, env=killed, timeout=300, check=False, capture_output=True)
     assert first.returncode == -signal.SIGKILL, first.stderr
     write(tmp_path, attempt=2, **settings)
-    second = subprocess.run(command, env=environment, timeout=120, check=False, capture_output=True)
+    second = subprocess.run(command, env=environment, timeout=300, check=False, capture_output=True)
     assert second.returncode == 0, second.stderr
     whole = toy.make(toy.make_config(tmp_path / "whole", **settings))
     whole.run()
@@ -193,7 +193,7 @@ def test_the_end_of_the_interpreter_does_not_change_the_exit_code(
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     environment[env.WRAP_RECIPE] = "toy_worker:abort_at_exit"
     command = [sys.executable, str(WORKER), "main", str(tmp_path)]
-    ended = subprocess.run(command, env=environment, timeout=120, check=False, capture_output=True)
+    ended = subprocess.run(command, env=environment, timeout=300, check=False, capture_output=True)
     assert ended.returncode == 0, ended.stderr
     assert b"training_finished" in ended.stdout
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from speech_health.columns import is_score
 from speech_telemetry.printed.formats import (
     BAR,
     ENDED,
@@ -337,8 +338,8 @@ def _take_loss(said: Said, token: str, average: bool, stepwise: bool) -> None:
 
 
 def take_held(said: Said, found: Meaning, token: str) -> None:
-    """A loss whose own name says held-out; below a heading it may be a batch's, and is left."""
-    if found.assigned and found.role in LOSSES and HELD_OUT.search(found.name):
+    """A loss whose own name says that it is an evaluation's; below a heading it may be a batch's, and is left."""
+    if found.assigned and found.role in LOSSES and is_score(found.name):
         value = value_of(token)
         if value is not None and len(said.held) < MOST_PARTS:
             said.held.setdefault(found.name, value)
