@@ -1,21 +1,21 @@
 """A stopwatch round a recipe's step, through the fault hook: `SPEECHTRAIN_WRAP_RECIPE=gpu_probe:timed`.
 
-Used by gpu_check.py. On CUDA it places events in the stream and reads them when the process ends, so that it makes
-the host wait for nothing; what lies between the end of one step and the begin of the next is the engine's, the
+Used by gpu_check.py. On CUDA it places events in the stream and reads them after the last step, so that it makes
+the host wait for nothing before; what lies between the end of one step and the begin of the next is the engine's, the
 data's and the optimizer's. Writes one JSON document to the file that GPU_PROBE_FILE names.
 """
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
+from speech_contract.run_config import Device
 from speech_trainer.engine.recipe import Batch, Built, Recipe, StepRecord
 
 FILE = "GPU_PROBE_FILE"
@@ -68,9 +68,8 @@ class Probe:
 
 def timed(recipe: Recipe) -> Recipe:
     """The recipe, with its steps timed."""
-    cuda = torch.cuda.is_available()
-    probe, step = Probe(cuda), recipe.train_step
-    atexit.register(probe.write)
+    config = cast(Any, recipe).context.config
+    probe, step = Probe(config.training.device is Device.CUDA), recipe.train_step
 
     def train_step(built: Built, batch: Batch, number: int) -> StepRecord:
         probe.audio.append(batch.audio_seconds)
@@ -78,6 +77,8 @@ def timed(recipe: Recipe) -> Recipe:
         probe.marks.mark()
         record = step(built, batch, number)
         probe.marks.mark()
+        if number >= config.training.max_steps:  # the process ends without a farewell
+            probe.write()
         return record
 
     recipe.train_step = train_step  # type: ignore[method-assign, assignment]
