@@ -25,14 +25,13 @@ from typing import Any
 import record
 from record import Row
 
-from speech_contract import names, paths
+from speech_contract import env, names, paths
 from speech_contract.outcome import EXIT_INTERRUPTED
 from speech_operator.cluster.local_state import JobFolder
 from speech_operator.local_run import run_local
 from speech_trainer.data.manifest import Utterance, read_manifest, write_manifest
 from speech_trainer.data.synthesize import SynthesisPlan, synthesize
 
-WRAP = "SPEECHTRAIN_WRAP_RECIPE"
 HERE = Path(__file__).resolve().parent
 SNR_BOUND, PERPLEXITY_BOUND, CODES = 1.4, 90, 256
 CPU_BOUND = 12  # minutes: six on each of two cores
@@ -155,7 +154,7 @@ def job(place: Path, run: str, seed: int, steps: int, how: Mapping[str, Any]) ->
             "training": {"maxSteps": steps, "seed": seed, "device": "CPU"},
             "checkpoint": {"uri": run, "everySteps": steps},
             "strategicLogging": {"enabled": False},
-            **({"trainer": {"env": [{"name": WRAP, "value": wrap}]}} if wrap else {}),
+            **({"trainer": {"env": [{"name": env.WRAP_RECIPE, "value": wrap}]}} if wrap else {}),
             **({"health": {"mode": "Notify"}} if wrap else {}),
         },
     }

@@ -25,7 +25,7 @@ from speech_trainer.modules.quantizer import (
 from speech_trainer.recipes.adversarial import GENERATOR
 from speech_trainer.recipes.codec import parts
 from speech_trainer.recipes.codec.recipe import CodecTrainer
-from speech_trainer.recipes.optimizers import AdamSettings, adamw_plan
+from speech_trainer.recipes.optimizers import adam_of, adamw_plan
 
 CLAMP = 10.0
 
@@ -79,13 +79,7 @@ def telugu_codec(recipe: CodecTrainer) -> CodecTrainer:
         codec = parts.codec_of(found)
         codec.quantizer = _TeluguQuantizer(codec.config.hidden_size, start)
         found.staged = codec.quantizer.staged()
-        adam = AdamSettings(
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-            clip_norm=settings.clip_norm,
-            warmup_steps=settings.warmup_steps,
-            final_learning_rate_share=settings.final_learning_rate_share,
-        )
+        adam = adam_of(settings)
         modules = dict(codec.named_children())  # encoder, decoder, quantizer
         steps = recipe.context.config.training.max_steps
         found.optimizers[GENERATOR] = adamw_plan(modules, settings.learning_rate, steps, adam)

@@ -78,11 +78,9 @@ def manifest(case: Case, place: Path, data: Path, steps: int, device: str) -> di
 def run(document: dict[str, Any], place: Path, wrap: str) -> tuple[int, str]:
     """Exit code and what was printed."""
     place.mkdir(parents=True, exist_ok=True)
-    path, found = (
-        place / "job.json",
-        {env.WRAP_RECIPE: wrap, gpu_probe.FILE: str(place / "probe.json")},
-    )
-    document["spec"]["trainer"] = {"env": [{"name": k, "value": v} for k, v in found.items()]}
+    path = place / "job.json"
+    told = {env.WRAP_RECIPE: wrap, gpu_probe.FILE: str(place / "probe.json")}
+    document["spec"]["trainer"] = {"env": [{"name": k, "value": v} for k, v in told.items()]}
     path.write_text(json.dumps(document), encoding="utf-8")
     paths = [str(HERE), str(HERE.parent / "tests" / "zoo"), os.environ.get("PYTHONPATH", "")]
     environ = {

@@ -51,7 +51,6 @@ class Probe:
     def __init__(self, cuda: bool) -> None:
         self.marks = Stopwatch(cuda)
         self.audio: list[float] = []
-        self.samples: list[int] = []
         self._cuda = cuda
 
     def write(self) -> None:
@@ -59,7 +58,6 @@ class Probe:
         document = {
             "marks": self.marks.seconds() if self.audio else [],  # begin, end, begin, end, …
             "audioSeconds": self.audio,
-            "samples": self.samples,
             "peakBytes": torch.cuda.max_memory_allocated() if self._cuda else None,
             "device": torch.cuda.get_device_name() if self._cuda else "cpu",
         }
@@ -73,7 +71,6 @@ def timed(recipe: Recipe) -> Recipe:
 
     def train_step(built: Built, batch: Batch, number: int) -> StepRecord:
         probe.audio.append(batch.audio_seconds)
-        probe.samples.append(batch.samples)
         probe.marks.mark()
         record = step(built, batch, number)
         probe.marks.mark()

@@ -2,9 +2,8 @@
 
 Used by accept_health.py, and by codec_runs.py for what a run of any recipe shares. A correct run warms up, evaluates,
 saves, is killed with its supervisor, suspended and resumed, and must raise nothing; one that is given NaN batches must
-roll back, heal and raise nothing else. A twin
-runs twice: as people run it, where the preflight must stop it, and with preflight off, so that what names it is a
-rule at a step.
+roll back, heal and raise nothing else. A twin runs twice: as people run it, where the preflight must stop it, and with
+preflight off, so that what names it is a rule at a step.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from record import Row
 from twins.catalogue import VITS, Twin
 
-from speech_contract import names, paths
+from speech_contract import env, names, paths
 from speech_contract.outcome import EXIT_PREFLIGHT
 from speech_contract.preflight import Mark
 from speech_contract.progress import Rule
@@ -32,7 +31,6 @@ from speech_operator.cluster.local_state import JobFolder
 from speech_operator.local_run import resume, run_local, suspend
 from speech_trainer.data.synthesize import SynthesisPlan, synthesize
 
-WRAP = "SPEECHTRAIN_WRAP_RECIPE"
 STEPS, KILL_AT, SUSPEND_AT = 160, 60, 110
 WITHIN = 20  # steps from the first at which a twin acts
 PREFLIGHT_SECONDS = 60
@@ -90,7 +88,7 @@ def job(name: str, data: Path, seed: int, **more: Any) -> dict[str, Any]:
             "recipe": {kind: {"preset": "Debug", **more.pop("recipe", {})}},
             "data": manifests,
             "training": training | more.pop("training"),
-            "trainer": {"env": [{"name": WRAP, "value": wrap}]} if wrap else {},
+            "trainer": {"env": [{"name": env.WRAP_RECIPE, "value": wrap}]} if wrap else {},
             **more,
         },
     }
@@ -121,18 +119,24 @@ async def _disturb(document: dict[str, Any], place: Path, name: str, watched: Wa
         if watched.step >= SUSPEND_AT:
             due.set()
 
-    run = asyncio.create_task(
-        run_local(document, place / "job.yaml", place / "state", on_update=look)
-    )
+    codes = [await _run_until(due, document, place, look)]
+    if codes[0] == 75:
+        codes.append(await resume(place / "state", "default", name, on_update=look))
+    return codes
+
+
+async def _run_until(
+    due: asyncio.Event, document: dict[str, Any], place: Path, look: Callable[..., None]
+) -> int:
+    """Run to the end, or suspend once it is due. The exit code."""
+    state = place / "state"
+    run = asyncio.create_task(run_local(document, place / "job.yaml", state, on_update=look))
     waiting = asyncio.create_task(due.wait())
     await asyncio.wait({run, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     if not run.done():
-        await suspend(place / "state", "default", name)
-    codes = [await run]
-    if codes[0] == 75:
-        codes.append(await resume(place / "state", "default", name, on_update=look))
-    return codes
+        await suspend(state, "default", document["metadata"]["name"])
+    return await run
 
 
 def _kill(folder: JobFolder) -> None:
@@ -200,23 +204,14 @@ def watch(document: dict[str, Any], place: Path, until: int | None = None) -> di
 async def _follow(
     document: dict[str, Any], place: Path, watched: Watched, until: int | None
 ) -> int:
-    due = asyncio.Event()
+    due, planned = asyncio.Event(), document["spec"]["training"]["maxSteps"]
 
     def look(found: Mapping[str, Any], _: object) -> None:
         watched.see(found.get("status", {}))
-        if until is not None and watched.step >= until:
+        if until is not None and until <= watched.step and until < planned:
             due.set()
 
-    state = place / "state"
-    run = asyncio.create_task(run_local(document, place / "job.yaml", state, on_update=look))
-    longer = until is not None and document["spec"]["training"]["maxSteps"] > until
-    if longer:
-        waiting = asyncio.create_task(due.wait())
-        await asyncio.wait({run, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if not run.done():
-            await suspend(state, "default", document["metadata"]["name"])
-    return await run
+    return await _run_until(due, document, place, look)
 
 
 def _told(place: Path, name: str, watched: Watched, began: float) -> dict[str, Any]:

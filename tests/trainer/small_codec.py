@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,17 @@ def settle(**changes: Any) -> None:
     table = dict(presets.PRESETS)
     table[CodecPreset.DEBUG] = dataclasses.replace(SMALL, **changes)
     presets.PRESETS = table  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def settled() -> Iterator[None]:
+    """That small for a while: a fixture of tests in one process."""
+    before = presets.PRESETS
+    settle()
+    try:
+        yield
+    finally:
+        presets.PRESETS = before  # type: ignore[misc]
 
 
 def config_of(run_dir: Path, voice: Path, **changes: Any) -> RunConfig:

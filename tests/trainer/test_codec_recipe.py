@@ -30,10 +30,8 @@ from speech_trainer.recipes.codec.recipe import CodecTrainer
 
 @pytest.fixture(autouse=True)
 def _small() -> Iterator[None]:
-    before = presets.PRESETS
-    small_codec.settle()
-    yield
-    presets.PRESETS = before  # type: ignore[misc]
+    with small_codec.settled():
+        yield
 
 
 def recipe_of(tmp_path: Path, voice: Path, **changes: object) -> CodecTrainer:

@@ -31,7 +31,6 @@ from speech_contract.wire import Datagram, Peers
 from speech_health.monitor import Monitor
 from speech_health.samples import from_datagram
 from speech_trainer.errors import PreflightFailed, TrainerError
-from speech_trainer.recipes.codec import presets
 
 ALONE = [twin for twin in CODEC if twin.ranks == 1]
 NAMED = [twin for twin in ALONE if twin.rules]
@@ -53,10 +52,8 @@ def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _small() -> Iterator[None]:
-    before = presets.PRESETS
-    small_codec.settle()
-    yield
-    presets.PRESETS = before  # type: ignore[misc]
+    with small_codec.settled():
+        yield
 
 
 def run_of(twin: Twin | None, run_dir: Path, voice: Path, seed: int = 1, **more: Any) -> Any:

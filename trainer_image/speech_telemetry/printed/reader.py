@@ -145,7 +145,7 @@ class LineReader:
             "report": self._counter.reports,
             "form": SKIP_SENTENCE if said.format is formats.SENTENCE else self.form,
         }
-        scores = said.held and self._scores.fresh(said, said.held, self._counter)
+        scores = said.held and self._scores.fresh(said, self._counter)
         if scores:
             fields |= {"evaluation": scores, "evaluated": True}
         if said.reward is not None or said.spread is not None:
@@ -282,7 +282,7 @@ class LineReader:
     def _evaluated(self, said: Said, now: float, time: float) -> StepSample | None:
         """A line about held-out data alone: a sign of life, and the scores of an evaluation that is over."""
         life = self._life(now, time)
-        scores = self._scores.fresh(said, said.held, self._counter)
+        scores = self._scores.fresh(said, self._counter)
         if life is None or not scores:
             return life
         return dataclasses.replace(life, evaluation=scores, evaluated=True)

@@ -21,20 +21,21 @@ class Scores:
         self._shown = ""  # of the newest
         self._place: tuple[Any, ...] = ()  # where it was told
 
-    def fresh(self, said: Said, scores: dict[str, float], counter: Counter) -> dict[str, float]:
-        """The scores if they are a new evaluation's, else none."""
+    def fresh(self, said: Said, counter: Counter) -> dict[str, float]:
+        """The line's scores if they are a new evaluation's, else none."""
+        scores = said.held
         if not scores or said.batch:
             return {}
         shown = repr(scores)
         place = (counter.epoch, None if said.bar is not None else (counter.reports, said.step))
-        if place == self._place or (shown == self._shown and not _again(said, scores)):
+        if place == self._place or (shown == self._shown and not _again(said)):
             return {}
         self._shown, self._place = shown, place
         return scores
 
 
-def _again(said: Said, scores: dict[str, float]) -> bool:
+def _again(said: Said) -> bool:
     """The same text may be the next evaluation."""
     if said.bar is None:
         return True
-    return said.step == said.total and not all(map(math.isfinite, scores.values()))
+    return said.step == said.total and not all(map(math.isfinite, said.held.values()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import nn
 from torch.optim import AdamW
@@ -23,6 +24,47 @@ class AdamSettings:
     clip_norm: float | None = None  # None: no clipping
     warmup_steps: int = 1  # updates; linear
     final_learning_rate_share: float = 0.05  # cosine from 1 down to this at the last update
+
+
+class Shape(Protocol):
+    """What settings of a recipe say of its optimizers."""
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """Of both moving averages."""
+        ...
+
+    @property
+    def weight_decay(self) -> float:
+        """Decoupled."""
+        ...
+
+    @property
+    def clip_norm(self) -> float | None:
+        """Of the gradient; None: no clipping."""
+        ...
+
+    @property
+    def warmup_steps(self) -> int:
+        """Updates."""
+        ...
+
+    @property
+    def final_learning_rate_share(self) -> float:
+        """Of the peak, at the last update."""
+        ...
+
+
+def adam_of(settings: Shape, epsilon: float = AdamSettings.epsilon) -> AdamSettings:
+    """AdamW as a recipe's settings have it."""
+    return AdamSettings(
+        betas=settings.betas,
+        epsilon=epsilon,
+        weight_decay=settings.weight_decay,
+        clip_norm=settings.clip_norm,
+        warmup_steps=settings.warmup_steps,
+        final_learning_rate_share=settings.final_learning_rate_share,
+    )
 
 
 def adamw_plan(

@@ -17,7 +17,7 @@ from speech_trainer.models.codec import Codec
 from speech_trainer.modules.band_discriminators import CodecDiscriminator
 from speech_trainer.recipes.adversarial import DISCRIMINATOR, GENERATOR, plans
 from speech_trainer.recipes.codec.material import Material
-from speech_trainer.recipes.optimizers import AdamSettings
+from speech_trainer.recipes.optimizers import adam_of
 
 
 def build(material: Material, pretrained: str, context: RecipeContext) -> Built:
@@ -28,13 +28,7 @@ def build(material: Material, pretrained: str, context: RecipeContext) -> Built:
         codec.load(load_pretrained(Path(pretrained)))
     codec = codec.to(device).train()
     discriminator = CodecDiscriminator(settings.discriminator).to(device).train()
-    adam = AdamSettings(
-        betas=settings.betas,
-        weight_decay=settings.weight_decay,
-        clip_norm=settings.clip_norm,
-        warmup_steps=settings.warmup_steps,
-        final_learning_rate_share=settings.final_learning_rate_share,
-    )
+    adam = adam_of(settings)
     judges_adam = dataclasses.replace(adam, clip_norm=settings.discriminator_clip_norm)
     modules: dict[str, nn.Module] = {"encoder": codec.encoder, "decoder": codec.decoder}
     if settings.quantizer.dimensions is not None:

@@ -19,7 +19,7 @@ from speech_trainer.models.vits import (
 )
 from speech_trainer.modules.discriminators import WaveformDiscriminator
 from speech_trainer.recipes.adversarial import DISCRIMINATOR, GENERATOR, plans
-from speech_trainer.recipes.optimizers import AdamSettings
+from speech_trainer.recipes.optimizers import adam_of
 from speech_trainer.recipes.vits.presets import VitsSettings
 
 
@@ -78,14 +78,7 @@ def build(settings: VitsSettings, model: VitsModel, context: RecipeContext) -> B
     generator = VitsGenerator(model, settings.segment_frames).to(context.device).train()
     discriminator = WaveformDiscriminator(settings.discriminator).to(context.device).train()
     max_steps = context.config.training.max_steps
-    adam = AdamSettings(
-        betas=settings.betas,
-        epsilon=settings.epsilon,
-        weight_decay=settings.weight_decay,
-        clip_norm=settings.clip_norm,
-        warmup_steps=settings.warmup_steps,
-        final_learning_rate_share=settings.final_learning_rate_share,
-    )
+    adam = adam_of(settings, settings.epsilon)
     modules: dict[str, nn.Module] = {name: getattr(model, name) for name in MODULES}
     if model.config.num_speakers > 1:
         modules["speaker_embedding"] = model.embed_speaker
