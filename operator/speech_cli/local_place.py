@@ -12,8 +12,10 @@ from speech_cli.errors import UserError
 from speech_cli.log_request import LogRequest
 from speech_cli.rendering import verdict, why
 from speech_cli.rendering.cause import Cause, cause_of
+from speech_cli.rendering.evaluations import course_lines, evaluations
 from speech_cli.rendering.view import Document, JobView, mapping, uid_of, view_of, whole
 from speech_cli.run_directory import RunDirectory, by_reason, told
+from speech_contract.events import Event
 from speech_contract.outcome import Outcome
 from speech_contract.reasons import State
 
@@ -61,6 +63,7 @@ class LocalPlace:
         bad = folder.bad_samples()
         log = folder.rank_log(attempt, rank)
         result = folder.result()
+        rows = evaluations(folder.events(Event.EVALUATION_FINISHED)) if result else []
         return why.Evidence(
             quarantine=str(folder.quarantine) if bad else "",
             bad_samples=by_reason(bad),
@@ -68,6 +71,8 @@ class LocalPlace:
             log=str(log) if log.exists() else "",
             log_tail=tuple(folder.tail(attempt, rank, TAIL_LINES)),
             scores=tuple(verdict.score_lines(result)) if result else (),
+            course=tuple(course_lines(rows, result)) if result else (),
+            evaluations=tuple(rows),
             faults=tuple(folder.faults),
             flags=self.flags,
         )

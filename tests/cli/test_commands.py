@@ -335,6 +335,25 @@ def test_why_of_a_good_run_has_nothing_to_mend(call: Call, runs: Any, make: Make
     assert any(line.startswith("scores    DTW-mel 1.03, below") for line in said)
 
 
+def test_why_shows_how_held_out_scores_went(call: Call, runs: Any, make: Make) -> None:
+    result_json(runs.run_dir)
+    told = [
+        {"event": "evaluation_finished", "step": step, "scores": {"dtw_mel": score}}
+        for step, score in ((400, 1.2), (800, 1.03))
+    ]
+    (runs.run_dir / paths.EVENTS).write_text("".join(f"{json.dumps(row)}\n" for row in told))
+    runs.jobs = {"voice": make["complete"]()}
+    said = call("why", "voice").output.splitlines()
+    at = said.index("course    step  DTW-mel")
+    assert said[at + 1 : at + 4] == [
+        "           400     1.20",
+        "           800     1.03",
+        "          beats constant median frame in DTW-mel since step 800",
+    ]
+    document = json.loads(call("why", "voice", "-o", "json").stdout)
+    assert document["evaluations"][0] == {"step": 400, "scores": {"dtw_mel": 1.2}}
+
+
 def test_why_of_a_running_job_invents_no_fault(call: Call, runs: Any, make: Make) -> None:
     document = make["job"](progress={"step": 40}, health={"verdict": "Healthy"})
     runs.jobs = {"voice": document}

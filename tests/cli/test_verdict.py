@@ -74,8 +74,8 @@ def test_the_best_checkpoint_is_told_with_step_and_score() -> None:
         best=Best("snr", 9.0, 40, "step-40.a1"),
     )
     assert list(verdict.score_lines(result)) == [
-        "snr 7.00 dB",
-        "best snr 9.00 dB at step 40: checkpoint step-40.a1",
+        "SNR 7.00 dB",
+        "best SNR 9.00 dB at step 40: checkpoint step-40.a1",
     ]
     assert codec.from_document(Result, codec.to_document(result)) == result
 

@@ -17,7 +17,14 @@ from speech_contract.reasons import State
 from speech_contract.result import Better, Result, ScoreSpec
 
 # Scores and baselines as people say them; anything else is shown by its own name.
-TITLES: Mapping[str, str] = {"dtw_mel": "DTW-mel", "constant_frame": "constant median frame"}
+TITLES: Mapping[str, str] = {
+    "dtw_mel": "DTW-mel",
+    "snr": "SNR",
+    "si_sdr": "SI-SDR",
+    "pesq": "PESQ",
+    "stoi": "STOI",
+    "constant_frame": "constant median frame",
+}
 
 
 def score_lines(result: Result) -> Iterator[str]:

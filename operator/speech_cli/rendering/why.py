@@ -11,6 +11,7 @@ from typing import Any
 
 from speech_cli.rendering import words
 from speech_cli.rendering.cause import Cause, cause_of
+from speech_cli.rendering.evaluations import Evaluated
 from speech_cli.rendering.events import WARNING, EventRow
 from speech_cli.rendering.live import as_of, finding_line
 from speech_cli.rendering.view import Document, FindingView, JobView, status_of, view_of
@@ -36,6 +37,8 @@ class Evidence:
     log: str = ""
     log_tail: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
+    course: tuple[str, ...] = ()  # of the scores over the evaluations, as lines
+    evaluations: tuple[Evaluated, ...] = ()
     events: tuple[EventRow, ...] = ()
     faults: tuple[str, ...] = ()
     flags: str = ""  # options of a further command
@@ -77,6 +80,8 @@ class Explanation:
     faults: list[str]
     next_step: str
     preflight: list[str] = dataclasses.field(default_factory=list)  # checks that failed
+    course: list[str] = dataclasses.field(default_factory=list)
+    evaluations: list[Evaluated] = dataclasses.field(default_factory=list)
     heard: str = ""  # `, as of 35s ago`; "" while that is news
     unseen: str = ""  # why nothing newer is known
     reads: str = ""  # how its numbers came, and what of them is not judged
@@ -133,6 +138,8 @@ def explain(
         faults=list(found.faults),
         next_step=_next_step(view, cause, found),
         preflight=failed_checks(status),
+        course=list(found.course),
+        evaluations=list(found.evaluations),
         heard=as_of(view, now),
         unseen=_unseen(view),
         reads="" if view.reads is None else str(view.reads),
@@ -166,20 +173,24 @@ def lines(answer: Explanation) -> Iterator[tuple[str, str]]:
         yield from _what(answer)
     else:
         yield from (("finding", finding_line(f)) for f in answer.findings if f.active)
-    yield from zip(
-        ("preflight", *[""] * len(answer.preflight)), map(_cut, answer.preflight), strict=False
-    )
+    yield from _block("preflight", [_cut(row) for row in answer.preflight])
     yield from (("healed", finding_line(f)) for f in answer.findings if not f.active)
     yield from (("left out", text) for text in answer.excluded_nodes)
     if answer.skipped_samples:
         yield "skipped", _skipped(answer)
-    yield from zip(("scores", ""), answer.scores, strict=False)
+    yield from _block("scores", answer.scores)
+    yield from _block("course", answer.course)
     if answer.reads:
         yield "reads", answer.reads
     yield from _log(answer)
     yield from _events(answer.events)
     yield from (("note", fault) for fault in answer.faults[:1])
     yield "next", answer.next_step
+
+
+def _block(name: str, rows: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The name beside the first of them alone."""
+    yield from zip((name, *[""] * len(rows)), rows, strict=False)
 
 
 def _summary(answer: Explanation) -> str:
