@@ -14,14 +14,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import multiprocessing
 import os
+import queue
 import resource
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from speech_operator.local_run import run_local
 from speech_trainer.data.manifest import Utterance, read_manifest, write_manifest
 from speech_trainer.data.synthesize import SynthesisPlan, synthesize
 
+Run = tuple[Path, str, int, int, Mapping[str, Any]]  # the arguments of `train`
 HERE = Path(__file__).resolve().parent
 SNR_BOUND, PERPLEXITY_BOUND, CODES = 1.4, 90, 256
 CPU_BOUND = 12  # minutes: six on each of two cores
@@ -65,14 +67,18 @@ def main() -> int:
     """Measure, print, write."""
     options = _parse()
     record.be_quiet()
+    if options.one:
+        return _one(options.one, options.cores)
     before = record.machine()
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         heard = speech(place / "data")
-        ours = [(place, f"ours, seed {seed}", seed, options.steps, {}) for seed in options.seeds]
-        others = [(place, name, 0, options.steps, how) for name, how in RIVALS.items()]
-        more = [(place, f"quiet, seed {seed}", seed, options.steps, {})
+        ours: list[Run] = [
+            (place, f"ours, seed {seed}", seed, options.steps, {}) for seed in options.seeds
+        ]
+        others: list[Run] = [(place, name, 0, options.steps, how) for name, how in RIVALS.items()]
+        more: list[Run] = [(place, f"quiet, seed {seed}", seed, options.steps, {})
                 for seed in options.quiet_seeds]  # fmt: skip
         trained = iter(at_once(options.at_once, [*ours, *others, *more]))
         codecs, rivals = [next(trained) for _ in ours], [next(trained) for _ in others]
@@ -89,6 +95,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
     parser.add_argument("--quiet-seeds", type=int, nargs="*", default=[2, 3, 4])
     parser.add_argument("--at-once", type=int, default=2, help="runs, each on cores of its own")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--cores", type=int, nargs="*", default=[], help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -115,20 +123,39 @@ def _contents(utterances: Sequence[Utterance]) -> dict[str, Any]:
     }
 
 
-def at_once(count: int, runs: Sequence[tuple[Any, ...]]) -> list[dict[str, Any]]:
-    """`train` of each, so many at the same time; in the order in which they were asked for."""
+def at_once(count: int, runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """`train` of each in a process of its own, so many at the same time; in the order of `runs`."""
     ours = sorted(os.sched_getaffinity(0))
     count = min(count, len(ours))
-    cores: multiprocessing.Queue[list[int]] = multiprocessing.Queue()
+    free: queue.Queue[list[int]] = queue.Queue()
     for number in range(count):
-        cores.put(ours[number::count])
-    with ProcessPoolExecutor(count, initializer=_stay_on, initargs=(cores,)) as pool:
-        return list(pool.map(train, *zip(*runs, strict=True)))
+        free.put(ours[number::count])  # two runs that share cores wait for each other's threads
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(lambda run: _apart(run, free), runs))
 
 
-def _stay_on(cores: multiprocessing.Queue[list[int]]) -> None:
-    """Two runs that share cores would wait for each other's threads."""
-    os.sched_setaffinity(0, cores.get())
+def _apart(run: Run, free: queue.Queue[list[int]]) -> dict[str, Any]:
+    cores = free.get()
+    try:
+        asked = json.dumps([str(run[0]), *run[1:]])
+        command = [sys.executable, __file__, "--one", asked, "--cores", *map(str, cores)]
+        answer = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
+    finally:
+        free.put(cores)
+    found: dict[str, Any] = json.loads(answer.splitlines()[-1])
+    print(
+        f"{run[1]}: {found['scores']}, {found['seconds']} s, {found['cpuSeconds']} CPU s",
+        flush=True,
+    )
+    return found
+
+
+def _one(asked: str, cores: Sequence[int]) -> int:
+    """What `_apart` starts: the answer is the last line."""
+    os.sched_setaffinity(0, cores)
+    place, *run = json.loads(asked)
+    print(json.dumps(train(Path(place), *run)))
+    return 0
 
 
 def train(place: Path, name: str, seed: int, steps: int, how: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,7 +171,6 @@ def train(place: Path, name: str, seed: int, steps: int, how: Mapping[str, Any])
     result = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
     preflight, health = status.get("preflight", {}), status.get("health", {})
     seconds, used = time.monotonic() - began, _cpu_seconds() - used
-    print(f"{name}: {result.get('scores')}, {seconds:.0f} s, {used:.0f} CPU s", flush=True)
     return {
         "name": name,
         "seed": seed,
