@@ -45,6 +45,16 @@ def test_all_levels_end_the_run_when_there_are_fewer(run: Any) -> None:
     assert run.monitor.decision.finding.step == 201
 
 
+@pytest.mark.parametrize(("perplexity", "ends"), [(1.9, True), (2.0, False)])
+def test_below_what_ends_a_run_and_not_at_it(
+    run_with: Callable[..., Any], perplexity: float, ends: bool
+) -> None:
+    run = run_with(codebook_collapse=CodebookCollapse(stop_perplexity="2"))
+    report(run, range(10, 1600, 10), **four(Codebook(perplexity=perplexity, size=1024)))
+    decision = run.monitor.decision
+    assert (decision is not None and decision.exit_code == EXIT_DIVERGED) is ends
+
+
 def test_one_level_is_a_warning_and_heals(run: Any) -> None:
     report(run, range(10, 1500, 10), **four(SOUND))
     report(run, range(1500, 1560, 10), **{**four(SOUND), "q2": Codebook(perplexity=50, size=1024)})

@@ -79,6 +79,15 @@ def test_it_heals_when_the_cache_is_full(host: Host) -> None:
     assert host.run.finding(Rule.MEMORY_GROWTH).status is FindingStatus.HEALED
 
 
+def test_a_leak_that_slows_down_has_not_healed(host: Host) -> None:
+    assert host.live(600, lambda t: 2 * GIB + t * 30 * 2**20) is not None
+    for number in range(120):
+        host.run.now += 5.0
+        used = 12 * GIB + number * 2**20
+        host.run.monitor.observe_memory(host.run.now, 0, Memory(used, LIMIT - used))
+    assert host.run.finding(Rule.MEMORY_GROWTH).status is FindingStatus.ACTIVE
+
+
 SOUND: dict[str, Callable[[float], float]] = {
     "flat": lambda t: 4 * GIB,
     "start-up": lambda t: min(10 * GIB, 1 * GIB + t * 150 * 2**20),

@@ -21,14 +21,42 @@ def feed(run: Any, first: int, last: int, level: float, spread: float, **fields:
         run.step(step, loss=level * (1 + spread * noise(step)), learning_rate=1e-4, **fields)
 
 
-@pytest.mark.parametrize("classes", [2, 256, 1024, 51865])
+@pytest.mark.parametrize(
+    "classes",
+    [
+        2,
+        10,
+        100,
+        128,
+        256,
+        512,
+        1000,
+        1024,
+        2048,
+        4096,
+        8192,
+        16384,
+        32000,
+        32768,
+        50257,
+        51865,
+        65536,
+        128256,
+    ],
+)
 def test_ln_v_from_the_start_was_never_learned(run: Any, classes: int) -> None:
     feed(run, 1, 199, math.log(classes), 0.003)
     assert run.rules == []
     feed(run, 200, 200, math.log(classes), 0.003)
     finding = run.finding(Rule.PLATEAU)
     assert (finding.severity, finding.step) == (Severity.WARNING, 1)
-    assert f"a guess among {classes}" in finding.evidence
+    assert f"a guess among {classes} (ln" in finding.evidence
+
+
+@pytest.mark.parametrize(("off", "told"), [(0.0049, True), (-0.0049, True), (0.0051, False)])
+def test_a_guess_is_near_its_level(run: Any, off: float, told: bool) -> None:
+    feed(run, 1, 200, math.log(256) * (1 + off), 0.0)
+    assert (run.alarms == [Rule.PLATEAU]) is told
 
 
 @pytest.mark.parametrize(("reports", "told"), [(48, True), (40, False)])

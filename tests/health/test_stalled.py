@@ -258,6 +258,16 @@ def test_a_silent_start_that_does_not_work_is_a_hang(run_with):
     assert "neither a line nor work, limit 20 s (startupSeconds)" in decision.finding.evidence
 
 
+def test_a_silent_start_may_take_all_of_its_seconds(run_with):
+    run = run_with(stall=Stall(startup_seconds=20))
+    run.monitor.hear_line(0.0, 0)
+    run.monitor.observe_work(0.0)
+    run.tick(20.0, RankRow(0, 0))
+    assert run.finding(Rule.STALLED) is None
+    run.tick(0.5, RankRow(0, 0))
+    assert run.finding(Rule.STALLED) is not None
+
+
 @pytest.mark.parametrize("life", ["lines", "works"])
 def test_a_start_that_prints_or_computes_is_left_alone(run_with, life):
     run = run_with(stall=Stall(startup_seconds=20))

@@ -87,11 +87,9 @@ def laggard(waits: Sequence[float], ratio: float) -> tuple[int, float] | None:
 
 
 def _times(value: float, usual: float) -> float:
-    """How many times `value` is above or below `usual`; 1 = equal, infinite when it is not finite."""
+    """How many times `value` is above or below `usual`, both norms above 0; infinite when it is not finite."""
     if not math.isfinite(value):
         return math.inf
-    if value <= 0.0 or usual <= 0.0 or not math.isfinite(usual):
-        return 1.0
     return max(value / usual, usual / value)
 
 
