@@ -16,6 +16,7 @@ import asyncio
 import json
 import os
 import queue
+import re
 import resource
 import subprocess
 import sys
@@ -160,7 +161,7 @@ def _one(asked: str, cores: Sequence[int]) -> int:
 
 def train(place: Path, name: str, seed: int, steps: int, how: Mapping[str, Any]) -> dict[str, Any]:
     """One run through the command line's controller; what was scored and said of it, and what it cost."""
-    run = "".join(c if c.isalnum() else "-" for c in name.replace(", ", "-").replace(": ", "-"))
+    run = "-".join(re.findall(r"[a-z0-9]+", name.lower()))  # a job's name
     document = job(place, run, seed, steps, how)
     began, used = time.monotonic(), _cpu_seconds()
     code = asyncio.run(run_local(document, place / "job.yaml", place / "state"))
