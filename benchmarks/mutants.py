@@ -104,7 +104,9 @@ def _places(tree: ast.AST) -> Iterator[tuple[Any, str, Callable[[], None]]]:
 
 
 def _code(tree: ast.AST) -> Iterator[ast.AST]:
-    """Like ast.walk, without annotations and the texts of assertions and messages."""
+    """Like ast.walk, without annotations, the texts of assertions and messages, and `strict=` of zip, an assertion."""
+    if isinstance(tree, ast.keyword) and tree.arg == "strict":
+        return
     for field, value in ast.iter_fields(tree):
         if field in ("annotation", "returns") or isinstance(tree, ast.JoinedStr | ast.Assert):
             continue

@@ -9,6 +9,7 @@ import pytest
 
 from speech_contract.progress import FindingStatus, Rule, Severity
 from speech_contract.thresholds import OnExceeded, SkippedSamples
+from speech_health.skipped_samples import by_chance
 
 BATCH = 10
 
@@ -122,3 +123,13 @@ def test_at_exit_a_count_within_chance_says_nothing(
     run.step(1, samples_total=asked - bad, skipped={"DecodeError": bad})
     run.monitor.finish(run.now, 0)
     assert (Rule.SKIPPED_SAMPLES in run.rules) == told
+
+
+@pytest.mark.parametrize(
+    ("skipped", "asked", "ratio", "chance"),
+    [(0, 10, 0.1, 1.0), (1, 10, 0.1, 1 - 0.9**10), (10, 10, 0.1, 0.1**10), (2, 3, 0.5, 0.5)],
+)
+def test_how_often_chance_shows_so_many(
+    skipped: int, asked: int, ratio: float, chance: float
+) -> None:
+    assert by_chance(skipped, asked, ratio) == pytest.approx(chance)

@@ -34,6 +34,13 @@ def test_twice_the_usual_step_is_none(run: Any) -> None:
     assert run.alarms == []
 
 
+def test_as_slow_as_the_threshold_is_slow(run_with: Callable[..., Any]) -> None:
+    run = run_with(slowdown=Slowdown(factor="4"))
+    for step in range(1, 161):
+        run.step(step, loss=2.0 + math.sin(step), step_seconds=0.5 if step <= 100 else 2.0)
+    assert run.finding(Rule.SLOWDOWN).step == 101
+
+
 def test_a_neighbour_now_and_then_is_none(run: Any) -> None:
     for first in range(1, 600, 60):
         feed(run, first, first + 29, 0.5)

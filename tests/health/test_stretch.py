@@ -175,9 +175,14 @@ def calm(number: int, **fields: Any) -> list[StepSample]:
     ]
 
 
-def test_a_calm_run_is_hardly_looked_at_one_by_one() -> None:
+@pytest.mark.parametrize("more", [{}, {"kl": 0.0}], ids=["alone", "with a part that is off"])
+def test_a_calm_run_is_hardly_looked_at_one_by_one(more: dict[str, float]) -> None:
     listener = Listener()
-    (start, *rest) = batches(calm(10 * LONGEST))
+    samples = [
+        from_fields(vars(one) | {"losses": {**(one.losses or {}), **more}})
+        for one in calm(10 * LONGEST)
+    ]
+    (start, *rest) = batches(samples)
     list(listener.monitor.feed_batch(start))
     assert [list(listener.monitor.feed_batch(batch)) for batch in rest] == [[]] * 9
 

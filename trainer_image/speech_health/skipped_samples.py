@@ -64,7 +64,7 @@ class SkippedSamples(Detector[thresholds.SkippedSamples, None]):
             or not FEWEST_AT_EXIT <= asked < self._limits.window_samples
         ):
             return
-        if _by_chance(skipped, asked, self._warn_ratio) < BY_CHANCE:
+        if by_chance(skipped, asked, self._warn_ratio) < BY_CHANCE:
             self._warn(self._sentence(skipped, asked, skipped / asked))
 
     def _totals(self) -> tuple[int, int]:
@@ -114,7 +114,7 @@ class SkippedSamples(Detector[thresholds.SkippedSamples, None]):
         )
 
 
-def _by_chance(skipped: int, asked: int, ratio: float) -> float:
+def by_chance(skipped: int, asked: int, ratio: float) -> float:
     """P(X ≥ skipped) of a binomial: how often `asked` samples at `ratio` would show so many."""
     fewer = (math.comb(asked, k) * ratio**k * (1.0 - ratio) ** (asked - k) for k in range(skipped))
     return 1.0 - sum(fewer)
