@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from speech_contract import paths
 from speech_contract.phases import Phase
 from speech_contract.recipes import CodecPreset
 from speech_contract.result import Result
+from speech_contract.run_config import Data, DataSet
 from speech_trainer.engine.recipe import RecipeContext
 from speech_trainer.engine.state import collect_tensors
 from speech_trainer.errors import ConfigError
@@ -158,9 +160,29 @@ def test_a_strategic_log_says_what_arrived_and_what_came_out(tmp_path: Path, voi
     assert (received["recordings"], received["sample rate"]) == (12, 16000)
     assert "data received" not in later["Input"]
     assert later["Input"]["crops"][0]["from"].endswith(" s")
+    assert later["Input"]["crops"][0]["file"].startswith("wavs/")
+    assert later["Input"]["recorded at, Hz"] == {"22050": 4}
+    loudness = later["Input"]["loudness, dB"]
+    assert -30.0 < loudness["quietest"] <= loudness["median"] <= loudness["loudest"] < 0.0
     assert first["Output"]["codes"].startswith("none yet")
     assert [book["book"] for book in later["Output"]["codes"]] == ["q0", "q1"]
     assert "0-500 Hz" in later["Output"]["error by band, dB"]
+
+
+def test_a_folder_is_trained_on_as_its_manifest_is(
+    tmp_path: Path, voice: Path, own_voice: Path
+) -> None:
+    (own_voice / "wavs" / "notes.txt").write_text("no audio", encoding="utf-8")
+    data = Data(DataSet(folder=str(own_voice / "wavs")), DataSet(str(voice / "validation.jsonl")))
+    run = make(dataclasses.replace(config_of(tmp_path / "run", voice), data=data), checked=True)
+    assert run.engine.run() == 0
+    config = json.loads((tmp_path / "run" / paths.CONFIG).read_text("utf-8"))
+    assert config["samples"] == 15
+    step, (given, *_) = run.said.sections[0]
+    received = given.facts["data received"]
+    assert (step, received["folder"]) == (1, str(own_voice / "wavs"))
+    assert (received["recordings"], received["no audio by name"]) == (15, 1)
+    assert config["audioSeconds"] == pytest.approx(received["hours"] * 3600, abs=2.0)
 
 
 def test_a_goal_and_its_bit_rate_are_facts_of_the_run(tmp_path: Path, voice: Path) -> None:

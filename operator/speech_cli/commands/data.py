@@ -135,7 +135,7 @@ def prepare(
     audio_only: bool,
     output: str | None,
 ) -> None:
-    """Make the manifest SOURCE ready: mono, one sample rate, durations, digests."""
+    """Make SOURCE, a manifest or a folder of audio, ready: mono, one sample rate, durations, digests."""
     module = lazily("speech_trainer.data.prepare", EXTRA)
     options = module.PrepareOptions(sample_rate, max_samples, max_seconds, not audio_only)
     with _bar(make_console(stderr=True)) as bar:
@@ -157,16 +157,16 @@ def prepare(
 @json_option
 @told
 def validate(manifest: Path, max_seconds: float, audio_only: bool, output: str | None) -> None:
-    """Read every line and every file of MANIFEST; exit with 65 when anything is wrong."""
+    """Read every line and every file of MANIFEST, or of a folder of audio; exit with 65 when anything is wrong."""
     module = lazily("speech_trainer.data.validate", EXTRA)
     report = module.validate_manifest(manifest, max_seconds, needs_text=not audio_only)
     if output:
         emit({**jsonable(report), "ok": report.ok}, output)
     else:
-        summary = (
-            f"{manifest}: {report.lines} readable lines, {words.duration(report.seconds)} of good speech, "
-            f"{words.plural(report.speakers, 'speaker')}"
-        )
+        what, who = "readable lines", f", {words.plural(report.speakers, 'speaker')}"
+        if manifest.is_dir():
+            what, who = "audio files", f" ({report.other} other files, {report.hidden} hidden)"
+        summary = f"{manifest}: {report.lines} {what}, {words.duration(report.seconds)} of good speech{who}"
         say(make_console(), [summary, *_problem_lines(report.problems, "wrong")])
     if not report.ok:
         raise SystemExit(outcome.EXIT_BAD_DATA)
