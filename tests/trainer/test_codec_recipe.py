@@ -22,9 +22,15 @@ from speech_contract.phases import Phase
 from speech_contract.recipes import CodecPreset
 from speech_contract.result import Result
 from speech_contract.run_config import Data, DataSet
+from speech_trainer.audio.resampling import resample
+from speech_trainer.data.codes import read_codes
+from speech_trainer.data.encode import EncodeOptions, encode
+from speech_trainer.data.manifest import read_manifest
+from speech_trainer.data.samples import decode
 from speech_trainer.engine.recipe import RecipeContext
 from speech_trainer.engine.state import collect_tensors
 from speech_trainer.errors import ConfigError
+from speech_trainer.models.encoders import load_encoder
 from speech_trainer.recipes.codec import evaluation, presets
 from speech_trainer.recipes.codec.batch import CodecBatch
 from speech_trainer.recipes.codec.recipe import CodecTrainer
@@ -77,6 +83,26 @@ def test_it_is_checked_trains_scores_and_exports_what_transformers_reads(
         mine, theirs = codec(waveform), model(waveform)
     assert torch.equal(mine[1].codes, theirs.audio_codes)
     assert torch.allclose(mine[0].squeeze(1), theirs.audio_values, atol=1e-5)
+    _encoded_as_by(codec, tmp_path, voice)
+
+
+def _encoded_as_by(codec: torch.nn.Module, tmp_path: Path, voice: Path) -> None:
+    """The chain: what was exported writes codes of files, and they are read as this codec has them."""
+    encoder = load_encoder(tmp_path / "run" / paths.EXPORT, small_codec.CPU)
+    report = encode(voice / "train.jsonl", tmp_path / "codes", encoder, EncodeOptions())
+    assert report.manifest is not None
+    manifest = read_manifest(report.manifest)
+    assert len(manifest.utterances) == 12
+    used: set[int] = set()
+    for utterance in manifest.utterances:
+        waveform = resample(*decode(manifest.audio_path(utterance)), 16000)
+        whole = torch.nn.functional.pad(waveform, (0, -waveform.numel() % 32)).reshape(1, 1, -1)
+        with torch.no_grad():
+            expected = codec(whole)[1].codes[0]
+        found = read_codes(manifest, utterance)
+        assert torch.equal(found, expected)
+        used |= set(found.flatten().tolist())
+    assert len(used) > 4  # a codec of one code would pass all of the above
 
 
 @pytest.mark.parametrize("dies_at", [3, 9])
