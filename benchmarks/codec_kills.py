@@ -63,20 +63,28 @@ class Killed:
         """One kill after another, each of another attempt, until the run ends."""
         attempts: set[int] = set()
         for kill in self.planned:
-            while not ended.is_set():
+            due = False
+            while not due:
+                if await passed(ended, LOOKS):
+                    return
                 attempt, step = standing(folder)
-                if attempt not in attempts and step >= kill.step and alive(folder):
-                    break
-                await asyncio.sleep(LOOKS)
-            await asyncio.sleep(kill.after)
-            attempt, step = standing(folder)
-            while not ended.is_set() and not slay(folder, pod=kill.pod):
-                await asyncio.sleep(LOOKS)
-            if ended.is_set():
+                due = attempt not in attempts and step >= kill.step and bool(alive(folder))
+            if await passed(ended, kill.after):
                 return
+            attempt, step = standing(folder)
+            while not slay(folder, pod=kill.pod):
+                if await passed(ended, LOOKS):
+                    return
             attempts.add(attempt)
             self.steps.append(step)
             print(f"killed at step {step}, attempt {attempt}", flush=True)
+
+
+async def passed(ended: asyncio.Event, seconds: float) -> bool:
+    """Wait so long, or until the run has ended: whether it has."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(ended.wait(), seconds)
+    return ended.is_set()
 
 
 def plan(count: int, steps: int, seed: int) -> list[Kill]:
