@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from speech_telemetry.printed.reader import LineReader
+
 Call = Callable[..., Result]
 
 pytest.importorskip("torch")
@@ -99,7 +101,12 @@ def test_encode_says_what_it_wrote_and_goes_on_where_it_ended(
     ]
     assert [answer.exit_code for answer in ranks] == [0, 0]
     assert "1 of other ranks are not there yet" in ranks[0].output
-    assert "encoding: shard 1, " in ranks[0].output + ranks[1].output
+    lines = "".join(rank.output for rank in ranks).splitlines()
+    steps = [line for line in lines if line.startswith("step 1 of 1: shard ")]
+    assert len(steps) == 2
+    sample = LineReader().feed(steps[0], now=1.0)  # so a job of it is seen to go on
+    assert sample is not None
+    assert (sample.step, sample.losses) == (1, None)
     assert "2 utterances, " in ranks[1].output
     assert str(tmp_path / "out" / "train.jsonl") in ranks[1].output
     again = json.loads(call(*arguments, "--shard-seconds", "1", "-o", "json").stdout)

@@ -222,7 +222,7 @@ def encode(
     models = lazily("speech_trainer.models.encoders", EXTRA)
     options = module.EncodeOptions(rank, world, shard_seconds, batch_seconds, max_seconds)
     encoder = models.load_encoder(weights, models.device_of(device, os.environ))
-    with _Shown(make_console(stderr=True), "encoding") as shown:
+    with _Shown(make_console(stderr=True), "encoded") as shown:
         report = module.encode(source, folder, encoder, options, on_shard=shown)
     if output:
         emit(report, output)
@@ -231,7 +231,7 @@ def encode(
 
 
 class _Shown:
-    """A bar where somebody looks on, else a line for each shard: a log must show that long work goes on."""
+    """A bar where somebody looks on, else a line for each shard, in which a supervisor reads a step of so many."""
 
     def __init__(self, console: Console, what: str) -> None:
         self._console, self._what, self._began = console, what, time.monotonic()
@@ -254,7 +254,8 @@ class _Shown:
         if not self._console.is_terminal:
             spent = words.duration(time.monotonic() - self._began)
             done, total = words.duration(progress.done), words.duration(progress.total)
-            line = f"{self._what}: shard {progress.shard}, {done} of {total} of audio after {spent}"
+            place = f"step {progress.step} of {progress.steps}: shard {progress.shard}"
+            line = f"{place} {self._what}, {done} of {total} of audio, after {spent}"
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -77,8 +77,10 @@ class EncodeReport:
 
 @dataclass(frozen=True)
 class Progress:
-    """After each shard of this rank."""
+    """After each shard of this rank: the `step`-th of its `steps`."""
 
+    step: int
+    steps: int
     shard: int
     done: float  # seconds of audio
     total: float
@@ -103,13 +105,13 @@ def encode(
     own = shards.share(planned, options.rank, options.world)
     work = _Work(manifest, out, encoder, Batches(encoder, options.batch_seconds), options)
     done, kept, total = 0.0, 0, sum(shard.seconds for shard in own)
-    for shard in own:
+    for step, shard in enumerate(own, start=1):
         if shards.finished(out, shard, encoder.facts) is None:
             work.write(shard)
         else:
             kept += 1
         done += shard.seconds
-        on_shard(Progress(shard.number, done, total))
+        on_shard(Progress(step, len(own), shard.number, done, total))
     parts = [shards.part_of(out, shard) for shard in planned]
     found = _Found(manifest, out, [part for part in parts if part is not None], problems)
     missing = parts.count(None)
