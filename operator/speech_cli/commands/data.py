@@ -253,9 +253,8 @@ class _Shown:
         self._bar.update(self._task, completed=progress.done, total=progress.total)
         if not self._console.is_terminal:
             spent = words.duration(time.monotonic() - self._began)
-            done, total = words.duration(progress.done), words.duration(progress.total)
             place = f"step {progress.step} of {progress.steps}: shard {progress.shard}"
-            line = f"{place} {self._what}, {done} of {total} of audio, after {spent}"
+            line = f"{place} {self._what}, {words.duration(progress.done)} audio, {spent} spent"
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
