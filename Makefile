@@ -20,6 +20,8 @@ ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 export UV_PYTHON_DOWNLOADS := never
+# A container may set it for the sake of its layers; here every process would compile anew what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -138,6 +140,8 @@ $(VENV)/.run: pyproject.toml locks/operator.txt locks/trainer.txt locks/cli.txt 
 	$(INSTALL) --quiet --no-deps --build-constraints locks/bootstrap.txt --editable .
 	@touch $@
 
+# Compiled whole, as pip does in our images: pods of the test bed import from here, and may not write.
 $(VENV)/.dev: locks/dev.txt $(VENV)/.run
 	$(INSTALL) --require-hashes -r locks/dev.txt
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib
 	@touch $@

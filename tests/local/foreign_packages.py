@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "locks" / "foreign.txt"
 LIGHTNING = ROOT / "locks" / "lightning.txt"
 VERSIONS = ("oldest", "newest")
-_DONE = ".done"
+_DONE = ".compiled"
 
 
 def python_path(version: str) -> str:
@@ -65,7 +65,7 @@ def _installer() -> list[str]:
     own = ROOT / ".cache" / "bootstrap" / "bin" / "uv"
     uv = str(own) if own.exists() else shutil.which("uv")
     if uv:
-        return [uv, "pip", "install", "--quiet", "--python", sys.executable]
+        return [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", sys.executable]
     return [sys.executable, "-m", "pip", "install", "--quiet"]
 
 

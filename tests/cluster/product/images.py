@@ -210,8 +210,9 @@ def _link(source: str, target: str) -> str:
 
 
 def _state(site: Path) -> str:
-    """Changes with every package that is installed or removed."""
-    return ",".join(sorted(path.name for path in site.glob("*.dist-info")))
+    """Changes with every package that is installed or removed, and once they are compiled."""
+    found = [*site.glob("*.dist-info"), *site.glob("torch/__pycache__")]
+    return ",".join(sorted(path.name for path in found))
 
 
 def _digest(texts: Sequence[str]) -> str:
