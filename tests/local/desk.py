@@ -165,14 +165,18 @@ class Desk:
         """Number of the current attempt."""
         return int(self.status(name).get("attempt") or 0)
 
-    def reaches(self, name: str, attempt: int, field: str, value: int) -> None:
-        """Wait until a number of the given attempt's progress is at least `value`."""
+    def holds(self, name: str, attempt: int, gate: Path, ranks: int) -> None:
+        """Wait until every rank of the attempt waits at `gate`, and the status says that it runs.
+
+        The step in the status would say it later: numbers alone are written every ten seconds.
+        """
 
         def there() -> bool:
-            number = self.progress(name, field)
-            return self.attempt(name) == attempt and number is not None and number >= value
+            running = self.status(name).get("state") == "Running"
+            marks = [gate.with_name(f"{gate.name}.{rank}") for rank in range(ranks)]
+            return self.attempt(name) == attempt and running and all(m.exists() for m in marks)
 
-        wait_for(there, f"{field} >= {value} in attempt {attempt} of {name}: {self.status(name)}")
+        wait_for(there, f"attempt {attempt} of {name} at {gate.name}: {self.status(name)}")
 
     def findings(self, name: str) -> dict[str, dict[str, Any]]:
         """Findings of the status by rule."""
