@@ -12,8 +12,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from speech_contract.findings import RankRow
 from speech_contract.phases import Phase
-from speech_contract.progress import RankRow
 from speech_contract.thresholds import Thresholds
 from speech_health.monitor import Monitor
 from speech_health.samples import StepSample

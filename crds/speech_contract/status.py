@@ -13,12 +13,13 @@ from typing import Any, Final
 
 from speech_contract import codec
 from speech_contract.errors import ContractError
+from speech_contract.findings import Action, FindingStatus, Verdict
 from speech_contract.phases import Phase
 from speech_contract.preflight import Check, PreflightVerdict, Scope
-from speech_contract.progress import Action, FindingStatus, Rule, Severity, Verdict
+from speech_contract.progress import Rule, Severity
 from speech_contract.reasons import Condition as ConditionType
 from speech_contract.reasons import State
-from speech_contract.wire import BadStep, Reads
+from speech_contract.report import BadStep, Reads
 
 # The CRD schema is made from these classes by pydantic, which is not needed here.
 READ: dict[str, Any] = {"alias_generator": codec.camel, "extra": "ignore", "populate_by_name": True}

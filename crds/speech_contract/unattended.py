@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from speech_contract import codec
-from speech_contract.progress import FindingStatus, Rule, Severity, Verdict
+from speech_contract.findings import FindingStatus, Verdict
+from speech_contract.progress import Rule, Severity
 from speech_contract.reasons import AT_REST, State
 from speech_contract.status import JobFinding, show_status
 

@@ -1,6 +1,6 @@
 """Entry point of `speechtrain` and `kubectl stj`.
 
-A command's module is imported when the command is typed, so that `--help` needs no torch.
+A command's module is imported when the command is typed, so that `--help` needs none of them.
 
 The exit codes of `run` are those of `speech_contract.outcome`; 2 is a wrong command line, 64 a refused input.
 """
@@ -19,19 +19,19 @@ from speech_contract.errors import nearest
 
 PLUGIN: Final = "kubectl-stj"
 
-# command → module below speech_cli.commands, in the order of `speechtrain --help`
+# command, as its module below speech_cli.commands is called → what `speechtrain --help` says of it, in this order
 COMMANDS: Final[Mapping[str, str]] = {
-    "run": "run",
-    "preflight": "preflight",
-    "status": "status",
-    "why": "why",
-    "logs": "logs",
-    "replay": "replay",
-    "suspend": "suspend",
-    "resume": "resume",
-    "data": "data",
-    "convert": "convert",
-    "crd": "crd",
+    "run": "Train the SpeechTrainingJob in FILE on this machine.",
+    "preflight": "Check the SpeechTrainingJob in FILE without training it.",
+    "status": "Show every job, or JOB in full.",
+    "why": "Say what happened to JOB: cause, first bad step, rank.",
+    "logs": "Print the last lines of a rank of JOB.",
+    "replay": "Show when each rule would have fired on the logs FILE…",
+    "suspend": "Let JOB save and stop; `resume` continues it.",
+    "resume": "Continue JOB where it saved.",
+    "data": "Make, prepare and check speech to train on.",
+    "convert": "Turn the PyTorchJobs in FILE into SpeechTrainingJobs.",
+    "crd": "Print the CustomResourceDefinition of SpeechTrainingJob.",
 }
 
 
@@ -42,13 +42,18 @@ class Commands(click.Group):
         """Every command, most used first."""
         return list(COMMANDS)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Import `speech_cli.commands.<name>` and take its `command`."""
         if name not in COMMANDS:
             guess = nearest(name, list(COMMANDS))
             hint = f"; did you mean {guess}?" if guess else ""
             ctx.fail(f"No such command {name!r}{hint}")
-        module = importlib.import_module(f"speech_cli.commands.{COMMANDS[name]}")
+        module = importlib.import_module(f"speech_cli.commands.{name}")
         command = module.command
         assert isinstance(command, click.Command)
         return command

@@ -10,7 +10,7 @@ from typing import Final
 
 from speech_cli.rendering import words
 from speech_cli.rendering.view import Document, moment, status_of
-from speech_contract.progress import FindingStatus, Verdict
+from speech_contract.findings import FindingStatus, Verdict
 from speech_contract.status import HEARD_EVERY_SECONDS
 from speech_contract.unattended import rests, unattended
 

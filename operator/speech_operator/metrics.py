@@ -15,8 +15,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from speech_contract import metrics as catalogue
+from speech_contract.findings import FindingStatus, Verdict
 from speech_contract.outcome import Cause
-from speech_contract.progress import FindingStatus, Verdict
 from speech_contract.status import JobStatus, show_status
 from speech_operator.cluster.base import JobKey
 from speech_operator.ending import TAKEN

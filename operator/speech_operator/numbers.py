@@ -13,6 +13,14 @@ from speech_contract.phases import STARTUP, Phase
 from speech_contract.preflight import MAX_FAILED, MAX_TEXT, CheckResult, PreflightReport
 from speech_contract.progress import Progress
 from speech_contract.reasons import Condition, Reason
+from speech_contract.report import (
+    MAX_BAD_SAMPLES,
+    MAX_FORM,
+    MAX_PARTS,
+    MAX_SAMPLE_NAME,
+    BadStep,
+    Reads,
+)
 from speech_contract.status import (
     HEARD_EVERY_SECONDS,
     FailedCheck,
@@ -21,14 +29,6 @@ from speech_contract.status import (
     JobStatus,
     Replicas,
     Startup,
-)
-from speech_contract.wire import (
-    MAX_BAD_SAMPLES,
-    MAX_FORM,
-    MAX_PARTS,
-    MAX_SAMPLE_NAME,
-    BadStep,
-    Reads,
 )
 from speech_operator import status as st
 from speech_operator.accounts import accounts

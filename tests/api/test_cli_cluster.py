@@ -19,7 +19,7 @@ from speech_cli import cluster_client
 from speech_cli.main import cli
 from speech_contract import names
 from speech_contract.outcome import Outcome
-from speech_contract.wire import BadStep
+from speech_contract.report import BadStep
 
 Call = Callable[..., Result]
 STATUS = {

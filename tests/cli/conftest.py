@@ -13,16 +13,9 @@ from click.testing import CliRunner, Result
 from speech_cli import local
 from speech_cli.main import cli
 from speech_contract import outcome
+from speech_contract.findings import Action, Finding, FindingStatus, Verdict
 from speech_contract.phases import Phase
-from speech_contract.progress import (
-    Action,
-    Finding,
-    FindingStatus,
-    Progress,
-    Rule,
-    Severity,
-    Verdict,
-)
+from speech_contract.progress import Progress, Rule, Severity
 
 _HERE = str(Path(__file__).resolve().parent)
 if _HERE not in sys.path:  # api_double is no package

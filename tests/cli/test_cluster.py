@@ -17,7 +17,7 @@ from click.testing import Result
 from speech_cli.main import COMMANDS
 from speech_contract import outcome
 from speech_contract.outcome import Outcome
-from speech_contract.wire import BadStep
+from speech_contract.report import BadStep
 
 Make = dict[str, Callable[..., Any]]
 Call = Callable[..., Result]

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from speech_cli.main import COMMANDS, cli
 from speech_contract import outcome, paths
 from speech_contract.outcome import Outcome
-from speech_contract.wire import BadStep
+from speech_contract.report import BadStep
 
 Make = dict[str, Callable[..., Any]]
 Call = Callable[..., Result]

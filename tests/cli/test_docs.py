@@ -10,7 +10,8 @@ from types import ModuleType
 import pytest
 
 from speech_contract import metrics, outcome
-from speech_contract.progress import Action, FindingStatus, Rule, Verdict
+from speech_contract.findings import Action, FindingStatus, Verdict
+from speech_contract.progress import Rule
 from speech_contract.reasons import State
 
 ROOT = Path(__file__).resolve().parents[2]

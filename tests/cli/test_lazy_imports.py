@@ -1,26 +1,66 @@
-"""Whoever never speaks to a cluster never loads the client's package, and a status is read without pydantic."""
+"""Nobody waits for what a command does not use: the cluster's client, pydantic, other commands, the wire."""
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
+import click
 import pytest
+
+from speech_cli.main import COMMANDS, cli
 
 CODE = """
 import sys
 from click.testing import CliRunner
 from speech_cli.main import cli
 CliRunner().invoke(cli, sys.argv[1:])
+print([name for name in sys.modules if name.startswith(("speech_cli.commands.", "speech_contract."))])
 spared = {"kubernetes", "urllib3", "kopf"} | ({"pydantic"} if "--help" in sys.argv else set())
 print([name for name in sys.modules if name.partition(".")[0] in spared])
 """
+
+
+UNUSED = {
+    "progress",
+    "result",
+    "status",
+    "wire",
+}  # of the contract: what supervisors and the operator say
+
+
+def _loaded(*arguments: str) -> list[list[str]]:
+    """What of ours a command loaded, and what of others that it should not have."""
+    command = [sys.executable, "-c", CODE, *arguments]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [ast.literal_eval(line) for line in printed.splitlines()[-2:]]
 
 
 @pytest.mark.parametrize(
     "arguments", [["status", "--local"], ["why", "--help"], ["logs", "none", "--local"]]
 )
 def test_a_local_command_does_without_kubernetes(arguments: list[str]) -> None:
-    command = [sys.executable, "-c", CODE, *arguments]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert printed.splitlines()[-1] == "[]"
+    assert _loaded(*arguments)[1] == []
+
+
+def test_the_list_of_commands_imports_none() -> None:
+    assert _loaded("--help")[0] == ["speech_contract.errors"]
+
+
+def test_a_replay_loads_its_command_and_no_more_of_the_contract_than_it_judges_by(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "metrics.csv"
+    log.write_text("step,loss\n1,2.5\n2,2.4\n", encoding="utf-8")
+    loaded = _loaded("replay", str(log))[0]
+    assert [name for name in loaded if name.startswith("speech_cli.commands.")] == [
+        "speech_cli.commands.replay"
+    ]
+    assert UNUSED.isdisjoint(name.partition(".")[2] for name in loaded)
+
+
+def test_every_command_that_is_listed_is_there() -> None:
+    context = click.Context(cli)
+    assert all(cli.get_command(context, name) for name in COMMANDS)

@@ -13,8 +13,9 @@ from speech_cli.rendering.cause import Cause, cause_of
 from speech_cli.rendering.view import view_of
 from speech_contract import codec
 from speech_contract.outcome import EXIT_CODES, Outcome
-from speech_contract.result import Best, Better, Result, ScoreSpec
-from speech_contract.wire import BadStep
+from speech_contract.report import BadStep
+from speech_contract.result import Best, Result
+from speech_contract.scores import Better, ScoreSpec
 
 Make = dict[str, Callable[..., Any]]
 TRIVIAL = {"constant median frame": 1.156, "other sentence": 1.252}

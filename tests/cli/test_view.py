@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from speech_cli.rendering.events import event_rows
 from speech_cli.rendering.live import fact_rows, line, stage
 from speech_cli.rendering.view import view_of
-from speech_contract.progress import RankRow, Verdict
+from speech_contract.findings import RankRow, Verdict
 
 Make = dict[str, Callable[..., Any]]
 

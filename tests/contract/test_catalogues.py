@@ -14,17 +14,10 @@ from hypothesis import strategies as st
 from speech_contract import metrics, names, phases
 from speech_contract.errors import nearest, shorten
 from speech_contract.events import MESSAGES, Event
-from speech_contract.progress import (
-    Finding,
-    FindingStatus,
-    Progress,
-    Rule,
-    Severity,
-    Verdict,
-    verdict_of,
-)
+from speech_contract.findings import Finding, FindingStatus, Verdict, verdict_of
+from speech_contract.progress import Progress, Rule, Severity
 from speech_contract.reasons import Reason
-from speech_contract.wire import Report
+from speech_contract.report import Report
 
 
 @pytest.mark.parametrize("metric", metrics.TRAINING_METRICS, ids=lambda metric: metric.name)

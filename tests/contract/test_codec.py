@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from speech_contract import codec
 from speech_contract.codec import Reading
 from speech_contract.errors import ContractError
+from speech_contract.findings import Verdict
 from speech_contract.outcome import Outcome
-from speech_contract.progress import Progress, Verdict
+from speech_contract.progress import Progress
 from speech_contract.run_config import RunConfig
 from speech_contract.status import JobStatus
 from speech_contract.wire import Datagram, Summary, SummaryReply

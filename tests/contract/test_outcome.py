@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speech_contract import outcome
+from speech_contract.findings import Finding, FindingStatus
 from speech_contract.outcome import EXIT_CODES, Cause, Next, Outcome
-from speech_contract.progress import Finding, FindingStatus, Rule, Severity
-from speech_contract.wire import BadStep
+from speech_contract.progress import Rule, Severity
+from speech_contract.report import BadStep
 
 TABLE = {  # once more by hand: what follows, and whether it counts against the budget
     **dict.fromkeys((0,), (Next.COMPLETE, False)),

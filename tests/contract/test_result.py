@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speech_contract import codec
-from speech_contract.result import BadSample, Best, Better, Result, ScoreSpec
+from speech_contract.result import BadSample, Best, Result
+from speech_contract.scores import Better, ScoreSpec
 
 LOWER, HIGHER, NEAR = ScoreSpec(Better.LOWER), ScoreSpec(Better.HIGHER), ScoreSpec(Better.TARGET)
 NUMBERS = st.floats(-1e6, 1e6, allow_subnormal=False)

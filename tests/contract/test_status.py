@@ -14,9 +14,10 @@ from speech_contract import api, codec
 from speech_contract import status as s
 from speech_contract.api import crd
 from speech_contract.errors import ContractError
+from speech_contract.findings import Action, FindingStatus, Verdict
 from speech_contract.phases import Phase
 from speech_contract.preflight import Check, PreflightVerdict, Scope
-from speech_contract.progress import Action, FindingStatus, Rule, Severity, Verdict
+from speech_contract.progress import Rule, Severity
 from speech_contract.reasons import Condition as ConditionType
 from speech_contract.reasons import State
 

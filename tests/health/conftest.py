@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from speech_contract.findings import Finding, RankRow
 from speech_contract.phases import Phase
-from speech_contract.progress import Finding, RankRow, Rule, Severity
+from speech_contract.progress import Rule, Severity
 from speech_contract.thresholds import Thresholds
 from speech_health.monitor import Monitor
 from speech_health.samples import Source, StepSample

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from speech_contract.findings import FindingStatus
 from speech_contract.outcome import EXIT_DIVERGED
-from speech_contract.progress import FindingStatus, Rule, Severity
+from speech_contract.progress import Rule, Severity
+from speech_contract.report import Codebook, Plan
 from speech_contract.thresholds import CodebookCollapse, OnExceeded
-from speech_contract.wire import Codebook, Plan
 
 quick = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

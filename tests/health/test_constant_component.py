@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from speech_contract.progress import Action, FindingStatus, Rule
+from speech_contract.findings import Action, FindingStatus
+from speech_contract.progress import Rule
 from speech_contract.thresholds import ConstantComponent, OnExceeded
 from speech_health.samples import Source
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from speech_contract.progress import FindingStatus, Rule, Severity
+from speech_contract.findings import FindingStatus
+from speech_contract.progress import Rule, Severity
 
 AT_ONCE = [1.6, 11.8, 11.6, *[10.4, 10.37, 10.39, 10.36] * 8]
 THIRD = [1.4, 1.35, 6.4, *[4.6, 4.65, 4.58, 4.62] * 8]

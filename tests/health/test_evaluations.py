@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from speech_contract.findings import FindingStatus
 from speech_contract.phases import Phase
-from speech_contract.progress import FindingStatus, Rule, Severity
+from speech_contract.progress import Rule, Severity
 from speech_health.evaluations import Evaluations, same
 from speech_health.samples import StepSample
 

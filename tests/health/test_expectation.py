@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from speech_contract.exit_codes import EXIT_DIVERGED
-from speech_contract.progress import Action, FindingStatus, Rule, Severity, Verdict
+from speech_contract.findings import Action, FindingStatus, Verdict
+from speech_contract.progress import Rule, Severity
 from speech_contract.stated import Expectation
 from speech_contract.thresholds import OnExceeded
 from speech_health.expectation import PATIENCE, WHOLE, folded

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from speech_contract.progress import FindingStatus, Rule, Severity
-from speech_contract.result import Better, ScoreSpec
-from speech_contract.wire import Plan
+from speech_contract.findings import FindingStatus
+from speech_contract.progress import Rule, Severity
+from speech_contract.report import Plan
+from speech_contract.scores import Better, ScoreSpec
 from speech_health.rate_distortion import POINTS, distortion, reachable_snr
 
 quick = settings(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from speech_contract.wire import Reads
+from speech_contract.report import Reads
 from speech_health.hearing import Hearing
 from speech_health.samples import Source, StepSample
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from speech_contract.findings import FindingStatus
 from speech_contract.outcome import EXIT_NOT_LEARNING
-from speech_contract.progress import FindingStatus, Rule
+from speech_contract.progress import Rule
+from speech_contract.report import Plan
 from speech_contract.thresholds import Implausible, OnExceeded
-from speech_contract.wire import Plan
 
 EPOCH = 1_700_000_000.0  # of the run's clock
 quick = settings(

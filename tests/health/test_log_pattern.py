@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from speech_contract.exit_codes import EXIT_DO_NOT_CONTINUE, EXIT_ERROR
-from speech_contract.progress import Action, Rule, Severity, Verdict
+from speech_contract.findings import Action, Verdict
+from speech_contract.progress import Rule, Severity
+from speech_contract.report import Match
 from speech_contract.stated import MAX_LINE, LogPattern
 from speech_contract.thresholds import HealthMode, OnExceeded
-from speech_contract.wire import Match
 from speech_health.log_pattern import COUNTED, QUOTED, PatternReader
 
 FELL_BACK = LogPattern("fell-back", r"falling back to (cpu|eager)")

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from speech_contract.progress import FindingStatus, Rule, Severity
+from speech_contract.findings import FindingStatus
+from speech_contract.progress import Rule, Severity
+from speech_contract.report import Memory, Plan
 from speech_contract.thresholds import HealthMode, MemoryGrowth
-from speech_contract.wire import Memory, Plan
 
 quick = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

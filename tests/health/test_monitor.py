@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from speech_contract.progress import Rule, Verdict
+from speech_contract.findings import Verdict
+from speech_contract.progress import Rule
 from speech_contract.thresholds import HealthMode, OnExceeded, SkippedSamples, Stall, ZeroLoss
 from speech_health.monitor import detector_of
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from speech_contract.progress import FindingStatus, Rule
+from speech_contract.findings import FindingStatus
+from speech_contract.progress import Rule
 from speech_contract.thresholds import NoGradient, OnExceeded
 
 

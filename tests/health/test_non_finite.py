@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from speech_contract.progress import Action, FindingStatus, Rule, Severity, Verdict
+from speech_contract.findings import Action, FindingStatus, Verdict
+from speech_contract.progress import Rule, Severity
 from speech_contract.thresholds import HealthMode, NonFinite, OnExceeded
 
 NAN, INF = math.nan, math.inf

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from speech_contract.findings import Action, FindingStatus
 from speech_contract.outcome import EXIT_NOT_LEARNING
-from speech_contract.progress import Action, FindingStatus, Rule, Severity
+from speech_contract.progress import Rule, Severity
+from speech_contract.report import Plan, Weights
 from speech_contract.thresholds import HealthMode, NotUpdating, OnExceeded
-from speech_contract.wire import Plan, Weights
 
 quick = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from speech_contract import thresholds
+from speech_contract.findings import Action
 from speech_contract.preflight import Check, CheckResult, Mark, PreflightReport, PreflightVerdict
-from speech_contract.progress import Action, Severity
+from speech_contract.progress import Severity
 from speech_contract.thresholds import HealthMode
 from speech_health.detector import Attempt
 from speech_health.pace import Pace

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from speech_contract.phases import PAUSES, Phase
 from speech_contract.progress import Rule, Severity
+from speech_contract.report import Codebook, Plan, Weights
 from speech_contract.thresholds import (
     ConstantComponent,
     LossSpike,
@@ -20,7 +21,6 @@ from speech_contract.thresholds import (
     Telemetry,
     ZeroLoss,
 )
-from speech_contract.wire import Codebook, Plan, Weights
 from speech_health.samples import Source
 
 quick = settings(

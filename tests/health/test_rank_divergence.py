@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from speech_contract.findings import Action, FindingStatus, RankRow
 from speech_contract.outcome import EXIT_RANK_DISAGREES
 from speech_contract.phases import Phase
-from speech_contract.progress import Action, FindingStatus, RankRow, Rule, Severity
+from speech_contract.progress import Rule, Severity
+from speech_contract.report import Peers
 from speech_contract.thresholds import HealthMode, OnExceeded, RankDivergence
-from speech_contract.wire import Peers
 from speech_health.rank_divergence import Vote, laggard, outlier, vote
 
 RULE = Rule.RANK_DIVERGENCE

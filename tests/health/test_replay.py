@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from speech_contract.progress import Action, FindingStatus, Rule, Severity
+from speech_contract.findings import Action, FindingStatus
+from speech_contract.progress import Rule, Severity
 from speech_health.recorded import Rows, number
 from speech_health.replay import replay
 

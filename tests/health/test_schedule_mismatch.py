@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from speech_contract.findings import FindingStatus
 from speech_contract.outcome import EXIT_NOT_LEARNING
-from speech_contract.progress import FindingStatus, Rule, Severity
+from speech_contract.progress import Rule, Severity
 from speech_contract.thresholds import OnExceeded, ScheduleMismatch
 
 quick = settings(

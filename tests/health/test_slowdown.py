@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from speech_contract.progress import FindingStatus, Rule, Severity
+from speech_contract.findings import FindingStatus
+from speech_contract.progress import Rule, Severity
 from speech_contract.thresholds import Slowdown
 
 

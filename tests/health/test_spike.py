@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from speech_contract.progress import Action, FindingStatus, Rule, Severity
+from speech_contract.findings import Action, FindingStatus
+from speech_contract.progress import Rule, Severity
 from speech_contract.thresholds import GradientSpike, HealthMode, LossSpike, OnExceeded
 
 quick = settings(

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from speech_contract.findings import Action, FindingStatus, RankRow, Verdict
 from speech_contract.phases import Phase
-from speech_contract.progress import Action, FindingStatus, RankRow, Rule, Verdict
+from speech_contract.progress import Rule
 from speech_contract.thresholds import HealthMode, OnExceeded, Stall
 from speech_health.pace import RankPace
 

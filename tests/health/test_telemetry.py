@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from speech_contract.findings import FindingStatus, Verdict
 from speech_contract.phases import Phase
-from speech_contract.progress import FindingStatus, Rule, Severity, Verdict
+from speech_contract.progress import Rule, Severity
 from speech_contract.thresholds import Stall
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from speech_contract.progress import Action, FindingStatus, Rule, Severity
+from speech_contract.findings import Action, FindingStatus
+from speech_contract.progress import Rule, Severity
 from speech_contract.thresholds import HealthMode, OnExceeded, ZeroLoss
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from speech_contract.progress import FindingStatus, Rule, Severity
+from speech_contract.findings import FindingStatus
+from speech_contract.progress import Rule, Severity
 from speech_contract.thresholds import NotUpdating
 
 FINE = [1e-4 * math.exp(-step / 40) for step in range(40)]  # with all their digits

@@ -12,8 +12,9 @@ import pytest
 
 from speech_contract import codec, names
 from speech_contract.api import JobSpec, JobStatus, parse
+from speech_contract.findings import Finding, FindingStatus, Verdict
 from speech_contract.outcome import Outcome
-from speech_contract.progress import Finding, FindingStatus, Progress, Rule, Severity, Verdict
+from speech_contract.progress import Progress, Rule, Severity
 from speech_contract.reasons import Condition, Reason
 from speech_contract.run_config import RunConfig
 from speech_contract.status import Attempt

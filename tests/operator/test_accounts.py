@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from speech_contract.progress import Verdict
+from speech_contract.findings import Verdict
 from speech_operator.accounts import accounts
 from speech_operator.reconcile import reconcile
 from speech_operator.snapshot import Observed

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from speech_contract.findings import Verdict
 from speech_contract.outcome import Outcome
-from speech_contract.progress import Verdict
 from speech_operator.apply import apply
 from speech_operator.cluster.base import ClusterError, Conflict, JobKey
 from speech_operator.controller import LAST_BACKOFF_SECONDS, Controller, backoff

@@ -9,8 +9,8 @@ import pytest
 from speech_contract.outcome import EXIT_CODES, Next, fingerprint
 from speech_contract.progress import Rule
 from speech_contract.reasons import Condition, Reason, State
+from speech_contract.report import BadStep
 from speech_contract.status import CauseCount, Restarts
-from speech_contract.wire import BadStep
 from speech_operator import status as st
 from speech_operator.ending import ending_of, gone_pod
 from speech_operator.reconcile import reconcile

@@ -6,14 +6,8 @@ import dataclasses
 
 import pytest
 
-from speech_contract.progress import (
-    Action,
-    FindingStatus,
-    RankRow,
-    Rule,
-    Severity,
-    Verdict,
-)
+from speech_contract.findings import Action, FindingStatus, RankRow, Verdict
+from speech_contract.progress import Rule, Severity
 from speech_contract.reasons import Condition, Reason, State
 from speech_contract.run_config import ResumeFrom
 from speech_contract.status import Attempt, JobHealth

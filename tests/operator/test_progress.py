@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from speech_contract import codec, wire
-from speech_contract.progress import Verdict
+from speech_contract.findings import Verdict
 from speech_operator.cluster import http
 from speech_operator.cluster.base import ClusterError
 from speech_operator.progress import ProgressReader, parse_progress

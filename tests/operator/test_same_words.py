@@ -20,16 +20,18 @@ from speech_cli.rendering.events import EventRow
 from speech_cli.rendering.live import finding_line
 from speech_cli.rendering.view import view_of
 from speech_contract import codec, metrics
+from speech_contract.findings import Action, Finding, Verdict
 from speech_contract.outcome import EXIT_NON_FINITE, Outcome, decode, encode
 from speech_contract.phases import Phase
 from speech_contract.preflight import Check, CheckResult, Mark, PreflightReport, PreflightVerdict
-from speech_contract.progress import Action, Finding, Rule, Severity, Verdict
+from speech_contract.progress import Rule, Severity
 from speech_contract.reasons import Condition
 from speech_contract.recipes import CustomRecipe, RecipeSpec
+from speech_contract.report import BadStep, Codebook, Match, Memory, Peers, Plan, Weights
 from speech_contract.run_config import Checkpoint, RunConfig, Training
 from speech_contract.stated import Expectation, LogPattern
 from speech_contract.thresholds import HealthMode, OnExceeded, Thresholds
-from speech_contract.wire import BadStep, Codebook, Datagram, Match, Memory, Peers, Plan, Weights
+from speech_contract.wire import Datagram
 from speech_health.samples import Source, StepSample
 from speech_operator import status as st
 from speech_operator.progress import parse_progress

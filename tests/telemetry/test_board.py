@@ -8,15 +8,9 @@ import threading
 
 import pytest
 
+from speech_contract.findings import Finding, FindingStatus, Verdict
 from speech_contract.phases import Phase
-from speech_contract.progress import (
-    Finding,
-    FindingStatus,
-    Progress,
-    Rule,
-    Severity,
-    Verdict,
-)  # fmt: skip
+from speech_contract.progress import Progress, Rule, Severity  # fmt: skip
 from speech_telemetry.board import STEP_INTERVAL, Board
 
 FINDING = Finding(Rule.ZERO_LOSS, FindingStatus.ACTIVE, Severity.WARNING, "zero")

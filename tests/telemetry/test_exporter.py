@@ -9,17 +9,11 @@ import threading
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from speech_contract.findings import Action, Finding, FindingStatus, RankRow
 from speech_contract.metrics import LAST_STEP, LOSS, SKIP_REASONS, STEP_DURATION, TRAINING_METRICS
-from speech_contract.progress import (
-    Action,
-    Finding,
-    FindingStatus,
-    Progress,
-    RankRow,
-    Rule,
-    Severity,
-)
-from speech_contract.wire import Codebook, Datagram, Memory, Peers, Weights
+from speech_contract.progress import Progress, Rule, Severity
+from speech_contract.report import Codebook, Memory, Peers, Weights
+from speech_contract.wire import Datagram
 from speech_health.samples import Source, StepSample, from_datagram
 from speech_telemetry.exporter import Exporter
 

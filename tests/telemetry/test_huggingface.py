@@ -11,8 +11,9 @@ import pytest
 
 from speech_contract.phases import Phase
 from speech_contract.progress import Rule, Severity
+from speech_contract.report import Plan
 from speech_contract.thresholds import Thresholds
-from speech_contract.wire import Datagram, Plan
+from speech_contract.wire import Datagram
 from speech_health.monitor import Monitor
 from speech_health.samples import from_datagram
 from speech_telemetry.huggingface import TelemetryCallback

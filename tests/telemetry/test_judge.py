@@ -7,11 +7,13 @@ import json
 
 import pytest
 
+from speech_contract.findings import Verdict
 from speech_contract.outcome import EXIT_NOT_LEARNING, EXIT_RANK_DISAGREES
 from speech_contract.phases import Phase
-from speech_contract.progress import Rule, Verdict
+from speech_contract.progress import Rule
+from speech_contract.report import Memory, Peers
 from speech_contract.thresholds import Thresholds, ZeroLoss
-from speech_contract.wire import Datagram, Memory, Peers, RankSummary, Summary
+from speech_contract.wire import Datagram, RankSummary, Summary
 from speech_telemetry.board import Board
 from speech_telemetry.judge import Judge
 from speech_telemetry.logs import EventLog

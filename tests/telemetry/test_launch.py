@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from speech_contract.findings import Verdict
 from speech_contract.outcome import OUTCOME_LIMIT_BYTES
-from speech_contract.progress import Rule, Verdict
+from speech_contract.progress import Rule
 from speech_contract.recipes import Copies
 from speech_contract.thresholds import HealthMode, Stall, Telemetry, Thresholds, ZeroLoss
 

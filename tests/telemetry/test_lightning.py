@@ -14,9 +14,10 @@ import torch
 
 from speech_contract.phases import Phase
 from speech_contract.progress import Rule
-from speech_contract.result import Better, ScoreSpec
+from speech_contract.report import Plan
+from speech_contract.scores import Better, ScoreSpec
 from speech_contract.thresholds import Thresholds
-from speech_contract.wire import Datagram, Plan
+from speech_contract.wire import Datagram
 from speech_health.monitor import Monitor
 from speech_health.samples import from_datagram
 from speech_telemetry.lightning import TelemetryCallback

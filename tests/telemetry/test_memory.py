@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from speech_contract.wire import Memory
+from speech_contract.report import Memory
 from speech_telemetry.memory import MemoryReader
 
 MIB = 2**20

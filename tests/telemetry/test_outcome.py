@@ -7,8 +7,9 @@ import json
 import pytest
 
 from speech_contract import outcome as contract
+from speech_contract.findings import Finding, FindingStatus
 from speech_contract.outcome import Outcome
-from speech_contract.progress import Finding, FindingStatus, Rule, Severity
+from speech_contract.progress import Rule, Severity
 from speech_telemetry.outcome import End, TerminationLog, cause, rank_end, rule_of, stopped_code
 
 

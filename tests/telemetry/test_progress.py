@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from speech_contract.progress import Verdict
+from speech_contract.findings import Verdict
 from speech_contract.thresholds import Thresholds, ZeroLoss
 
 pytestmark = pytest.mark.e2e

@@ -12,16 +12,9 @@ import pytest
 
 from speech_contract import codec, env
 from speech_contract.phases import PHASES, Phase
-from speech_contract.result import Better, ScoreSpec
-from speech_contract.wire import (
-    DATAGRAM_LIMIT,
-    MAX_PEERS,
-    PHASE_RECORD,
-    Codebook,
-    Datagram,
-    Peers,
-    Weights,
-)
+from speech_contract.report import MAX_PEERS, Codebook, Peers, Weights
+from speech_contract.scores import Better, ScoreSpec
+from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Datagram
 from speech_telemetry.reporter import Reporter, stack_file
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from speech_contract.findings import RankRow
 from speech_contract.phases import Phase
-from speech_contract.progress import RankRow
 from speech_telemetry import stacks
 
 WAITS = """Thread 0x1 (most recent call first):

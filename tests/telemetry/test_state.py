@@ -7,9 +7,11 @@ import math
 
 import pytest
 
+from speech_contract.findings import RankRow, Verdict
 from speech_contract.phases import Phase
-from speech_contract.progress import Progress, RankRow, Verdict
-from speech_contract.wire import BadStep, Datagram
+from speech_contract.progress import Progress
+from speech_contract.report import BadStep
+from speech_contract.wire import Datagram
 from speech_health.samples import Source, StepSample
 from speech_telemetry.state import JobState
 

@@ -18,10 +18,12 @@ from tone_codec import Faults, ToneCodec
 from speech_contract import codec as wire_codec
 from speech_contract import paths
 from speech_contract.events import Event
+from speech_contract.findings import Verdict
 from speech_contract.phases import Phase
-from speech_contract.progress import Progress, Rule, Verdict
-from speech_contract.result import Best, Better, Result
+from speech_contract.progress import Progress, Rule
+from speech_contract.result import Best, Result
 from speech_contract.run_config import ResumeFrom
+from speech_contract.scores import Better
 from speech_contract.thresholds import CodebookCollapse, HealthMode
 from speech_contract.wire import DATAGRAM_LIMIT, Datagram
 from speech_health import codebook_collapse

@@ -7,7 +7,8 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speech_contract.progress import Action, Rule, Severity
+from speech_contract.findings import Action
+from speech_contract.progress import Rule, Severity
 from speech_contract.thresholds import NonFinite, OnExceeded, Thresholds
 from speech_health.monitor import Monitor
 from speech_health.samples import StepSample

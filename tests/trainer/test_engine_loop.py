@@ -17,9 +17,9 @@ from torch import Tensor
 from speech_contract import outcome, paths
 from speech_contract.events import Event
 from speech_contract.phases import Phase
+from speech_contract.report import MAX_BAD_SAMPLES, BadStep
 from speech_contract.run_config import ResumeFrom
 from speech_contract.thresholds import HealthMode, OnExceeded
-from speech_contract.wire import MAX_BAD_SAMPLES, BadStep
 from speech_trainer.errors import NonFiniteBudgetSpent
 
 

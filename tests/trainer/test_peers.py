@@ -15,8 +15,9 @@ from torch import Tensor
 
 from speech_contract import outcome, paths
 from speech_contract.codec import from_document
+from speech_contract.report import Peers
 from speech_contract.thresholds import Thresholds
-from speech_contract.wire import Datagram, Peers
+from speech_contract.wire import Datagram
 from speech_health.monitor import Monitor
 from speech_health.samples import from_datagram
 from speech_trainer.engine.peers import checksum, group_equal

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from speech_contract.result import Better
+from speech_contract.scores import Better
 from speech_trainer.audio import perceptual
 
 RATE = 24000

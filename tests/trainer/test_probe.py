@@ -11,7 +11,8 @@ import toy
 
 from speech_contract import codec
 from speech_contract.events import Event
-from speech_contract.progress import Finding, Rule, Severity
+from speech_contract.findings import Finding
+from speech_contract.progress import Rule, Severity
 from speech_contract.thresholds import Thresholds
 from speech_contract.wire import DATAGRAM_LIMIT
 from speech_health.monitor import Monitor

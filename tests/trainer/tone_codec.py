@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from speech_contract import paths
 from speech_contract.recipes import CustomRecipe, RecipeSpec
-from speech_contract.result import Better, ScoreSpec
 from speech_contract.run_config import Data, DataSet, RunConfig
+from speech_contract.scores import Better, ScoreSpec
 from speech_trainer.data.loader import Place, Quarantine, TrainingStream
 from speech_trainer.data.manifest import read_manifest
 from speech_trainer.data.sampler import Sampler

@@ -12,7 +12,8 @@ from typing import Any
 from curves import Curve
 from silences import LATE, STOPS, Attempt, seconds
 
-from speech_contract.progress import Finding, Rule, Severity
+from speech_contract.findings import Finding
+from speech_contract.progress import Rule, Severity
 from speech_contract.thresholds import HealthMode, Thresholds
 from speech_health.monitor import Monitor
 

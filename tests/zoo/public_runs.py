@@ -24,7 +24,8 @@ from typing import Any
 
 from speech_cli.errors import BadData
 from speech_cli.recordings import Recording
-from speech_contract.progress import Action, FindingStatus, Rule, Severity
+from speech_contract.findings import Action, FindingStatus
+from speech_contract.progress import Rule, Severity
 from speech_health.replay import Fired, Replayed, replay
 
 PUBLIC = Path(__file__).parent / "public"

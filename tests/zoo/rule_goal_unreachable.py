@@ -8,7 +8,7 @@ from collections.abc import Callable
 from runs import Run, named
 
 from speech_contract.progress import Rule
-from speech_contract.wire import Plan
+from speech_contract.report import Plan
 
 
 def too_little_audio(run: Run) -> tuple[Rule, int]:

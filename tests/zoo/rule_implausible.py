@@ -5,7 +5,7 @@ from __future__ import annotations
 from runs import Run, named
 
 from speech_contract.progress import Rule
-from speech_contract.wire import Plan
+from speech_contract.report import Plan
 
 
 def audio(run: Run, seconds: float, hours: float, batch: float) -> None:

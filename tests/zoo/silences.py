@@ -13,8 +13,8 @@ from typing import Any
 
 from runs import Dice
 
+from speech_contract.findings import RankRow
 from speech_contract.phases import PAUSES, Phase
-from speech_contract.progress import RankRow
 from speech_contract.thresholds import Stall
 from speech_health.samples import Source, StepSample
 

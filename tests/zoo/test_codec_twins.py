@@ -24,10 +24,11 @@ from twins.catalogue import CODEC, VITS, Twin
 
 from speech_contract import paths
 from speech_contract.codec import from_document
+from speech_contract.findings import Finding
 from speech_contract.preflight import Check, Mark
-from speech_contract.progress import Finding
+from speech_contract.report import Peers
 from speech_contract.thresholds import Thresholds
-from speech_contract.wire import Datagram, Peers
+from speech_contract.wire import Datagram
 from speech_health.monitor import Monitor
 from speech_health.samples import from_datagram
 from speech_trainer.errors import PreflightFailed, TrainerError

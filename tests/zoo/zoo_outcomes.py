@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from runs import Run
 
 from speech_contract.progress import Rule
-from speech_contract.wire import Codebook, Plan, Weights
+from speech_contract.report import Codebook, Plan, Weights
 
 MODULES = ("text_encoder", "flow", "decoder", "discriminator")
 Spoil = Callable[[Run], tuple[Rule, int]]

@@ -13,8 +13,8 @@ import dataclasses
 from collections.abc import Iterator
 
 from speech_contract import thresholds
+from speech_contract.report import Codebook
 from speech_contract.rules import Rule
-from speech_contract.wire import Codebook
 from speech_health.detector import Attempt, Detector
 from speech_health.samples import StepSample
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, Generic, TypeVar
 
 from speech_contract.exit_codes import EXIT_CODES
-from speech_contract.progress import Action, Finding, FindingStatus, RankRow
+from speech_contract.findings import Action, Finding, FindingStatus, RankRow
+from speech_contract.report import Match, Memory
 from speech_contract.rules import Rule, Severity
 from speech_contract.thresholds import HealthMode, OnExceeded
-from speech_contract.wire import Match, Memory
 from speech_health.pace import Pace
 from speech_health.samples import Source, StepSample
 from speech_health.stretch import Stretch

@@ -15,8 +15,8 @@ from typing import Final
 
 from speech_contract import stated
 from speech_contract.actions import OnExceeded
+from speech_contract.findings import Action
 from speech_contract.losses import HEADLINES
-from speech_contract.progress import Action
 from speech_contract.rules import Rule, Severity
 from speech_health.detector import Attempt, Detector
 from speech_health.samples import Source, StepSample

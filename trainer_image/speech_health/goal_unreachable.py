@@ -17,9 +17,9 @@ import re
 from collections.abc import Iterator
 
 from speech_contract import thresholds
-from speech_contract.result import Better, ScoreSpec
+from speech_contract.report import Plan
 from speech_contract.rules import Rule
-from speech_contract.wire import Plan
+from speech_contract.scores import Better, ScoreSpec
 from speech_health.detector import Attempt, Detector
 from speech_health.evaluations import same
 from speech_health.median import median

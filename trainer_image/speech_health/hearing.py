@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from speech_contract.wire import MAX_FORM, MAX_PARTS, REPORTER, Reads
+from speech_contract.report import MAX_FORM, MAX_PARTS, REPORTER, Reads
 from speech_health.samples import Source, StepSample
 
 

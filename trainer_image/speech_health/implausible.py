@@ -11,8 +11,8 @@ from __future__ import annotations
 import dataclasses
 
 from speech_contract import thresholds
+from speech_contract.report import Plan
 from speech_contract.rules import Rule
-from speech_contract.wire import Plan
 from speech_health.detector import Attempt, Detector
 from speech_health.samples import Source, StepSample
 

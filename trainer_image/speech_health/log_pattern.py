@@ -13,10 +13,10 @@ from typing import Final
 from speech_contract import stated
 from speech_contract.actions import OnExceeded
 from speech_contract.exit_codes import EXIT_ERROR
-from speech_contract.progress import SEVERITY_ORDER, Action, RankRow
+from speech_contract.findings import SEVERITY_ORDER, Action, RankRow
+from speech_contract.report import Match
 from speech_contract.rules import Rule, Severity
 from speech_contract.stated import MAX_LINE
-from speech_contract.wire import Match
 from speech_health.detector import Attempt, Detector
 
 QUOTED: Final = 160  # characters of a line in a sentence

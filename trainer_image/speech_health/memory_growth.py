@@ -13,8 +13,8 @@ import itertools
 from collections.abc import Iterator
 
 from speech_contract import thresholds
+from speech_contract.report import Memory
 from speech_contract.rules import Rule
-from speech_contract.wire import Memory
 from speech_health.detector import Attempt, Detector
 from speech_health.samples import StepSample
 from speech_health.stretch import Stretch

@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from speech_contract.progress import (
+from speech_contract.findings import (
     SEVERITY_ORDER,
     Action,
     Finding,
@@ -20,9 +20,9 @@ from speech_contract.progress import (
     Verdict,
     verdict_of,
 )
+from speech_contract.report import Match, Memory
 from speech_contract.rules import Rule, Severity
 from speech_contract.thresholds import HealthMode, Thresholds
-from speech_contract.wire import Match, Memory
 from speech_health.detector import Attempt, Decision, Detector
 from speech_health.pace import Pace
 from speech_health.samples import Source, StepSample

@@ -15,7 +15,7 @@ import math
 
 from speech_contract import thresholds
 from speech_contract.exit_codes import EXIT_NON_FINITE
-from speech_contract.progress import Action
+from speech_contract.findings import Action
 from speech_contract.rules import Rule, Severity
 from speech_contract.thresholds import HealthMode, OnExceeded
 from speech_health.budget import Budget

@@ -11,8 +11,8 @@ from __future__ import annotations
 import dataclasses
 
 from speech_contract import thresholds
+from speech_contract.report import Plan, Weights
 from speech_contract.rules import Rule, Severity
-from speech_contract.wire import Plan, Weights
 from speech_health.detector import Attempt, Detector
 from speech_health.evaluations import Evaluations, HeldLosses
 from speech_health.samples import StepSample

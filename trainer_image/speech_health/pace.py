@@ -11,8 +11,8 @@ import dataclasses
 import operator
 from collections.abc import Sequence
 
+from speech_contract.findings import RankRow
 from speech_contract.phases import PAUSES, STARTUP, Phase
-from speech_contract.progress import RankRow
 from speech_health.median import median
 from speech_health.samples import Source, StepSample
 from speech_health.stretch import Stretch

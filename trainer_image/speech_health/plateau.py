@@ -12,7 +12,7 @@ import math
 from typing import Final
 
 from speech_contract.course import Plateau as Limits
-from speech_contract.progress import Action
+from speech_contract.findings import Action
 from speech_contract.rules import Rule, Severity
 from speech_health.baseline import SIGMA
 from speech_health.course import Course

@@ -7,8 +7,8 @@ it reads as every other fault does. It never heals: whatever trains after it in 
 from __future__ import annotations
 
 from speech_contract import thresholds
+from speech_contract.findings import Action
 from speech_contract.preflight import PreflightVerdict, summary
-from speech_contract.progress import Action
 from speech_contract.rules import Rule, Severity
 from speech_health.detector import Detector
 from speech_health.samples import StepSample

@@ -17,10 +17,10 @@ import math
 from collections.abc import Sequence
 
 from speech_contract import thresholds
+from speech_contract.findings import FindingStatus, RankRow
 from speech_contract.phases import Phase
-from speech_contract.progress import FindingStatus, RankRow
+from speech_contract.report import Peers
 from speech_contract.rules import Rule
-from speech_contract.wire import Peers
 from speech_health.detector import Attempt, Detector
 from speech_health.median import median
 from speech_health.samples import StepSample

@@ -17,7 +17,7 @@ from speech_contract.codec import camel, from_document
 from speech_contract.errors import ContractError
 from speech_contract.events import Event
 from speech_contract.phases import Phase
-from speech_contract.wire import Codebook, Weights
+from speech_contract.report import Codebook, Weights
 from speech_health import columns
 from speech_health.columns import Columns, Key
 from speech_health.samples import StepSample, from_fields

@@ -11,7 +11,8 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from speech_contract.progress import SEVERITY_ORDER, Action, Finding, FindingStatus, Rule, Severity
+from speech_contract.findings import SEVERITY_ORDER, Action, Finding, FindingStatus
+from speech_contract.rules import Rule, Severity
 from speech_contract.thresholds import HealthMode, Thresholds
 from speech_health.monitor import Monitor
 from speech_health.samples import StepSample

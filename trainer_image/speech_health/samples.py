@@ -10,11 +10,14 @@ import dataclasses
 import enum
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from speech_contract.losses import HEADLINES, headline
 from speech_contract.phases import Phase
-from speech_contract.wire import Datagram, Report
+from speech_contract.report import Report
+
+if TYPE_CHECKING:
+    from speech_contract.wire import Datagram
 
 SKIP_SENTENCE: Final = "sentence of a skipped update"  # a form: printed for bad updates alone
 

@@ -13,8 +13,8 @@ import math
 from collections.abc import Sequence
 
 from speech_contract import thresholds
+from speech_contract.findings import RankRow
 from speech_contract.phases import STARTUP, Phase
-from speech_contract.progress import RankRow
 from speech_contract.rules import Rule
 from speech_health.detector import Attempt, Detector
 from speech_health.pace import RankPace

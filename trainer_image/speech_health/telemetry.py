@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from speech_contract import thresholds
-from speech_contract.progress import RankRow
+from speech_contract.findings import RankRow
 from speech_contract.rules import Rule
 from speech_health.detector import Detector
 from speech_health.pace import STAMP_JITTER

@@ -22,9 +22,10 @@ from prometheus_client import (
 )
 
 from speech_contract import metrics as catalogue
+from speech_contract.findings import Action, FindingStatus
 from speech_contract.metrics import SKIP_REASONS, Kind, Metric
-from speech_contract.progress import Action, FindingStatus, Progress, Rule
-from speech_contract.wire import Peers
+from speech_contract.progress import Progress, Rule
+from speech_contract.report import Peers
 from speech_health.samples import StepSample
 
 _KINDS = ("loss", "gradient")

@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 from prometheus_client import CollectorRegistry
 
 from speech_contract.events import Event
+from speech_contract.findings import Finding, FindingStatus, RankRow, Verdict
 from speech_contract.phases import Phase
-from speech_contract.progress import Finding, FindingStatus, Progress, RankRow, Rule, Verdict
+from speech_contract.progress import Progress, Rule
+from speech_contract.report import Match, Memory, Peers
 from speech_contract.run_config import RunConfig
-from speech_contract.wire import Datagram, Match, Memory, Peers, RankSummary, Summary
+from speech_contract.wire import Datagram, RankSummary, Summary
 from speech_health.hearing import Hearing
 from speech_health.monitor import Decision, Monitor
 from speech_health.samples import StepSample, from_datagram

@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from speech_contract.phases import Phase
-from speech_contract.result import Better, ScoreSpec
+from speech_contract.scores import Better, ScoreSpec
 from speech_contract.wire import Datagram
 from speech_telemetry.hearing import (
     FIRST_STEPS,

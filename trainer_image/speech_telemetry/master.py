@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Mapping
 
+from speech_contract.findings import Finding
 from speech_contract.outcome import (
     EXIT_BAD_CONFIG,
     EXIT_DONE,
@@ -14,7 +15,6 @@ from speech_contract.outcome import (
     EXIT_NON_FINITE,
     Outcome,
 )
-from speech_contract.progress import Finding
 from speech_contract.recipes import Copies
 from speech_contract.wire import Datagram, Summary, SummaryReply
 from speech_health.monitor import Decision

@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from speech_contract.wire import Memory
+from speech_contract.report import Memory
 
 _SESSION = 3  # fields of /proc/<pid>/stat behind the command's name
 _CACHES = ("active_file", "inactive_file")  # of a control group: what the kernel gives back

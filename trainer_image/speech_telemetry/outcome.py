@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from speech_contract.findings import Finding, FindingStatus
 from speech_contract.outcome import (
     EXIT_DONE,
     EXIT_ERROR,
@@ -20,7 +21,6 @@ from speech_contract.outcome import (
     encode,
     stand_in,
 )
-from speech_contract.progress import Finding, FindingStatus
 from speech_contract.rules import rules_of
 
 EXIT_TERMINATED = EXIT_SIGTERM

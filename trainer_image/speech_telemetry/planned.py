@@ -10,7 +10,7 @@ import copy
 import warnings
 from typing import Any, Final
 
-from speech_contract.wire import Plan
+from speech_contract.report import Plan
 
 FARTHEST: Final = 50_000  # steps of a copy at the most, about half a second
 _ADAPTIVE: Final = ("adam", "lion")  # whose update moves a weight by about the learning rate

@@ -29,8 +29,9 @@ from typing import Any, TextIO
 
 from speech_contract import codec, env
 from speech_contract.phases import PHASES, Phase
-from speech_contract.result import ScoreSpec
-from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Codebook, Datagram, Plan, Weights
+from speech_contract.report import Codebook, Plan, Weights
+from speech_contract.scores import ScoreSpec
+from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Datagram
 
 RANK_PLACEHOLDER = "{rank}"  # in SPEECHTRAIN_PHASE_FILE when one command starts several ranks
 STACK_SUFFIX = ".stack"
@@ -93,7 +94,7 @@ class Reporter:
 
         `loss` is the whole, `components` are its parts by name, each judged by itself. `skipped` holds the samples left
         out *since the last call*, by reason; `samples` and `audio_seconds` what was trained on since then. The reporter
-        adds them up. `codebooks`: name → any of the fields of `speech_contract.wire.Codebook`. `updates`: optimizer
+        adds them up. `codebooks`: name → any of the fields of `speech_contract.report.Codebook`. `updates`: optimizer
         steps so far, where they are not the steps.
         """
         if self._socket is None:
@@ -124,7 +125,7 @@ class Reporter:
         self.send(Datagram(self.rank, self._step, self._clock(), known, skipped=self._counts()))
 
     def plan(self, **facts: Any) -> None:
-        """Say once what the run intends: the fields of `speech_contract.wire.Plan`, all optional.
+        """Say once what the run intends: the fields of `speech_contract.report.Plan`, all optional.
 
         `total_steps` also gives the progress its end, `rate_sum` (the learning rates of all steps, added up; of Adam
         and its kin) is what a rate too small is known by.
@@ -139,7 +140,7 @@ class Reporter:
         """Report held-out scores, by name, in the phase Evaluation; `phase` or `step` ends it.
 
         `specs`: how to read them, where a name does not say it: score → any of the fields of
-        `speech_contract.result.ScoreSpec`, as in {"cer": {"better": "Lower", "unit": "%"}}.
+        `speech_contract.scores.ScoreSpec`, as in {"cer": {"better": "Lower", "unit": "%"}}.
         """
         self._tell(
             lambda: {

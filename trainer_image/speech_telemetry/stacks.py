@@ -9,7 +9,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
-from speech_contract.progress import RankRow
+from speech_contract.findings import RankRow
 
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]*)", line (?P<line>\d+) in (?P<name>.+?)\s*$')
 _THREAD = re.compile(r"^(Current thread|Thread) ")

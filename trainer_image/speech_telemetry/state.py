@@ -10,11 +10,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from speech_contract.findings import Finding, RankRow, Verdict
 from speech_contract.losses import headline
 from speech_contract.phases import STARTUP, Phase
 from speech_contract.preflight import PreflightReport
-from speech_contract.progress import Finding, Progress, RankRow, Verdict
-from speech_contract.wire import BadStep, Datagram, Memory, Report
+from speech_contract.progress import Progress
+from speech_contract.report import BadStep, Memory, Report
+from speech_contract.wire import Datagram
 from speech_health.samples import Source, StepSample
 
 SPEED_WINDOW = 60.0  # seconds over which speeds are taken

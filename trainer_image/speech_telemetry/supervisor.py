@@ -16,7 +16,8 @@ from speech_contract.events import Event
 from speech_contract.outcome import EXIT_BAD_CONFIG, EXIT_INTERRUPTED, EXIT_STALLED, Outcome
 from speech_contract.phases import Phase
 from speech_contract.progress import Rule
-from speech_contract.wire import Datagram, Memory
+from speech_contract.report import Memory
+from speech_contract.wire import Datagram
 from speech_health.log_pattern import PatternReader
 from speech_telemetry.board import Board
 from speech_telemetry.handshake import Master

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from speech_contract import wire
 from speech_contract.outcome import EXIT_KILLED, Outcome
 from speech_contract.phases import Phase
-from speech_contract.wire import Datagram, Memory, RankSummary, Summary, SummaryReply
+from speech_contract.report import Memory
+from speech_contract.wire import Datagram, RankSummary, Summary, SummaryReply
 from speech_telemetry.handshake import (
     LOST_SECONDS,
     RETRY_FIRST,

@@ -35,7 +35,7 @@ _LIBRARY_HOLDS = (
     "__init__.py", "hearing.py", "huggingface.py", "lightning.py", "planned.py", "reporter.py",
 )  # fmt: skip
 _REPORTER_NEEDS = (
-    "__init__.py", "codec.py", "env.py", "errors.py", "phases.py", "preflight.py", "result.py", "wire.py",
+    "__init__.py", "codec.py", "env.py", "errors.py", "phases.py", "preflight.py", "report.py", "scores.py", "wire.py",
 )  # fmt: skip
 
 # Runs on any Python, the oldest too, so that it can say what it lacks.

@@ -20,9 +20,9 @@ from speech_contract.api.base import JOB_NAME, MAX_ITEMS, MAX_TEXT
 from speech_contract.api.descriptions import as_written, descriptions
 from speech_contract.api.spec import STATUS, JobSpec
 from speech_contract.preflight import MAX_FAILED
+from speech_contract.report import MAX_BAD_SAMPLES
 from speech_contract.stated import MAX_PATTERNS
 from speech_contract.status import MAX_ATTEMPTS, MAX_EXCLUDED, MAX_FINDINGS, JobStatus
-from speech_contract.wire import MAX_BAD_SAMPLES
 
 Schema = dict[str, Any]
 

@@ -18,7 +18,7 @@ from speech_cli.recordings import FORMATS, KINDS, Recording
 from speech_contract import exit_codes
 from speech_contract.codec import camel, from_document
 from speech_contract.errors import ContractError
-from speech_contract.progress import SEVERITY_ORDER
+from speech_contract.findings import SEVERITY_ORDER
 from speech_contract.stated import Expectation
 from speech_contract.thresholds import Thresholds
 from speech_health.replay import Fired, Replayed, replay

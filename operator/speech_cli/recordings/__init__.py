@@ -19,7 +19,7 @@ from speech_cli.errors import BadData
 from speech_cli.recordings.content import Source, dialect_of, kind_of
 from speech_cli.recordings.documents import history
 from speech_cli.recordings.events import EVENT_FILE, tensorboard
-from speech_contract.wire import Reads
+from speech_contract.report import Reads
 from speech_health.columns import SUMMARY, run_of
 from speech_health.recorded import Place, Rows
 

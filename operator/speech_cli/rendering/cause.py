@@ -21,8 +21,8 @@ from speech_contract import outcome
 from speech_contract.outcome import Outcome
 from speech_contract.progress import Rule
 from speech_contract.reasons import Reason
+from speech_contract.report import BadStep
 from speech_contract.status import Failure, JobStatus
-from speech_contract.wire import BadStep
 
 # Why a *job* ends whatever its last attempt says of itself.
 JOB_REASONS: Final = frozenset(

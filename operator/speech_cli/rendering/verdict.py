@@ -14,7 +14,8 @@ from speech_cli.rendering.cause import Cause
 from speech_cli.rendering.view import JobView
 from speech_contract import outcome
 from speech_contract.reasons import State
-from speech_contract.result import Better, Result, ScoreSpec
+from speech_contract.result import Result
+from speech_contract.scores import Better, ScoreSpec
 
 # Scores and baselines as people say them; anything else is shown by its own name.
 TITLES: Mapping[str, str] = {

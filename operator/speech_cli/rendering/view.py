@@ -11,18 +11,12 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from speech_contract.findings import SEVERITY_ORDER, Finding, FindingStatus, Verdict
 from speech_contract.names import replica
-from speech_contract.progress import (
-    SEVERITY_ORDER,
-    Finding,
-    FindingStatus,
-    Progress,
-    Severity,
-    Verdict,
-)
+from speech_contract.progress import Progress, Severity
 from speech_contract.reasons import AT_REST, Condition, Reason, State
+from speech_contract.report import Reads
 from speech_contract.status import ConditionStatus, JobFinding, JobStatus, show_status
-from speech_contract.wire import Reads
 
 Document = Mapping[str, Any]
 

@@ -8,14 +8,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from speech_contract.progress import (
-    SEVERITY_ORDER,
-    Finding,
-    FindingStatus,
-    Rule,
-    Severity,
-    Verdict,
-)
+from speech_contract.findings import SEVERITY_ORDER, Finding, FindingStatus, Verdict
+from speech_contract.progress import Rule, Severity
 from speech_contract.reasons import Condition, Reason
 from speech_contract.status import MAX_FINDINGS, JobFinding, JobHealth, JobStatus
 from speech_contract.thresholds import HealthMode

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from speech_contract.findings import Finding, FindingStatus
 from speech_contract.outcome import EXIT_DONE
-from speech_contract.progress import Finding, FindingStatus, Severity
+from speech_contract.progress import Severity
 from speech_contract.reasons import Reason
 from speech_contract.status import Failure
 from speech_contract.thresholds import HealthMode

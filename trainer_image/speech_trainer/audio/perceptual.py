@@ -17,7 +17,7 @@ from typing import Final
 
 from torch import Tensor
 
-from speech_contract.result import Better, ScoreSpec
+from speech_contract.scores import Better, ScoreSpec
 from speech_trainer.audio.resampling import resample
 
 _WIDE_BAND: Final = 16000  # Hz; PESQ knows this rate, and half of it for telephones

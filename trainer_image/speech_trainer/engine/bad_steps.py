@@ -25,8 +25,8 @@ from torch import Tensor
 
 from speech_contract import codec, paths
 from speech_contract.events import Event
+from speech_contract.report import MAX_BAD_SAMPLES, MAX_SAMPLE_NAME
 from speech_contract.run_config import RunConfig
-from speech_contract.wire import MAX_BAD_SAMPLES, MAX_SAMPLE_NAME
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.files import Files
 from speech_trainer.engine.flags import StepFlags

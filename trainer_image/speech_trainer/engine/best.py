@@ -14,7 +14,8 @@ from pathlib import Path
 from speech_contract import codec, paths
 from speech_contract.errors import ContractError
 from speech_contract.events import Event
-from speech_contract.result import Best, Result, ScoreSpec
+from speech_contract.result import Best, Result
+from speech_contract.scores import ScoreSpec
 from speech_trainer.engine.cadence import write_json
 from speech_trainer.engine.checkpoints import CheckpointStore, Saved
 from speech_trainer.engine.fence import FencedOffError

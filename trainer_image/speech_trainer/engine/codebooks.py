@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from speech_contract.wire import Codebook
+from speech_contract.report import Codebook
 from speech_trainer.engine.recipe import BookRecord
 
 NUMBERS = 5  # a book on its way to the host: perplexity, vectors, dead, movement, residual

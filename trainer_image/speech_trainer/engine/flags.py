@@ -12,7 +12,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from speech_contract.wire import BadStep
+from speech_contract.report import BadStep
 from speech_trainer.engine.gate import (
     BAD,
     COMPONENT,

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from speech_contract.wire import Plan
+from speech_contract.report import Plan
 from speech_trainer.engine import codebooks
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.gate import Judgement

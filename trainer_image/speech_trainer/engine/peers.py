@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from speech_contract.losses import headline
+from speech_contract.report import MAX_PEERS
+from speech_contract.report import Peers as Told
 from speech_contract.thresholds import HealthMode, OnExceeded, RankDivergence
-from speech_contract.wire import MAX_PEERS
-from speech_contract.wire import Peers as Told
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.gate import Judgement
 from speech_trainer.engine.layout import Layout

@@ -18,7 +18,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from speech_contract.wire import Weights
+from speech_contract.report import Weights
 from speech_trainer.engine.layout import Layout, Replicated
 from speech_trainer.engine.recipe import Built, unwrap
 from speech_trainer.engine.schedules import LateSchedules, Travel

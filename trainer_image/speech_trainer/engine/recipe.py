@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from speech_contract.result import ScoreSpec
 from speech_contract.run_config import RunConfig
+from speech_contract.scores import ScoreSpec
 from speech_trainer.engine.expectations import Expectations
 
 Losses = Mapping[
@@ -121,7 +121,7 @@ class BookRecord:
 
     `usage` [K]: how often each code was chosen by real (not padded) vectors, float; the engine adds it up over
     micro-batches and ranks and takes perplexity and size from the sum. The others are scalars that mean what
-    `wire.Codebook` says, averaged by the batches' weights: `dead` and `movement` come from the recipe's own memory
+    `report.Codebook` says, averaged by the batches' weights: `dead` and `movement` come from the recipe's own memory
     of many steps, `residual` from this batch. `age`, on the host and the same everywhere: updates since k-means, or
     whatever gave the codes data to begin with; None where they began at random.
     """

@@ -15,8 +15,9 @@ from typing import Any, Protocol
 from speech_contract.events import Event
 from speech_contract.phases import Phase
 from speech_contract.preflight import PreflightReport
-from speech_contract.result import ScoreSpec
-from speech_contract.wire import BadStep, Datagram, Peers
+from speech_contract.report import BadStep, Peers
+from speech_contract.scores import ScoreSpec
+from speech_contract.wire import Datagram
 from speech_trainer.engine.flags import StepFlags
 from speech_trainer.engine.state import Counters
 

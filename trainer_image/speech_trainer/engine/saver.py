@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 
 from speech_contract import paths
 from speech_contract.events import Event
+from speech_contract.report import Weights
 from speech_contract.run_config import ResumeFrom, RunConfig
-from speech_contract.wire import Weights
 from speech_trainer.engine.checkpoints import CheckpointStore, Draft, Saved
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.fence import FencedOffError

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speech_contract.result import Better, ScoreSpec
+from speech_contract.scores import Better, ScoreSpec
 from speech_trainer.audio import perceptual
 from speech_trainer.audio.files import write_pairs
 from speech_trainer.engine.recipe import Evaluation

@@ -14,7 +14,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from speech_contract.result import Better, ScoreSpec
+from speech_contract.scores import Better, ScoreSpec
 from speech_trainer.audio.distance import (
     constant_distance,
     dtw_mel,
