@@ -36,17 +36,31 @@ class Spoken:
     codes: Tensor
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """Of a model that begins at random weights."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+
+
 class Backbone(nn.Module, ABC):
     """A causal model over text tokens and rows of codes. Its parameters fall into named parts: see `roles`."""
 
     markers: ClassVar[tuple[str, ...]]  # tokens of the prompt, which the tokenizer must know
+    framed: ClassVar[bool]  # of its grid
     grid: Grid
 
     # -- inputs -------------------------------------------------------------------------------------------------
 
+    @classmethod
     @abstractmethod
     def prompt(
-        self, tokens: Tokens, text: str, reference: Spoken | None, codes: Tensor | None
+        cls, tokens: Tokens, grid: Grid, text: str, reference: Spoken | None, codes: Tensor | None
     ) -> list[Piece]:
         """Text that is to be spoken, in the voice of `reference`, and the codes [Q, F] that speak it; None: to come.
 
@@ -109,6 +123,16 @@ class Backbone(nn.Module, ABC):
         return functional.linear(hidden, self.head).unflatten(1, (self.grid.books, -1))
 
     # -- files --------------------------------------------------------------------------------------------------
+
+    @classmethod
+    @abstractmethod
+    def grid_of(cls, directory: Path) -> Grid:
+        """Sizes of a published checkpoint's books. Raises: ConfigError as `load` does."""
+
+    @classmethod
+    @abstractmethod
+    def fresh(cls, tokens: Tokens, grid: Grid, sizes: Sizes) -> Backbone:
+        """Random weights."""
 
     @classmethod
     @abstractmethod

@@ -8,6 +8,7 @@ come with the batch, and padding goes through neither. Implements `models.backbo
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -22,7 +23,7 @@ from speech_trainer.data.delay import Grid
 from speech_trainer.data.sequences import Columns, Piece
 from speech_trainer.errors import ConfigError
 from speech_trainer.models import backbone
-from speech_trainer.models.backbone import Backbone, Spoken, require
+from speech_trainer.models.backbone import Backbone, Sizes, Spoken, require
 from speech_trainer.models.eager import attention_of
 from speech_trainer.models.tokens import Tokens
 
@@ -44,6 +45,7 @@ class HiggsV2(Backbone):
     markers: ClassVar = (
         _BEGIN, _END_OF_TURN, _ROLE, _END_OF_ROLE, _SCENE, _END_OF_SCENE, _AUDIO, _ROW, _END_OF_AUDIO, _DELAYED,
     )  # fmt: skip
+    framed: ClassVar = True
 
     def __init__(self, model: HiggsAudioV2ForConditionalGeneration) -> None:
         super().__init__()
@@ -57,8 +59,9 @@ class HiggsV2(Backbone):
 
     # -- inputs -------------------------------------------------------------------------------------------------
 
+    @classmethod
     def prompt(
-        self, tokens: Tokens, text: str, reference: Spoken | None, codes: Tensor | None
+        cls, tokens: Tokens, grid: Grid, text: str, reference: Spoken | None, codes: Tensor | None
     ) -> list[Piece]:
         ids = tokens.ids
         scene = [ids[_SCENE], *tokens.plain(_ROOM), ids[_END_OF_SCENE], ids[_END_OF_TURN]]
@@ -66,30 +69,20 @@ class HiggsV2(Backbone):
             Piece([ids[_BEGIN], *_header(tokens, "system"), *tokens.plain(_TASK), *scene]),
         ]
         if reference is not None:
-            rows = self.grid.delayed(reference.codes)
+            rows = grid.delayed(reference.codes)
             pieces += [
-                self._asked(tokens, reference.text),
-                Piece(self._places(tokens, rows), rows, reference=True),
+                _asked(tokens, reference.text),
+                Piece(_places(tokens, grid, rows), rows, reference=True),
                 Piece([ids[_END_OF_AUDIO], ids[_END_OF_TURN]]),
             ]
-        pieces.append(self._asked(tokens, text))
+        pieces.append(_asked(tokens, text))
         if codes is not None:
-            rows = self.grid.delayed(codes)
+            rows = grid.delayed(codes)
             pieces += [
-                Piece(self._places(tokens, rows), rows, learned=True),
+                Piece(_places(tokens, grid, rows), rows, learned=True),
                 Piece([ids[_END_OF_AUDIO], ids[_END_OF_TURN]]),
             ]
         return pieces
-
-    def _asked(self, tokens: Tokens, text: str) -> Piece:
-        """A user's turn, and the beginning of the answer."""
-        said = [*_header(tokens, "user"), *tokens.encode(text), tokens.ids[_END_OF_TURN]]
-        return Piece([*said, *_header(tokens, "assistant"), tokens.ids[_AUDIO]])
-
-    def _places(self, tokens: Tokens, rows: Tensor) -> list[int]:
-        delayed = self.grid.books - 1
-        plain = rows.size(0) - delayed
-        return [tokens.ids[_ROW]] * plain + [tokens.ids[_DELAYED]] * delayed
 
     # -- the model ----------------------------------------------------------------------------------------------
 
@@ -144,9 +137,17 @@ class HiggsV2(Backbone):
     # -- files --------------------------------------------------------------------------------------------------
 
     @classmethod
+    def grid_of(cls, directory: Path) -> Grid:
+        _check_type(backbone.read_config(directory))
+        return read_grid(HiggsAudioV2Config.from_pretrained(directory))
+
+    @classmethod
+    def fresh(cls, tokens: Tokens, grid: Grid, sizes: Sizes) -> HiggsV2:
+        return cls(HiggsAudioV2ForConditionalGeneration(new_config(tokens, grid, sizes)))
+
+    @classmethod
     def load(cls, directory: Path) -> HiggsV2:
-        document = backbone.read_config(directory)
-        require(document.get("model_type"), MODEL_TYPE, "model_type", "set backbone: V3 for a v3")
+        cls.grid_of(directory)
         try:
             found: Any = HiggsAudioV2ForConditionalGeneration.from_pretrained(
                 directory, dtype=torch.float32, output_loading_info=True
@@ -195,11 +196,27 @@ class RoutedLayer(GradientCheckpointingLayer):
         return flat.index_add(0, text_at, text.to(flat.dtype)).view_as(hidden)
 
 
-def new_config(vocabulary: int, **sizes: Any) -> HiggsAudioV2Config:
+def new_config(tokens: Tokens, grid: Grid, sizes: Sizes) -> HiggsAudioV2Config:
     """A v2 of any size, whose books have room for BOC and EOC, as transformers' defaults have not."""
+    ids = tokens.ids
     return HiggsAudioV2Config(
-        vocab_size=vocabulary, pad_token_id=0, bos_token_id=None, eos_token_id=None, **sizes
+        vocab_size=tokens.size,
+        pad_token_id=0,
+        bos_token_id=ids[_BEGIN],
+        eos_token_id=ids[_END_OF_TURN],
+        num_codebooks=grid.books,
+        codebook_size=grid.size,
+        audio_stream_bos_id=grid.boc,
+        audio_stream_eos_id=grid.eoc,
+        audio_token_id=ids[_ROW],
+        audio_bos_token_id=ids[_AUDIO],
+        audio_delay_token_id=ids[_DELAYED],
+        **dataclasses.asdict(sizes),
     )
+
+
+def _check_type(document: dict[str, Any]) -> None:
+    require(document.get("model_type"), MODEL_TYPE, "model_type", "set backbone: V3 for a v3")
 
 
 def read_grid(config: HiggsAudioV2Config) -> Grid:
@@ -216,6 +233,17 @@ def read_grid(config: HiggsAudioV2Config) -> Grid:
         "restore the published config: another base loads, and speaks garbage",
     )  # fmt: skip
     return grid
+
+
+def _asked(tokens: Tokens, text: str) -> Piece:
+    """A user's turn, and the beginning of the answer."""
+    said = [*_header(tokens, "user"), *tokens.encode(text), tokens.ids[_END_OF_TURN]]
+    return Piece([*said, *_header(tokens, "assistant"), tokens.ids[_AUDIO]])
+
+
+def _places(tokens: Tokens, grid: Grid, rows: Tensor) -> list[int]:
+    delayed = grid.books - 1
+    return [tokens.ids[_ROW]] * (rows.size(0) - delayed) + [tokens.ids[_DELAYED]] * delayed
 
 
 def _header(tokens: Tokens, role: str) -> list[int]:

@@ -13,6 +13,7 @@ Called by `recipes.voice_cloning`.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ from speech_trainer.data.delay import Grid
 from speech_trainer.data.sequences import Columns, Piece
 from speech_trainer.errors import ConfigError
 from speech_trainer.models import backbone
-from speech_trainer.models.backbone import Backbone, Spoken, require
+from speech_trainer.models.backbone import Backbone, Sizes, Spoken, require
 from speech_trainer.models.eager import attention_of
 from speech_trainer.models.tokens import Tokens
 
@@ -52,6 +53,7 @@ class HiggsV3(Backbone):
     """Text and rows → rows."""
 
     markers: ClassVar = (_TTS, _REF_TEXT, _REF_AUDIO, _TEXT, _AUDIO)
+    framed: ClassVar = False
 
     def __init__(self, config: Qwen3Config, grid: Grid) -> None:
         super().__init__()
@@ -61,20 +63,21 @@ class HiggsV3(Backbone):
         # Qwen3's own deviation, by the number of books that a row adds up: as loud as text, and logits near 0.
         nn.init.normal_(self.codes.weight, std=config.initializer_range * grid.books**-0.5)
 
+    @classmethod
     def prompt(
-        self, tokens: Tokens, text: str, reference: Spoken | None, codes: Tensor | None
+        cls, tokens: Tokens, grid: Grid, text: str, reference: Spoken | None, codes: Tensor | None
     ) -> list[Piece]:
         ids = tokens.ids
         pieces = [Piece([ids[_TTS]])]
         if reference is not None:
-            rows = self.grid.delayed(reference.codes)
+            rows = grid.delayed(reference.codes)
             pieces += [
                 Piece([ids[_REF_TEXT], *tokens.encode(reference.text), ids[_REF_AUDIO]]),
                 Piece([ids[_REF_AUDIO]] * rows.size(0), rows, reference=True),
             ]
         pieces.append(Piece([ids[_TEXT], *tokens.encode(text), ids[_AUDIO]]))
         if codes is not None:
-            rows = self.grid.delayed(codes)
+            rows = grid.delayed(codes)
             pieces.append(Piece([ids[_AUDIO]] * rows.size(0), rows, learned=True))
         return pieces
 
@@ -110,6 +113,14 @@ class HiggsV3(Backbone):
         self.body.activation_checkpointing_enable({"use_reentrant": False})
 
     @classmethod
+    def grid_of(cls, directory: Path) -> Grid:
+        return read_settings(backbone.read_config(directory))[1]
+
+    @classmethod
+    def fresh(cls, tokens: Tokens, grid: Grid, sizes: Sizes) -> HiggsV3:
+        return cls(new_config(tokens.size, sizes), grid)
+
+    @classmethod
     def load(cls, directory: Path) -> HiggsV3:
         config, grid = read_settings(backbone.read_config(directory))
         files = backbone.tensor_files(directory)
@@ -135,13 +146,13 @@ class HiggsV3(Backbone):
         replace_text(directory / "config.json", _document(self.config, self.grid))
 
 
-def new_config(vocabulary: int, **sizes: Any) -> Qwen3Config:
+def new_config(vocabulary: int, sizes: Sizes) -> Qwen3Config:
     """A Qwen3 of any size at the base it was trained with."""
     return Qwen3Config(
         vocab_size=vocabulary,
         rope_parameters={"rope_type": "default", "rope_theta": ROPE_BASE},
         tie_word_embeddings=False,
-        **sizes,
+        **dataclasses.asdict(sizes),
     )
 
 
