@@ -33,7 +33,7 @@ def code_losses(hidden: Tensor, head: Tensor, labels: Tensor, z_weight: float = 
 
     z-loss (Chowdhery et al. 2022) is the square of the log of what softmax divides by: it keeps logits from drifting.
     """
-    total, books, z = _Fused.apply(hidden, head, labels, z_weight)
+    total, books, z = _Fused.apply(hidden, head, labels, z_weight)  # type: ignore[no-untyped-call]
     return CodeLosses(total, books, z)
 
 

@@ -107,7 +107,7 @@ class Backbone(nn.Module, ABC):
 
     def embed(self, columns: Columns) -> Tensor:
         """Text by its table, rows as the sum of their codes': [B, L, D]."""
-        embedded = self.text_embedding(columns.tokens)
+        embedded: Tensor = self.text_embedding(columns.tokens)
         offsets = torch.arange(self.grid.books, device=columns.rows.device) * self.grid.size
         rows = functional.embedding_bag(columns.rows + offsets, self.table.weight, mode="sum")
         flat = embedded.flatten(0, 1).index_copy(0, columns.row_at, rows.to(embedded.dtype))
@@ -116,11 +116,13 @@ class Backbone(nn.Module, ABC):
     def forward(self, columns: Columns) -> Tensor:
         """Hidden states [P, D] where something is to be predicted; `logits` makes predictions of them."""
         hidden = self.hidden(self.embed(columns), columns)
-        return hidden.flatten(0, 1).index_select(0, columns.label_at)
+        found: Tensor = hidden.flatten(0, 1).index_select(0, columns.label_at)
+        return found
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[P, D] → [P, Q, V]."""
-        return functional.linear(hidden, self.head).unflatten(1, (self.grid.books, -1))
+        found: Tensor = functional.linear(hidden, self.head).unflatten(1, (self.grid.books, -1))
+        return found
 
     # -- files --------------------------------------------------------------------------------------------------
 

@@ -171,6 +171,14 @@ class HiggsV2(Backbone):
 class RoutedLayer(GradientCheckpointingLayer):
     """A layer of the stock model, under its names, without a mask that has to be counted."""
 
+    self_attn: nn.Module
+    input_layernorm: nn.Module
+    audio_input_layernorm: nn.Module
+    post_attention_layernorm: nn.Module
+    audio_post_attention_layernorm: nn.Module
+    mlp: nn.Module
+    audio_mlp: nn.Module
+
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         for name, child in layer.named_children():
@@ -193,7 +201,8 @@ class RoutedLayer(GradientCheckpointingLayer):
         rows = self.audio_mlp(self.audio_post_attention_layernorm(rows))
         text = self.mlp(self.post_attention_layernorm(text))
         flat = flat.index_add(0, row_at, rows.to(flat.dtype))
-        return flat.index_add(0, text_at, text.to(flat.dtype)).view_as(hidden)
+        found: Tensor = flat.index_add(0, text_at, text.to(flat.dtype)).view_as(hidden)
+        return found
 
 
 def new_config(tokens: Tokens, grid: Grid, sizes: Sizes) -> HiggsAudioV2Config:

@@ -128,7 +128,7 @@ class HiggsV3(Backbone):
         tensors = backbone.read_tensors(own)
         _check_tied(files, tensors)
         model = cls(config, grid)
-        wanted = {name: parameter for name, parameter in _published(model).items()}
+        wanted = _published(model)
         _check_names(wanted, tensors, directory)
         with torch.no_grad():
             for name, parameter in wanted.items():
@@ -206,10 +206,12 @@ def _document(config: Qwen3Config, grid: Grid) -> str:
 
 def _published(model: HiggsV3) -> dict[str, nn.Parameter]:
     """Every parameter by its name in the checkpoint."""
-    found = {
+    found: dict[str, nn.Parameter] = {
         BODY + name: p for name, p in model.body.named_parameters() if name != "embed_tokens.weight"
     }
-    return found | {TEXT: model.text_embedding.weight, TABLE: model.codes.weight}
+    found[TEXT] = model.body.get_parameter("embed_tokens.weight")
+    found[TABLE] = model.get_parameter("codes.weight")
+    return found
 
 
 def _check_tied(files: dict[str, Path], tensors: dict[str, Tensor]) -> None:
