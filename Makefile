@@ -25,7 +25,7 @@ export UV_PYTHON_DOWNLOADS := never
 .DELETE_ON_ERROR:
 .PHONY: help install quickstart test check docs crd dashboards wheels trainer-wheels \
 	accept-engine accept-health accept-images accept-mutants accept-replay \
-	accept-vits accept-codec accept-local accept-cluster accept-operator accept-trainers \
+	accept-vits accept-codec accept-codec-kills accept-local accept-cluster accept-operator accept-trainers \
 	verdicts gpu-check gpu-carry lock clean
 
 help: ## Say what each target does
@@ -42,6 +42,10 @@ accept-vits: $(VENV)/.run ## Train to the published figures, several seeds: abou
 
 accept-codec: $(VENV)/.dev ## Train the codec on four languages beside trivial answers and rivals: some fifteen minutes
 	$(BIN)/python benchmarks/accept_codec.py
+	$(BIN)/python docs/generate.py
+
+accept-codec-kills: $(VENV)/.dev ## Kill a codec's training at twenty random moments; the weights must be the same: ten minutes
+	$(BIN)/python benchmarks/codec_kills.py
 	$(BIN)/python docs/generate.py
 
 accept-health: $(VENV)/.dev ## Judge more than a thousand curves drawn afresh: misses, false alarms, delay, cost

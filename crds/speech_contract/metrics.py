@@ -259,5 +259,6 @@ SKIP_REASONS: Final = (
     "TooShort",
     "TooLong",
     "Silent",
+    "BadCodes",
     "Other",
 )

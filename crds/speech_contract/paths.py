@@ -15,6 +15,7 @@ OWNERS: Final = "owners"  # whose directory it is: see speech_telemetry.ownershi
 PREVIOUS: Final = "previous"  # logs and reports of jobs that were taken over from
 SKIPS: Final = "skips"
 SAMPLES: Final = "samples"
+RECORDINGS: Final = "recordings"  # what lay in the folders of `data` when the run first looked
 LOGS: Final = "logs"
 EVENTS: Final = "events.jsonl"
 CONFIG: Final = "config.json"  # the effective configuration, written by rank 0

@@ -14,7 +14,7 @@ from speech_contract.codec import camel
 
 T = TypeVar("T")
 
-# `manifest: str = dataclasses.field(metadata=PATH)`; with `default=""` the path is optional.
+# `manifest: str = dataclasses.field(metadata=PATH)`; with a default (`""`, None) the path is optional.
 PATH: Final[Mapping[str, bool]] = {"speech_contract.path": True}
 
 
@@ -27,7 +27,7 @@ def paths_of(owner: Any, place: str) -> Iterator[tuple[str, str]]:
         value, inner = getattr(owner, field.name), f"{place}.{camel(field.name)}"
         if dataclasses.is_dataclass(value):
             yield from paths_of(value, inner)
-        elif PATH.items() <= field.metadata.items() and (value or _required(field)):
+        elif PATH.items() <= field.metadata.items() and value != field.default:
             yield inner, value
 
 
@@ -41,7 +41,3 @@ def with_paths(owner: T, change: Callable[[str], str]) -> T:
         elif PATH.items() <= field.metadata.items() and value:
             changed[field.name] = change(value)
     return dataclasses.replace(owner, **changed)  # type: ignore[type-var]
-
-
-def _required(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

@@ -12,6 +12,7 @@ import hashlib
 
 from speech_contract.checks import check_at_least
 from speech_contract.codec import FORBID
+from speech_contract.errors import ContractError
 from speech_contract.places import PATH
 from speech_contract.recipes import RecipeSpec
 from speech_contract.thresholds import Thresholds
@@ -48,11 +49,25 @@ class ResumePolicy(str, enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-    """One JSONL manifest."""
+    """Recordings: exactly one of its fields is set."""
 
     __pydantic_config__ = FORBID
-    manifest: str = dataclasses.field(metadata=PATH)
-    """Path of a JSONL file, one recording a line; relative only on one machine."""
+    manifest: str | None = dataclasses.field(default=None, metadata=PATH)
+    """Path of a JSONL file, one recording a line; relative only on one machine. Exactly one of manifest and folder."""
+    folder: str | None = dataclasses.field(default=None, metadata=PATH)
+    """Path of a folder: every audio file in it and below is a recording, for recipes that need no text."""
+
+    def __post_init__(self) -> None:
+        given = [name for name in self.names() if getattr(self, name) is not None]
+        if len(given) != 1:
+            rule = f"sets {' and '.join(given) or 'none'} of {', '.join(self.names())}"
+            remedy = "set exactly one of them: a JSONL file of recordings, or a folder of audio"
+            raise ContractError("", given, rule, remedy)
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """What recordings can come as."""
+        return tuple(field.name for field in dataclasses.fields(cls))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +80,7 @@ class Data:
     validation: DataSet | None = None
     """What it is scored on and never learns from; unset means no held-out scores."""
     max_samples: int | None = None
-    """At most so many lines of the training manifest, from its top; unset means all."""
+    """At most so many recordings of the training data, from its top; unset means all."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "max_samples")

@@ -1,4 +1,4 @@
-"""Twenty ways to write a job wrongly, sent by a client that checks fields and by one that does not.
+"""Two dozen ways to write a job wrongly, sent by a client that checks fields and by one that does not.
 
 Each is refused by the API server by name, or stands there with Accepted=False, field, value and remedy, and
 without a pod. A manifest that trains on defaults because a field was mistyped would be a silent failure.
@@ -26,6 +26,8 @@ BAD: list[tuple[str, Any, str, str]] = [
     ("spec.training.maxstep", 5, "maxstep", "maxSteps"),
     ("spec.training.precision", "FP16", "precision", "BF16"),
     ("spec.data.train.manifest", "s3://bucket/a.jsonl", "manifest", "s3://bucket/a.jsonl"),
+    ("spec.data.train.folder", "/data", "data.train", "exactly one of manifest, folder"),
+    ("spec.data.train", {"folder": "/data"}, "data.train.folder", "data.train.manifest"),
     ("spec.checkpoint.uri", "/scratch/x", "checkpoint.uri", "/scratch/x"),
     ("spec.checkpoint.everystep", 5, "everystep", "everySteps"),
     ("spec.numNodes", 0, "numNodes", "1"),

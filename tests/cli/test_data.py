@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from speech_telemetry.printed.reader import LineReader
+
 Call = Callable[..., Result]
 
 pytest.importorskip("torch")
@@ -78,9 +80,46 @@ def test_prepare_leaves_bad_lines_out_and_says_so(
     assert "left out: 1 Manifest" in answer.output
 
 
+def test_encode_says_what_it_wrote_and_goes_on_where_it_ended(
+    call: Call, manifest: Path, tmp_path: Path
+) -> None:
+    from transformers import DacConfig, DacModel
+
+    sizes = {"encoder_hidden_size": 4, "decoder_hidden_size": 16, "n_codebooks": 2}
+    DacModel(DacConfig(**sizes, downsampling_ratios=[8, 8])).save_pretrained(tmp_path / "weights")
+    arguments = [
+        "data",
+        "encode",
+        manifest,
+        "--codec",
+        tmp_path / "weights",
+        "--out",
+        tmp_path / "out",
+    ]
+    ranks = [
+        call(*arguments, "--rank", rank, "--world", 2, "--shard-seconds", 1) for rank in (0, 1)
+    ]
+    assert [answer.exit_code for answer in ranks] == [0, 0]
+    assert "1 of other ranks are not there yet" in ranks[0].output
+    lines = "".join(rank.output for rank in ranks).splitlines()
+    steps = [line for line in lines if line.startswith("step 1 of 1: shard ")]
+    assert len(steps) == 2
+    sample = LineReader().feed(steps[0], now=1.0)  # so a job of it is seen to go on
+    assert sample is not None
+    assert (sample.step, sample.losses) == (1, None)
+    assert "2 utterances, " in ranks[1].output
+    assert str(tmp_path / "out" / "train.jsonl") in ranks[1].output
+    again = json.loads(call(*arguments, "--shard-seconds", "1", "-o", "json").stdout)
+    assert (again["encoded"], again["kept"], again["missing"]) == (0, 2, 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
+        (["validate", "."], 65, ["is a folder", "--audio-only"]),
+        (["validate", ".", "--audio-only"], 65, ["holds no audio file (0 other, 0 hidden)"]),
+        (["encode", ".", "--codec", "none", "--out", "x"], 64, ["codec: 'none/config.json'"]),
+        (["encode", ".", "--codec", "none", "--out", "x", "--rank", "1"], 65, ["rank: 1"]),
         (["validate", "none.jsonl"], 65, ["none.jsonl", "does not exist"]),
         (["synthesize", "--language", "tee", "--out", "x"], 65, ["'tee'", "did you mean te?"]),
         (["synthesize", "--speakers", "0", "--out", "x"], 65, ["speakers: 0"]),

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from speech_cli import manifest
+from speech_contract import api
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -18,6 +20,23 @@ def test_an_example_is_accepted_and_bears_the_name_of_its_file(path: Path) -> No
     document = manifest.load(path)
     assert document["metadata"]["name"] == path.stem
     assert document["spec"]["checkpoint"]["uri"].startswith("../out/")
+
+
+@pytest.mark.parametrize(
+    "path", sorted(EXAMPLES.glob("cluster/*.yaml")), ids=lambda path: path.name
+)
+def test_an_example_for_a_cluster_is_accepted_there(path: Path) -> None:
+    job = api.parse(yaml.safe_load(path.read_text(encoding="utf-8")))
+    assert (job.metadata.name, job.metadata.namespace) == (path.stem, "speech")
+
+
+@pytest.mark.parametrize("ranks", [1, 8, 16])
+def test_an_example_of_so_many_gpus_has_as_many(ranks: int) -> None:
+    path = EXAMPLES / "cluster" / f"codec-{ranks}xh200.yaml"
+    spec = api.parse(yaml.safe_load(path.read_text(encoding="utf-8"))).spec
+    limits = spec.trainer.resources_per_node.limits
+    assert int(limits["nvidia.com/gpu"]) * spec.num_nodes == ranks
+    assert (spec.training.global_batch_size or 0) % ranks == 0
 
 
 def test_examples_write_to_different_folders() -> None:

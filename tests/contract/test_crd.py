@@ -208,7 +208,7 @@ def test_what_the_models_accept_the_crd_accepts(bend: Bend, path: str, value: An
     [
         ("spec.training.maxSteps", "20"),
         ("spec.training.precision", "FP16"),
-        ("spec.data.train", {}),
+        ("spec.data.train", "a.jsonl"),
         ("spec.checkpoint", {}),
         ("spec.numNodes", 0),
         ("spec.trainer.args", "x"),
@@ -248,9 +248,14 @@ def test_columns_read_fields_that_exist() -> None:
     assert shown == "STATE NODES STEP LOSS HEALTH RESTARTS HEARD AGE GRADNORM SKIPPED ETA".split()
 
 
-def test_cel_rules_stand_at_the_root_the_recipe_and_managed_by() -> None:
+def test_cel_rules_stand_where_one_of_several_is_set_and_at_the_root_and_managed_by() -> None:
     ruled = {path for path, node in nodes(SCHEMA) if "x-kubernetes-validations" in node}
-    assert ruled == {"", "spec.recipe", "spec.runPolicy.managedBy"}
+    unions = {"spec.recipe", "spec.data.train", "spec.data.validation"}
+    assert ruled == {"", "spec.runPolicy.managedBy"} | unions
+    train = SCHEMA["properties"]["spec"]["properties"]["data"]["properties"]["train"]
+    (rule,) = train["x-kubernetes-validations"]
+    assert rule["message"] == "exactly one of manifest, folder must be set"
+    assert "required" not in train  # which of them is required no schema can say
 
 
 def test_every_field_says_what_it_is_for() -> None:

@@ -34,9 +34,9 @@ def test_only_paths_that_are_set_are_changed_and_nothing_else() -> None:
 
 
 def test_every_path_of_a_manifest_is_marked() -> None:
-    data = Data(DataSet("a"), DataSet("b"))
+    data = Data(DataSet("a"), DataSet(folder="b"))
     assert dict(paths_of(data, "data")) == {
         "data.train.manifest": "a",
-        "data.validation.manifest": "b",
+        "data.validation.folder": "b",
     }
     assert dict(paths_of(Checkpoint("c"), "checkpoint")) == {"checkpoint.uri": "c"}

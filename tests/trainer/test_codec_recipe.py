@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
@@ -20,9 +21,16 @@ from speech_contract import paths
 from speech_contract.phases import Phase
 from speech_contract.recipes import CodecPreset
 from speech_contract.result import Result
+from speech_contract.run_config import Data, DataSet
+from speech_trainer.audio.resampling import resample
+from speech_trainer.data.codes import read_codes
+from speech_trainer.data.encode import EncodeOptions, encode
+from speech_trainer.data.manifest import read_manifest
+from speech_trainer.data.samples import decode
 from speech_trainer.engine.recipe import RecipeContext
 from speech_trainer.engine.state import collect_tensors
 from speech_trainer.errors import ConfigError
+from speech_trainer.models.encoders import load_encoder
 from speech_trainer.recipes.codec import evaluation, presets
 from speech_trainer.recipes.codec.batch import CodecBatch
 from speech_trainer.recipes.codec.recipe import CodecTrainer
@@ -75,6 +83,26 @@ def test_it_is_checked_trains_scores_and_exports_what_transformers_reads(
         mine, theirs = codec(waveform), model(waveform)
     assert torch.equal(mine[1].codes, theirs.audio_codes)
     assert torch.allclose(mine[0].squeeze(1), theirs.audio_values, atol=1e-5)
+    _encoded_as_by(codec, tmp_path, voice)
+
+
+def _encoded_as_by(codec: torch.nn.Module, tmp_path: Path, voice: Path) -> None:
+    """The chain: what was exported writes codes of files, and they are read as this codec has them."""
+    encoder = load_encoder(tmp_path / "run" / paths.EXPORT, small_codec.CPU)
+    report = encode(voice / "train.jsonl", tmp_path / "codes", encoder, EncodeOptions())
+    assert report.manifest is not None
+    manifest = read_manifest(report.manifest)
+    assert len(manifest.utterances) == 12
+    used: set[int] = set()
+    for utterance in manifest.utterances:
+        waveform = resample(*decode(manifest.audio_path(utterance)), 16000)
+        whole = torch.nn.functional.pad(waveform, (0, -waveform.numel() % 32)).reshape(1, 1, -1)
+        with torch.no_grad():
+            expected = codec(whole)[1].codes[0]
+        found = read_codes(manifest, utterance)
+        assert torch.equal(found, expected)
+        used |= set(found.flatten().tolist())
+    assert len(used) > 4  # a codec of one code would pass all of the above
 
 
 @pytest.mark.parametrize("dies_at", [3, 9])
@@ -158,9 +186,29 @@ def test_a_strategic_log_says_what_arrived_and_what_came_out(tmp_path: Path, voi
     assert (received["recordings"], received["sample rate"]) == (12, 16000)
     assert "data received" not in later["Input"]
     assert later["Input"]["crops"][0]["from"].endswith(" s")
+    assert later["Input"]["crops"][0]["file"].startswith("wavs/")
+    assert later["Input"]["recorded at, Hz"] == {"22050": 4}
+    loudness = later["Input"]["loudness, dB"]
+    assert -30.0 < loudness["quietest"] <= loudness["median"] <= loudness["loudest"] < 0.0
     assert first["Output"]["codes"].startswith("none yet")
     assert [book["book"] for book in later["Output"]["codes"]] == ["q0", "q1"]
     assert "0-500 Hz" in later["Output"]["error by band, dB"]
+
+
+def test_a_folder_is_trained_on_as_its_manifest_is(
+    tmp_path: Path, voice: Path, own_voice: Path
+) -> None:
+    (own_voice / "wavs" / "notes.txt").write_text("no audio", encoding="utf-8")
+    data = Data(DataSet(folder=str(own_voice / "wavs")), DataSet(str(voice / "validation.jsonl")))
+    run = make(dataclasses.replace(config_of(tmp_path / "run", voice), data=data), checked=True)
+    assert run.engine.run() == 0
+    config = json.loads((tmp_path / "run" / paths.CONFIG).read_text("utf-8"))
+    assert config["samples"] == 15
+    step, (given, *_) = run.said.sections[0]
+    received = given.facts["data received"]
+    assert (step, received["folder"]) == (1, str(own_voice / "wavs"))
+    assert (received["recordings"], received["no audio by name"]) == (15, 1)
+    assert config["audioSeconds"] == pytest.approx(received["hours"] * 3600, abs=2.0)
 
 
 def test_a_goal_and_its_bit_rate_are_facts_of_the_run(tmp_path: Path, voice: Path) -> None:

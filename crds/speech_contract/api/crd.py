@@ -139,8 +139,9 @@ def _column(name: str, kind: str, path: str, priority: int) -> Schema:
 def schema() -> Schema:
     """The structural schema of one job."""
     spec = structural(JobSpec.model_json_schema(), "spec", JobSpec)
-    recipe = spec["properties"]["recipe"]
-    recipe["x-kubernetes-validations"] = [_one_of(list(recipe["properties"]))]
+    data = spec["properties"]["data"]["properties"]
+    for union in (spec["properties"]["recipe"], data["train"], data["validation"]):
+        union["x-kubernetes-validations"] = [_one_of(list(union["properties"]))]
     managed_by = spec["properties"]["runPolicy"]["properties"]["managedBy"]
     managed_by["x-kubernetes-validations"] = [IMMUTABLE]
     return {

@@ -58,7 +58,7 @@ def one_recipe(spec: JobSpec, local: bool) -> Problems:
 
 
 def recipe_has_its_data(spec: JobSpec, local: bool) -> Problems:
-    """Our recipes train on a manifest; a custom command reads what it likes."""
+    """Our recipes train on recordings; a custom command reads what it likes."""
     recipes, data = spec.recipe.given.values(), spec.data
     if data is None and any(recipe.needs_data for recipe in recipes):
         remedy = "name the JSONL manifest of the recordings to train on"
@@ -67,6 +67,17 @@ def recipe_has_its_data(spec: JobSpec, local: bool) -> Problems:
     if held_out is None and any(recipe.needs_validation for recipe in recipes):
         remedy = "name the JSONL manifest of the recordings to be scored on"
         yield ContractError("spec.data.validation.manifest", None, "is missing", remedy)
+
+
+def text_comes_with_a_manifest(spec: JobSpec, local: bool) -> Problems:
+    """A folder holds audio alone: a recipe that learns text refuses it by name."""
+    sets = {"train": spec.data.train, "validation": spec.data.validation} if spec.data else {}
+    speaking = [name for name, recipe in spec.recipe.given.items() if recipe.needs_text]
+    for place, data_set in sets.items():
+        if speaking and data_set is not None and data_set.folder is not None:
+            rule = f"has no text, which recipe {speaking[0]} needs"
+            remedy = f"write data.{place}.manifest: a JSONL file with the text of each recording"
+            yield ContractError(f"spec.data.{place}.folder", data_set.folder, rule, remedy)
 
 
 def command_is_for_custom(spec: JobSpec, local: bool) -> Problems:
@@ -193,6 +204,7 @@ def _below(path: str, folder: str) -> bool:
 RULES: Final[tuple[Rule, ...]] = (
     one_recipe,
     recipe_has_its_data,
+    text_comes_with_a_manifest,
     command_is_for_custom,
     environment_is_free,
     names_are_unique,

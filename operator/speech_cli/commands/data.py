@@ -1,8 +1,10 @@
-"""`speechtrain data synthesize|prepare|validate`: words around `speech_trainer.data`, which does the work."""
+"""`speechtrain data synthesize|prepare|validate|encode`: words around `speech_trainer.data`, which does the work."""
 
 from __future__ import annotations
 
 import functools
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from speech_cli.console import emit, jsonable, make_console, say
 from speech_cli.errors import BadData, UserError
 from speech_cli.extras import lazily
 from speech_cli.rendering import words
-from speech_contract import outcome
+from speech_contract import env, outcome
 
 EXTRA = "trainer,cli"
 LANGUAGES = ("te", "hi", "en", "de")
@@ -135,7 +137,7 @@ def prepare(
     audio_only: bool,
     output: str | None,
 ) -> None:
-    """Make the manifest SOURCE ready: mono, one sample rate, durations, digests."""
+    """Make SOURCE, a manifest or a folder of audio, ready: mono, one sample rate, durations, digests."""
     module = lazily("speech_trainer.data.prepare", EXTRA)
     options = module.PrepareOptions(sample_rate, max_samples, max_seconds, not audio_only)
     with _bar(make_console(stderr=True)) as bar:
@@ -157,19 +159,114 @@ def prepare(
 @json_option
 @told
 def validate(manifest: Path, max_seconds: float, audio_only: bool, output: str | None) -> None:
-    """Read every line and every file of MANIFEST; exit with 65 when anything is wrong."""
+    """Read every line and every file of MANIFEST, or of a folder of audio; exit with 65 when anything is wrong."""
     module = lazily("speech_trainer.data.validate", EXTRA)
     report = module.validate_manifest(manifest, max_seconds, needs_text=not audio_only)
     if output:
         emit({**jsonable(report), "ok": report.ok}, output)
     else:
-        summary = (
-            f"{manifest}: {report.lines} readable lines, {words.duration(report.seconds)} of good speech, "
-            f"{words.plural(report.speakers, 'speaker')}"
-        )
+        what, who = "readable lines", f", {words.plural(report.speakers, 'speaker')}"
+        if manifest.is_dir():
+            what, who = "audio files", f" ({report.other} other files, {report.hidden} hidden)"
+        summary = f"{manifest}: {report.lines} {what}, {words.duration(report.seconds)} of good speech{who}"
         say(make_console(), [summary, *_problem_lines(report.problems, "wrong")])
     if not report.ok:
         raise SystemExit(outcome.EXIT_BAD_DATA)
+
+
+@command.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--codec", "weights", required=True, type=click.Path(file_okay=False, path_type=Path),
+              help="Folder of a DacModel, as export/ of a run, or of a HiggsAudioV2TokenizerModel.")  # fmt: skip
+@click.option("--out", "folder", required=True, type=click.Path(file_okay=False, path_type=Path),
+              help="Folder for the new manifest and its shards; called again, it goes on.")  # fmt: skip
+@click.option(
+    "--rank", envvar=env.RANK, default=0, show_envvar=True, help="This process among --world."
+)
+@click.option(
+    "--world",
+    envvar=env.WORLD_SIZE,
+    default=1,
+    show_envvar=True,
+    help="Processes that share the work.",
+)
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="As torch names it; auto: a GPU where there is one.",
+)
+@click.option("--shard-seconds", default=600.0, show_default=True, help="Audio in a shard.")
+@click.option(
+    "--batch-seconds", default=60.0, show_default=True, help="Audio through the model at once."
+)
+@click.option(
+    "--max-seconds", default=60.0, show_default=True, help="Longest recording that is taken."
+)
+@json_option
+@told
+def encode(
+    source: Path,
+    weights: Path,
+    folder: Path,
+    rank: int,
+    world: int,
+    device: str,
+    shard_seconds: float,
+    batch_seconds: float,
+    max_seconds: float,
+    output: str | None,
+) -> None:
+    """Write the codes of SOURCE, a manifest or a folder of audio, and a manifest that names them."""
+    module = lazily("speech_trainer.data.encode", EXTRA)
+    models = lazily("speech_trainer.models.encoders", EXTRA)
+    options = module.EncodeOptions(rank, world, shard_seconds, batch_seconds, max_seconds)
+    encoder = models.load_encoder(weights, models.device_of(device, os.environ))
+    with _Shown(make_console(stderr=True), "encoded") as shown:
+        report = module.encode(source, folder, encoder, options, on_shard=shown)
+    if output:
+        emit(report, output)
+        return
+    say(make_console(), [_encoded(report), *_problem_lines(report.problems, "left out")])
+
+
+class _Shown:
+    """A bar where somebody looks on, else a line for each shard, in which a supervisor reads a step of so many."""
+
+    def __init__(self, console: Console, what: str) -> None:
+        self._console, self._what, self._began = console, what, time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(),
+            console=console, disable=not console.is_terminal, transient=True,
+        )  # fmt: skip
+        self._task = self._bar.add_task(what, total=None)
+
+    def __enter__(self) -> _Shown:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, progress: Any) -> None:
+        """After each shard; `done` and `total` are seconds of audio."""
+        self._bar.update(self._task, completed=progress.done, total=progress.total)
+        if not self._console.is_terminal:
+            spent = words.duration(time.monotonic() - self._began)
+            place = f"step {progress.step} of {progress.steps}: shard {progress.shard}"
+            line = f"{place} {self._what}, {words.duration(progress.done)} audio, {spent} spent"
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _encoded(report: Any) -> str:
+    shards = f"{words.plural(report.encoded, 'shard')} now, {report.kept} from before"
+    if report.manifest is None:
+        return f"{shards}; {report.missing} of other ranks are not there yet: the last one writes the manifest"
+    what = (
+        f"{report.utterances} utterances, {words.duration(report.seconds)}, {report.frames} frames"
+    )
+    alone = "; one by one: batches changed codes" if report.one_by_one else ""
+    return f"{what}: {report.manifest} ({shards}{alone})"
 
 
 def _problem_lines(problems: tuple[Any, ...], what: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Reading and writing audio files; the only room that knows soundfile.
 
 Called by `speech_trainer.data` (samples, prepare, validate) and by recipes that write samples to
-listen to. Formats: whatever libsndfile reads (WAV, FLAC, OGG).
+listen to. Formats: whatever libsndfile reads (WAV, FLAC, OGG, Opus, MP3).
 """
 
 from collections.abc import Iterable

@@ -8,10 +8,11 @@
     ├── TooShort                fewer frames than tokens, or than the recipe needs
     ├── TooLong                 beyond the preset's limit
     ├── Silent                  nothing to hear
+    ├── BadCodes                codes of a codec that are missing, damaged or of something else
     └── OtherSampleError        anything else that loading this one sample raised
 
-Raised by `data.samples`; `data.validate` shows them, `data.loader` counts them. A manifest that can't be
-used at all is `speech_trainer.errors.DataError`.
+Raised by `data.samples` and `data.codes`; `data.validate` shows them, `data.loader` counts them. A manifest that can't
+be used at all is `speech_trainer.errors.DataError`.
 """
 
 from typing import ClassVar
@@ -70,6 +71,12 @@ class Silent(SampleError):
     """Quieter than -60 dB."""
 
     reason = "Silent"
+
+
+class BadCodes(SampleError):
+    """Codes that are missing, damaged, out of their codebook or of another length than the recording."""
+
+    reason = "BadCodes"
 
 
 class OtherSampleError(SampleError):

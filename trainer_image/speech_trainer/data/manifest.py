@@ -27,7 +27,7 @@ _EXAMPLE: Final = '{"audio_filepath": "a.wav", "duration": 1.5, "text": "..."}'
 
 @dataclasses.dataclass(frozen=True)
 class Utterance:
-    """One line. `duration` in seconds; "" = not given. `line` counts from 1."""
+    """One line. `duration` in seconds, 0 = of a folder's file that can't be read; "" = not given. `line` is from 1."""
 
     audio_filepath: str
     duration: float
@@ -42,7 +42,7 @@ class Utterance:
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """One thing wrong with one line of a manifest, as `data validate` shows it."""
+    """One thing wrong with one line of a manifest, as `data validate` shows it; `file` where a folder has no lines."""
 
     line: int
     field: str
@@ -50,9 +50,11 @@ class Problem:
     rule: str
     remedy: str
     reason: str = "Manifest"
+    file: str = ""
 
     def __str__(self) -> str:
-        return f"line {self.line}, {self.field}: {shorten(self.value)} {self.rule}; {self.remedy}"
+        place = self.file or f"line {self.line}"
+        return f"{place}, {self.field}: {shorten(self.value)} {self.rule}; {self.remedy}"
 
 
 @dataclasses.dataclass(frozen=True)

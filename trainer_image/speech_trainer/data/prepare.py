@@ -16,9 +16,9 @@ from speech_trainer.data.checks import MAX_SECONDS, LineChecks, digest
 from speech_trainer.data.manifest import (
     Problem,
     Utterance,
-    scan_manifest,
     write_manifest,
 )
+from speech_trainer.data.recordings import scan_recordings
 from speech_trainer.errors import DataError
 
 AUDIO_FOLDER: Final = "wavs"
@@ -62,12 +62,13 @@ def prepare(
     options: PrepareOptions,
     on_utterance: Callable[[int], None] = lambda done: None,
 ) -> PrepareReport:
-    """Write `folder/<name of source>` and `folder/wavs/` from the manifest `source`.
+    """Write `folder/<name of source>` and `folder/wavs/` from the manifest `source`, or from a folder of audio.
 
     Raises: DataError when the manifest can't be read, nothing good is in it, or the target is the source.
     """
-    manifest, problems = scan_manifest(source, needs_text=options.needs_text)
-    target = folder / source.name
+    found, problems = scan_recordings(source, needs_text=options.needs_text)
+    manifest = found.manifest
+    target = folder / (f"{source.name}.jsonl" if found.listing else source.name)
     if target.resolve() == source.resolve():
         raise DataError(f"folder: {str(folder)!r} holds the source manifest; name another folder")
     (folder / AUDIO_FOLDER).mkdir(parents=True, exist_ok=True)

@@ -54,6 +54,7 @@ class Sample:
     utterance: Utterance
     waveform: Tensor
     tokens: list[int] = field(default_factory=list)
+    recorded_at: int = 0  # Hz of the file; 0 = not known
 
 
 def load_sample(
@@ -67,9 +68,9 @@ def load_sample(
     if encode and not (tokens and symbols(utterance)):
         raise EmptyText("text", utterance.text, "has nothing to say", "write what is spoken")
     path = manifest.audio_path(utterance)
-    waveform = load_waveform(path, limits)
+    waveform, recorded_at = load_waveform(path, limits)
     check_length(waveform.numel() / limits.sample_rate, tokens, utterance, limits)
-    return Sample(utterance, waveform, tokens)
+    return Sample(utterance, waveform, tokens, recorded_at)
 
 
 def usable(indexes: Iterable[int], count: int, load: Callable[[int], S]) -> list[S]:
@@ -86,13 +87,13 @@ def usable(indexes: Iterable[int], count: int, load: Callable[[int], S]) -> list
     return samples
 
 
-def load_waveform(path: Path, limits: SampleLimits) -> Tensor:
-    """Waveform [T] at the recipe's sample rate. Raises: SampleError."""
+def load_waveform(path: Path, limits: SampleLimits) -> tuple[Tensor, int]:
+    """Waveform [T] at the recipe's sample rate, and the rate of the file. Raises: SampleError."""
     waveform, sample_rate = decode(path)
     check_finite_and_audible(waveform, path)
     if sample_rate != limits.sample_rate:
-        return _resample(waveform, sample_rate, limits.sample_rate)
-    return waveform
+        waveform = _resample(waveform, sample_rate, limits.sample_rate)
+    return waveform, sample_rate
 
 
 def check_finite_and_audible(waveform: Tensor, path: Path) -> None:
@@ -112,7 +113,7 @@ def decode(path: Path) -> tuple[Tensor, int]:
         raise MissingFile("audio_filepath", str(path), "does not exist", remedy) from error
     except soundfile.LibsndfileError as error:
         rule = f"can't be decoded ({error.error_string})"
-        remedy = "replace it by a whole WAV, FLAC or OGG file"
+        remedy = "replace it by a whole file, as WAV or FLAC"
         raise DecodeError("audio_filepath", str(path), rule, remedy) from error
     except (OSError, RuntimeError, ValueError) as error:
         rule = f"can't be loaded ({type(error).__name__}: {error})"

@@ -1,6 +1,7 @@
 """The few file-system operations of checkpoints, each durable when it returns: the edge that tests replace.
 
-Used by `engine.checkpoints`. Errors are OSError as the system gave them; `explain` makes a sentence of one.
+Used by `engine.checkpoints`, and `as_ordinary` by `data.shards`. Errors are OSError as the system gave them; `explain`
+makes a sentence of one.
 """
 
 from __future__ import annotations

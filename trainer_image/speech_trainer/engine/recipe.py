@@ -14,9 +14,9 @@ weight × mean loss is the mean over everything that the global batch counts.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,18 @@ from speech_trainer.engine.expectations import Expectations
 Losses = Mapping[
     str, Tensor
 ]  # flat `group/name` → detached scalar on the device; "total" is the headline
+T = TypeVar("T")
+
+
+class Lead(Protocol):
+    """Do something on rank 0 while the others wait; all get its value, or raise its TrainerError."""
+
+    def __call__(self, act: Callable[[], T]) -> T: ...
+
+
+def alone(act: Callable[[], T]) -> T:
+    """`Lead` in a world of one."""
+    return act()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +52,7 @@ class RecipeContext:
     rank: int
     world_size: int
     run_dir: Path
+    lead: Lead = alone  # for what ranks must see alike, such as the files of a folder
 
 
 @dataclasses.dataclass

@@ -103,7 +103,7 @@ def overlap_row(training: Manifest, held_out: Manifest | None) -> CheckResult:
     count = len(held_out.utterances)
     return row(
         Check.DATA, "held-out files in training", seen <= SHARE_OF_HELD_OUT * count, f"{seen} of {count}",
-        f"at most {SHARE_OF_HELD_OUT:.0%}", "take them out of one manifest: their scores would mean nothing",
+        f"at most {SHARE_OF_HELD_OUT:.0%}", "take them out of one of the two: their scores would mean nothing",
     )  # fmt: skip
 
 

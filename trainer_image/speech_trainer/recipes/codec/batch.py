@@ -24,12 +24,16 @@ _TRIES = 4  # places in a recording before a quiet crop is taken all the same
 
 @dataclass(frozen=True)
 class Crop:
-    """`waveform` [T] from `start` on, in samples of the recipe's rate; `gain` brought it to its loudness."""
+    """`waveform` [T] from `start` on, in samples of the recipe's rate; `gain` brought it to its loudness.
+
+    `recorded_at`: Hz of the file.
+    """
 
     utterance: Utterance
     waveform: Tensor
     start: int
     gain: float = 1.0
+    recorded_at: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Cutter:
                 break
         piece = functional.pad(piece, (0, size - piece.numel()))
         gain = self._gain(piece)
-        return Crop(sample.utterance, piece * gain, start, gain)
+        return Crop(sample.utterance, piece * gain, start, gain, sample.recorded_at)
 
     def _gain(self, piece: Tensor) -> float:
         """Towards the wanted loudness, never into clipping."""

@@ -11,8 +11,11 @@ from pathlib import Path
 from torch import Tensor
 from transformers import DacConfig
 
+from speech_contract import paths
 from speech_contract.recipes import CodecRecipe
-from speech_trainer.data.manifest import Manifest, read_manifest
+from speech_trainer.data.folder import Listing
+from speech_trainer.data.manifest import Manifest
+from speech_trainer.data.recordings import read_recordings
 from speech_trainer.data.samples import Sample, SampleLimits, load_sample, usable
 from speech_trainer.engine.recipe import RecipeContext
 from speech_trainer.errors import ConfigError
@@ -22,12 +25,13 @@ from speech_trainer.recipes.codec.presets import CodecSettings, resolve
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """The recordings, and what is made of them."""
+    """The recordings, and what is made of them. `listing`: of the folder that they lie in, where it is one."""
 
     settings: CodecSettings
     network: DacConfig
     manifest: Manifest
     validation: Manifest | None
+    listing: Listing | None = None
 
     def load(self, manifest: Manifest, index: int) -> Sample:
         """One recording at the codec's rate. Raises: SampleError."""
@@ -49,16 +53,22 @@ def read_material(spec: CodecRecipe, context: RecipeContext) -> Material:
     """Read the manifests and fix every setting. Raises: ConfigError, DataError."""
     data = context.config.data
     if data is None:
-        raise ConfigError("data: None is missing; the recipe codec needs data.train.manifest")
+        raise ConfigError("data: None is missing; the recipe codec needs data.train")
     settings = resolve(spec, context.config.training)
     if spec.pretrained:
         network = codec_config(Path(spec.pretrained))
         settings = _as_pretrained(settings, network)
     else:
         network = new_config(settings)
-    manifest = read_manifest(Path(data.train.manifest), needs_text=False).first(data.max_samples)
-    held_out = data.validation and read_manifest(Path(data.validation.manifest), needs_text=False)
-    return Material(settings, network, manifest, held_out or None)
+    kept = context.run_dir / paths.RECORDINGS
+    train = read_recordings(data.train, "train", kept, context.lead)
+    held_out = (
+        read_recordings(data.validation, "validation", kept, context.lead).manifest
+        if data.validation
+        else None
+    )
+    manifest = train.manifest.first(data.max_samples)
+    return Material(settings, network, manifest, held_out, train.listing)
 
 
 def new_config(settings: CodecSettings) -> DacConfig:

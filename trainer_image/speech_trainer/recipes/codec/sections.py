@@ -5,7 +5,8 @@ Called through `CodecTrainer.strategic_sections`, outside the step, on rank 0. A
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import DacFeatureExtractor
 
+from speech_trainer.data.folder import Listing
 from speech_trainer.models.codec import Codec
 from speech_trainer.recipes.codec.batch import CodecBatch
 from speech_trainer.recipes.codec.material import Material
@@ -20,19 +22,23 @@ from speech_trainer.recipes.codec.presets import CodecSettings
 from speech_trainer.strategic.facts import ends, shape, statistics
 
 _SHOWN: Final = 2  # crops of the batch
+_SILENCE: Final = 1e-12  # power that is shown for less, -120 dB
 _BANDS: Final = (0, 500, 1000, 2000, 4000, 8000, 12000)  # Hz
 
 
 def describe_input(material: Material, batch: CodecBatch, step: int) -> Mapping[str, Any]:
-    """Shapes, loudness and where the crops were taken; at step 1 all data received."""
+    """Shapes, rates, loudness and where the crops were taken; at step 1 all data received."""
     rate = material.settings.sample_rate
     facts: dict[str, Any] = {
         "waveform": shape(batch.waveform, "batch channel samples"),
         "audio seconds": round(batch.audio_seconds, 2),
         "weight": batch.weight,
+        "recorded at, Hz": _counted(crop.recorded_at for crop in batch.crops),
+        "loudness, dB": _loudness(batch),
         "crops": [
             {
                 "line": crop.utterance.line,
+                "file": crop.utterance.audio_filepath,
                 "from": f"{crop.start / rate:.2f} s of {crop.utterance.duration:.2f} s",
                 "gain": round(crop.gain, 3),
                 "level": statistics(waveform[0]),
@@ -41,6 +47,22 @@ def describe_input(material: Material, batch: CodecBatch, step: int) -> Mapping[
         ],
     }
     return {"data received": _received(material)} | facts if step == 1 else facts
+
+
+def _counted(rates: Iterable[int]) -> dict[str, int]:
+    """How many crops are of files of each rate, the most frequent one first."""
+    return {str(rate): count for rate, count in Counter(rates).most_common()}
+
+
+def _loudness(batch: CodecBatch) -> dict[str, float]:
+    """RMS of the crops in dB of full scale, as the network hears them."""
+    power = batch.waveform.float().square().mean(dim=(1, 2))
+    levels = (10.0 * power.clamp_min(_SILENCE).log10()).sort().values
+    quietest, median, loudest = levels[0], levels[levels.numel() // 2], levels[-1]
+    return {
+        name: round(float(level), 1)
+        for name, level in (("quietest", quietest), ("median", median), ("loudest", loudest))
+    }
 
 
 @torch.no_grad()
@@ -84,6 +106,7 @@ def _received(material: Material) -> dict[str, Any]:
     utterances, settings = material.manifest.utterances, material.settings
     held_out = material.validation.utterances if material.validation else ()
     return {
+        **(_folder(material.listing) if material.listing else {}),
         "recordings": len(utterances),
         "held out": len(held_out),
         "hours": round(sum(u.duration for u in utterances) / 3600, 3),
@@ -93,6 +116,15 @@ def _received(material: Material) -> dict[str, Any]:
         "sample rate": settings.sample_rate,
         "frames a second": round(settings.sample_rate / settings.hop, 3),
         "bits a second": round(settings.bits_per_second, 1),
+    }
+
+
+def _folder(listing: Listing) -> dict[str, Any]:
+    return {
+        "folder": listing.folder,
+        "hidden there": listing.hidden,
+        "no audio by name": listing.other,
+        "unreadable": len(listing.unreadable),
     }
 
 
