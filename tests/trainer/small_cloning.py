@@ -15,8 +15,10 @@ import toy
 from safetensors.torch import save_file
 from torch import Tensor
 
+from speech_contract import codec as wire_codec
 from speech_contract.recipes import CloningPreset, RecipeSpec, VoiceCloningRecipe
 from speech_contract.run_config import Data, DataSet, RunConfig
+from speech_trainer.data.codes import METADATA, CodecFacts, CodesReference, digest_of
 from speech_trainer.data.delay import Grid
 from speech_trainer.data.sequences import Columns, collate, lay
 from speech_trainer.engine.distributed import Ranks, World
@@ -86,6 +88,7 @@ def _shaken(model: M) -> M:
 
 CPU = torch.device("cpu")
 LETTERS = "abcdefgh"
+CODEC = CodecFacts("dac", "d", BOOKS, CODES, sample_rate=24000, hop=960)
 VOICES = (0, 5, 10)  # what a speaker adds to every code: nothing but the reference tells it
 SMALL = dataclasses.replace(
     presets.PRESETS[CloningPreset.DEBUG],
@@ -120,21 +123,23 @@ def speak(text: str, voice: int) -> Tensor:
 def write_set(folder: Path, name: str, count: int, seed: int) -> Path:
     """A manifest of `count` utterances with codes; each hears another one of its speaker."""
     folder.mkdir(parents=True, exist_ok=True)
-    chance, lines = random.Random(seed), []
+    chance, lines, stored = random.Random(seed), [], {}
     for number in range(count):
         voice = number % len(VOICES)
         text = "".join(chance.choices(LETTERS, k=chance.randint(3, 6)))
-        save_file({"codes": speak(text, VOICES[voice])}, folder / f"{name}-{number}.safetensors")
+        stored[str(number)] = codes = speak(text, VOICES[voice])
+        place = CodesReference(f"{name}.codes", str(number), codes.size(1), digest_of(codes))
         lines.append(
             {
                 "audio_filepath": f"{name}-{number}.wav",
-                "duration": len(text) * 2 / 25,
+                "duration": codes.size(1) / CODEC.frame_rate,
                 "text": text,
                 "speaker": f"{name}-{voice}",
-                "codes": f"{name}-{number}.safetensors",
+                "codes": wire_codec.to_document(place),
                 "ref_audio": f"{name}-{(number + len(VOICES)) % count}.wav",
             }
         )
+    save_file(stored, folder / f"{name}.codes", {METADATA: wire_codec.dumps(CODEC)})
     path = folder / f"{name}.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     return path

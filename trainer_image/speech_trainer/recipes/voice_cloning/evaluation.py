@@ -102,7 +102,9 @@ class Evaluator:
         """What trivial answers score."""
         material, lines = self._material, self._material.training
         known = usable(
-            range(len(lines.utterances)), _COUNTED, lambda i: material.spoken(lines.utterances[i])
+            range(len(lines.utterances)),
+            _COUNTED,
+            lambda index: material.spoken(lines, lines.utterances[index]),
         )
         answers = Trivial(material.grid, [spoken.codes for spoken in known])
         return answers.scores([sample.spoken.codes for sample in self.samples])

@@ -1,13 +1,11 @@
 """What a voice-cloning run is about, before any model: settings, tokenizer, manifests, and who is heard for whom.
 
 Made once by `recipes.voice_cloning.recipe`; its preflight, evaluation and sections read it. A line's reference is
-another recording: `ref_audio` names the audio of another line of the same manifest, or `ref_codes` and `ref_text` say
-it themselves.
+another recording: `ref_audio` names the audio of another line of the same manifest.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from torch import Tensor
 from speech_contract.recipes import VoiceCloningRecipe
 from speech_trainer.data.codes import FIELD, read_codes
 from speech_trainer.data.delay import Grid
-from speech_trainer.data.errors import DecodeError, TooLong, TooShort
+from speech_trainer.data.errors import BadCodes, TooLong, TooShort
 from speech_trainer.data.manifest import Manifest, Utterance, read_manifest
 from speech_trainer.data.sequences import Sequence, lay
 from speech_trainer.engine.recipe import RecipeContext
@@ -29,8 +27,6 @@ from speech_trainer.recipes.voice_cloning.backbones import BACKBONES
 from speech_trainer.recipes.voice_cloning.presets import CloningSettings, resolve
 
 REF_AUDIO: Final = "ref_audio"
-REF_CODES: Final = "ref_codes"
-REF_TEXT: Final = "ref_text"
 
 
 @dataclass(frozen=True)
@@ -77,8 +73,9 @@ class Material:
     def load(self, lines: Lines, index: int) -> Sample:
         """One sequence. Raises: SampleError."""
         utterance, heard = lines.utterances[index], lines.references[index]
-        spoken = self.spoken(utterance)
-        return self.sample(utterance, spoken, heard, None if heard is None else self.spoken(heard))
+        spoken = self.spoken(lines, utterance)
+        reference = None if heard is None else self.spoken(lines, heard)
+        return self.sample(utterance, spoken, heard, reference)
 
     def sample(
         self,
@@ -91,29 +88,28 @@ class Material:
         pieces = self.kind.prompt(self.tokens, self.grid, spoken.text, reference, spoken.codes)
         return Sample(utterance, spoken, reference, heard, lay(pieces, self.grid))
 
-    def spoken(self, utterance: Utterance) -> Spoken:
+    def spoken(self, lines: Lines, utterance: Utterance) -> Spoken:
         """Words and codes of a line. Raises: SampleError."""
         if utterance.duration > self.settings.max_seconds:
             rule = f"is longer than {self.settings.max_seconds:g} s"
             raise TooLong("duration", utterance.duration, rule, "cut it into sentences")
-        return Spoken(utterance.text, self._checked(read_codes(utterance), utterance))
+        codes = read_codes(lines.manifest, utterance)
+        self._check(codes, utterance)
+        return Spoken(utterance.text, codes)
 
-    def _checked(self, codes: Tensor, utterance: Utterance) -> Tensor:
-        place, grid = utterance.extra.get(FIELD), self.grid
+    def _check(self, codes: Tensor, utterance: Utterance) -> None:
+        """Raises: BadCodes, TooShort for codes that the model has not."""
+        name, grid = utterance.audio_filepath, self.grid
+        remedy = "encode with the codec that the model was trained on"
         if codes.size(0) != grid.books:
             rule = f"has {codes.size(0)} books, the model {grid.books}"
-            raise DecodeError(
-                FIELD, place, rule, "encode with the codec that the model was trained on"
-            )
+            raise BadCodes(FIELD, name, rule, remedy)
         if codes.size(1) == 0:
-            raise TooShort(FIELD, place, "has no frame", "leave the line out")
+            raise TooShort(FIELD, name, "has no frame", "leave the line out")
         low, high = int(codes.min()), int(codes.max())
         if low < 0 or high >= grid.codes:
-            rule = f"holds {low} to {high}, the model has codes 0 to {grid.codes - 1}"
-            raise DecodeError(
-                FIELD, place, rule, "encode with the codec that the model was trained on"
-            )
-        return codes
+            rule = f"has codes from {low} to {high}, the model 0 to {grid.codes - 1}"
+            raise BadCodes(FIELD, name, rule, remedy)
 
 
 def read_material(spec: VoiceCloningRecipe, context: RecipeContext) -> Material:
@@ -136,39 +132,22 @@ def read_material(spec: VoiceCloningRecipe, context: RecipeContext) -> Material:
 
 
 def paired(manifest: Manifest) -> Lines:
-    """Every line with its reference; paths of codes are made absolute. Raises: DataError."""
-    folder = manifest.path.parent
-    utterances = tuple(_located(utterance, folder) for utterance in manifest.utterances)
-    by_audio = {manifest.audio_path(u).resolve(): u for u in utterances}
-    found = tuple(_reference(u, by_audio, manifest.path) for u in utterances)
-    return Lines(dataclasses.replace(manifest, utterances=utterances), found)
-
-
-def _located(utterance: Utterance, folder: Path) -> Utterance:
-    places = {k: utterance.extra[k] for k in (FIELD, REF_CODES) if utterance.extra.get(k)}
-    absolute = {key: str(folder / str(place)) for key, place in places.items()}
-    return dataclasses.replace(utterance, extra={**utterance.extra, **absolute})
+    """Every line with its reference. Raises: DataError."""
+    by_audio = {manifest.audio_path(u).resolve(): u for u in manifest.utterances}
+    found = tuple(_reference(manifest, u, by_audio) for u in manifest.utterances)
+    return Lines(manifest, found)
 
 
 def _reference(
-    utterance: Utterance, by_audio: Mapping[Path, Utterance], manifest: Path
+    manifest: Manifest, utterance: Utterance, by_audio: Mapping[Path, Utterance]
 ) -> Utterance | None:
-    extra = utterance.extra
-    if extra.get(REF_CODES):
-        return Utterance(
-            audio_filepath=str(extra.get(REF_AUDIO, "")),
-            duration=utterance.duration,  # nobody has said; of its kind
-            text=str(extra.get(REF_TEXT, "")),
-            speaker=utterance.speaker,
-            extra={FIELD: extra[REF_CODES]},
-            line=utterance.line,
-        )
-    if not extra.get(REF_AUDIO):
+    named = utterance.extra.get(REF_AUDIO)
+    if not named:
         return None
-    found = by_audio.get((manifest.parent / str(extra[REF_AUDIO])).resolve())
+    found = by_audio.get((manifest.path.parent / str(named)).resolve())
     if found is None:
         raise DataError(
-            f"{manifest}, line {utterance.line}, {REF_AUDIO}: {extra[REF_AUDIO]!r} is the audio of no other line here; "
-            f"name one that is, or give {REF_CODES} and {REF_TEXT}"
+            f"{manifest.path}, line {utterance.line}, {REF_AUDIO}: {named!r} is the audio of no other line here; name "
+            "one that is: its text and its codes are the reference"
         )
     return found
