@@ -30,6 +30,28 @@ class CodecPreset(str, enum.Enum):
     SPEECH_24K = "Speech24k"
 
 
+class CloningPreset(str, enum.Enum):
+    """Debug trains a tiny model from random weights on two CPU cores; the others adapt a published one."""
+
+    DEBUG = "Debug"
+    LORA_4B = "Lora4B"
+    FULL_4B = "Full4B"
+
+
+class CloningBackbone(str, enum.Enum):
+    """V3: Qwen3 with one table of codes; V2: Llama with a feed-forward of its own for codes."""
+
+    V3 = "V3"
+    V2 = "V2"
+
+
+class Adapters(str, enum.Enum):
+    """Lora trains low-rank updates beside frozen layers, and the table of codes; None trains every weight."""
+
+    LORA = "Lora"
+    NONE = "None"
+
+
 class Launcher(str, enum.Enum):
     """How our supervisor comes into a custom image."""
 
@@ -110,6 +132,38 @@ class CodecRecipe(Recipe):
 
 
 @dataclasses.dataclass(frozen=True)
+class VoiceCloningRecipe(Recipe):
+    """`spec.recipe.voiceCloning`. Empty or None means: the preset's value."""
+
+    __pydantic_config__ = FORBID
+    needs_text = True
+    needs_validation = (
+        True  # a model that learns its voices by heart looks well until it is asked for another one
+    )
+    preset: CloningPreset = CloningPreset.LORA_4B
+    """Settings to start from: Debug trains on two CPU cores in minutes, Lora4B and Full4B adapt a pretrained model on
+    data-centre GPUs."""
+    backbone: CloningBackbone = CloningBackbone.V3
+    """The language model: V3 is Higgs Audio v3 (Qwen3), V2 is Higgs Audio v2 (Llama)."""
+    pretrained: str = dataclasses.field(default="", metadata=PATH)
+    """Directory with config.json, tokenizer.json and the safetensors of that model; empty, for Debug alone, trains from
+    random weights."""
+    adapters: Adapters | None = None
+    """Lora trains low-rank updates of every layer and the table of codes, None trains every weight; unset means the
+    preset's."""
+    learning_rate: str | None = None
+    """Peak learning rate, as a string ("1e-4"); unset means the preset's."""
+    z_loss: str | None = None
+    """Weight of the z-loss, which keeps logits from drifting, as a string ("1e-4"); unset means 0: none."""
+
+    def __post_init__(self) -> None:
+        if self.learning_rate is not None:
+            check_number("learningRate", self.learning_rate, above=0.0)
+        if self.z_loss is not None:
+            check_number("zLoss", self.z_loss)
+
+
+@dataclasses.dataclass(frozen=True)
 class CustomRecipe(Recipe):
     """`spec.recipe.custom`: any command, watched by the supervisor. The command is `trainer.command`."""
 
@@ -130,6 +184,8 @@ class RecipeSpec:
     """VITS, end-to-end text to speech: our own trainer."""
     codec: CodecRecipe | None = None
     """A neural codec of speech with residual vector quantisation: our own trainer."""
+    voice_cloning: VoiceCloningRecipe | None = None
+    """Speech in the voice of a reference, by a language model over codes: our own trainer."""
     custom: CustomRecipe | None = None
     """Any command, watched from outside; what runs is `trainer.command`."""
 

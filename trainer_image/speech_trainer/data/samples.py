@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import soundfile
 import torch
@@ -33,6 +33,7 @@ from speech_trainer.data.manifest import Manifest, Utterance, symbols
 SILENCE_RMS: Final = 1e-3  # -60 dB of full scale
 
 logger = logging.getLogger(__name__)
+S = TypeVar("S")
 Encode = Callable[[Utterance], list[int]]  # tokens of an utterance; [] = nothing to say
 
 
@@ -72,9 +73,9 @@ def load_sample(
     return Sample(utterance, waveform, tokens, recorded_at)
 
 
-def usable(indexes: Iterable[int], count: int, load: Callable[[int], Sample]) -> list[Sample]:
+def usable(indexes: Iterable[int], count: int, load: Callable[[int], S]) -> list[S]:
     """The first `count` samples that load; each bad one is a warning."""
-    samples: list[Sample] = []
+    samples: list[S] = []
     for index in indexes:
         if len(samples) == count:
             break

@@ -14,6 +14,7 @@ from speech_trainer.errors import ConfigError
 RECIPES: Final = {  # name in the manifest → module:class, a line each
     "codec": "speech_trainer.recipes.codec.recipe:CodecTrainer",
     "vits": "speech_trainer.recipes.vits.recipe:Vits",
+    "voiceCloning": "speech_trainer.recipes.voice_cloning.recipe:VoiceCloning",
 }
 
 
