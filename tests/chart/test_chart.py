@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from product.chart import CHART, ROOT, only
+from product.scrape import sanitized
 
 from speech_contract import metrics as catalogue
 from speech_contract import names
@@ -340,9 +341,13 @@ def test_the_pod_monitor_selects_as_the_operator_labels(render: Render) -> None:
     assert spec["selector"]["matchLabels"] == {names.LABEL_JOB_ROLE: names.REPLICA_MASTER}
     (endpoint,) = spec["podMetricsEndpoints"]
     assert endpoint["port"] == names.SUPERVISOR_PORT_NAME
-    label = "".join(c if c.isalnum() else "_" for c in names.LABEL_JOB_NAME)
+    wanted = {"job_name": names.LABEL_JOB_NAME, "team": names.LABEL_TEAM}
     assert endpoint["relabelings"] == [
-        {"sourceLabels": [f"__meta_kubernetes_pod_label_{label}"], "targetLabel": "job_name"}
+        {
+            "sourceLabels": [f"__meta_kubernetes_pod_label_{sanitized(label)}"],
+            "targetLabel": target,
+        }
+        for target, label in wanted.items()
     ]
     some = only(render(**ON, watchNamespaces=["a", "b"]), "PodMonitor")["spec"]
     assert some["namespaceSelector"] == {"matchNames": ["a", "b"]}
@@ -449,9 +454,9 @@ def test_the_chart_and_the_distribution_have_one_version() -> None:
 
 
 def test_no_metric_is_left_to_a_label_of_the_target() -> None:
-    """`namespace` and `job_name` come from the scrape alone, so nothing of ours may set them."""
+    """Labels of the job come from the scrape alone, so nothing of ours may set them."""
     for metric in catalogue.TRAINING_METRICS:
-        assert not {"namespace", "job_name", "pod"} & set(metric.labels)
+        assert not {*catalogue.JOB, "pod"} & set(metric.labels)
 
 
 def test_the_page_on_installing_names_values_that_exist(helm: Helm) -> None:
