@@ -85,15 +85,15 @@ check: $(VENV)/.dev ## Format, lint, types, import contracts and generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/speechtrain crd --check
-	$(BIN)/python charts/dashboards.py --check
+	$(BIN)/python charts/monitoring.py --check
 
 crd: $(VENV)/.run ## Generate the CRD from the models, and the chart's copy of it
 	$(BIN)/speechtrain crd > $(CRD).new
 	mv $(CRD).new $(CRD)
 	cp $(CRD) $(CHART)/files/
 
-dashboards: $(VENV)/.run ## Generate the chart's dashboards from the metric catalogue
-	$(BIN)/python charts/dashboards.py
+dashboards: $(VENV)/.run ## Generate the chart's dashboards and alert rules from the metric catalogue
+	$(BIN)/python charts/monitoring.py
 
 verdicts: $(VENV)/.dev ## Write down anew what the rules say of every drawn run, and show what has changed
 	PYTHONPATH=tests/zoo $(BIN)/python tests/zoo/verdicts.py

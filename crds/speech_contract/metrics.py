@@ -1,6 +1,6 @@
 """The metric catalogue: every series that speechtrain exports. The exporter registers these and no others.
 
-Job name and namespace come from the scrape target's labels, never from the code. Counters are pre-initialised;
+Job name, namespace and team come from the scrape target's labels, never from the code. Counters are pre-initialised;
 gauges appear with their first value, so that nothing reads as a loss of 0.0 before step 1.
 """
 
@@ -117,6 +117,17 @@ LAST_CHECKPOINT: Final = Metric(
     Kind.GAUGE,
     "Unix time of the last committed checkpoint",
 )
+CHECKPOINT_STEP: Final = Metric(
+    P + "checkpoint_step",
+    Kind.GAUGE,
+    "Step of the newest checkpoint",
+    source="last_checkpoint_step",
+)
+CHECKPOINT_INTERVAL: Final = Metric(
+    P + "checkpoint_interval_steps",
+    Kind.GAUGE,
+    "Steps between two checkpoints: as set, else as a script of yours saved last",
+)
 WEIGHTS_UNCHANGED: Final = Metric(
     P + "weights_unchanged_ratio",
     Kind.GAUGE,
@@ -200,13 +211,15 @@ HEALTH_ACTIONS: Final = Metric(
 TRAINING_METRICS: Final = (
     LOSS, LOSS_FINITE, GRADIENT_NORM, LEARNING_RATE, STEP, PLANNED_STEPS, STEPS, UPDATES, ROLLBACKS,
     NON_FINITE, ZERO_LOSS, SKIPPED, SAMPLES, AUDIO_SECONDS, TOKENS, STEP_DURATION, DATA_WAIT, LAST_STEP,
-    LAST_CHECKPOINT, EVALUATION, HEALTH_FINDING, INFO, WEIGHTS_UNCHANGED, WEIGHTS_MOVEMENT,
+    LAST_CHECKPOINT, CHECKPOINT_STEP, CHECKPOINT_INTERVAL, EVALUATION, HEALTH_FINDING, INFO,
+    WEIGHTS_UNCHANGED, WEIGHTS_MOVEMENT,
     HOST_MEMORY, HOST_MEMORY_ROOM, CODEBOOK_PERPLEXITY, CODEBOOK_DEAD,
     HEALTH_ACTIONS, RANK_GRADIENT_NORM, RANK_WAIT, RANKS_AGREED,
 )  # fmt: skip
 
 OPERATOR: Final = "speech_operator_"
-JOB: Final = ("namespace", "job_name")
+TEAM: Final = "team"  # whom the alerts of a job go to: names.LABEL_TEAM of the job
+JOB: Final = ("namespace", "job_name", TEAM)
 RECONCILE_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 # Of jobs, by the operator: they outlive the pods, so an alert on a dead job still fires. Gone with the job.
@@ -224,6 +237,21 @@ JOB_HEALTH_FINDING: Final = Metric(
     Kind.GAUGE,
     "1 while a finding of this rule and severity is active in status",
     (*JOB, "rule", "severity"),
+)
+JOB_ATTEMPT: Final = Metric(
+    OPERATOR + "job_attempt", Kind.GAUGE, "Number of the newest attempt, from 1 on", JOB
+)
+JOB_ENDED: Final = Metric(
+    OPERATOR + "job_ended_timestamp_seconds",
+    Kind.GAUGE,
+    "Unix time at which a finished job ended; absent before",
+    JOB,
+)
+JOB_SEEN: Final = Metric(
+    OPERATOR + "job_seen",
+    Kind.GAUGE,
+    "1 on a finished job that somebody acknowledged: its alerts end",
+    JOB,
 )
 JOB_RESTARTS: Final = Metric(
     OPERATOR + "job_restarts_total",
@@ -248,7 +276,8 @@ QUEUE_DEPTH: Final = Metric(
 LEADER: Final = Metric(OPERATOR + "leader", Kind.GAUGE, "1 while this operator is the one at work")
 
 OPERATOR_METRICS: Final = (
-    JOB_STATE, JOB_HEALTHY, JOB_HEALTH_FINDING, JOB_RESTARTS, RECONCILES, RECONCILE_DURATION, QUEUE_DEPTH, LEADER,
+    JOB_STATE, JOB_HEALTHY, JOB_HEALTH_FINDING, JOB_ATTEMPT, JOB_ENDED, JOB_SEEN, JOB_RESTARTS,
+    RECONCILES, RECONCILE_DURATION, QUEUE_DEPTH, LEADER,
 )  # fmt: skip
 
 SKIP_REASONS: Final = (

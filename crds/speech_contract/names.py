@@ -24,6 +24,10 @@ LABEL_REPLICA_TYPE: Final = f"{GROUP}/replica-type"  # master | worker
 LABEL_REPLICA_INDEX: Final = f"{GROUP}/replica-index"
 LABEL_JOB_ROLE: Final = f"{GROUP}/job-role"  # "master" on node rank 0: what the PodMonitor selects
 LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
+# On a job, by its owner: whom alerts go to. The operator puts it on the pods; both monitors make it a label.
+LABEL_TEAM: Final = f"{GROUP}/team"
+# On a finished job, by whoever looked into it, with any text: its alerts end.
+ANNOTATION_SEEN: Final = f"{GROUP}/seen"
 
 REPLICA_MASTER: Final = "master"
 REPLICA_WORKER: Final = "worker"

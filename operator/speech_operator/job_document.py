@@ -49,6 +49,7 @@ def read_job(document: Mapping[str, Any], *, local: bool, memory: SpecMemory | N
         problems=problems,
         status=read_status(document.get("status")),
         created=str(metadata.get("creationTimestamp") or ""),
+        team=str((metadata.get("labels") or {}).get(names.LABEL_TEAM, "")),
     )
 
 

@@ -7,7 +7,7 @@ labels are the contract's.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -15,11 +15,14 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from speech_contract import metrics as catalogue
+from speech_contract import names
 from speech_contract.findings import FindingStatus, Verdict
 from speech_contract.outcome import Cause
+from speech_contract.reasons import State
 from speech_contract.status import JobStatus, show_status
 from speech_operator.cluster.base import JobKey
 from speech_operator.ending import TAKEN
+from speech_operator.timestamps import to_epoch
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 RESULTS: Final = ("done", "conflict", "refused", "failed")
@@ -32,12 +35,25 @@ _HEALTHY: Final = {
 }
 
 
+_FINISHED: Final = frozenset({State.COMPLETE, State.FAILED})
+
+
+@dataclasses.dataclass(frozen=True)
+class _Owner:
+    """What people wrote on the job."""
+
+    team: str = ""
+    seen: bool = False
+
+
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    state: str
+    state: State
     attempt: int
     verdict: Verdict
     findings: tuple[tuple[str, str], ...]  # rule, severity; active ones
+    ended: float | None  # epoch seconds
+    owner: _Owner
 
 
 class OperatorMetrics:
@@ -74,30 +90,54 @@ class OperatorMetrics:
         self._reconciles.labels(result).inc()
         self._duration.observe(seconds)
 
-    def read(self, key: JobKey, status: Mapping[str, Any] | None) -> None:
+    def read(self, key: JobKey, job: Mapping[str, Any] | None) -> None:
         """See `cluster.kubernetes.Watcher`."""
-        if status is None:
+        if job is None or not _ours(job):
             self._jobs.pop(key, None)
         else:
-            self._jobs[key] = _job(show_status(status))
+            self._jobs[key] = _job(show_status(job.get("status")), _owner(job))
 
     def wrote(self, key: JobKey, status: Mapping[str, Any]) -> None:
         """Count a restart when the write opened an attempt after the first."""
         read = show_status(status)
-        before, after = self._jobs.get(key), _job(read)
+        before = self._jobs.get(key)
+        after = _job(read, _Owner() if before is None else before.owner)
         if before is not None and 1 <= before.attempt < after.attempt:
             self._restarts.labels(_cause(read, before.attempt)).inc()
         self._jobs[key] = after
 
 
-def _job(status: JobStatus) -> _Job:
+def _ours(job: Mapping[str, Any]) -> bool:
+    """Whether it is for this operator: of another's job it writes no status, and knows no state."""
+    policy = (job.get("spec") or {}).get("runPolicy") or {}
+    return policy.get("managedBy", names.MANAGED_BY) == names.MANAGED_BY
+
+
+def _owner(job: Mapping[str, Any]) -> _Owner:
+    metadata = job.get("metadata") or {}
+    team = (metadata.get("labels") or {}).get(names.LABEL_TEAM, "")
+    return _Owner(str(team), bool((metadata.get("annotations") or {}).get(names.ANNOTATION_SEEN)))
+
+
+def _job(status: JobStatus, owner: _Owner) -> _Job:
     active = (f for f in status.health.findings if f.status is FindingStatus.ACTIVE)
     return _Job(
-        state=status.state.value,
+        state=status.state,
         attempt=status.attempt,
         verdict=status.health.verdict,
         findings=tuple(sorted({(f.rule.value, f.severity.value) for f in active})),
+        ended=_ended(status),
+        owner=owner,
     )
+
+
+def _ended(status: JobStatus) -> float | None:
+    if status.state not in _FINISHED or status.completion_time is None:
+        return None
+    try:
+        return to_epoch(status.completion_time)
+    except ValueError:  # somebody else's hand: a scrape must not fail for it
+        return None
 
 
 def _cause(status: JobStatus, attempt: int) -> str:
@@ -113,21 +153,29 @@ class _JobCollector(Collector):
         self._jobs = jobs
 
     def collect(self) -> Iterable[Metric]:
-        """Three families."""
+        """Six families."""
         jobs = list(self._jobs.items())
-        yield _family(
-            catalogue.JOB_STATE, ((key, (job.state,), 1.0) for key, job in jobs if job.state)
+        state = ((key, job, (job.state.value,), 1.0) for key, job in jobs)
+        yield _family(catalogue.JOB_STATE, state)
+        healthy = (
+            (k, job, (), _HEALTHY[job.verdict]) for k, job in jobs if job.verdict in _HEALTHY
         )
-        healthy = ((key, (), _HEALTHY[j.verdict]) for key, j in jobs if j.verdict in _HEALTHY)
         yield _family(catalogue.JOB_HEALTHY, healthy)
-        found = ((key, finding, 1.0) for key, job in jobs for finding in job.findings)
+        found = ((key, job, finding, 1.0) for key, job in jobs for finding in job.findings)
         yield _family(catalogue.JOB_HEALTH_FINDING, found)
+        begun = ((key, job, (), float(job.attempt)) for key, job in jobs if job.attempt >= 1)
+        yield _family(catalogue.JOB_ATTEMPT, begun)
+        ended = ((key, job, (), job.ended) for key, job in jobs if job.ended is not None)
+        yield _family(catalogue.JOB_ENDED, ended)
+        seen = ((k, job, (), 1.0) for k, job in jobs if job.owner.seen and job.state in _FINISHED)
+        yield _family(catalogue.JOB_SEEN, seen)
 
 
 def _family(
-    metric: catalogue.Metric, rows: Iterable[tuple[JobKey, tuple[str, ...], float]] | Iterator[Any]
+    metric: catalogue.Metric, rows: Iterable[tuple[JobKey, _Job, tuple[str, ...], float]]
 ) -> GaugeMetricFamily:
+    """Rows: job, its labels beyond the common ones, and the value."""
     family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
-    for key, labels, value in rows:
-        family.add_metric([key.namespace, key.name, *labels], value)
+    for key, job, labels, value in rows:
+        family.add_metric([key.namespace, key.name, job.owner.team, *labels], value)
     return family

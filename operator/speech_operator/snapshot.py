@@ -107,6 +107,7 @@ class Job:
     problems: tuple[str, ...]
     status: JobStatus
     created: str = ""  # creationTimestamp
+    team: str = ""  # whom its alerts go to
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from product.chart import CHART, ROOT, only
+from product.scrape import sanitized
 
 from speech_contract import metrics as catalogue
 from speech_contract import names
@@ -28,6 +29,7 @@ ON: Object = {
     "serviceMonitor": {"enabled": True, "additionalLabels": LABELS},
     "prometheusRule": {"enabled": True, "additionalLabels": LABELS},
     "grafanaDashboard": {"enabled": True, "annotations": {"grafana_folder": "Training"}},
+    "grafanaAlerts": {"enabled": True, "datasourceUid": "mimir", "folder": "Voices"},
     "commonLabels": {"team": "speech"},
     "imagePullSecrets": [{"name": "mirror"}],
     "serviceAccount": {"annotations": {"example.org/role": "trainer"}},
@@ -80,7 +82,7 @@ def test_no_document_is_empty_and_no_name_comes_twice(helm: Helm, values: Object
 
 def test_everything_on(render: Render) -> None:
     assert kinds(render(**ON)) == {
-        "ServiceAccount": 1, "ConfigMap": 1, "CustomResourceDefinition": 1, "ClusterRole": 3,
+        "ServiceAccount": 1, "ConfigMap": 2, "CustomResourceDefinition": 1, "ClusterRole": 3,
         "ClusterRoleBinding": 1, "Role": 1, "RoleBinding": 1, "Service": 1, "Deployment": 1,
         "PodMonitor": 1, "PrometheusRule": 1, "ServiceMonitor": 1,
     }  # fmt: skip
@@ -340,9 +342,13 @@ def test_the_pod_monitor_selects_as_the_operator_labels(render: Render) -> None:
     assert spec["selector"]["matchLabels"] == {names.LABEL_JOB_ROLE: names.REPLICA_MASTER}
     (endpoint,) = spec["podMetricsEndpoints"]
     assert endpoint["port"] == names.SUPERVISOR_PORT_NAME
-    label = "".join(c if c.isalnum() else "_" for c in names.LABEL_JOB_NAME)
+    wanted = {"job_name": names.LABEL_JOB_NAME, "team": names.LABEL_TEAM}
     assert endpoint["relabelings"] == [
-        {"sourceLabels": [f"__meta_kubernetes_pod_label_{label}"], "targetLabel": "job_name"}
+        {
+            "sourceLabels": [f"__meta_kubernetes_pod_label_{sanitized(label)}"],
+            "targetLabel": target,
+        }
+        for target, label in wanted.items()
     ]
     some = only(render(**ON, watchNamespaces=["a", "b"]), "PodMonitor")["spec"]
     assert some["namespaceSelector"] == {"matchNames": ["a", "b"]}
@@ -360,7 +366,7 @@ def test_rules_arrive_unchanged_but_for_the_page(render: Render) -> None:
 
 
 def test_dashboards_arrive_whole_and_fit_a_config_map(render: Render) -> None:
-    config = only(render(**ON), "ConfigMap")
+    config = only(render(**ON), "ConfigMap", "st-speechtrain-dashboards")
     assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
     assert config["metadata"]["annotations"] == {"grafana_folder": "Training"}
     folder = CHART / "files" / "dashboards"
@@ -369,6 +375,27 @@ def test_dashboards_arrive_whole_and_fit_a_config_map(render: Render) -> None:
     }
     assert config["data"]
     assert len(json.dumps(config)) < 2**20
+
+
+def test_grafana_s_alerts_arrive_with_the_links_and_the_source_of_the_release(
+    render: Render,
+) -> None:
+    own = {"grafanaUrl": "https://g.example", "runbookUrl": "https://r.example/runbooks"}
+    values = {**ON, "prometheusRule": {**own, "additionalRuleLabels": {"tier": "x"}}}
+    config = only(render(**values), "ConfigMap", "st-speechtrain-alerts")
+    assert config["metadata"]["labels"]["grafana_alert"] == "1"
+    (text,) = config["data"].values()
+    plain = yaml.safe_load((CHART / "files" / "grafana-alerts.yaml").read_text("utf-8"))
+    got = yaml.safe_load(text)
+    assert [group["folder"] for group in got["groups"]] == ["Voices", "Voices"]
+    for group, before in zip(got["groups"], plain["groups"], strict=True):
+        for rule, old in zip(group["rules"], before["rules"], strict=True):
+            sources = [query["datasourceUid"] for query in rule["data"]]
+            assert sources == ["mimir", "__expr__", "__expr__"]
+            assert rule["data"][0]["model"] == old["data"][0]["model"]
+            assert rule["labels"] == {**old.get("labels", {}), "tier": "x"}
+            assert rule["annotations"]["dashboard_url"].startswith("https://g.example/d/")
+            assert rule["annotations"]["runbook_url"].startswith("https://r.example/runbooks#")
 
 
 def test_notes_say_how_to_be_scraped(helm: Helm) -> None:
@@ -402,6 +429,8 @@ BAD: list[tuple[str, Any]] = [
     ("serviceMonitor", {"enabled": "true"}),
     ("prometheusRule", {"runbookUrl": "https://docs.example/#top"}),
     ("prometheusRule", {"additionalLabels": {"release": 1}}),
+    ("prometheusRule", {"grafanaUrl": "https://g.example/"}),
+    ("grafanaAlerts", {"datasourceUid": ""}),
     ("grafanaDashboard", {"sidecarLabel": ""}),
     ("crds", {"install": True}),
 ]
@@ -449,9 +478,9 @@ def test_the_chart_and_the_distribution_have_one_version() -> None:
 
 
 def test_no_metric_is_left_to_a_label_of_the_target() -> None:
-    """`namespace` and `job_name` come from the scrape alone, so nothing of ours may set them."""
+    """Labels of the job come from the scrape alone, so nothing of ours may set them."""
     for metric in catalogue.TRAINING_METRICS:
-        assert not {"namespace", "job_name", "pod"} & set(metric.labels)
+        assert not {*catalogue.JOB, "pod"} & set(metric.labels)
 
 
 def test_the_page_on_installing_names_values_that_exist(helm: Helm) -> None:

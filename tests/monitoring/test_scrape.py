@@ -38,7 +38,7 @@ def relabelled(config: Object, found: dict[str, str]) -> dict[str, str] | None:
             return None
         if action == "replace" and matches:
             labels[step["target_label"]] = step.get("replacement", value)
-    return {name: value for name, value in labels.items() if not name.startswith("__")}
+    return {name: value for name, value in labels.items() if value and not name.startswith("__")}
 
 
 def pod(**changes: str) -> dict[str, str]:
@@ -77,14 +77,22 @@ def test_pods_of_every_namespace_and_the_operator_of_its_own(objects: list[Objec
 
 def test_a_master_becomes_a_target_named_by_its_job(objects: list[Object]) -> None:
     (config, _) = scrape_configs(objects)
-    assert relabelled(config, pod()) == {
+    team = f"__meta_kubernetes_pod_label_{sanitized(names.LABEL_TEAM)}"
+    assert relabelled(config, pod(**{team: "asr-core"})) == {
         "namespace": "speech",
         "job_name": "a",
+        "team": "asr-core",
         "pod": "a-master-0",
         "container": names.CONTAINER,
         "endpoint": names.SUPERVISOR_PORT_NAME,
         "job": "system/st-speechtrain-jobs",
     }
+
+
+def test_a_job_without_a_team_has_no_such_label(objects: list[Object]) -> None:
+    """As on the operator's series: an empty label is none."""
+    (config, _) = scrape_configs(objects)
+    assert "team" not in (relabelled(config, pod()) or {})
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,14 @@ class TestPod:
             (owner,) = pod["metadata"]["ownerReferences"]
             assert (owner["uid"], owner["controller"]) == (build.uid, True)
 
+    def test_pods_carry_the_team_of_their_job(self, build):
+        """So that series of supervisor and operator name the same one."""
+        seen = snapshot(build, job_spec(build))
+        config = build_run_config(seen, seen.job.status)
+        for team, label in (("asr-core", "asr-core"), ("", None)):
+            owned = dataclasses.replace(seen, job=dataclasses.replace(seen.job, team=team))
+            assert build_pod(owned, config, 0)["metadata"]["labels"].get(names.LABEL_TEAM) == label
+
     def test_what_every_pod_gets(self, build):
         config, pod = pod_of(build, vits_spec(build))
         spec, container = pod["spec"], pod["spec"]["containers"][0]

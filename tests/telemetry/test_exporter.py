@@ -76,7 +76,8 @@ def full_sample(**fields: object) -> StepSample:
 
 def test_every_metric_of_the_catalogue_and_no_other() -> None:
     """A metric that names its source needs nothing else to be exported."""
-    exporter, sample = Exporter(recipe="vits"), full_sample()
+    sample = full_sample()
+    exporter = Exporter(recipe="vits", checkpoint_every=5)
     rest = {m.source: 1.0 for m in TRAINING_METRICS if getattr(sample, m.source, 0) is None}
     exporter.update(full_progress(), dataclasses.replace(sample, **rest))  # type: ignore[arg-type]
     families = {
@@ -109,6 +110,7 @@ def test_values() -> None:
         "step_duration_seconds_count": 1.0,
         "last_step_timestamp_seconds": 1000.5,
         "last_checkpoint_timestamp_seconds": 1000.5,
+        "checkpoint_step": 5.0,
         "evaluation{name=dtw_mel}": 1.1,
         "weights_unchanged_ratio{module=flow}": 0.25,
         "weights_movement_ratio{module=flow}": 0.01,
@@ -123,6 +125,25 @@ def test_values() -> None:
         "rank_wait_ratio{rank=0}": 0.25,
     }
     assert {name: seen.get(name) for name in expected} == expected
+
+
+def test_the_rhythm_of_checkpoints_is_what_was_set() -> None:
+    exporter = Exporter(checkpoint_every=500)
+    exporter.update(EMPTY)
+    assert scrape(exporter)["checkpoint_interval_steps"] == 500.0
+    for step in (500, 700):
+        exporter.update(dataclasses.replace(EMPTY, last_checkpoint_step=step))
+    assert scrape(exporter)["checkpoint_interval_steps"] == 500.0
+    assert scrape(exporter)["checkpoint_step"] == 700.0
+
+
+def test_of_a_script_the_rhythm_is_that_of_its_newest_two_checkpoints() -> None:
+    """A roll-back goes to an older one: no rhythm."""
+    exporter, seen = Exporter(), []
+    for step in (None, 100, 300, 300, 200, 450):
+        exporter.update(dataclasses.replace(EMPTY, last_checkpoint_step=step))
+        seen.append(scrape(exporter).get("checkpoint_interval_steps"))
+    assert seen == [None, None, 200.0, 200.0, 200.0, 250.0]
 
 
 def test_what_was_done_about_a_finding_is_counted_once_each_time() -> None:

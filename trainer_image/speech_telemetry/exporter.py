@@ -56,10 +56,18 @@ class Exporter:
     Not thread-safe against itself: the supervisor updates from one thread; rendering may happen in another.
     """
 
-    def __init__(self, registry: CollectorRegistry | None = None, *, recipe: str = "") -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry | None = None,
+        *,
+        recipe: str = "",
+        checkpoint_every: int | None = None,
+    ) -> None:
+        """`checkpoint_every`: steps between two checkpoints; None where the script keeps its own time."""
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry if registry is not None else CollectorRegistry()
         self._recipe = recipe
+        self._checkpoint_every = checkpoint_every
         self._gauges: dict[str, Gauge] = {}
         self._counters = {m.name: self._counter(m) for m in _COUNTERS}
         self._non_finite = self._counter(catalogue.NON_FINITE)
@@ -206,10 +214,14 @@ class Exporter:
             self._raise_to(series, self._skipped.labels(reason), number)
 
     def _take_checkpoint(self, progress: Progress) -> None:
-        step = progress.last_checkpoint_step
-        if step is not None and step != self._checkpoint:
+        step, before = progress.last_checkpoint_step, self._checkpoint
+        every = self._checkpoint_every
+        if step is not None and step != before:
             self._checkpoint = step
             self._set(catalogue.LAST_CHECKPOINT, progress.updated_at)
+            if every is None and before is not None and step > before:
+                every = step - before
+        self._set(catalogue.CHECKPOINT_INTERVAL, every)
 
     def _take_findings(self, progress: Progress) -> None:
         active: dict[tuple[str, ...], float] = {

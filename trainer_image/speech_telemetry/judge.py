@@ -42,7 +42,9 @@ class Judge:
     ) -> None:
         self.state = JobState(ranks)
         self.board = board
-        self.exporter = Exporter(CollectorRegistry(), recipe=config.recipe.name)
+        recipe = config.recipe
+        every = config.checkpoint.every_steps if recipe.custom is None else None
+        self.exporter = Exporter(CollectorRegistry(), recipe=recipe.name, checkpoint_every=every)
         self._config = config
         self._log = log
         self._monotonic = monotonic

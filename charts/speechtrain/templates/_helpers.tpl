@@ -65,3 +65,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
   resources: [events]
   verbs: [create]
 {{- end -}}
+
+{{/* A rules file, of either server, with the links and labels of this release. Takes the root and the file. */}}
+{{- define "speechtrain.alerts" -}}
+{{- $root := index . 0 -}}
+{{- $file := index . 1 -}}
+{{- $own := $root.Values.prometheusRule -}}
+{{- range $group := $file.groups -}}
+{{- range $rule := $group.rules -}}
+{{- $notes := $rule.annotations -}}
+{{- $_ := set $notes "runbook_url" (replace "docs/runbooks.md" $own.runbookUrl $notes.runbook_url) -}}
+{{- $_ := set $notes "dashboard_url" (printf "%s%s" $own.grafanaUrl $notes.dashboard_url) -}}
+{{- with omit $own.additionalRuleLabels "severity" -}}
+{{- $_ := set $rule "labels" (merge (deepCopy ($rule.labels | default dict)) .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $file -}}
+{{- end -}}

@@ -39,10 +39,10 @@ REMEDY: Final = "correct the job, or ask who runs the cluster; it is tried again
 
 
 class Watcher(Protocol):
-    """Who wants to know every status that is read or written (the metrics)."""
+    """Who wants to know every job that is read, and every status that is written (the metrics)."""
 
-    def read(self, key: JobKey, status: Mapping[str, Any] | None) -> None:
-        """The status of a job as the API server has it; None when the job is gone."""
+    def read(self, key: JobKey, job: Mapping[str, Any] | None) -> None:
+        """The document of a job as the API server has it; None when the job is gone."""
         ...
 
     def wrote(self, key: JobKey, status: Mapping[str, Any]) -> None:
@@ -88,7 +88,7 @@ class KubernetesCluster:
         else:
             self._last[key] = document.get("status") or {}
         if self._watcher is not None:
-            self._watcher.read(key, None if document is None else self._last[key])
+            self._watcher.read(key, document)
         return document
 
     def _forget(self, key: JobKey) -> None:

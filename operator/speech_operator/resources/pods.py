@@ -32,7 +32,8 @@ def build_pod(
     job, spec = seen.job, seen.spec
     name = names.pod_name(job.name, node_rank)
     metadata = child_metadata(job, name, pod_labels(node_rank, config.attempt))
-    metadata["labels"] = {**spec.pod.labels, **metadata["labels"]}
+    team = {names.LABEL_TEAM: job.team} if job.team else {}
+    metadata["labels"] = {**spec.pod.labels, **team, **metadata["labels"]}
     if spec.pod.annotations:
         metadata["annotations"] = dict(spec.pod.annotations)
     body = _pod_spec(seen, spec, config, node_rank)
