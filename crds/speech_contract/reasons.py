@@ -72,3 +72,5 @@ class Reason(str, enum.Enum):
     RUN_DIRECTORY_IN_USE = "RunDirectoryInUse"
     NODE_EXCLUDED = "NodeExcluded"
     EXCLUSION_DROPPED = "ExclusionDropped"
+    OUTDATED_CRD = "OutdatedCRD"
+    STATUS_UNREADABLE = "StatusUnreadable"

@@ -337,8 +337,8 @@ class JobStatus:
 def read_status(document: Mapping[str, Any] | None) -> JobStatus:
     """Read what an operator wrote, to go on from it; absent means a new job.
 
-    Fields that a newer operator wrote are passed over: an old one must be able to take over. Raises ContractError
-    when it is unreadable.
+    Fields that a newer operator wrote are passed over and its words kept: an old one must be able to take over.
+    Raises ContractError when it is unreadable.
     """
     try:
         return codec.from_document(JobStatus, document or {}, "status", codec.Reading.NEWER)

@@ -83,4 +83,5 @@ def _settled(observed: Observed, draft: Draft, now: float, runnable: bool) -> Jo
         status = numbers.with_replicas(status, observed)
         if status.attempt:
             status = dataclasses.replace(status, run_directory=observed.spec.checkpoint.uri)
+    status = st.with_generation(status)
     return dataclasses.replace(status, state=st.derive_state(status))

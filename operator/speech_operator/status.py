@@ -61,8 +61,19 @@ def with_condition(
         kind, wanted, text, message[: LIMITS["message"]], since, status.observed_generation
     )
     others = [c for c in status.conditions if c.type is not kind]
-    ordered = sorted([*others, new], key=lambda c: _ORDER[c.type])
+    ordered = sorted([*others, new], key=lambda c: _ORDER.get(c.type, len(_ORDER)))
     return dataclasses.replace(status, conditions=tuple(ordered))
+
+
+def with_generation(status: JobStatus) -> JobStatus:
+    """Every condition as judged by the generation that was observed: a pass judges all of a job.
+
+    `kubectl wait --for=condition=` passes over one that an older generation was judged by, for ever when nobody
+    sets it again.
+    """
+    seen = status.observed_generation
+    kept = (dataclasses.replace(c, observed_generation=seen) for c in status.conditions)
+    return dataclasses.replace(status, conditions=tuple(kept))
 
 
 def finished(status: JobStatus) -> bool:

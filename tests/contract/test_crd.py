@@ -248,6 +248,18 @@ def test_columns_read_fields_that_exist() -> None:
     assert shown == "STATE NODES STEP LOSS HEALTH RESTARTS HEARD AGE GRADNORM SKIPPED ETA".split()
 
 
+def test_a_rule_of_the_root_judges_new_objects_alone() -> None:
+    """Else tightening it strands jobs that were there before: status, labels, even removing a finalizer answer 422.
+
+    tests/api/test_upgrade.py shows it with an API server.
+    """
+    for rule in SCHEMA["x-kubernetes-validations"]:
+        judged = str(rule["rule"]).removeprefix("oldSelf.hasValue() || ")
+        assert judged != rule["rule"], f"guard it by `_at_creation`: {rule['rule']}"
+        assert rule["optionalOldSelf"] is True
+        assert "||" not in judged  # the guard would bind to the first part alone
+
+
 def test_cel_rules_stand_at_the_root_the_recipe_and_managed_by() -> None:
     ruled = {path for path, node in nodes(SCHEMA) if "x-kubernetes-validations" in node}
     assert ruled == {"", "spec.recipe", "spec.runPolicy.managedBy"}

@@ -124,7 +124,12 @@ def _since(epoch: float) -> str | None:
 def worst(findings: Sequence[JobFinding]) -> JobFinding | None:
     """The first active finding of the highest severity."""
     active = [f for f in findings if f.status is FindingStatus.ACTIVE]
-    return max(active, key=lambda f: SEVERITY_ORDER[f.severity], default=None)
+    return max(active, key=_weight, default=None)
+
+
+def _weight(finding: JobFinding) -> int:
+    """A severity that a newer operator wrote counts as information."""
+    return SEVERITY_ORDER.get(finding.severity, 0)
 
 
 def _conditioned(status: JobStatus, now: float) -> JobStatus:
@@ -154,7 +159,7 @@ def _announce(draft: Draft, before: JobHealth, after: JobHealth) -> Draft:
         for f in after.findings
         if f.status is FindingStatus.ACTIVE and (f.rule, f.rank) not in known
     ]
-    for finding in sorted(new, key=lambda f: -SEVERITY_ORDER[f.severity]):
+    for finding in sorted(new, key=lambda f: -_weight(f)):
         warning = finding.severity is not Severity.INFO
         draft = draft.told(finding.rule.value, finding.evidence, warning=warning)
     return draft
