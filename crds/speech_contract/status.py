@@ -302,6 +302,10 @@ class JobStatus:
     """Generation of the job that this status was computed from."""
     state: State = State.PENDING
     """The whole job in one word."""
+    reason: str | None = None
+    """Why it is in this state, in one word: of the condition that tells it."""
+    message: str | None = None
+    """The same in a sentence; of pods that do not start, in the words of API server, scheduler or kubelet."""
     nodes: str | None = None
     """Pods that are ready or ended well, and desired pods, as in 2/2."""
     conditions: tuple[Condition, ...] = ()

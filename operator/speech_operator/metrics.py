@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from speech_contract import metrics as catalogue
 from speech_contract.outcome import Cause
 from speech_contract.progress import FindingStatus, Verdict
+from speech_contract.reasons import State
 from speech_contract.status import JobStatus, show_status
 from speech_operator.cluster.base import JobKey
 from speech_operator.ending import TAKEN
@@ -25,6 +26,9 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 RESULTS: Final = ("done", "conflict", "refused", "failed")
 OTHER: Final = "Other"
 _CAUSES: Final = frozenset({cause.value for cause in Cause} | TAKEN)
+_WAITING: Final = frozenset(
+    state.value for state in (State.PENDING, State.REFUSED, State.STARTING, State.RESTARTING)
+)
 _HEALTHY: Final = {
     Verdict.HEALTHY: 1.0,
     Verdict.WARNING: 1.0,
@@ -35,6 +39,7 @@ _HEALTHY: Final = {
 @dataclasses.dataclass(frozen=True)
 class _Job:
     state: str
+    reason: str
     attempt: int
     verdict: Verdict
     findings: tuple[tuple[str, str], ...]  # rule, severity; active ones
@@ -94,6 +99,7 @@ def _job(status: JobStatus) -> _Job:
     active = (f for f in status.health.findings if f.status is FindingStatus.ACTIVE)
     return _Job(
         state=status.state.value,
+        reason=status.reason or "",
         attempt=status.attempt,
         verdict=status.health.verdict,
         findings=tuple(sorted({(f.rule.value, f.severity.value) for f in active})),
@@ -113,11 +119,13 @@ class _JobCollector(Collector):
         self._jobs = jobs
 
     def collect(self) -> Iterable[Metric]:
-        """Three families."""
+        """Four families."""
         jobs = list(self._jobs.items())
         yield _family(
             catalogue.JOB_STATE, ((key, (job.state,), 1.0) for key, job in jobs if job.state)
         )
+        waiting = ((k, (j.reason,), 1.0) for k, j in jobs if j.reason and j.state in _WAITING)
+        yield _family(catalogue.JOB_WAITING, waiting)
         healthy = ((key, (), _HEALTHY[j.verdict]) for key, j in jobs if j.verdict in _HEALTHY)
         yield _family(catalogue.JOB_HEALTHY, healthy)
         found = ((key, finding, 1.0) for key, job in jobs for finding in job.findings)

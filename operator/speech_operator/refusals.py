@@ -49,6 +49,7 @@ def refusal(job: Job, sentence: str, now: float) -> Plan | None:
     status = st.with_condition(
         job.status, Condition.RUNNING, False, Reason.POD_REFUSED, sentence, now
     )
+    status = st.with_state(status)
     if status == job.status:
         return None
     event = JobEvent(Reason.POD_REFUSED.value, sentence, warning=True)

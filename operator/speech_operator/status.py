@@ -93,6 +93,18 @@ def gang_was_whole(status: JobStatus) -> bool:
     return not has_reason(status, Type.RUNNING, *incomplete)
 
 
+def with_whole_gang(status: JobStatus, nodes: int, now: float) -> JobStatus:
+    """All pods of the open attempt were seen together."""
+    message = f"all {nodes} pods of attempt {status.attempt} are there"
+    return with_condition(status, Type.RUNNING, False, Reason.POD_CREATED, message, now)
+
+
+def has_hindrance(status: JobStatus, word: str) -> bool:
+    """Whether the condition Running says already that this word keeps pods from starting."""
+    found = condition(status, Type.RUNNING)
+    return found is not None and found.reason == word
+
+
 def begin_attempt(status: JobStatus, now: float) -> JobStatus:
     """Open the next attempt. This is the intent that is written before any of its pods is created."""
     number = status.attempt + 1
@@ -251,4 +263,31 @@ def derive_state(status: JobStatus) -> State:
         return State.RUNNING
     if is_true(status, Type.RESTARTING):
         return State.RESTARTING
-    return State.STARTING if open_attempt(status) else State.PENDING
+    if open_attempt(status):
+        return State.STARTING
+    return (
+        State.REFUSED if has_reason(status, Type.ACCEPTED, Reason.INVALID_SPEC) else State.PENDING
+    )
+
+
+_TELLS = {
+    State.REFUSED: Type.ACCEPTED,
+    State.RESTARTING: Type.RESTARTING,
+    State.SUSPENDING: Type.SUSPENDED,
+    State.SUSPENDED: Type.SUSPENDED,
+    State.COMPLETE: Type.COMPLETE,
+    State.FAILED: Type.FAILED,
+}
+
+
+def with_state(status: JobStatus) -> JobStatus:
+    """State, and the word and sentence of the condition that tells why; a restart that pods hinder tells of these."""
+    state = derive_state(status)
+    kind = _TELLS.get(state, Type.RUNNING)
+    on_its_way = (Reason.ATTEMPT_STARTED, Reason.POD_CREATED)
+    if state is State.RESTARTING and open_attempt(status):
+        if not has_reason(status, Type.RUNNING, *on_its_way):
+            kind = Type.RUNNING
+    told = condition(status, kind)
+    reason, message = (told.reason, told.message) if told else (None, None)
+    return dataclasses.replace(status, state=state, reason=reason, message=message)

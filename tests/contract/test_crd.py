@@ -245,7 +245,9 @@ def test_columns_read_fields_that_exist() -> None:
         column["name"]
         for column in crd.definition()["spec"]["versions"][0]["additionalPrinterColumns"]
     ]
-    assert shown == "STATE NODES STEP LOSS HEALTH RESTARTS HEARD AGE GRADNORM SKIPPED ETA".split()
+    assert shown == (
+        "STATE REASON NODES STEP LOSS HEALTH RESTARTS HEARD AGE GRADNORM SKIPPED ETA MESSAGE".split()
+    )
 
 
 def test_a_rule_of_the_root_judges_new_objects_alone() -> None:

@@ -56,7 +56,8 @@ class TestValidation:
         job = build.job(None, st.JobStatus(), problems=("spec.numNodes: 0 is below 1; write 1",))
         plan = reconcile(build.seen(job=job), build.now)
         assert plan.creates == ()
-        assert plan.status.state is State.PENDING
+        assert plan.status.state is State.REFUSED
+        assert (plan.status.reason, plan.status.message) == ("InvalidSpec", job.problems[0])
         assert reason_of(plan.status, Condition.ACCEPTED) == Reason.INVALID_SPEC.value
         assert "numNodes" in plan.events[0].message
 

@@ -63,5 +63,5 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
   verbs: [create, delete, list]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [create, list] # list: why a kubelet does not start a pod, which it says nowhere else
 {{- end -}}

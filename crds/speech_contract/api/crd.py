@@ -64,6 +64,7 @@ MOST_ITEMS: Final = {
 }
 COLUMNS: Final = (
     ("State", "string", ".status.state", 0),
+    ("Reason", "string", ".status.reason", 0),
     ("Nodes", "string", ".status.nodes", 0),
     ("Step", "integer", ".status.progress.step", 0),
     ("Loss", "string", ".status.progress.loss", 0),
@@ -74,6 +75,7 @@ COLUMNS: Final = (
     ("GradNorm", "string", ".status.progress.gradientNorm", 1),
     ("Skipped", "integer", ".status.progress.samplesSkipped", 1),
     ("ETA", "integer", ".status.progress.etaSeconds", 1),
+    ("Message", "string", ".status.message", 1),
 )
 AT_CREATION: Final = "oldSelf.hasValue() || "
 

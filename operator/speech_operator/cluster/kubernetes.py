@@ -27,6 +27,7 @@ from speech_operator.cluster.base import (
 from speech_operator.cluster.informer import Informers
 from speech_operator.cluster.job_list import list_jobs
 from speech_operator.cluster.pod_record import child_record, owner_uid
+from speech_operator.cluster.pod_warnings import with_warning
 from speech_operator.cluster.remembered import Remembered
 from speech_operator.cluster.rest import ApiError, Body, Clock, Rest, TokenBucket
 from speech_operator.events import log
@@ -118,6 +119,10 @@ class KubernetesCluster:
                 self._taken_names(key, kind).discard(name)
             else:
                 found[name] = record
+        if kind is POD:  # of all kinds the only one that has something to say
+            pods: list[Any] = list(found.values())
+            now = self._wall_clock()
+            return await with_warning(self._rest, key.namespace, pods, now)
         return list(found.values())
 
     def _taken_names(self, key: JobKey, kind: ChildKind[Any]) -> set[str]:
