@@ -26,7 +26,7 @@ class Reading(enum.Enum):
     """How much of a document must be in order."""
 
     STRICT = "Strict"  # all of it: a typing error must not pass for a setting
-    NEWER = "Newer"  # fields that a newer version of us added are passed over
+    NEWER = "Newer"  # fields that a newer version of us added are passed over, its words kept
     SALVAGE = "Salvage"  # whatever can be read, for people: the rest is as if it were not there
 
 
@@ -207,7 +207,7 @@ def _convert_enum(kind: type[enum.Enum], value: Any, path: str, reading: Reading
         return kind(value)
     except ValueError as error:
         if (
-            reading is Reading.SALVAGE
+            reading is not Reading.STRICT
             and issubclass(kind, str)
             and value
             and isinstance(value, str)
@@ -220,7 +220,7 @@ def _convert_enum(kind: type[enum.Enum], value: Any, path: str, reading: Reading
 
 
 def _new_word(kind: type[enum.Enum], value: str) -> enum.Enum:
-    """A word that a newer version of us added, to be shown as it is: no member, but with its value."""
+    """A word that a newer version of us added, to be shown and written as it is: no member, but with its value."""
     word: enum.Enum = str.__new__(typing.cast("Any", kind), value)
     word._name_, word._value_ = value, value
     return word

@@ -34,6 +34,7 @@ class Event(str, enum.Enum):
     LEADERSHIP_LOST = "leadership_lost"
     WATCH_INTERRUPTED = "watch_interrupted"
     POD_REFUSED = "pod_refused"
+    STATUS_CUT = "status_cut"
     LIBRARY_MESSAGE = "library_message"
     # supervisor
     SUPERVISOR_STARTED = "supervisor_started"
@@ -91,6 +92,7 @@ MESSAGES: dict[Event, str] = {
     Event.LEADERSHIP_LOST: "This operator is no longer at work",
     Event.WATCH_INTERRUPTED: "A watch was interrupted and is taken up again",
     Event.POD_REFUSED: "The cluster refused a pod",
+    Event.STATUS_CUT: "The API server did not keep all of a status",
     Event.LIBRARY_MESSAGE: "A library said something",
     Event.SUPERVISOR_STARTED: "The supervisor started",
     Event.OWNER_AWAITED: "The run directory is another job's; it is watched for a sign of life",

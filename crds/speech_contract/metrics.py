@@ -226,6 +226,12 @@ RECONCILE_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 JOB_STATE: Final = Metric(
     OPERATOR + "job_state", Kind.GAUGE, "1 for the state that the job is in", (*JOB, "state")
 )
+JOB_WAITING: Final = Metric(
+    OPERATOR + "job_waiting",
+    Kind.GAUGE,
+    "1 for the reason why the job does not run yet or again: Pending, Refused, Starting, Restarting",
+    (*JOB, "reason"),
+)
 JOB_HEALTHY: Final = Metric(
     OPERATOR + "job_healthy",
     Kind.GAUGE,
@@ -276,7 +282,7 @@ QUEUE_DEPTH: Final = Metric(
 LEADER: Final = Metric(OPERATOR + "leader", Kind.GAUGE, "1 while this operator is the one at work")
 
 OPERATOR_METRICS: Final = (
-    JOB_STATE, JOB_HEALTHY, JOB_HEALTH_FINDING, JOB_ATTEMPT, JOB_ENDED, JOB_SEEN, JOB_RESTARTS,
+    JOB_STATE, JOB_WAITING, JOB_HEALTHY, JOB_HEALTH_FINDING, JOB_ATTEMPT, JOB_ENDED, JOB_SEEN, JOB_RESTARTS,
     RECONCILES, RECONCILE_DURATION, QUEUE_DEPTH, LEADER,
 )  # fmt: skip
 

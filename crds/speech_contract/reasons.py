@@ -22,6 +22,7 @@ class State(str, enum.Enum):
     """`status.state`: derived from the conditions for people; never an input."""
 
     PENDING = "Pending"
+    REFUSED = "Refused"
     STARTING = "Starting"
     RUNNING = "Running"
     RESTARTING = "Restarting"
@@ -38,7 +39,7 @@ NO_CHECKPOINT: Final = (
     "no confirmed checkpoint"  # how a message begins to say it, of trainer or operator
 )
 AT_REST: Final = frozenset(
-    {State.SUSPENDED, State.COMPLETE, State.FAILED}
+    {State.REFUSED, State.SUSPENDED, State.COMPLETE, State.FAILED}
 )  # until somebody says so
 
 
@@ -72,3 +73,5 @@ class Reason(str, enum.Enum):
     RUN_DIRECTORY_IN_USE = "RunDirectoryInUse"
     NODE_EXCLUDED = "NodeExcluded"
     EXCLUSION_DROPPED = "ExclusionDropped"
+    OUTDATED_CRD = "OutdatedCRD"
+    STATUS_UNREADABLE = "StatusUnreadable"

@@ -207,6 +207,17 @@ class Rule(str, enum.Enum):
             remedy="see whether the master's node and network are there, and read its log",
         ),
     )
+    NOT_STARTING = (
+        "NotStarting",
+        Record(
+            section="not_starting",
+            blind=True,
+            meaning="pods of an attempt do not start: no node, no quota, an image, a volume or a setting",
+            follows="warning; health is `Unknown`",
+            remedy="mend what the sentence names; it comes from the API server, the scheduler or the kubelet, "
+            "which try again by themselves",
+        ),
+    )
     NOT_UPDATING = (
         "NotUpdating",
         Record(

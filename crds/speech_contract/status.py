@@ -303,6 +303,10 @@ class JobStatus:
     """Generation of the job that this status was computed from."""
     state: State = State.PENDING
     """The whole job in one word."""
+    reason: str | None = None
+    """Why it is in this state, in one word: of the condition that tells it."""
+    message: str | None = None
+    """The same in a sentence; of pods that do not start, in the words of API server, scheduler or kubelet."""
     nodes: str | None = None
     """Pods that are ready or ended well, and desired pods, as in 2/2."""
     conditions: tuple[Condition, ...] = ()
@@ -338,8 +342,8 @@ class JobStatus:
 def read_status(document: Mapping[str, Any] | None) -> JobStatus:
     """Read what an operator wrote, to go on from it; absent means a new job.
 
-    Fields that a newer operator wrote are passed over: an old one must be able to take over. Raises ContractError
-    when it is unreadable.
+    Fields that a newer operator wrote are passed over and its words kept: an old one must be able to take over.
+    Raises ContractError when it is unreadable.
     """
     try:
         return codec.from_document(JobStatus, document or {}, "status", codec.Reading.NEWER)

@@ -116,6 +116,22 @@ class Stall:
 
 
 @dataclasses.dataclass(frozen=True)
+class NotStarting:
+    """Pods that do not start: no node for `scheduling_seconds`, or an image, volume or setting in the way."""
+
+    __pydantic_config__ = FORBID
+    scheduling_seconds: int = 600
+    """Seconds until all pods have a node; the API server's refusals count as well."""
+    pulling_seconds: int = 1200
+    """Seconds from there until all run; two minutes where the kubelet says what is wrong."""
+    on_exceeded: OnExceeded = OnExceeded.WARN
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "scheduling_seconds", "pulling_seconds")
+        only(self, OnExceeded.WARN)
+
+
+@dataclasses.dataclass(frozen=True)
 class Telemetry:
     """No sample at all for `missing_seconds`; registered ranks whose samples stop for `stale_seconds`."""
 
@@ -349,6 +365,7 @@ class Thresholds:
     loss_spike: LossSpike = dataclasses.field(default_factory=LossSpike)
     gradient_spike: GradientSpike = dataclasses.field(default_factory=GradientSpike)
     stall: Stall = dataclasses.field(default_factory=Stall)
+    not_starting: NotStarting = dataclasses.field(default_factory=NotStarting)
     telemetry: Telemetry = dataclasses.field(default_factory=Telemetry)
     not_updating: NotUpdating = dataclasses.field(default_factory=NotUpdating)
     schedule_mismatch: ScheduleMismatch = dataclasses.field(default_factory=ScheduleMismatch)

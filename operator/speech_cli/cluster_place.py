@@ -34,7 +34,9 @@ from speech_contract.outcome import Outcome
 from speech_contract.reasons import Condition, State
 from speech_contract.status import ConditionStatus
 
-WAITING: Final = (State.PENDING.value, State.STARTING.value, State.RESTARTING.value)
+WAITING: Final = tuple(
+    state.value for state in (State.PENDING, State.REFUSED, State.STARTING, State.RESTARTING)
+)
 AGAIN: Final = "`kubectl delete` the job and apply it again, or apply it under another name"
 
 

@@ -11,10 +11,11 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final
 
 from speech_contract import wire
+from speech_contract.errors import ContractError
 from speech_contract.events import Event
 from speech_operator.cluster.base import ClusterError, Conflict, JobKey, Unsatisfiable
 from speech_operator.cluster.informer import Informers
@@ -25,7 +26,7 @@ from speech_operator.controller import Controller
 from speech_operator.events import log
 from speech_operator.metrics import CONTENT_TYPE, OperatorMetrics
 from speech_operator.probes import Pages, Pulse, Reply, serve
-from speech_operator.refusals import tell_refusal
+from speech_operator.refusals import tell_refusal, tell_unreadable
 from speech_operator.settings import Settings
 from speech_operator.snapshot import Platform
 from speech_operator.watch import JobWatch, Login
@@ -95,6 +96,7 @@ class Operator:
         self._jobs = JobWatch(rest, spaces, self._mark, login, time.monotonic, random.random)
         self._lease = _lease(settings, transport) if settings.leader_election else None
         self._telling: set[asyncio.Task[None]] = set()
+        self._unreadable: dict[JobKey, str] = {}  # what was told of a job whose status is
 
     async def run(self, stop: asyncio.Event) -> int:
         """Work until `stop` is set (0) or something ends that must not (1)."""
@@ -159,16 +161,21 @@ class Operator:
         return float(self._controller.depth)
 
     def _on_error(self, key: JobKey, error: Exception) -> None:
-        if not isinstance(error, Unsatisfiable):
+        if isinstance(error, Unsatisfiable):
+            telling = tell_refusal(self._cluster, key, str(error), time.time())
+        elif isinstance(error, ContractError) and self._unreadable.get(key) != str(error):
+            self._unreadable[key] = str(error)
+            telling = tell_unreadable(self._cluster, key, str(error))
+        else:
             return
-        task = asyncio.create_task(self._tell(key, str(error)), name=f"refusal of {key}")
+        task = asyncio.create_task(self._tell(key, telling), name=f"fault of {key}")
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
-    async def _tell(self, key: JobKey, sentence: str) -> None:
+    async def _tell(self, key: JobKey, telling: Coroutine[Any, Any, None]) -> None:
         facts = {"namespace": key.namespace, "job": key.name}
         try:
-            await tell_refusal(self._cluster, key, sentence, time.time())
+            await telling
         except ClusterError as error:  # the next refusal tells it
             log(Event.CLUSTER_CALL_FAILED, logging.WARNING, error=str(error), **facts)
 

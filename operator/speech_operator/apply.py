@@ -14,7 +14,7 @@ from typing import Any
 
 from speech_contract import codec
 from speech_contract.events import Event
-from speech_operator.cluster.base import AlreadyExists, Cluster, ClusterError, JobKey
+from speech_operator.cluster.base import AlreadyExists, Cluster, ClusterError, JobKey, Unsatisfiable
 from speech_operator.events import event_of, log
 from speech_operator.plan import Create, Delete, JobEvent, Plan
 from speech_operator.snapshot import Observed
@@ -32,9 +32,15 @@ async def apply(
     if plan.status_first:
         await _write_status(cluster, key, seen, plan)
         await _children(cluster, key, seen, plan, at_once)
-    else:
+        return
+    try:
         await _children(cluster, key, seen, plan, at_once)
+    except (
+        Unsatisfiable
+    ):  # what was seen is true all the same, and no other pass would come to write it
         await _write_status(cluster, key, seen, plan)
+        raise
+    await _write_status(cluster, key, seen, plan)
 
 
 async def _write_status(cluster: Cluster, key: JobKey, seen: Observed, plan: Plan) -> None:

@@ -28,13 +28,12 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 RESULTS: Final = ("done", "conflict", "refused", "failed")
 OTHER: Final = "Other"
 _CAUSES: Final = frozenset({cause.value for cause in Cause} | TAKEN)
+_WAITING: Final = frozenset({State.PENDING, State.REFUSED, State.STARTING, State.RESTARTING})
 _HEALTHY: Final = {
     Verdict.HEALTHY: 1.0,
     Verdict.WARNING: 1.0,
     Verdict.CRITICAL: 0.0,
 }
-
-
 _FINISHED: Final = frozenset({State.COMPLETE, State.FAILED})
 
 
@@ -49,6 +48,7 @@ class _Owner:
 @dataclasses.dataclass(frozen=True)
 class _Job:
     state: State
+    reason: str
     attempt: int
     verdict: Verdict
     findings: tuple[tuple[str, str], ...]  # rule, severity; active ones
@@ -110,7 +110,7 @@ class OperatorMetrics:
 def _ours(job: Mapping[str, Any]) -> bool:
     """Whether it is for this operator: of another's job it writes no status, and knows no state."""
     policy = (job.get("spec") or {}).get("runPolicy") or {}
-    return policy.get("managedBy", names.MANAGED_BY) == names.MANAGED_BY
+    return bool(policy.get("managedBy", names.MANAGED_BY) == names.MANAGED_BY)
 
 
 def _owner(job: Mapping[str, Any]) -> _Owner:
@@ -123,6 +123,7 @@ def _job(status: JobStatus, owner: _Owner) -> _Job:
     active = (f for f in status.health.findings if f.status is FindingStatus.ACTIVE)
     return _Job(
         state=status.state,
+        reason=status.reason or "",
         attempt=status.attempt,
         verdict=status.health.verdict,
         findings=tuple(sorted({(f.rule.value, f.severity.value) for f in active})),
@@ -153,10 +154,12 @@ class _JobCollector(Collector):
         self._jobs = jobs
 
     def collect(self) -> Iterable[Metric]:
-        """Six families."""
+        """Seven families."""
         jobs = list(self._jobs.items())
         state = ((key, job, (job.state.value,), 1.0) for key, job in jobs)
         yield _family(catalogue.JOB_STATE, state)
+        waiting = ((k, j, (j.reason,), 1.0) for k, j in jobs if j.reason and j.state in _WAITING)
+        yield _family(catalogue.JOB_WAITING, waiting)
         healthy = (
             (k, job, (), _HEALTHY[job.verdict]) for k, job in jobs if job.verdict in _HEALTHY
         )

@@ -25,6 +25,7 @@ from speech_operator.policies.health import health, new_attempt
 from speech_operator.policies.restart import restart
 from speech_operator.policies.resumed import resumed
 from speech_operator.policies.run_directory import run_directory
+from speech_operator.policies.starting import starting
 from speech_operator.policies.success import success
 from speech_operator.policies.suspend import suspend
 from speech_operator.policies.ttl import ttl
@@ -44,7 +45,7 @@ BEFORE_HEALTH: Final[tuple[Policy, ...]] = (
     failure,
     exclusion,
 )
-AFTER_HEALTH: Final[tuple[Policy, ...]] = (restart, gang)
+AFTER_HEALTH: Final[tuple[Policy, ...]] = (restart, gang, starting)
 
 
 def reconcile(observed: Observed, now: float) -> Plan:
@@ -83,4 +84,4 @@ def _settled(observed: Observed, draft: Draft, now: float, runnable: bool) -> Jo
         status = numbers.with_replicas(status, observed)
         if status.attempt:
             status = dataclasses.replace(status, run_directory=observed.spec.checkpoint.uri)
-    return dataclasses.replace(status, state=st.derive_state(status))
+    return st.with_state(st.with_generation(status))

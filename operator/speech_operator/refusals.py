@@ -1,6 +1,7 @@
-"""Tells people that the cluster will not take a job's pods: one condition, one Event, and no storm. Called by `app`.
+"""Tells people of a job whose passes end on: pods that the cluster will not take, a status that nobody can read.
 
-The controller tries again with backoff; nothing is written while the API server says the same.
+One condition, one Event, and no storm: the controller tries again with backoff, and nothing is written while the API
+server says the same. Called by `app`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,16 @@ async def tell_refusal(cluster: Cluster, key: JobKey, sentence: str, now: float)
     await apply(cluster, key, Observed(job), plan)
 
 
+async def tell_unreadable(cluster: Cluster, key: JobKey, sentence: str) -> None:
+    """An Event for a job whose status was written by nobody of ours; the status itself stays. Raises ClusterError."""
+    document = await cluster.get_job(key)
+    if document is None:
+        return
+    told = f"this job stands still: {sentence}"
+    event = JobEvent(Reason.STATUS_UNREADABLE.value, told, warning=True)
+    await cluster.post_event(key, document["metadata"]["uid"], event)
+
+
 def refusal(job: Job, sentence: str, now: float) -> Plan | None:
     """The plan that says so; None when it is no news, or no pods are wanted."""
     if st.open_attempt(job.status) is None or st.gang_was_whole(job.status):
@@ -38,6 +49,7 @@ def refusal(job: Job, sentence: str, now: float) -> Plan | None:
     status = st.with_condition(
         job.status, Condition.RUNNING, False, Reason.POD_REFUSED, sentence, now
     )
+    status = st.with_state(status)
     if status == job.status:
         return None
     event = JobEvent(Reason.POD_REFUSED.value, sentence, warning=True)

@@ -61,8 +61,19 @@ def with_condition(
         kind, wanted, text, message[: LIMITS["message"]], since, status.observed_generation
     )
     others = [c for c in status.conditions if c.type is not kind]
-    ordered = sorted([*others, new], key=lambda c: _ORDER[c.type])
+    ordered = sorted([*others, new], key=lambda c: _ORDER.get(c.type, len(_ORDER)))
     return dataclasses.replace(status, conditions=tuple(ordered))
+
+
+def with_generation(status: JobStatus) -> JobStatus:
+    """Every condition as judged by the generation that was observed: a pass judges all of a job.
+
+    `kubectl wait --for=condition=` passes over one that an older generation was judged by, for ever when nobody
+    sets it again.
+    """
+    seen = status.observed_generation
+    kept = (dataclasses.replace(c, observed_generation=seen) for c in status.conditions)
+    return dataclasses.replace(status, conditions=tuple(kept))
 
 
 def finished(status: JobStatus) -> bool:
@@ -80,6 +91,18 @@ def gang_was_whole(status: JobStatus) -> bool:
     """Whether all pods of the open attempt were once seen together: a missing one was then taken away."""
     incomplete = (Reason.ATTEMPT_STARTED, Reason.NAME_TAKEN, Reason.POD_REFUSED)
     return not has_reason(status, Type.RUNNING, *incomplete)
+
+
+def with_whole_gang(status: JobStatus, nodes: int, now: float) -> JobStatus:
+    """All pods of the open attempt were seen together."""
+    message = f"all {nodes} pods of attempt {status.attempt} are there"
+    return with_condition(status, Type.RUNNING, False, Reason.POD_CREATED, message, now)
+
+
+def has_hindrance(status: JobStatus, word: str) -> bool:
+    """Whether the condition Running says already that this word keeps pods from starting."""
+    found = condition(status, Type.RUNNING)
+    return found is not None and found.reason == word
 
 
 def begin_attempt(status: JobStatus, now: float) -> JobStatus:
@@ -240,4 +263,31 @@ def derive_state(status: JobStatus) -> State:
         return State.RUNNING
     if is_true(status, Type.RESTARTING):
         return State.RESTARTING
-    return State.STARTING if open_attempt(status) else State.PENDING
+    if open_attempt(status):
+        return State.STARTING
+    return (
+        State.REFUSED if has_reason(status, Type.ACCEPTED, Reason.INVALID_SPEC) else State.PENDING
+    )
+
+
+_TELLS = {
+    State.REFUSED: Type.ACCEPTED,
+    State.RESTARTING: Type.RESTARTING,
+    State.SUSPENDING: Type.SUSPENDED,
+    State.SUSPENDED: Type.SUSPENDED,
+    State.COMPLETE: Type.COMPLETE,
+    State.FAILED: Type.FAILED,
+}
+
+
+def with_state(status: JobStatus) -> JobStatus:
+    """State, and the word and sentence of the condition that tells why; a restart that pods hinder tells of these."""
+    state = derive_state(status)
+    kind = _TELLS.get(state, Type.RUNNING)
+    on_its_way = (Reason.ATTEMPT_STARTED, Reason.POD_CREATED)
+    if state is State.RESTARTING and open_attempt(status):
+        if not has_reason(status, Type.RUNNING, *on_its_way):
+            kind = Type.RUNNING
+    told = condition(status, kind)
+    reason, message = (told.reason, told.message) if told else (None, None)
+    return dataclasses.replace(status, state=state, reason=reason, message=message)

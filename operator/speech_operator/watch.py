@@ -191,4 +191,5 @@ def _connection(given: Credentials) -> kopf.ConnectionInfo:
         token=given.token,
         certificate_path=given.certificate_file,
         private_key_path=given.key_file,
+        proxy_url=given.proxy,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -94,6 +95,38 @@ def test_a_new_job_has_an_empty_status() -> None:
 def test_fields_of_a_newer_operator_are_ignored() -> None:
     document = {"attempt": 2, "goodput": {"ratio": "0.9"}, "health": {"trend": "up"}}
     assert api.read_status(document) == s.JobStatus(attempt=2)
+
+
+def test_words_of_a_newer_operator_are_kept_and_written_again() -> None:
+    document = {
+        "state": "Dreaming",
+        "conditions": [
+            {"type": "Queued", "status": "True", "reason": "R", "message": "", "lastTransitionTime": NOW}
+        ],
+        "health": {"verdict": "Odd", "findings": [{"rule": "Odd", "status": "Odd", "severity": "fatal"}]},
+    }  # fmt: skip
+    written = codec.to_document(api.read_status(document))
+    assert written["state"] == "Dreaming"
+    assert written["conditions"] == document["conditions"]
+    assert written["health"]["findings"][0]["rule"] == "Odd"
+
+
+def test_a_status_of_the_first_release_is_read_whole() -> None:
+    """tests/contract/landed holds what operators have written: to be read for as long as jobs of theirs may run."""
+    for file in sorted((Path(__file__).parent / "landed").glob("status-*.json")):
+        document = json.loads(file.read_text())
+        read = codec.to_document(api.read_status(document))
+        assert missing(document, read) == [], file.name
+
+
+def missing(document: object, read: object, path: str = "") -> list[str]:
+    if isinstance(document, dict) and isinstance(read, dict):
+        inner = ((f"{path}.{key}", value, read.get(key)) for key, value in document.items())
+        return [gone for at, old, new in inner for gone in missing(old, new, at)]
+    if isinstance(document, list) and isinstance(read, list) and len(document) == len(read):
+        pairs = zip(document, read, strict=True)
+        return [gone for old, new in pairs for gone in missing(old, new, f"{path}[]")]
+    return [] if document == read else [path]
 
 
 def test_an_unreadable_status_is_named() -> None:

@@ -102,7 +102,7 @@ def test_one_finding_a_rule_with_its_time(run: Any) -> None:
 
 def test_every_rule_but_the_operators_own_has_a_detector() -> None:
     own = [rule for rule in Rule if detector_of(rule) is None]
-    assert own == [Rule.TELEMETRY_UNREACHABLE]
+    assert own == [Rule.TELEMETRY_UNREACHABLE, Rule.NOT_STARTING]
 
 
 def test_a_reporter_that_tells_steps_alone_does_not_silence_stdout(run: Any) -> None:

@@ -247,6 +247,48 @@ async def test_numbers_alone_wait_for_their_budget_and_a_verdict_does_not() -> N
     assert len(transport.asked) == 3
 
 
+STATUS = {"attempt": 1, "restarts": {"counted": 2}, "conditions": []}
+UID = {"metadata": {"uid": "job-uid"}}
+
+
+def old_crd(field: str) -> Answer:
+    details = {"causes": [{"reason": "FieldValueNotSupported", "field": field}]}
+    return Answer(422, json.dumps({"reason": "Invalid", "details": details}).encode())
+
+
+async def test_a_word_that_an_old_crd_lacks_does_not_stop_the_job() -> None:
+    cluster, transport = cluster_of(
+        old_crd("status.state"), fine({**UID, "status": STATUS}), fine()
+    )
+    await cluster.put_status(KEY, {**STATUS, "state": "Refused"}, "7")
+    assert transport.asked[1][2]["status"] == STATUS
+    assert transport.asked[1][2]["metadata"]["resourceVersion"] == "7"
+    assert transport.asked[2][2]["reason"] == "OutdatedCRD"
+
+
+async def test_what_an_old_crd_drops_is_told_once() -> None:
+    cluster, transport = cluster_of(
+        fine({**UID, "status": STATUS}), fine(), fine({**UID, "status": STATUS})
+    )
+    for _ in range(2):
+        await cluster.put_status(KEY, {**STATUS, "reason": "R"}, "7")
+    (event,) = [body for method, _, body in transport.asked if method == "POST"]
+    assert (event["reason"], event["involvedObject"]["uid"]) == ("OutdatedCRD", "job-uid")
+    assert "does not keep status.reason: the CRD is older than this operator" in event["message"]
+
+
+async def test_nothing_begins_on_a_status_that_forgets_its_counts() -> None:
+    cluster, _ = cluster_of(fine({**UID, "status": {"attempt": 1, "conditions": []}}), fine())
+    with pytest.raises(ClusterError, match="without restarts"):
+        await cluster.put_status(KEY, STATUS, "7")
+
+
+async def test_a_refusal_of_what_decides_is_a_failure() -> None:
+    cluster, _ = cluster_of(old_crd("status.attempt"))
+    with pytest.raises(ApiError):
+        await cluster.put_status(KEY, STATUS, "7")
+
+
 async def test_429_is_waited_out_as_long_as_the_server_says() -> None:
     clock = Clock()
     transport = Answers(Answer(429, b"{}", 3.0), Answer(429, b"{}", 60.0), fine({"a": 1}))

@@ -50,7 +50,8 @@ class TestValidation:
         job = build.job(None, st.JobStatus(), problems=("spec.numNodes: 0 is below 1; write 1",))
         plan = reconcile(build.seen(job=job), build.now)
         assert plan.creates == ()
-        assert plan.status.state is State.PENDING
+        assert plan.status.state is State.REFUSED
+        assert (plan.status.reason, plan.status.message) == ("InvalidSpec", job.problems[0])
         assert reason_of(plan.status, Condition.ACCEPTED) == Reason.INVALID_SPEC.value
         assert "numNodes" in plan.events[0].message
 
@@ -121,6 +122,15 @@ class TestCleanup:
             build.seen(build.pod(0), build.done(1), spec=spec, status=status), build.now
         )
         assert plan.deletes == (Delete(POD, "asr-master-0", "asr-master-0-1", 77),)
+
+    def test_what_is_kept_is_judged_by_the_newest_generation(self, build):
+        """`kubectl wait --for=condition=Complete` passes over a condition that an older one was judged by."""
+        spec = build.spec(restarts={"max": 9})
+        job = build.job(spec, ended(build, Condition.COMPLETE), generation=2)
+        status = reconcile(build.seen(job=job), build.now + 9).status
+        assert {c.observed_generation for c in status.conditions} == {2}
+        kept = st.condition(status, Condition.COMPLETE)
+        assert kept.last_transition_time == to_text(build.now)
 
     def test_an_ended_job_never_starts_again(self, build):
         plan = reconcile(build.seen(status=ended(build, Condition.FAILED)), build.now + 1e6)

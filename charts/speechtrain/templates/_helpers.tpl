@@ -63,7 +63,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
   verbs: [create, delete, list]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [create, list] # list: why a kubelet does not start a pod, which it says nowhere else
 {{- end -}}
 
 {{/* A rules file, of either server, with the links and labels of this release. Takes the root and the file. */}}

@@ -64,6 +64,7 @@ MOST_ITEMS: Final = {
 }
 COLUMNS: Final = (
     ("State", "string", ".status.state", 0),
+    ("Reason", "string", ".status.reason", 0),
     ("Nodes", "string", ".status.nodes", 0),
     ("Step", "integer", ".status.progress.step", 0),
     ("Loss", "string", ".status.progress.loss", 0),
@@ -74,18 +75,31 @@ COLUMNS: Final = (
     ("GradNorm", "string", ".status.progress.gradientNorm", 1),
     ("Skipped", "integer", ".status.progress.samplesSkipped", 1),
     ("ETA", "integer", ".status.progress.etaSeconds", 1),
+    ("Message", "string", ".status.message", 1),
 )
+AT_CREATION: Final = "oldSelf.hasValue() || "
+
+
+def _at_creation(rule: str, message: str) -> Schema:
+    """A rule of the root that judges new objects alone.
+
+    The root changes with every write, so that no API server ratchets its rules: one that an object breaks which was
+    there before it would refuse each of its writes, of its status, a label, even the removal of a finalizer.
+    """
+    return {"rule": f"{AT_CREATION}{rule}", "optionalOldSelf": True, "message": message}
+
+
 ROOT_RULES: Final = (
-    {
-        "rule": f"self.metadata.name.matches('{JOB_NAME}')",
-        "message": "metadata.name must be a DNS label that starts with a letter",
-    },
-    {
-        # <job>-worker-<numNodes - 2>, or <job>-master-0 of the same length, as names.longest_child_name
-        "rule": "size(self.metadata.name) + 8 + size(string("
+    _at_creation(
+        f"self.metadata.name.matches('{JOB_NAME}')",
+        "metadata.name must be a DNS label that starts with a letter",
+    ),
+    # <job>-worker-<numNodes - 2>, or <job>-master-0 of the same length, as names.longest_child_name
+    _at_creation(
+        "size(self.metadata.name) + 8 + size(string("
         f"self.spec.numNodes < 2 ? 0 : self.spec.numNodes - 2)) <= {names.MAX_NAME_LENGTH}",
-        "message": f"metadata.name is too long: <name>-worker-<n> must fit {names.MAX_NAME_LENGTH} characters",
-    },
+        f"metadata.name is too long: <name>-worker-<n> must fit {names.MAX_NAME_LENGTH} characters",
+    ),
 )
 IMMUTABLE: Final = {"rule": "self == oldSelf", "message": "managedBy is immutable"}
 

@@ -242,7 +242,7 @@ def _reason(status: JobStatus) -> tuple[str, str]:
     found = {(c.type, c.status): (c.reason, c.message) for c in reversed(status.conditions)}
     waiting = found.get((Condition.RUNNING, false), ("", ""))
     fallback = (status.failure.reason, status.failure.message) if status.failure else ("", "")
-    if waiting[0] == Reason.RUN_DIRECTORY_IN_USE:
+    if waiting[0] not in ("", Reason.ATTEMPT_STARTED, Reason.POD_CREATED):
         fallback = waiting
     return next((found[key] for key in telling if key in found), fallback)
 

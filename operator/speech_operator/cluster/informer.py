@@ -240,6 +240,7 @@ class Informer(Generic[R]):
     def _keep(self, scope: _Scope, name: Name, tracked: Tracked) -> None:
         old = self._objects.get(name)
         if old == tracked:
+            self._objects[name] = tracked  # what does not count may be newer
             return
         if old is not None and old.key != tracked.key:  # somebody changed the label
             self._drop(scope, name)

@@ -6,14 +6,17 @@ create is looked into: ours of this attempt (an earlier pass made it) or somebod
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from speech_contract import names, wire
+from speech_contract.events import Event
+from speech_contract.reasons import Reason
 from speech_contract.run_config import RunConfig
 from speech_operator.child_kind import ChildKind, R
 from speech_operator.children import POD
-from speech_operator.cluster import http
+from speech_operator.cluster import http, kept
 from speech_operator.cluster.base import (
     AlreadyExists,
     ClusterError,
@@ -24,8 +27,10 @@ from speech_operator.cluster.base import (
 from speech_operator.cluster.informer import Informers
 from speech_operator.cluster.job_list import list_jobs
 from speech_operator.cluster.pod_record import child_record, owner_uid
+from speech_operator.cluster.pod_warnings import with_warning
 from speech_operator.cluster.remembered import Remembered
 from speech_operator.cluster.rest import ApiError, Body, Clock, Rest, TokenBucket
+from speech_operator.events import log
 from speech_operator.plan import JobEvent
 from speech_operator.snapshot import Endpoints, Platform
 from speech_operator.timestamps import to_text
@@ -70,6 +75,7 @@ class KubernetesCluster:
         self._watcher = watcher
         self._remembered = Remembered(rest)
         self._last: dict[JobKey, Mapping[str, Any]] = {}  # status as read in this pass
+        self._lost: dict[JobKey, list[str]] = {}  # fields of its status that the API server drops
         # Names that were taken when we wanted them.
         self._suspects: dict[JobKey, dict[ChildKind[Any], set[str]]] = {}
 
@@ -95,6 +101,7 @@ class KubernetesCluster:
         self._remembered.forget(key)
         self._last.pop(key, None)
         self._suspects.pop(key, None)
+        self._lost.pop(key, None)
 
     async def list_jobs(self) -> Sequence[Mapping[str, Any]]:
         """Every job of the namespaces that are watched."""
@@ -112,6 +119,11 @@ class KubernetesCluster:
                 self._taken_names(key, kind).discard(name)
             else:
                 found[name] = record
+        if kind is POD:  # of all kinds the only one that has something to say
+            pods: list[Any] = list(found.values())
+            now = self._wall_clock()
+            told: list[Any] = await with_warning(self._rest, key.namespace, pods, now)
+            return told
         return list(found.values())
 
     def _taken_names(self, key: JobKey, kind: ChildKind[Any]) -> set[str]:
@@ -150,20 +162,49 @@ class KubernetesCluster:
         """PUT `/status` at the observed version; numbers alone wait when their budget is spent."""
         if self._numbers_alone(key, document) and not self._progress_writes.try_take():
             return  # nothing is lost: the next pass writes newer ones
-        body = {
-            "apiVersion": names.API_VERSION,
-            "kind": names.KIND,
-            "metadata": {"name": key.name, "namespace": key.namespace, "resourceVersion": version},
-            "status": document,
-        }
-        try:
-            await self._rest.put(f"{_job_path(key)}/status", body)
-        except ApiError as error:
-            if error.status in (404, 409):
-                raise Conflict(str(error)) from error
-            raise
+        answer = await self._put_what_fits(key, document, version)
         if self._watcher is not None:
             self._watcher.wrote(key, document)
+        lost = list(kept.dropped(document, answer.get("status")))
+        if lost and lost != self._lost.get(key):
+            self._lost[key] = lost
+            await self._tell_lost(key, answer, lost)
+        if kept.essential(lost):
+            raise ClusterError(
+                f"nothing is begun on a status without {', '.join(lost)}: {kept.REMEDY}"
+            )
+
+    async def _put_what_fits(self, key: JobKey, document: Body, version: str) -> Body:
+        """Words that an older CRD refuses are left out: better a status without them than none."""
+        metadata = {"name": key.name, "namespace": key.namespace, "resourceVersion": version}
+        body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata}
+        while True:
+            try:
+                return await self._rest.put(
+                    f"{_job_path(key)}/status", {**body, "status": document}
+                )
+            except ApiError as error:
+                if error.status in (404, 409):
+                    raise Conflict(str(error)) from error
+                fits = kept.without(document, error.fields) if error.status == 422 else document
+                if fits == document:
+                    raise
+                document = fits
+
+    async def _tell_lost(self, key: JobKey, answer: Body, lost: Sequence[str]) -> None:
+        """Once for a job and what it loses, in the life of this process."""
+        sentence = (
+            f"the API server does not keep status.{', status.'.join(lost[:8])}: {kept.REMEDY}"
+        )
+        facts = {"namespace": key.namespace, "job": key.name, "fields": list(lost)}
+        log(Event.STATUS_CUT, logging.WARNING, text=sentence, **facts)
+        uid = str((answer.get("metadata") or {}).get("uid", ""))
+        try:
+            told = JobEvent(Reason.OUTDATED_CRD.value, sentence[:1024], warning=True)
+            await self.post_event(key, uid, told)
+        except ClusterError as error:  # the log has it
+            verb = "post_event"
+            log(Event.CLUSTER_CALL_FAILED, logging.WARNING, verb=verb, error=str(error), **facts)
 
     def _numbers_alone(self, key: JobKey, document: Mapping[str, Any]) -> bool:
         old = self._last.get(key) or {}

@@ -6,6 +6,7 @@ container's own reason. The first two win: what a container dies of after an evi
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -18,6 +19,9 @@ from speech_operator.timestamps import to_epoch
 
 Document = Mapping[str, Any]
 DISRUPTION: Final = "DisruptionTarget"
+ON_ITS_WAY: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
+SAME: Final = {"ErrImagePull": "ImagePullBackOff"}  # a kubelet says one after the other for hours
+LONGEST_WORDS: Final = 600  # characters
 _PHASES: Final = {phase.value: phase for phase in PodPhase if phase is not PodPhase.GONE}
 
 
@@ -35,6 +39,7 @@ def record(pod: Document, job: str) -> PodRecord:
     ended = _terminated(status)
     told = str(ended.get("message") or "")
     outcome = decode(told) if told else None
+    hindrance, words = _hindrance(status)
     return PodRecord(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -53,6 +58,8 @@ def record(pod: Document, job: str) -> PodRecord:
         created_at=_time(metadata.get("creationTimestamp")) or 0.0,
         unschedulable_since=_unschedulable_since(status),
         address=status.get("podIP") or "",
+        hindrance=hindrance,
+        words=words[:LONGEST_WORDS],
     )
 
 
@@ -104,6 +111,22 @@ def _unschedulable_since(status: Document) -> float | None:
     scheduled = _condition(status, "PodScheduled")
     waits = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
     return _time(scheduled.get("lastTransitionTime")) if waits else None
+
+
+def _hindrance(status: Document) -> tuple[str, str]:
+    """What keeps a pod from starting: reason and sentence of the kubelet, else of the scheduler; empty: nothing."""
+    if status.get("phase") not in (None, PodPhase.PENDING.value):
+        return "", ""
+    containers = (status.get(kind) or () for kind in ("initContainerStatuses", "containerStatuses"))
+    for container in itertools.chain(*containers):
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        reason = str(waiting.get("reason") or "")
+        if reason not in ON_ITS_WAY:
+            return SAME.get(reason, reason), str(waiting.get("message") or "")
+    scheduled = _condition(status, "PodScheduled")
+    if scheduled.get("status") == "False":
+        return str(scheduled.get("reason") or ""), str(scheduled.get("message") or "")
+    return "", ""
 
 
 def _condition(status: Document, kind: str) -> Document:

@@ -61,7 +61,9 @@ class ApiError(ClusterError):
         self.reason = str(document.get("reason", ""))
         self.message = str(document.get("message", ""))[:LONGEST_SENTENCE]
         details = document.get("details") or {}
-        self.causes = frozenset(str(c.get("reason", "")) for c in details.get("causes") or ())
+        causes = details.get("causes") or ()
+        self.causes = frozenset(str(c.get("reason", "")) for c in causes)
+        self.fields = tuple(str(c["field"]) for c in causes if c.get("field"))
         resource = path.partition("?")[0]
         super().__init__(f"{method} {resource}: {self.status} {self.message or self.reason}")
 

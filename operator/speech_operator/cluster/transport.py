@@ -17,6 +17,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config.config_exception import ConfigException
 
 from speech_operator.cluster.base import ClusterError
+from speech_operator.cluster.proxies import proxy_for
 from speech_operator.cluster.rest import Answer
 
 STREAMS: Final = 64  # connections beyond the pool of requests: one a watched namespace
@@ -34,6 +35,7 @@ class Credentials:
     token: str | None = None  # without its scheme
     certificate_file: str | None = None
     key_file: str | None = None
+    proxy: str | None = None  # URL; None: directly
 
 
 class LoginError(ClusterError):
@@ -65,6 +67,7 @@ class KubernetesTransport:
             token=token or None,
             certificate_file=given.cert_file,
             key_file=given.key_file,
+            proxy=given.proxy,
         )
 
     async def send(
@@ -128,7 +131,15 @@ async def connect(kubeconfig: str = "", in_flight: int = 32) -> KubernetesTransp
             )
     except (ConfigException, OSError) as error:
         raise LoginError(f"no way to an API server: {error}") from error
+    _choose_way(configuration, os.environ)
     return KubernetesTransport(configuration)
+
+
+def _choose_way(configuration: Configuration, environment: Mapping[str, str]) -> None:
+    """Settle the proxy here, once: the library would leave it to aiohttp. A kubeconfig's own `proxy-url` wins."""
+    if not configuration.proxy:
+        configuration.proxy = proxy_for(str(configuration.host), environment)
+    configuration.client_session_kwargs = {"trust_env": False}
 
 
 def _failure(method: str, path: str, error: Exception) -> ClusterError:

@@ -59,11 +59,7 @@ def _complete(seen: Observed, draft: Draft, now: float) -> Draft:
     taken = {pod.node_rank for pod in seen.own_pods}
     missing = [rank for rank in range(nodes) if rank not in taken]
     if not missing and not old:
-        message = f"all {nodes} pods of attempt {attempt} are there"
-        status = st.with_condition(
-            draft.status, Condition.RUNNING, False, Reason.POD_CREATED, message, now
-        )
-        return draft.to(status=status)
+        return draft.to(status=st.with_whole_gang(draft.status, nodes, now))
     return draft.to(creates=draft.creates + _children(seen, draft, missing))
 
 

@@ -16,6 +16,7 @@ from speech_contract.thresholds import HealthMode
 from speech_operator import status as st
 from speech_operator.accounts import accounts
 from speech_operator.plan import Draft
+from speech_operator.policies.starting import late
 from speech_operator.snapshot import Observed
 from speech_operator.timestamps import to_text
 
@@ -28,7 +29,9 @@ def health(seen: Observed, draft: Draft, now: float) -> Draft:
     """Take over verdict and findings of the current attempt, and say so when the verdict changes."""
     if _off(seen):
         return draft.to(status=_with_healthy(draft.status, None, Reason.HEALTH_OFF.value, "", now))
-    fresh = _fresh(seen, draft)
+    slow, left = late(seen, now)
+    draft = draft if left is None else draft.requeued(left)
+    fresh = _fresh(seen, draft.status.health, slow)
     if seen.silent_seconds is not None and seen.silent_seconds < UNREACHABLE_SECONDS:
         draft = draft.requeued(UNREACHABLE_SECONDS - seen.silent_seconds)
     before = draft.status.health
@@ -49,17 +52,32 @@ def _off(seen: Observed) -> bool:
     return seen.spec.health.mode is HealthMode.OFF
 
 
-def _fresh(seen: Observed, draft: Draft) -> JobHealth | None:
-    """The newest word of this attempt."""
+def _fresh(seen: Observed, before: JobHealth, slow: Finding | None) -> JobHealth | None:
+    """The newest word of this attempt. `slow`: it should have started by now."""
     if st.open_attempt(seen.job.status) is None:
-        return None
+        return _started(before)
     told = next(iter(accounts(seen)), None)
     findings = list(told.findings) if told else []
+    findings += [] if told or slow is None else [slow]
     verdict = _verdict(told.verdict) if told else Verdict.UNKNOWN
     if _silent(seen):
         findings.append(_silence())
         verdict = Verdict.CRITICAL if verdict is Verdict.CRITICAL else Verdict.UNKNOWN
-    return JobHealth(verdict, _converted(findings, seen)) if told or findings else None
+    if told or findings:
+        return JobHealth(verdict, _converted(findings, seen))
+    return _started(before)
+
+
+def _started(before: JobHealth) -> JobHealth | None:
+    """Nobody says anything: what kept an attempt from starting is over."""
+    if not any(f.rule is Rule.NOT_STARTING for f in before.findings):
+        return None
+    healed = FindingStatus.HEALED
+    found = (
+        dataclasses.replace(f, status=healed) if f.rule is Rule.NOT_STARTING else f
+        for f in before.findings
+    )
+    return JobHealth(before.verdict, tuple(found))
 
 
 def _silent(seen: Observed) -> bool:
@@ -118,7 +136,12 @@ def _since(epoch: float) -> str | None:
 def worst(findings: Sequence[JobFinding]) -> JobFinding | None:
     """The first active finding of the highest severity."""
     active = [f for f in findings if f.status is FindingStatus.ACTIVE]
-    return max(active, key=lambda f: SEVERITY_ORDER[f.severity], default=None)
+    return max(active, key=_weight, default=None)
+
+
+def _weight(finding: JobFinding) -> int:
+    """A severity that a newer operator wrote counts as information."""
+    return SEVERITY_ORDER.get(finding.severity, 0)
 
 
 def _conditioned(status: JobStatus, now: float) -> JobStatus:
@@ -148,7 +171,7 @@ def _announce(draft: Draft, before: JobHealth, after: JobHealth) -> Draft:
         for f in after.findings
         if f.status is FindingStatus.ACTIVE and (f.rule, f.rank) not in known
     ]
-    for finding in sorted(new, key=lambda f: -SEVERITY_ORDER[f.severity]):
+    for finding in sorted(new, key=lambda f: -_weight(f)):
         warning = finding.severity is not Severity.INFO
         draft = draft.told(finding.rule.value, finding.evidence, warning=warning)
     return draft

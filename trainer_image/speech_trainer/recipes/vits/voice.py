@@ -7,15 +7,14 @@ import dataclasses
 from pathlib import Path
 from typing import Final
 
-from speech_contract import paths
 from speech_contract.recipes import VitsRecipe
-from speech_contract.run_config import Data, DataSet, RunConfig
+from speech_contract.run_config import Data, RunConfig
 from speech_trainer.audio.spectrograms import Spectrograms
 from speech_trainer.data.manifest import Manifest
-from speech_trainer.data.recordings import read_recordings
 from speech_trainer.data.samples import Sample, SampleLimits, load_sample, usable
 from speech_trainer.engine.recipe import RecipeContext
 from speech_trainer.errors import ConfigError
+from speech_trainer.recipes.spoken import spoken
 from speech_trainer.recipes.vits import parts, tokens
 from speech_trainer.recipes.vits.presets import VitsSettings, resolve
 from speech_trainer.recipes.vits.tokens import Vocabulary
@@ -59,22 +58,17 @@ def read_voice(spec: VitsRecipe, context: RecipeContext) -> Voice:
         grid = parts.pretrained_spectrogram(Path(spec.pretrained))
         settings = dataclasses.replace(settings, spectrogram=grid)
     data = _data(context.config)
-    manifest = _read(data.train, "train", context).first(data.max_samples)
+    manifest = spoken(data.train, "train", context).first(data.max_samples)
     return Voice(
         settings=settings,
         manifest=manifest,
-        validation=_read(data.validation, "validation", context) if data.validation else None,
+        validation=spoken(data.validation, "validation", context) if data.validation else None,
         vocabulary=tokens.from_pretrained(Path(spec.pretrained))
         if spec.pretrained
         else tokens.from_manifest(manifest),
         speakers=parts.speaker_ids(manifest),
         spectrograms=Spectrograms(settings.spectrogram).to(context.device),
     )
-
-
-def _read(data_set: DataSet, place: str, context: RecipeContext) -> Manifest:
-    kept = context.run_dir / paths.RECORDINGS
-    return read_recordings(data_set, place, kept, context.lead, needs_text=True).manifest
 
 
 def _data(config: RunConfig) -> Data:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from speech_contract.result import Better, ScoreSpec
+from speech_contract.scores import Better, ScoreSpec
 from speech_trainer.data.delay import IGNORED, Grid
 from speech_trainer.data.manifest import Utterance
 from speech_trainer.data.samples import usable

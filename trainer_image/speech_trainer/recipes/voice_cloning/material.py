@@ -17,12 +17,13 @@ from speech_contract.recipes import VoiceCloningRecipe
 from speech_trainer.data.codes import FIELD, read_codes
 from speech_trainer.data.delay import Grid
 from speech_trainer.data.errors import BadCodes, TooLong, TooShort
-from speech_trainer.data.manifest import Manifest, Utterance, read_manifest
+from speech_trainer.data.manifest import Manifest, Utterance
 from speech_trainer.data.sequences import Sequence, lay
 from speech_trainer.engine.recipe import RecipeContext
 from speech_trainer.errors import ConfigError, DataError
 from speech_trainer.models.backbone import Backbone, Spoken
 from speech_trainer.models.tokens import Tokens, byte_tokens, load_tokens
+from speech_trainer.recipes.spoken import spoken
 from speech_trainer.recipes.voice_cloning.backbones import BACKBONES
 from speech_trainer.recipes.voice_cloning.presets import CloningSettings, resolve
 
@@ -126,8 +127,8 @@ def read_material(spec: VoiceCloningRecipe, context: RecipeContext) -> Material:
     else:
         grid = Grid(settings.books, settings.codes, kind.framed)
         tokens = byte_tokens(kind.markers)
-    training = read_manifest(Path(data.train.manifest)).first(data.max_samples)
-    held_out = read_manifest(Path(data.validation.manifest))
+    training = spoken(data.train, "train", context).first(data.max_samples)
+    held_out = spoken(data.validation, "validation", context)
     return Material(settings, kind, grid, tokens, paired(training), paired(held_out))
 
 
