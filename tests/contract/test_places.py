@@ -39,4 +39,5 @@ def test_every_path_of_a_manifest_is_marked() -> None:
         "data.train.manifest": "a",
         "data.validation.folder": "b",
     }
+    assert with_paths(data, str.upper) == Data(DataSet("A"), DataSet(folder="B"))
     assert dict(paths_of(Checkpoint("c"), "checkpoint")) == {"checkpoint.uri": "c"}

@@ -107,7 +107,8 @@ def make(
     world = world or World(Ranks(), CPU)
     run_dir = Path(config.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    recipe = wrap(Disturbed(RecipeContext(config, CPU, world.rank, world.size, run_dir), **faults))
+    context = RecipeContext(config, CPU, world.rank, world.size, run_dir, world.lead)
+    recipe = wrap(Disturbed(context, **faults))
     said = toy.Recorder()
     outside = Outside(said, said, said)
     if checked:

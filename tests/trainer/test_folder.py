@@ -108,6 +108,14 @@ def test_a_later_attempt_trains_on_what_the_first_one_found(audio: Path, tmp_pat
     assert listed_once(audio, tmp_path / "other").files[0].path == "0.wav"
 
 
+def test_all_ranks_take_the_list_of_the_one_that_leads(audio: Path, tmp_path: Path) -> None:
+    told = list_folder(audio)
+    write_wav(audio / "0.wav", tone(0.5), RATE)  # arrives while this rank starts
+    found = read_recordings(DataSet(folder=str(audio)), "train", tmp_path, lambda act: told)
+    assert [u.audio_filepath for u in found.manifest.utterances] == ["a.wav", "b.wav", "te/a.WAV"]
+    assert not any(tmp_path.glob("*.json"))  # nothing was looked at here
+
+
 def test_a_file_without_a_header_stays_to_be_counted_by_training(
     audio: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
