@@ -53,6 +53,7 @@ WANTED: Final = (
     "files/output.log",
     "output.log",
 )  # of a directory, the best first
+FEWEST_ROWS: Final = 3  # of numbers alone, that are a table without a heading
 _TAG: Final = re.compile(r"tag-(?P<tag>.+?)(?:\.csv)?$")
 _EXPORT: Final = ["wall time", "step", "value"]
 _DAMAGED: Final = (ValueError, RecursionError, EOFError, struct.error, csv.Error, OSError)
@@ -86,7 +87,7 @@ class Recording:
         if not found:
             what = f" as {self.format}" if self.format else ""
             raise BadData(
-                f"{self.path}: holds no training step that can be read{what}; known: {KINDS}"
+                f"{self.path}: holds no training step that can be read{what}{_nameless(self.path)}; known: {KINDS}"
             )
         self._tell()
 
@@ -181,6 +182,17 @@ class Recording:
 def samples_of(path: Path) -> list[StepSample]:
     """All samples of a file. Raises BadData."""
     return list(Recording(path).samples())
+
+
+def _nameless(path: Path) -> str:
+    """Of a file that was not read: that it is rows of numbers, if it is."""
+    from speech_telemetry.printed.columns import nameless
+
+    if path.is_dir():
+        return ""
+    rows = sum(map(nameless, Source(path).start.splitlines()))
+    said = f": {rows} lines are rows of numbers without a heading; write the names of their columns above them"
+    return said if rows >= FEWEST_ROWS else ""
 
 
 def _filled(lines: Iterable[str]) -> Iterator[str]:
