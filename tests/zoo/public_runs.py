@@ -36,7 +36,7 @@ FIRST = (
 PRINTED = {"104": {"loss": "grpo_loss"}}  # what a log called its series, where that matters
 HEALTHY, FAULT = "healthy", "fault"
 BEYOND = {  # faults that were missed at first judgement and still are, and why
-    "251": "two runs write into one file in turn: of one the part is 0.0000, which a sound run switches off just so, of "
+    "251": "two runs write into one file in turn: of one the part is 0.0000, which a sound run switches off too, of "
     "the other it stands at its clamp for 58 reports; of a printed value 60 are asked",
     "252": "the part is 0.000 from report 48 on, while the whole loss falls: a sound run switches one off just so",
 }
