@@ -289,3 +289,14 @@ def test_validation_batches_are_no_evaluations(call: Call, tmp_path: Path) -> No
                 file.write(f"{i},,{0.001 * math.exp(chance.gauss(0, 0.6)):.6f}\n")
     assert "no rule fires" in call("replay", str(path)).output
     assert all(sample.evaluation is None for sample in samples_of(path))
+
+
+def test_rows_without_a_heading_are_said_to_lack_one(call: Call, tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    rows = "".join(f"INFO - |{i:10d}|{i * 100:10d}|{1 / i:10.4f}|\n" for i in STEPS)
+    log.write_text(rows)
+    refused = call("replay", str(log))
+    assert refused.exit_code == outcome.EXIT_BAD_DATA
+    assert "40 lines are rows of numbers without a heading" in refused.stderr
+    log.write_text("INFO - |     Epoch|     Batch|      Loss|\n" + "Loading\n" * 300 + rows)
+    assert "40 report(s)" in call("replay", str(log)).output

@@ -191,3 +191,46 @@ def test_a_norm_that_moves_shows_that_the_inputs_change(
     for step in range(1, 21):
         run.step(step, losses={"vq": 0.123456789012345}, gradient_norm=norm(step))
     assert (Rule.CONSTANT_COMPONENT in run.rules) is named
+
+
+def printed(step: int, phase: float = 0.0) -> float:
+    """A noisy loss as a printer leaves it, three decimals."""
+    return round(fine(step + phase), 3)
+
+
+def test_a_part_printed_beside_the_whole_loss_is_judged_too(run: Any) -> None:
+    for step in range(1, 90):
+        parts = {"seg": printed(step, 0.3), "cls": printed(step, 0.7) if step < 40 else 4.0}
+        run.step(step, loss=printed(step), parts=parts, source=Source.STDOUT)
+    assert "'cls'" in run.finding(Rule.CONSTANT_COMPONENT).evidence
+
+
+@pytest.mark.parametrize(
+    ("bound", "named"), [(100.0, True), (99.999, False)], ids=["six digits", "five"]
+)
+def test_a_printed_clamp_from_the_start_is_told_by_six_digits(
+    run: Any, bound: float, named: bool
+) -> None:
+    for step in range(1, 60):
+        run.step(step, losses={"seg": printed(step), "reg": printed(step, 0.7), "cls": bound})
+    assert run.rules == []
+    run.step(60, losses={"seg": printed(60), "reg": printed(60, 0.7), "cls": bound})
+    assert (Rule.CONSTANT_COMPONENT in run.rules) is named
+
+
+def test_components_that_are_printed_unlike_each_other_tell_nothing_of_rounding(run: Any) -> None:
+    for step in range(1, 120):
+        losses = {"seg": printed(step), "reg": round(fine(step), 5), "cls": 250.5}
+        run.step(step, losses=losses)
+    assert run.rules == []
+
+
+def test_a_clamp_that_is_zero_now_and_then(run: Any) -> None:
+    train(run, 60, mel=fine, vq=lambda step: 10.0 if step % 3 else 0.0)
+    assert "'vq'" in run.finding(Rule.CONSTANT_COMPONENT).evidence
+
+
+def test_a_part_that_is_switched_off_for_good_is_let_go(run: Any) -> None:
+    train(run, 25, mel=fine, vq=10.0)
+    train(run, 46, 26, mel=fine, vq=0.0)
+    assert run.finding(Rule.CONSTANT_COMPONENT).status is FindingStatus.HEALED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from speech_health.digits import decimals, exact
+from speech_health.digits import decimals, exact, fine, printed_decimals
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,17 @@ def test_decimals_are_those_of_the_shortest_text(value: float, places: int) -> N
 )
 def test_only_a_value_that_nothing_rounded_is_exact(value: float, told: bool) -> None:
     assert exact(value) is told
+
+
+@pytest.mark.parametrize(
+    ("value", "places"), [(0.657, 3), (2.5, 0), (0.0, 0), (1 / 3, 0), (float("nan"), 0), (1e-4, 4)]
+)
+def test_decimals_that_a_printer_left(value: float, places: int) -> None:
+    assert printed_decimals(value) == places
+
+
+@pytest.mark.parametrize(
+    ("value", "places", "told"), [(100.0, 3, True), (99.999, 3, False), (100.0, 0, False), (-10.0, 4, True)]
+)  # fmt: skip
+def test_six_printed_digits(value: float, places: int, told: bool) -> None:
+    assert fine(value, places) is told

@@ -71,6 +71,10 @@ PRINTERS: dict[str, Printer] = {
     "numpy": lambda n, x: f"step: {n}, train_mel_loss_before = {'nan.' if x != x else x}",
     "table": lambda n, x: f"╭──── Train ────╮\n│ loss │ {x:.3f} │ 2.1 │\n│ mel/loss │ 2.1 │ 2.1 │\n╰───────────────╯",
     "verl": lambda n, x: f"step:{n} - actor/entropy:0.3 - actor/pg_loss:{x:.3f} - actor/grad_norm:0.5",
+    "wesep": lambda n, x: f"[ INFO : 2025-01-13 01:12:25,280 ] - |     TRAIN|{n:10d}|       100|{x:10.4f}|{0.0007:10.5g}|",
+    "crowded bar": lambda n, x: f"Epoch 1/60:   1%|  | {n}/445 [00:02<02:04,  1.23it/s, L={x:.3f}, Cls=0.761, Grad=-]",
+    "table between bars": lambda n, x: ("INFO - |  Epoch|  Batch|  Lr|  Loss|\n" if n == 1 else "")
+    + f"INFO - |  1|{n * 100:8d}|  0.1|{x:10.4f}|",
     "llm.c": lambda n, x: f"s:{n} trl:{x:.4f} lr:0.000051 norm:1.51",
     "build-nanogpt": lambda n, x: f"{n * 250} val 4.1221\n{n * 250} train {x:.6f}",
     "paddle average": lambda n, x: f"Epoch {n}, Step 100, total used time 188.02 (s), avg loss so far is {x}",

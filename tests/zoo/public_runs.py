@@ -36,9 +36,9 @@ FIRST = (
 PRINTED = {"104": {"loss": "grpo_loss"}}  # what a log called its series, where that matters
 HEALTHY, FAULT = "healthy", "fault"
 BEYOND = {  # faults that were missed at first judgement and still are, and why
-    "251": "a part of 0.0000 is taken for one that is switched off",
-    "252": "`L` and `Cls` are not known for losses; that nothing was read is told",
-    "254": "`L` and `Cls` are not known for losses; that nothing was read is told",
+    "251": "two runs write into one file in turn: of one the part is 0.0000, which a sound run switches off too, of "
+    "the other it stands at its clamp for 58 reports; of a printed value 60 are asked",
+    "252": "the part is 0.000 from report 48 on, while the whole loss falls: a sound run switches one off just so",
 }
 OVERFIT = {  # beyond what the labels' notes say: seen once held-out losses were read off stdout
     "222": "run 14 of the file: held-out 0.42 → 0.64 while the training loss falls from 0.11 to 0.08",

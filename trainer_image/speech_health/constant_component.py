@@ -1,9 +1,10 @@
 """Rule ConstantComponent: a loss component repeats one value bit by bit while the rest of the report changes.
 
 The mark of a clamp: beyond its bound a term has no gradient. A value rounded by a printer or held in half
-precision repeats for no fault: judged are exact series, and those that were lively until they stood still.
+precision repeats for no fault: judged are exact series, those that were lively until they stood still, and values
+of six printed digits: 100.000, where every other component shows three decimals.
 A whole report that stands still while steps advance is judged the same, once it used to change.
-Exactly 0 is a part that is switched off.
+Exactly 0 is a part that is switched off; one that is 0 now and then is judged by its values between.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import dataclasses
 import itertools
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from speech_contract import thresholds
 from speech_contract.rules import Rule
 from speech_health.detector import Attempt, Detector
-from speech_health.digits import exact
+from speech_health.digits import exact, fine, printed_decimals
 from speech_health.samples import StepSample
 from speech_health.stretch import Stretch
 
@@ -39,6 +40,8 @@ class _Series:
     run: int = 1  # of them those at which something else changed
     longest: int = 0  # the most reports that an earlier value stayed
     changes: int = 0
+    places: int = 0  # decimals that a printer leaves of it
+    off: int = 0  # reports in a row at exactly 0, while it holds another value
     varied: bool = False  # it changed while it was on
     past: collections.deque[float] = dataclasses.field(
         default_factory=lambda: collections.deque(maxlen=PAST)
@@ -52,7 +55,9 @@ class _Series:
             self.past.extend([self.value] * min(self.still, PAST))
         self.varied |= on and self.value != 0.0
         self.longest, self.changes = max(self.longest, self.still), self.changes + 1
-        self.value, self.since, self.still, self.run = value, step, 1, 1
+        self.value, self.since, self.still, self.run, self.off = value, step, 1, 1, 0
+        if self.changes < LOOKED_AT:
+            self.places = max(self.places, printed_decimals(value))
         if not self.exact and (self.changes < LOOKED_AT or not self.changes % LOOKED_AT):
             self.exact = exact(value)
 
@@ -60,7 +65,7 @@ class _Series:
         """All differ, each from the one before, once rounding is looked for seldom; or all are 0 still."""
         if self.value == 0.0 and not any(values):
             return True
-        if self.changes < LOOKED_AT or values[0] == self.value:
+        if self.changes < LOOKED_AT or values[0] == self.value or 0.0 in values:
             return False
         return all(map(operator.ne, values, values[1:]))
 
@@ -93,6 +98,12 @@ class _Stream:
     series: dict[str, _Series] = dataclasses.field(default_factory=dict)
     norm: float | None = None
     exact: bool = False  # some series of this stream is
+
+    def places(self, series: _Series) -> int:
+        """Decimals that a printer leaves of every other component, of two at least; 0 where they differ."""
+        others = [s.places for s in self.series.values() if s is not series and s.changes >= PAST]
+        return others[0] if len(others) > 1 and len(set(others)) == 1 else 0
+
     last_step: int | None = None
 
 
@@ -100,7 +111,7 @@ class ConstantComponent(Detector[thresholds.ConstantComponent, _Stream]):
     """Counts repetitions per component; something else must have changed at each of them."""
 
     rule = Rule.CONSTANT_COMPONENT
-    feeds_on = ("losses",)
+    feeds_on = ("losses", "parts")
 
     def __init__(self, limits: thresholds.ConstantComponent, attempt: Attempt) -> None:
         super().__init__(limits, attempt)
@@ -108,7 +119,8 @@ class ConstantComponent(Detector[thresholds.ConstantComponent, _Stream]):
 
     def feed(self, sample: StepSample) -> None:
         """Compare every component with the report before."""
-        if sample.losses is None:
+        losses = _components(sample)
+        if not losses:
             return
         key = (sample.source, sample.rank)
         stream = self._streams.get(key)
@@ -119,17 +131,19 @@ class ConstantComponent(Detector[thresholds.ConstantComponent, _Stream]):
         stream.last_step = sample.step
         known = stream.series
         repeats = any(
-            name in known and known[name].value == value for name, value in sample.losses.items()
+            name in known and known[name].value == value for name, value in losses.items()
         )
-        moved = repeats and not _idle(sample) and _something_changed(stream, sample)
+        moved = repeats and not _idle(sample) and _something_changed(stream, sample, losses)
         stream.norm = sample.gradient_norm
-        for name, value in sample.losses.items():
+        for name, value in losses.items():
             self._follow(stream, sample, name, value, moved)
 
     def pass_over(self, stretch: Stretch) -> bool:
         """Every component moves at each report, or is switched off all along."""
         stream = self._streams.get(stretch.stream)
         if stream is None or self.active or stretch.first.step == stream.last_step:
+            return False
+        if stretch.first.parts:  # a stretch has no columns of them
             return False
         known, losses = stream.series, stretch.losses
         if not all(name in known and known[name].moves_on(losses[name]) for name in losses):
@@ -148,29 +162,35 @@ class ConstantComponent(Detector[thresholds.ConstantComponent, _Stream]):
         if series is None:
             series = stream.series[name] = _Series(value, sample.step, exact(value))
             stream.exact |= series.exact
+        elif value == 0.0 != series.value and series.off < self._limits.for_reports:
+            series.off += 1
         elif series.value != value:
             series.move(value, sample.step, _active(sample, name))
             stream.exact |= series.exact
             if name == self._named:
                 self._heal(f"{name!r} is {value:.6g} at step {sample.step}")
         elif value != 0.0 and math.isfinite(value) and _active(sample, name) and not _idle(sample):
-            series.still, series.run = series.still + 1, series.run + moved
-            if self._stands(series, stream.exact):
+            series.still, series.run, series.off = series.still + 1, series.run + moved, 0
+            if self._stands(series, stream):
                 self._convict(series, sample, name)
 
-    def _stands(self, series: _Series, exact: bool) -> bool:
+    def _stands(self, series: _Series, stream: _Stream) -> bool:
         """Longer than a clamp needs to show, than this series ever held a value, and not by rounding.
+
+        A printed value of six digits is asked for three times as long: its first hold may be an average's.
 
         When nothing else in the report changes either, only a series that used to change is judged: a script
         may print one report over again.
         """
         held = HELD * series.longest if series.longest > 1 else 0
         bound = max(self._limits.for_reports, held)
+        longer = max(bound, HELD * self._limits.for_reports)
+        printed = series.run >= longer and fine(series.value, stream.places(series))
         alone = series.run >= bound and (not series.varied or series.exact or series.lively)
         together = (
             series.still >= bound and series.changes >= PAST and (series.exact or series.lively)
         )
-        return (alone and (series.varied or exact)) or together
+        return printed or (alone and (series.varied or stream.exact)) or together
 
     def _convict(self, series: _Series, sample: StepSample, name: str) -> None:
         if self.active and self._named != name:
@@ -186,12 +206,19 @@ class ConstantComponent(Detector[thresholds.ConstantComponent, _Stream]):
         )
 
 
-def _something_changed(stream: _Stream, sample: StepSample) -> bool:
+def _components(sample: StepSample) -> Mapping[str, float]:
+    """The losses, and what a script prints beside a whole one."""
+    if sample.parts and sample.losses:
+        return {**sample.parts, **sample.losses}
+    return sample.losses or {}
+
+
+def _something_changed(stream: _Stream, sample: StepSample, losses: Mapping[str, float]) -> bool:
     """Another series moved: the inputs change, and the script does not print one report over again."""
     norm = sample.gradient_norm
     if norm is not None and stream.norm is not None and norm != stream.norm:
         return True
-    known, losses = stream.series, sample.losses or {}
+    known = stream.series
     return any(name in known and known[name].value != value for name, value in losses.items())
 
 

@@ -63,7 +63,7 @@ class StepSample(Report):
     reward_spread: float | None = None  # within a group; 0: nothing to learn from, and no gradient
     report: int | None = None  # read off stdout: how many reports came so far; a redraw is none
     form: str = ""  # the format that was recognised
-    parts: dict[str, float] | None = None  # printed beside a whole loss: judged by `expect` alone
+    parts: dict[str, float] | None = None  # printed beside a whole loss; for few rules
     opens: bool = False  # the first report of another run in the same file
     evaluated: bool = False  # `evaluation` is of one since the report before, equal or not
     stands: str = ""  # component that stands for the whole loss where a file names none

@@ -19,6 +19,7 @@ from speech_cli.errors import BadData
 from speech_cli.recordings.content import Source, dialect_of, kind_of
 from speech_cli.recordings.documents import history
 from speech_cli.recordings.events import EVENT_FILE, tensorboard
+from speech_cli.recordings.offline import OFFLINE_FILE, offline_run
 from speech_contract.report import Reads
 from speech_health.columns import SUMMARY, run_of
 from speech_health.recorded import Place, Rows
@@ -36,12 +37,13 @@ FORMATS: Final[Mapping[str, str]] = {
     "table": "CSV, TSV or ; with a header: Lightning's metrics.csv, exports of Weights & Biases",
     "TensorBoard's CSV export": "Wall time,Step,Value; the tag is taken from the file's name",
     "TensorBoard": "an event file, or a directory with some",
+    "Weights & Biases": "run-*.wandb, of an offline run too, or the directory that holds it",
     "log": "text as a training script printed it, progress bars included",
-    "directory": "a run's: metrics.csv, trainer_state.json, event files, files/wandb-history.jsonl or output.log",
+    "directory": "a run's: metrics.csv, trainer_state.json, event files, run-*.wandb, files/output.log",
 }
 KINDS: Final = (
     "Hugging Face trainer_state.json, JSON lines and lists, Keras histories, CSV and TSV with a header, TensorBoard "
-    "event files, a log as printed, directories of these; see --list-formats"
+    "event files, runs of Weights & Biases, a log as printed, directories of these; see --list-formats"
 )
 WANTED: Final = (
     "trainer_state.json",
@@ -49,10 +51,12 @@ WANTED: Final = (
     "metrics.jsonl",
     "wandb-history.jsonl",
     "files/wandb-history.jsonl",
+    OFFLINE_FILE,
     f"*{EVENT_FILE}*",
     "files/output.log",
     "output.log",
 )  # of a directory, the best first
+FEWEST_ROWS: Final = 3  # of numbers alone, that are a table without a heading
 _TAG: Final = re.compile(r"tag-(?P<tag>.+?)(?:\.csv)?$")
 _EXPORT: Final = ["wall time", "step", "value"]
 _DAMAGED: Final = (ValueError, RecursionError, EOFError, struct.error, csv.Error, OSError)
@@ -86,7 +90,7 @@ class Recording:
         if not found:
             what = f" as {self.format}" if self.format else ""
             raise BadData(
-                f"{self.path}: holds no training step that can be read{what}; known: {KINDS}"
+                f"{self.path}: holds no training step that can be read{what}{_nameless(self.path)}; known: {KINDS}"
             )
         self._tell()
 
@@ -112,6 +116,10 @@ class Recording:
             self.format = "TensorBoard"
             with source.open() as file:
                 return self._rows.read(tensorboard(file.read()))
+        if kind == "offline":
+            self.format = "Weights & Biases"
+            with source.open() as file:
+                return self._rows.read(offline_run(file.read()))
         if kind == "lines":
             self.format = "JSON lines"
             return self._rows.read(_entries(source.lines()))
@@ -181,6 +189,17 @@ class Recording:
 def samples_of(path: Path) -> list[StepSample]:
     """All samples of a file. Raises BadData."""
     return list(Recording(path).samples())
+
+
+def _nameless(path: Path) -> str:
+    """Of a file that was not read: that it is rows of numbers, if it is."""
+    from speech_telemetry.printed.columns import nameless
+
+    if path.is_dir():
+        return ""
+    rows = sum(map(nameless, Source(path).start.splitlines()))
+    said = f": {rows} lines are rows of numbers without a heading; write the names of their columns above them"
+    return said if rows >= FEWEST_ROWS else ""
 
 
 def _filled(lines: Iterable[str]) -> Iterator[str]:

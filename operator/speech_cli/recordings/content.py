@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from speech_cli.recordings.events import EVENT_FILE, is_event_file
+from speech_cli.recordings.offline import MAGIC
 
 HEAD: Final = 65536  # bytes that tell the kind
 _GZIP: Final = b"\x1f\x8b"
@@ -66,7 +67,9 @@ class Source:
 
 
 def kind_of(source: Source) -> str:
-    """`events`, `document`, `lines`, `table` or `printed`."""
+    """`events`, `offline`, `document`, `lines`, `table` or `printed`."""
+    if source.head.startswith(MAGIC):
+        return "offline"
     if is_event_file(source.head) or (EVENT_FILE in source.path.name and b"\x00" in source.head):
         return "events"
     start = source.start.lstrip()

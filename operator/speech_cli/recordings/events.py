@@ -27,7 +27,7 @@ def tensorboard(data: bytes) -> list[dict[str, Any]]:
     for record in _records(data):
         step = 0
         scalars: dict[str, float] = {}
-        for field, value in _fields(record):
+        for field, value in fields_of(record):
             if field == 2 and isinstance(value, int):
                 step = value
             elif field == 5 and isinstance(value, bytes):
@@ -48,7 +48,7 @@ def _records(data: bytes) -> Iterator[bytes]:
         at += 16 + length
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, int | float | bytes]]:
+def fields_of(message: bytes) -> Iterator[tuple[int, int | float | bytes]]:
     """Number and value of each field of a protobuf message."""
     at = 0
     while at < len(message):
@@ -85,10 +85,10 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
 
 def _scalars(summary: bytes) -> Iterator[tuple[str, float]]:
     """Summary.value: tag (1) with simple_value (2), or a scalar tensor (8) of floats."""
-    for field, value in _fields(summary):
+    for field, value in fields_of(summary):
         if field != 1 or not isinstance(value, bytes):
             continue
-        fields = dict(_fields(value))
+        fields = dict(fields_of(value))
         tag, number = fields.get(1), fields.get(2)
         if number is None and isinstance(fields.get(8), bytes):
             number = _tensor(fields[8])
@@ -98,7 +98,7 @@ def _scalars(summary: bytes) -> Iterator[tuple[str, float]]:
 
 def _tensor(message: Any) -> float | None:
     """The one float of a tensor: float_val (5), or tensor_content (4)."""
-    for field, value in _fields(message):
+    for field, value in fields_of(message):
         if field == 5 and isinstance(value, float):
             return value
         if field in (4, 5) and isinstance(value, bytes) and len(value) == 4:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from speech_telemetry.printed.grammar import Said
+from speech_telemetry.printed.said import Said
 
 REDRAWS: Final = 3  # a finished bar is drawn so often at most: at its end, with its values, and when it is closed
 ANEW: Final = 1.5  # seconds between two draws of a finished bar that are two bars

@@ -35,6 +35,7 @@ BLOCK: Final = Format("Coqui trainer", "| >")
 TABLE: Final = Format("table", "|")
 COLUMNS: Final = Format("table of columns", "")
 FASTAI: Final = Format("fastai", "")
+WESEP: Final = Format("WeSep", "TRAIN|")
 ENDED: Final = Format("sentence of a stop", "")
 SENTENCE: Final = Format("sentence of a skipped update", "")
 JSON: Final = Format("JSON lines", "")
@@ -110,6 +111,13 @@ TABLE_ROW: Final = re.compile(
 # `[epoch, train_loss, valid_loss, …, '00:01']`.
 FASTAI_ROW: Final = re.compile(
     rf"\[(?P<epoch>\d+), (?P<loss>[-+]?{NUMBER})(?:, (?:[-+]?{NUMBER}|None))*, '\d+:\d\d(?::\d\d)?'\]",
+    re.IGNORECASE,
+)
+# wenet-e2e/wesep wesep/utils/executor.py: a row without a heading, `|  TRAIN|  14|  100|  -6.3|  7.2e-4|`:
+# epoch, batch, the loss averaged over the epoch so far, the rate; the rows of VAL are averages over batches so far.
+WESEP_ROW: Final = re.compile(
+    rf".*\|\s*(?:TRAIN|(?P<held>VAL))\|\s*(?P<epoch>\d+)\|\s*(?P<step>\d+)\|\s*(?P<loss>[-+]?{NUMBER})\|"
+    rf"\s*(?P<rate>{NUMBER}|-)\|",
     re.IGNORECASE,
 )
 # A heading that opens or closes a section, alone on its line.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 import re
@@ -16,14 +15,16 @@ from speech_telemetry.printed.formats import (
     FASTAI,
     FASTAI_ROW,
     JSON,
-    PLAIN,
     SENTENCE,
     VITS,
+    WESEP,
+    WESEP_ROW,
     Format,
     format_of,
 )
 from speech_telemetry.printed.names import HELD_OUT, Meaning, Role, meaning
 from speech_telemetry.printed.numbers import NUMBER, TOKEN, count_of, is_word, signed, value_of
+from speech_telemetry.printed.said import Said
 
 MOST_PARTS: Final = 24  # components of a line; more are no loss's components
 LOSSES: Final = (Role.LOSS, Role.AVERAGE, Role.PART)
@@ -46,6 +47,7 @@ _SOMEBODY_ELSES: Final = re.compile(
 _FOREIGN_RATE: Final = re.compile(
     r"(?:examples|files|tokens|shards|[kMG]?i?B|[MG]it|\d{7,}(?:\.\d+)?it)/s"
 )
+_SHORT: Final = re.compile(rf"\bL=(?=[-+]?(?:nan\b|inf\b|{NUMBER}))")  # the loss of a crowded bar
 _EPOCH_OF_TITLE: Final = re.compile(r"epochs?\W{0,3}(\d{1,9})", re.IGNORECASE)
 
 # jaywalnut310/vits train.py logs `[*losses, global_step, lr]`; so-vits-svc `Losses: [...], step: 200, lr: …`
@@ -70,50 +72,11 @@ _PROSE: Final = re.compile(r"[A-Za-z]{2,}['\",]* [A-Za-z'\"]*[a-z]{2,}")
 _RANK_PREFIX: Final = re.compile(r"^\[(?:rank|default)(\d+)\]:?|\] \((\d+)/\d+\) ")
 
 
-@dataclasses.dataclass
-class Said:
-    """What a line says. Losses are as printed: the zero `0.0000` may be 0.00004."""
-
-    format: Format = PLAIN
-    loss: str | None = None  # the whole
-    average: bool = False  # `loss` is an epoch's
-    stepwise: bool = False  # `loss` says that it is a step's: set anew at each
-    parts: dict[str, float] = dataclasses.field(default_factory=dict)
-    bad: dict[str, float] = dataclasses.field(default_factory=dict)  # terms that are not finite
-    terms: dict[str, float] = dataclasses.field(default_factory=dict)  # others, finite
-    held: dict[str, float] = dataclasses.field(default_factory=dict)  # losses on held-out data
-    norm: float | None = None
-    rate: float | None = None
-    reward: float | None = None
-    spread: float | None = None
-    step: int | None = None
-    total: int | None = None  # where the counter ends
-    epoch: float | None = None
-    rank: int | None = None
-    elapsed: str = ""  # of a bar
-    bar: str | None = None  # its own words and values, without counters and times; None: no bar
-    foreign: bool = False  # a bar that is not the training loop's
-    held_out: bool = False  # says that (some of) it was measured on held-out data
-    batch: bool = False  # of an evaluation, by its counter
-    keys: tuple[str, ...] = ()  # names of what was read
-    prose: bool = False  # a number between words
-
-    @property
-    def values(self) -> bool:
-        """Says more than where the run is."""
-        if self.loss is not None or self.norm is not None or self.parts or self.bad:
-            return True
-        return bool(self.terms) and self.step is not None
-
-
 def read(line: str, folded: str) -> Said:
     """What the line says; `folded` is the same in lower case."""
     said = Said()
-    if line[-1:] == "]" or "osses" in line:
-        row = FASTAI_ROW.fullmatch(line)
-        if row is not None:
-            return Said(FASTAI, loss=row["loss"], epoch=float(row["epoch"]), keys=("train_loss",))
-        listed = _list(line)
+    if line[-1:] in ("]", "|") or "osses" in line:
+        listed = _row(line)
         if listed is not None:
             return listed
     if "skip" in folded and "|" not in line and _SKIPPED.search(line) and _OF_TRAINING.search(line):
@@ -185,7 +148,8 @@ def _bar(line: str, said: Said) -> str:
     said.bar, said.elapsed = f"{title}{bar['postfix']}", bar["elapsed"].rjust(12)
     epoch = _EPOCH_OF_TITLE.search(head) if "poch" in head else None
     said.epoch = None if epoch is None else float(epoch[1])
-    return f"{title} ;{bar['postfix']}"
+    postfix = bar["postfix"]
+    return f"{title} ;{postfix if 'oss' in postfix else _SHORT.sub('loss=', postfix)}"
 
 
 def _placed(row: Format, text: str, said: Said) -> str:
@@ -208,6 +172,27 @@ def _placed(row: Format, text: str, said: Said) -> str:
     if row.bar:
         said.bar, said.elapsed = said.bar if said.bar is not None else "", said.elapsed
     return f"{text[: found.start()]} {text[found.end() :]}" if row.name != "fairseq" else text
+
+
+def _row(line: str) -> Said | None:
+    """A line of values whose names nothing on it tells: known printers alone."""
+    if line[-1:] == "|":
+        row = WESEP_ROW.fullmatch(line)
+        return None if row is None else _wesep(row)
+    row = FASTAI_ROW.fullmatch(line)
+    if row is not None:
+        return Said(FASTAI, loss=row["loss"], epoch=float(row["epoch"]), keys=("train_loss",))
+    return _list(line)
+
+
+def _wesep(row: re.Match[str]) -> Said:
+    said = Said(WESEP, epoch=float(row["epoch"]))
+    if row["held"]:
+        said.held_out = said.batch = True
+        return said
+    said.step, said.loss, said.keys = int(row["step"]), row["loss"], ("loss",)
+    said.rate = value_of(row["rate"]) if row["rate"] != "-" else None
+    return said
 
 
 def _list(line: str) -> Said | None:
@@ -324,7 +309,9 @@ def _take(said: Said, found: Meaning, token: str) -> bool:
         return False
     if role in (Role.LOSS, Role.AVERAGE):
         _take_loss(said, token, role is Role.AVERAGE, found.name.endswith("_step"))
-    elif role in (Role.PART, Role.TERM):
+    elif role is Role.BESIDE and said.loss is None:
+        return False
+    elif role in (Role.PART, Role.TERM, Role.BESIDE):
         _take_part(said, found, value)
     else:
         _take_rest(said, role, value)

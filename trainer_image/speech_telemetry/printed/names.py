@@ -25,6 +25,9 @@ class Role(enum.Enum):
     AVERAGE = enum.auto()  # the same over an epoch: drawn again and again until the next one
     PART = enum.auto()  # a component
     TERM = enum.auto()  # a training number that is no loss by name; only nan tells something
+    BESIDE = (
+        enum.auto()
+    )  # a component where a whole loss stands before it on the line; else anything
     NORM = enum.auto()
     RATE = enum.auto()
     STEP = enum.auto()
@@ -90,6 +93,7 @@ _STEPS: Final = frozenset("step steps iter iters iteration iterations update upd
 _TERMS: Final = frozenset(
     "ce ppl perplexity nll xent mse l1 l2 smoothl1 mae kl kld bce elbo cost objective nelbo crossentropy".split()
 )
+_BESIDE: Final = frozenset("cls reg seg box obj dfl rec recon vq commit commitment".split())
 _REWARDS: Final = frozenset("reward rewards".split())
 _ADVERSARIES: Final = re.compile(r"^(?:D|G)(?:_[A-Za-z]+)?$")  # CycleGAN's D_A, G_A
 
@@ -182,6 +186,8 @@ def _counter(words: list[str], plain: list[str], name: str) -> Role:
     term = {"".join(words)} if "".join(words) in _TERMS else term
     if (len(term) == 1 and term <= _TERMS) or _ADVERSARIES.match(name):
         return Role.TERM
+    if len(term) == 1 and term <= _BESIDE:
+        return Role.BESIDE
     return Role.TERM if last == "error" and {"mel", "spec"} & set(plain) else Role.NONE
 
 

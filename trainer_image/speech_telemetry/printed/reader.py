@@ -16,9 +16,9 @@ from speech_health.samples import SKIP_SENTENCE, Source, StepSample, from_fields
 from speech_telemetry.printed import formats, grammar
 from speech_telemetry.printed.columns import Columns
 from speech_telemetry.printed.counters import Counter
-from speech_telemetry.printed.grammar import Said
 from speech_telemetry.printed.names import HELD_OUT
 from speech_telemetry.printed.numbers import decimals, value_of
+from speech_telemetry.printed.said import Said
 from speech_telemetry.printed.scores import Scores
 from speech_telemetry.printed.shapes import Shapes
 from speech_telemetry.printed.standing import StandIn
@@ -91,21 +91,21 @@ class LineReader:
             return None
         if line.startswith(("INFO:", "DEBUG:", "WARNING:")):
             line = formats.LOGGER.sub("", line)
-        if (
-            self._block is not None
-            or "> " in line
-            or "│" in line
-            or line.lstrip()[:1] in ("|", "┃")
-        ):
-            rows = self._rows(line, now, time)
-            if rows is not None or self._block is not None:
-                return rows
-        if self._columns or "loss" in folded:
+        if self._block is None and (self._columns or "loss" in folded):
             row = self._columns.row(line)
             if row is not None:
                 return self._judge(row, line, now, time)
             if self._columns.opens(line):
                 return None
+        if (
+            self._block is not None
+            or "> " in line
+            or "│" in line
+            or (line.lstrip()[:1] in ("|", "┃") and not formats.WESEP_ROW.fullmatch(line))
+        ):
+            rows = self._rows(line, now, time)
+            if rows is not None or self._block is not None:
+                return rows
         if len(line) < HEADING and self._heading(line):
             return None
         said = grammar.read(line, folded)

@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from speech_telemetry.printed.counters import Counter
-from speech_telemetry.printed.grammar import Said
+from speech_telemetry.printed.said import Said
 
 
 class Scores:

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from speech_telemetry.printed import formats, grammar
 from speech_telemetry.printed.formats import Format
-from speech_telemetry.printed.grammar import Said
 from speech_telemetry.printed.names import Meaning, Role
 from speech_telemetry.printed.numbers import count_of
+from speech_telemetry.printed.said import Said
 
 KEPT: Final = 4  # patterns; a script has few kinds of lines with values
 TRIES: Final = 64  # lines without a twin, after which nothing more is learned
@@ -25,6 +25,7 @@ _READ_APART: Final = (
     formats.TABLE,
     formats.COLUMNS,
     formats.FASTAI,
+    formats.WESEP,
     formats.SENTENCE,
     formats.ENDED,
 )  # not by names and numbers alone
