@@ -13,11 +13,13 @@ from typing import Final
 
 from torch import Tensor
 
+from speech_contract import paths
 from speech_contract.recipes import VoiceCloningRecipe
 from speech_trainer.data.codes import FIELD, read_codes
 from speech_trainer.data.delay import Grid
 from speech_trainer.data.errors import BadCodes, TooLong, TooShort
-from speech_trainer.data.manifest import Manifest, Utterance, read_manifest
+from speech_trainer.data.manifest import Manifest, Utterance
+from speech_trainer.data.recordings import read_recordings
 from speech_trainer.data.sequences import Sequence, lay
 from speech_trainer.engine.recipe import RecipeContext
 from speech_trainer.errors import ConfigError, DataError
@@ -126,8 +128,10 @@ def read_material(spec: VoiceCloningRecipe, context: RecipeContext) -> Material:
     else:
         grid = Grid(settings.books, settings.codes, kind.framed)
         tokens = byte_tokens(kind.markers)
-    training = read_manifest(Path(data.train.manifest)).first(data.max_samples)
-    held_out = read_manifest(Path(data.validation.manifest))
+    kept, lead = context.run_dir / paths.RECORDINGS, context.lead
+    training = read_recordings(data.train, "train", kept, lead, needs_text=True).manifest
+    held_out = read_recordings(data.validation, "validation", kept, lead, needs_text=True).manifest
+    training = training.first(data.max_samples)
     return Material(settings, kind, grid, tokens, paired(training), paired(held_out))
 
 
