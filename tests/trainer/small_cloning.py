@@ -171,12 +171,16 @@ class Run:
 
 
 def make(
-    config: RunConfig, *, checked: bool = False, wrap: Callable[[Any], Any] = lambda recipe: recipe
+    config: RunConfig,
+    *,
+    world: World | None = None,
+    checked: bool = False,
+    wrap: Callable[[Any], Any] = lambda recipe: recipe,
 ) -> Run:
-    """A run of one rank. `wrap`: as SPEECHTRAIN_WRAP_RECIPE does."""
+    """One rank's run. `wrap`: as SPEECHTRAIN_WRAP_RECIPE does."""
     run_dir = Path(config.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    world = World(Ranks(), CPU)
+    world = world or World(Ranks(), CPU)
     recipe = wrap(VoiceCloning(RecipeContext(config, CPU, world.rank, world.size, run_dir)))
     said = toy.Recorder()
     outside = Outside(said, said, said)
