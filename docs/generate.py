@@ -3,8 +3,9 @@
 `manifest.md` comes from the CRD's schema, `exit-codes.md` from speech_contract.exit_codes, `metrics.md` from
 speech_contract.metrics, the lists of rules in `verdict.md` and the README from speech_contract.rules, `zoo.md` from
 what `make accept-health` measured, the table in `foreign-trainers.md` from `make accept-trainers`, that in `codec.md`
-from `make accept-codec`, `figures.md` and the README's table from all that was measured, `rooms.svg` from the imports
-of the packages, the interfaces on `write-a-recipe.md` and `write-a-rule.md` from the classes that ask for them.
+from `make accept-codec`, those in `dashboards.md` from the chart's dashboards, `figures.md` and the README's table from
+all that was measured, `rooms.svg` from the imports of the packages, the interfaces on `write-a-recipe.md` and
+`write-a-rule.md` from the classes that ask for them.
 tests/cli/test_docs.py runs the check, so a changed table cannot leave its page behind.
 """
 
@@ -19,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import codec_page
+import dashboards_page
 import interfaces
 import manifest_page
 import rooms
@@ -172,6 +174,11 @@ def codec() -> str:
     return _between(page, "codecs", told)
 
 
+def dashboards() -> str:
+    """The page of dashboards, with what each panel shows."""
+    return _between(_read(HERE / "dashboards.md"), "dashboards", dashboards_page.dashboards())
+
+
 @functools.cache
 def manifest() -> str:
     """The page of every field of a job."""
@@ -193,6 +200,7 @@ PAGES = {
     "zoo.md": functools.partial(zoo_page.zoo, RESULTS / "health.json", RESULTS / "replay.json"),
     "foreign-trainers.md": trainers,
     "codec.md": codec,
+    "dashboards.md": dashboards,
     "figures.md": figures,
     "verdict.md": verdict,
     README: readme,

@@ -110,7 +110,7 @@ class OperatorMetrics:
 def _ours(job: Mapping[str, Any]) -> bool:
     """Whether it is for this operator: of another's job it writes no status, and knows no state."""
     policy = (job.get("spec") or {}).get("runPolicy") or {}
-    return bool(policy.get("managedBy", names.MANAGED_BY) == names.MANAGED_BY)
+    return str(policy.get("managedBy", names.MANAGED_BY)) == names.MANAGED_BY
 
 
 def _owner(job: Mapping[str, Any]) -> _Owner:
