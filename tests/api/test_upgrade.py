@@ -1,4 +1,4 @@
-"""A CRD that is newer or older than the jobs and the operator: what an API server really does, and what we do about it."""
+"""A CRD newer or older than jobs and operator: what an API server really does, and what we do about it."""
 
 from __future__ import annotations
 
