@@ -61,7 +61,8 @@ async def test_what_a_kubelet_says_is_told_and_taken_back(admin: Admin, scene: S
         await scene.until("the end of it", over)
         master = pods["asr-master-0"]
         path = f"/api/v1/namespaces/{scene.namespace}/pods/asr-master-0/binding"
-        await admin.post(path, {"target": {"kind": "Node", "name": "node-1"}})
+        target = {"kind": "Node", "name": "node-1"}
+        await admin.post(path, {"metadata": {"name": "asr-master-0"}, "target": target})
         await warn(admin, scene, master)
         owner = (await scene.job() or {})["metadata"]["uid"]
 
