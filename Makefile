@@ -6,6 +6,7 @@ VENV := .venv
 UV := $(BOOTSTRAP)/bin/uv
 BIN := $(VENV)/bin
 CRD := crds/speechtrain.dev_speechtrainingjobs.yaml
+POLICY := crds/speechtrain.dev_admission.yaml
 CHART := charts/speechtrain
 # Of the base image; pip reads the mirror that was set for it.
 IMAGE_PYTHON ?= 3.11
@@ -87,10 +88,12 @@ check: $(VENV)/.dev ## Format, lint, types, import contracts and generated files
 	$(BIN)/speechtrain crd --check
 	$(BIN)/python charts/monitoring.py --check
 
-crd: $(VENV)/.run ## Generate the CRD from the models, and the chart's copy of it
+crd: $(VENV)/.run ## Generate CRD and admission policy from the models, and the chart's copies of them
 	$(BIN)/speechtrain crd > $(CRD).new
+	$(BIN)/speechtrain crd --policy > $(POLICY).new
 	mv $(CRD).new $(CRD)
-	cp $(CRD) $(CHART)/files/
+	mv $(POLICY).new $(POLICY)
+	cp $(CRD) $(POLICY) $(CHART)/files/
 
 dashboards: $(VENV)/.run ## Generate the chart's dashboards and alert rules from the metric catalogue
 	$(BIN)/python charts/monitoring.py

@@ -9,6 +9,7 @@ trainer and the launcher into exit code 64.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 
 class ContractError(ValueError):
@@ -23,7 +24,10 @@ class ContractError(ValueError):
         super().__init__(f"{field}: {shown}{rule}; {remedy}")
 
 
-def shorten(value: object, limit: int = 80) -> str:
+LONGEST_SHOWN: Final = 80  # characters of a value in a sentence
+
+
+def shorten(value: object, limit: int = LONGEST_SHOWN) -> str:
     """Show a value in a message without letting a huge or hostile one fill the log."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
@@ -39,7 +43,11 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def unknown_field(path: str, name: str, value: object, known: Iterable[str]) -> ContractError:
-    """Build the error for a field that does not exist, with the nearest one that does."""
+    """Build the error for a field that does not exist, with the nearest one that does.
+
+    The value helps to find the line where it is one word; `api.admission` says the same sentence in CEL.
+    """
+    value = value if isinstance(value, (str, int, float)) else None
     names = sorted(known)
     guess = nearest(name, names)
     remedy = f"did you mean {guess}?" if guess else f"known fields: {', '.join(names)}"

@@ -15,7 +15,7 @@ from product.scrape import sanitized
 
 from speech_contract import metrics as catalogue
 from speech_contract import names
-from speech_contract.api import crd
+from speech_contract.api import admission, crd
 from speech_operator.children import KINDS
 from speech_operator.settings import Settings, read_settings
 
@@ -85,6 +85,7 @@ def test_everything_on(render: Render) -> None:
         "ServiceAccount": 1, "ConfigMap": 2, "CustomResourceDefinition": 1, "ClusterRole": 3,
         "ClusterRoleBinding": 1, "Role": 1, "RoleBinding": 1, "Service": 1, "Deployment": 1,
         "PodMonitor": 1, "PrometheusRule": 1, "ServiceMonitor": 1,
+        "ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
     }  # fmt: skip
 
 
@@ -106,6 +107,14 @@ def test_the_crd_is_the_generated_one_and_outlives_the_release(render: Render) -
     assert json.dumps(rendered, sort_keys=True) == json.dumps(crd.definition(), sort_keys=True)
     metadata = only(render(crds={"keep": False}), "CustomResourceDefinition")["metadata"]
     assert not metadata.get("annotations")
+
+
+def test_the_admission_policy_is_the_generated_one(render: Render) -> None:
+    for document in admission.documents():
+        rendered = only(render(), document["kind"])
+        assert rendered["metadata"].pop("labels")
+        assert rendered == document
+    assert "ValidatingAdmissionPolicy" not in kinds(render(crds={"admissionPolicy": False}))
 
 
 def test_common_labels_reach_every_object_but_the_crd(render: Render) -> None:

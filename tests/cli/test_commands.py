@@ -157,6 +157,8 @@ def test_a_missing_file_is_a_wrong_command_line(call: Call, runs: Any, tmp_path:
 def test_crd_prints_what_is_committed(call: Call) -> None:
     printed = yaml.safe_load(call("crd").output)
     assert printed["kind"] == "CustomResourceDefinition"
+    policy, binding = yaml.safe_load_all(call("crd", "--policy").output)
+    assert binding["spec"]["policyName"] == policy["metadata"]["name"]
     assert call("crd", "--check").exit_code == 0
 
 

@@ -26,6 +26,8 @@ NOW = "2026-03-01T12:00:00Z"
 FULL = s.JobStatus(
     observed_generation=3,
     state=State.RUNNING,
+    reason="TrainingStarted",
+    message="attempt 2 trains",
     nodes="2/2",
     conditions=(
         s.Condition(

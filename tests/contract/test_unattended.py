@@ -42,5 +42,5 @@ def test_what_was_critical_stays_so() -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_only_jobs_at_rest_do_not_age(state: State) -> None:
-    at_rest = {State.SUSPENDED, State.COMPLETE, State.FAILED}
+    at_rest = {State.REFUSED, State.SUSPENDED, State.COMPLETE, State.FAILED}
     assert rests(job(state.value)) is (state in at_rest)

@@ -1,4 +1,4 @@
-"""`speechtrain crd`: print the CRD as the models generate it, or compare it with the committed files."""
+"""`speechtrain crd`: print CRD or admission policy as the models generate them, or compare with the committed files."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ from speech_cli.extras import lazily
 @click.option(
     "--check", is_flag=True, help="Compare with the committed files; exit with 1 if it differs."
 )
-def command(check: bool) -> None:
+@click.option(
+    "--policy", is_flag=True, help="The ValidatingAdmissionPolicy that refuses mistyped fields."
+)
+def command(check: bool, policy: bool) -> None:
     """Print the CustomResourceDefinition of SpeechTrainingJob."""
-    module = lazily("speech_contract.api.crd", "cli")
+    kinds = [lazily(f"speech_contract.api.{name}", "cli") for name in ("crd", "admission")]
     if not check:
-        click.echo(module.render(), nl=False)
+        click.echo(kinds[policy].render(), nl=False)
         return
-    root = Path(str(module.__file__)).resolve().parents[3]
-    for file in module.FILES:
-        _compare(root / file, file, module.drift)
-        click.echo(f"{file} is what the models say")
+    for module in kinds:
+        root = Path(str(module.__file__)).resolve().parents[3]
+        for file in module.FILES:
+            _compare(root / file, file, module.drift)
+            click.echo(f"{file} is what the models say")
 
 
 def _compare(path: Path, file: str, drift: Callable[[str, str], str]) -> None:

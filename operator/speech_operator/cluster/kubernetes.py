@@ -121,9 +121,8 @@ class KubernetesCluster:
                 found[name] = record
         if kind is POD:  # of all kinds the only one that has something to say
             pods: list[Any] = list(found.values())
-            now = self._wall_clock()
-            told: list[Any] = await with_warning(self._rest, key.namespace, pods, now)
-            return told
+            pods[:] = await with_warning(self._rest, key.namespace, pods, self._wall_clock())
+            return pods
         return list(found.values())
 
     def _taken_names(self, key: JobKey, kind: ChildKind[Any]) -> set[str]:
