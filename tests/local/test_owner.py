@@ -21,6 +21,7 @@ def toy(desk: Desk, name: str, *words: object, uri: str = "run", **training: obj
         trainer={"command": command},
         training=TRAINING | training,
         checkpoint={"uri": uri, "everySteps": 5},
+        health={"stall": {"floorSeconds": 600}},  # who waits at a gate has not stalled
     )
 
 

@@ -16,7 +16,10 @@ from safetensors.torch import load_file
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 STEPS = 40
-HEALTH = {"nonFinite": {"confirmSteps": 3}}
+HEALTH = {
+    "nonFinite": {"confirmSteps": 3},
+    "stall": {"floorSeconds": 600},  # who waits at a gate has not stalled
+}
 RESTARTS = {"max": 5, "sameCause": 5}
 
 
