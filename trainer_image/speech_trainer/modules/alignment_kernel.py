@@ -56,7 +56,7 @@ def search(
 
     tl.debug_barrier()  # what one thread has stored, all others load
     current = tl.maximum(tokens - 1, 0)
-    for back in range(0, num_frames):
+    for back in range(num_frames):
         frame = num_frames - 1 - back
         row = sample + frame * num_tokens
         on_path = (token == current) & (token < tokens) & (frame < frames)

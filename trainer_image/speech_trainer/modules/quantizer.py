@@ -295,7 +295,7 @@ class ResidualQuantizer(nn.Module):
 
 
 def closest(vectors: Tensor, codes: Tensor, *, by_angle: bool) -> Tensor:
-    """Index [N] into codes [K, D] for each of vectors [N, D]: smallest distance, or smallest angle; the first of equals.
+    """Index [N] into codes [K, D] for each of vectors [N, D]: smallest distance, or angle; the first of equals.
 
     On CUDA one Triton kernel; where two scores differ by rounding alone, it may choose the other.
     """
