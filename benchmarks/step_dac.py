@@ -64,7 +64,7 @@ def make(batch: Tensor, watch: Watch) -> Step:
             stft(decoded, real), l1(decoded, real)
         with watch.stage("losses, forward"):
             terms = {"mel": mel(decoded, real)}
-        with watch.stage("discriminators for the codec, forward"):
+        with watch.stage("discriminators for the codec"):
             terms["adversarial"], terms["feature_matching"] = gan.generator_loss(decoded, real)
         terms |= {"commitment": found["vq/commitment_loss"], "codebook": found["vq/codebook_loss"]}
         total = sum(WEIGHTS[name] * term for name, term in terms.items())

@@ -61,11 +61,11 @@ def _watch_the_rest(recipe: Any, watch: Watch) -> None:
     """The step's own functions become stages; what follows the last of them is the way back."""
     recipe._reconstruction = watch.timed("losses, forward", recipe._reconstruction)
     adversarial.discriminate = watch.timed("discriminators, their update", adversarial.discriminate)
-    convince = watch.timed("discriminators for the codec, forward", adversarial.convince)
+    convince = watch.timed("discriminators for the codec", adversarial.convince)
 
     def last(*arguments: Any) -> Any:
         found = convince(*arguments)
-        watch.begins("discriminators and losses, backward")
+        watch.begins("losses, backward")
         return found
 
     adversarial.convince = last

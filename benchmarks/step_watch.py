@@ -3,8 +3,9 @@
     python step_watch.py step_ours|step_dac BATCH OUT --steps N
 
 One process, one build: it makes the step, takes one to warm up, times the others. It imports torch alone, for it runs
-in the environment of another package too. Writes JSON: seconds of each step, seconds of each stage (mean of a step),
-peak resident memory above what the imports took.
+in the environment of another package too. Writes JSON: CPU seconds of each step and of each stage (mean of a step),
+wall seconds beside them, peak resident memory above what the imports took. CPU seconds, since a machine that is shared
+gives one thread a share that nobody chose.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Step = Callable[[], object]
 
 
 class Watch:
-    """Adds up seconds by stage. On a CPU what autograd runs is over when it returns, so a clock is enough."""
+    """Adds up CPU seconds by stage. On a CPU what autograd runs is over when it returns, so a clock is enough."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -94,14 +95,16 @@ def measure(make: Callable[[Tensor, Watch], Step], batch: Tensor, steps: int) ->
     step = make(batch, watch)
     step()
     watch.seconds.clear()
-    seconds = []
+    seconds, wall = [], []
     for _ in range(steps):
-        began = time.process_time()
+        began, at = time.process_time(), time.monotonic()
         step()
         seconds.append(time.process_time() - began)
+        wall.append(time.monotonic() - at)
     stages = {name: total / steps for name, total in watch.seconds.items()}
     return {
         "seconds": seconds,
+        "wallSeconds": wall,
         "stages": stages,
         "peakBytes": resident("VmHWM") - before,
         "threads": torch.get_num_threads(),
