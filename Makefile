@@ -25,11 +25,11 @@ export UV_PYTHON_DOWNLOADS := never
 .DELETE_ON_ERROR:
 .PHONY: help install quickstart test check docs crd dashboards wheels trainer-wheels \
 	accept-engine accept-health accept-images accept-mutants accept-replay \
-	accept-vits accept-codec accept-local accept-cluster accept-operator accept-trainers \
+	accept-vits accept-codec accept-codec-speed accept-local accept-cluster accept-operator accept-trainers \
 	verdicts gpu-check gpu-carry lock clean
 
 help: ## Say what each target does
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(VENV)/.run ## Install speechtrain and what it runs on into .venv
 
@@ -42,6 +42,10 @@ accept-vits: $(VENV)/.run ## Train to the published figures, several seeds: abou
 
 accept-codec: $(VENV)/.dev ## Train the codec on four languages beside trivial answers and rivals: some fifteen minutes
 	$(BIN)/python benchmarks/accept_codec.py
+	$(BIN)/python docs/generate.py
+
+accept-codec-speed: $(VENV)/.dev ## Take the codec's training step beside that of descript-audio-codec, in turns: minutes
+	$(BIN)/python benchmarks/accept_codec_speed.py
 	$(BIN)/python docs/generate.py
 
 accept-health: $(VENV)/.dev ## Judge more than a thousand curves drawn afresh: misses, false alarms, delay, cost
