@@ -48,12 +48,12 @@ def speed(measured: Path) -> str:
     """Our step beside that of descript-audio-codec."""
     document = json.loads(measured.read_text(encoding="utf-8"))
     sizes, turns = document["figures"]["sizes"], document["figures"]["turns"]
-    steps = sum(len(one["seconds"]) for one in turns["step_dac"])
+    package, one = document["figures"]["packages"][0], turns["step_dac"][0]
+    steps = sum(len(turn["seconds"]) for turn in turns["step_dac"])
     lines = [
-        f"A training step of `Speech24k` beside one of {document['figures']['packages'][0].replace('==', ' ')}, both with"
-        f" torch {turns['step_dac'][0]['torch'].partition('+')[0]}, in turns on"
-        f" {turns['step_dac'][0]['threads']} CPU thread: batch {sizes['batch']}, {sizes['samples']} samples,"
-        f" {sizes['precision']}, {steps} steps each.",
+        f"A training step of `Speech24k` beside one of {package.replace('==', ' ')}, both with torch"
+        f" {one['torch'].partition('+')[0]}, in turns on {one['threads']} CPU thread: batch {sizes['batch']},"
+        f" {sizes['samples']} samples, {sizes['precision']}, {steps} steps each.",
         f"Seconds are CPU seconds. `make accept-codec-speed` at commit `{document['commit']}`.",
         "",
         tables.table(
