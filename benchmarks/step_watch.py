@@ -2,7 +2,7 @@
 
     python step_watch.py step_ours|step_dac BATCH OUT --steps N
 
-One process, one build: it makes the step, takes one to warm up, times the others. It imports torch alone, for it runs
+One process, one build: it makes the step, takes two to warm up, times the others. It imports torch alone, for it runs
 in the environment of another package too. Writes JSON: CPU seconds of each step and of each stage (mean of a step),
 wall seconds beside them, peak resident memory above what the imports took. CPU seconds, since a machine that is shared
 gives one thread a share that nobody chose.
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 SAMPLE_RATE = 24000
+WARM = 2  # steps: TorchScript, which DAC's Snake is, watches one and compiles at the next
 Step = Callable[[], object]
 
 
@@ -93,7 +94,8 @@ def measure(make: Callable[[Tensor, Watch], Step], batch: Tensor, steps: int) ->
     before = resident("VmRSS")
     watch = Watch()
     step = make(batch, watch)
-    step()
+    for _ in range(WARM):
+        step()
     watch.seconds.clear()
     seconds, wall = [], []
     for _ in range(steps):
