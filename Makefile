@@ -28,11 +28,12 @@ unexport PYTHONDONTWRITEBYTECODE
 .DELETE_ON_ERROR:
 .PHONY: help install quickstart test check docs crd dashboards wheels trainer-wheels \
 	accept-engine accept-health accept-images accept-mutants accept-replay \
-	accept-vits accept-codec accept-codec-kills accept-local accept-cluster accept-operator accept-trainers \
+	accept-vits accept-codec accept-codec-kills accept-codec-speed \
+	accept-local accept-cluster accept-operator accept-trainers \
 	verdicts gpu-check gpu-carry lock clean
 
 help: ## Say what each target does
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(VENV)/.run ## Install speechtrain and what it runs on into .venv
 
@@ -49,6 +50,10 @@ accept-codec: $(VENV)/.dev ## Train the codec on four languages beside trivial a
 
 accept-codec-kills: $(VENV)/.dev ## Kill a codec's training at twenty random moments; the weights must be the same: ten minutes
 	$(BIN)/python benchmarks/codec_kills.py
+	$(BIN)/python docs/generate.py
+
+accept-codec-speed: $(VENV)/.dev ## Take the codec's training step beside that of descript-audio-codec, in turns: minutes
+	$(BIN)/python benchmarks/accept_codec_speed.py
 	$(BIN)/python docs/generate.py
 
 accept-health: $(VENV)/.dev ## Judge more than a thousand curves drawn afresh: misses, false alarms, delay, cost

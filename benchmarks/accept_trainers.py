@@ -27,6 +27,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "telemetry"))
 
+import environments  # noqa: E402
 import record  # noqa: E402
 from captured_runs import CAPTURED, WITHIN, Trainer, read, table  # noqa: E402
 from record import Row  # noqa: E402
@@ -37,7 +38,6 @@ from speech_contract.progress import Rule, Severity  # noqa: E402
 SCRIPTS = Path(__file__).parent / "trainers"
 ENVIRONMENTS = ROOT / ".cache" / "trainers"
 KEPT = ENVIRONMENTS / "measured.json"  # of a run that was cut off
-UV = ROOT / ".cache" / "bootstrap" / "bin" / "uv"
 FEWEST = 12  # trainers
 LONGEST = 600.0  # seconds of a run
 QUIET = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
@@ -61,20 +61,10 @@ def python_of(trainer: Trainer) -> Path:
 
 def install(trainer: Trainer) -> dict[str, str]:
     """Its environment; versions of what it was asked to hold."""
-    home = python_of(trainer).parents[1]
-    if not python_of(trainer).exists():
-        _uv("venv", "--quiet", "--clear", "--python", sys.executable, str(home))
-        wanted = [*trainer.packages, *([trainer.torch] if trainer.torch else [])]
-        _uv("pip", "install", "--quiet", "--python", str(python_of(trainer)), *wanted)
-    frozen = _uv("pip", "freeze", "--python", str(python_of(trainer)))
-    versions = dict(line.split("==") for line in frozen.splitlines() if "==" in line)
+    wanted = [*trainer.packages, *([trainer.torch] if trainer.torch else [])]
+    versions = environments.versions(environments.install(python_of(trainer).parents[1], wanted))
     asked = [re.split(r"[=<>\[ ]", package)[0] for package in trainer.packages]
     return {name: versions[name] for name in [*asked, "torch"] if name in versions}
-
-
-def _uv(*words: str) -> str:
-    done = subprocess.run([str(UV), *words], check=True, capture_output=True, text=True)
-    return done.stdout
 
 
 def pinned(trainer: Trainer) -> dict[str, str]:

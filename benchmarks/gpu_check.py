@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,17 @@ from record import Row
 from speech_contract import env, names
 from speech_operator.cluster.local_state import JobFolder
 from speech_trainer.data.synthesize import SynthesisPlan, synthesize
-from speech_trainer.modules.alignment import alignment_path
+from speech_trainer.modules import alignment, quantizer
 
 HERE = Path(__file__).resolve().parent
 RUN = "import sys; from speech_cli.main import cli; cli.main(['run', sys.argv[1], '--plain'])"
 WARM = 20
 SEARCH = {"CUDA": (64, 800, 200), "CPU": (4, 200, 50)}  # batch, frames, tokens
+LOOKUP = {
+    "CUDA": (2160, 1024, 8),
+    "CPU": (240, 256, 8),
+}  # vectors of Speech24k's batch, codes, dimensions
+FASTER = 20  # times: what the kernel of the search is for
 PRESETS = {
     "CUDA": {"vits": "Base", "codec": "Speech24k"},
     "CPU": {"vits": "Debug", "codec": "Debug"},
@@ -122,19 +128,67 @@ def figures(probe: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def search(device: str) -> float:
-    """Seconds of one alignment search in torch."""
+def search(device: str) -> Row:
+    """The alignment search: torch against the kernel."""
     batch, frames, tokens = SEARCH[device]
-    where = device.lower()
-    scores = torch.randn(batch, frames, tokens, device=where)
-    mask = torch.ones(batch, frames, tokens, dtype=torch.bool, device=where)
-    alignment_path(scores, mask)
-    watch = gpu_probe.Stopwatch(device == "CUDA")
+    scores = torch.randn(batch, frames, tokens, device=device.lower())
+    mask = torch.ones(batch, frames, tokens, dtype=torch.bool, device=device.lower())
+    for row in range(1, batch):  # ragged, as batches are
+        mask[row, frames - 3 * row :] = False
+        mask[row, :, tokens - row // 2 :] = False
+    return beside(
+        f"alignment search {SEARCH[device]}", device == "CUDA", FASTER,
+        lambda: alignment.path_in_torch(scores, mask), lambda: alignment.alignment_path(scores, mask),
+    )  # fmt: skip
+
+
+def lookup(device: str, by_angle: bool) -> Row:
+    """The nearest code: torch against the kernel. Codes of integers, so that no rounding decides."""
+    count, codes, width = LOOKUP[device]
+    chance = torch.Generator().manual_seed(0)
+    vectors, book = (
+        torch.randint(-9, 10, (n, width), generator=chance).float().to(device.lower())
+        for n in (count, codes)
+    )
+    return beside(
+        f"nearest code {LOOKUP[device]} by {'angle' if by_angle else 'distance'}", device == "CUDA", None,
+        lambda: quantizer.closest_in_torch(vectors, book, by_angle=by_angle),
+        lambda: quantizer.closest(vectors, book, by_angle=by_angle),
+    )  # fmt: skip
+
+
+def beside(
+    name: str,
+    cuda: bool,
+    bound: int | None,
+    truth: Callable[[], torch.Tensor],
+    ours: Callable[[], torch.Tensor],
+) -> Row:
+    """Both timed, and whether they say the same; on a CPU both are the torch path."""
+    same = float((truth() == ours()).float().mean())
+    slow, fast = timed(truth, cuda, 3), timed(ours, cuda, 20)
+    ran = "kernel" if cuda and not given_up() else "torch"
+    said = f"torch {slow * 1e3:.3f} ms, {ran} {fast * 1e3:.3f} ms: {slow / fast:.1f} ×, {same:.4%} the same"
+    if not cuda:
+        return Row(name, said, "all the same", same == 1.0)
+    wanted = "all the same, by the kernel" + ("" if bound is None else f", ≥ {bound} ×")
+    return Row(name, said, wanted, same == 1.0 and ran == "kernel" and slow / fast >= (bound or 0))
+
+
+def given_up() -> bool:
+    """Whether a kernel failed on this machine, and torch answers for it."""
+    return alignment.KERNEL.given_up or quantizer.KERNEL.given_up
+
+
+def timed(run: Callable[[], torch.Tensor], cuda: bool, times: int) -> float:
+    """Seconds of one run, after one that compiles."""
+    run()
+    watch = gpu_probe.Stopwatch(cuda)
     watch.mark()
-    for _ in range(3):
-        alignment_path(scores, mask)
+    for _ in range(times):
+        run()
     watch.mark()
-    return watch.seconds()[-1] / 3
+    return watch.seconds()[-1] / times
 
 
 def gate(place: Path, data: Path, device: str) -> dict[str, Any]:
@@ -215,10 +269,8 @@ def check(asked: argparse.Namespace, place: Path) -> tuple[list[Row], dict[str, 
 
     passed = gate(place / "gate", data, asked.device)
     tell(gate_row(passed), passed)
-    seconds = search(asked.device)
-    tell(
-        Row(f"alignment search {SEARCH[asked.device]}, torch", f"{seconds * 1000:.1f} ms"), seconds
-    )
+    for line in (search(asked.device), *(lookup(asked.device, angle) for angle in (True, False))):
+        tell(line, line.value)
     for recipe, preset in PRESETS[asked.device].items():
         for precision in ("FP32", "BF16"):
             case = Case(recipe, preset, precision)

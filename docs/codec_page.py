@@ -1,4 +1,4 @@
-"""The table of codecs on `codec.md`, as `make accept-codec` measured. Called by `generate.py`."""
+"""The tables on `codec.md`, as `make accept-codec` and `make accept-codec-speed` measured. Called by `generate.py`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ HEADER = (
     "named while it ran",
 )
 UNMEASURED = "Not measured yet: `make accept-codec` puts the table here."
+UNTIMED = "Not measured yet: `make accept-codec-speed` puts the table here."
 SCORES = ("snr", "si_sdr", "mel", "perplexity", "dead_codes")
 
 
@@ -41,6 +42,30 @@ def codecs(measured: Path) -> str:
         tables.table(HEADER, [*map(_trained, trained), *map(_trivial, trivial.items())]),
     ]
     return "\n".join(lines)
+
+
+def speed(measured: Path) -> str:
+    """Our step beside that of descript-audio-codec."""
+    document = json.loads(measured.read_text(encoding="utf-8"))
+    sizes, turns = document["figures"]["sizes"], document["figures"]["turns"]
+    package, one = document["figures"]["packages"][0], turns["step_dac"][0]
+    steps = sum(len(turn["seconds"]) for turn in turns["step_dac"])
+    lines = [
+        f"A training step of `Speech24k` beside one of {package.replace('==', ' ')}, both with torch"
+        f" {one['torch'].partition('+')[0]}, in turns on {one['threads']} CPU thread: batch {sizes['batch']},"
+        f" {sizes['samples']} samples, {sizes['precision']}, {steps} steps each.",
+        f"Seconds are CPU seconds. `make accept-codec-speed` at commit `{document['commit']}`.",
+        "",
+        tables.table(
+            ("what", "measured", "bound"),
+            [(row["name"], row["value"], _bound(row)) for row in document["table"]],
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _bound(row: Mapping[str, Any]) -> str:
+    return f"{row['bound']} **missed**" if row["holds"] is False else row["bound"]
 
 
 def _trained(one: Mapping[str, Any]) -> tuple[str, ...]:

@@ -2,10 +2,10 @@
 
 `manifest.md` comes from the CRD's schema, `exit-codes.md` from speech_contract.exit_codes, `metrics.md` from
 speech_contract.metrics, the lists of rules in `verdict.md` and the README from speech_contract.rules, `zoo.md` from
-what `make accept-health` measured, the table in `foreign-trainers.md` from `make accept-trainers`, that in `codec.md`
-from `make accept-codec`, those in `dashboards.md` from the chart's dashboards, `figures.md` and the README's table from
-all that was measured, `rooms.svg` from the imports of the packages, the interfaces on `write-a-recipe.md` and
-`write-a-rule.md` from the classes that ask for them.
+what `make accept-health` measured, the table in `foreign-trainers.md` from `make accept-trainers`, those in `codec.md`
+from `make accept-codec` and `make accept-codec-speed`, those in `dashboards.md` from the chart's dashboards, `figures.md`
+and the README's table from all that was measured, `rooms.svg` from the imports of the packages, the interfaces on
+`write-a-recipe.md` and `write-a-rule.md` from the classes that ask for them.
 tests/cli/test_docs.py runs the check, so a changed table cannot leave its page behind.
 """
 
@@ -38,7 +38,7 @@ RESULTS = HERE.parent / "benchmarks" / "results"
 README = "../README.md"
 FIGURES = ("what", "measured", "bound", "by")
 DETAILS = ("moved", "findings", "constant_frame", "other_sentence")  # too much for a first page:
-DETAILED = ("twin: ", "VITS, seed ", "codec, seed ")  # rows that end, or begin, so
+DETAILED = ("twin: ", "VITS, seed ", "codec, seed ", "stage: ")  # rows that end, or begin, so
 RECIPE = "trainer_image/speech_trainer/engine/recipe.py"
 DETECTOR = "trainer_image/speech_health/detector.py"
 RULES = ("rule", "fires on", "at worst", "what follows", "what to do")
@@ -171,7 +171,10 @@ def codec() -> str:
     """The page of the codec, with what was trained beside it."""
     measured, page = RESULTS / "codec.json", _read(HERE / "codec.md")
     told = codec_page.codecs(measured) if measured.is_file() else codec_page.UNMEASURED
-    return _between(page, "codecs", told)
+    page = _between(page, "codecs", told)
+    timed = RESULTS / "codec-speed.json"
+    said = codec_page.speed(timed) if timed.is_file() else codec_page.UNTIMED
+    return _between(page, "speed", said)
 
 
 def dashboards() -> str:

@@ -14,7 +14,7 @@ from speech_trainer.recipes.vits.presets import PRESETS
 def test_one_judgement_per_member_with_the_features_of_every_layer(preset: Preset) -> None:
     settings = PRESETS[preset].discriminator
     with torch.device("meta"):
-        judgements = WaveformDiscriminator(settings)(torch.zeros(2, 1, 8192))
+        (judgements,) = WaveformDiscriminator(settings)(torch.zeros(2, 1, 8192))
     assert len(judgements) == 1 + len(settings.periods)
     layers = [len(features) - 1 for _, features in judgements]
     assert layers[0] == len(settings.scale_channels)
@@ -26,7 +26,8 @@ def test_every_weight_gets_gradient_and_so_does_the_waveform() -> None:
     torch.manual_seed(0)
     discriminator = WaveformDiscriminator(PRESETS[Preset.DEBUG].discriminator)
     waveform = torch.randn(2, 1, 1001, requires_grad=True)  # no multiple of any period
-    scores = [scores.square().mean() for scores, _ in discriminator(waveform)]
+    (judgements,) = discriminator(waveform)
+    scores = [scores.square().mean() for scores, _ in judgements]
     torch.stack(scores).sum().backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in discriminator.parameters())
     assert waveform.grad is not None

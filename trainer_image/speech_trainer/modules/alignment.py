@@ -1,8 +1,9 @@
-"""Monotonic alignment search in plain torch: batched, on any device, no compiled extension.
+"""Monotonic alignment search: one Triton kernel on CUDA, plain torch on any device.
 
 Called by the VITS generator under `no_grad`. Finds, for each sample, the path that gives every
 token at least one frame, moves at most one token per frame, and has the greatest sum of scores
-(Kim et al. 2020, "Glow-TTS", algorithm 1). Shapes: B batch, F frames, L tokens.
+(Kim et al. 2020, "Glow-TTS", algorithm 1). The torch path answers where the kernel can't, and is
+what the kernel is held to. Shapes: B batch, F frames, L tokens.
 """
 
 from typing import Final
@@ -10,7 +11,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-_NEVER: Final = -1e9  # a score no path takes; finite, so that adding to it stays finite
+from speech_trainer.modules.kernels import Kernel
+
+NEVER: Final = -1e9  # a score no path takes; finite, so that adding to it stays finite
+KERNEL: Final = Kernel("speech_trainer.modules.alignment_kernel")
 
 
 def alignment_path(scores: Tensor, mask: Tensor) -> Tensor:
@@ -18,9 +22,15 @@ def alignment_path(scores: Tensor, mask: Tensor) -> Tensor:
 
     Args:
         scores: [B, F, L] float32, log-likelihood of each frame under each token.
-        mask: [B, F, L] bool, true inside a sample. Each sample needs at least as many frames
-            as tokens; where it has fewer, its first tokens get no frame.
+        mask: [B, F, L] bool, true in a sample's first frames and tokens. Each sample needs at
+            least as many frames as tokens; where it has fewer, its first tokens get no frame.
     """
+    found = KERNEL(scores, mask) if KERNEL.takes(scores) else None
+    return path_in_torch(scores, mask) if found is None else found
+
+
+def path_in_torch(scores: Tensor, mask: Tensor) -> Tensor:
+    """The same, on any device."""
     moves = _moves(scores, mask)
     frames = mask.any(dim=2).sum(dim=1)
     tokens = mask.any(dim=1).sum(dim=1)
@@ -37,8 +47,8 @@ def _moves(scores: Tensor, mask: Tensor) -> Tensor:
     special case; the decisions are compared for all frames at once afterwards.
     """
     batch, frames, tokens = scores.shape
-    values = scores.float().masked_fill(~mask, _NEVER).transpose(0, 1).contiguous()
-    table = values.new_full((frames + 1, batch, tokens + 1), _NEVER)
+    values = scores.float().masked_fill(~mask, NEVER).transpose(0, 1).contiguous()
+    table = values.new_full((frames + 1, batch, tokens + 1), NEVER)
     table[0, :, 0] = 0.0
     stay, come = table[:, :, 1:].unbind(0), table[:, :, :-1].unbind(0)
     for frame, value in enumerate(values.unbind(0)):

@@ -18,6 +18,7 @@ from speech_trainer.modules.discriminators import (
     DiscriminatorSettings,
     Judgement,
     PeriodDiscriminator,
+    judge_each,
 )
 
 
@@ -87,9 +88,9 @@ class CodecDiscriminator(nn.Module):
         bands = (BandDiscriminator(size, settings) for size in settings.windows)
         self.members = nn.ModuleList([*periods, *bands])
 
-    def forward(self, waveform: Tensor) -> list[Judgement]:
-        """One judgement per member of waveform [B, 1, T]."""
-        return [member(waveform) for member in self.members]
+    def forward(self, *waveforms: Tensor) -> list[list[Judgement]]:
+        """For each waveform [B, 1, T] one judgement per member."""
+        return judge_each(self.members, waveforms)
 
 
 def _band(channels: int) -> nn.ModuleList:

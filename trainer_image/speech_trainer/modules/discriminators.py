@@ -5,11 +5,12 @@ which feature matching compares. Sizes are settings, so that the Debug preset ca
 Shapes: B batch, T samples, D channels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize
 
 Judgement = tuple[Tensor, list[Tensor]]  # scores [B, *], features of each layer [B, D, ...]
 
@@ -98,9 +99,15 @@ class WaveformDiscriminator(nn.Module):
             ]
         )
 
-    def forward(self, waveform: Tensor) -> list[Judgement]:
-        """One judgement per sub-discriminator of waveform [B, 1, T]."""
-        return [member(waveform) for member in self.members]
+    def forward(self, *waveforms: Tensor) -> list[list[Judgement]]:
+        """For each waveform [B, 1, T] one judgement per sub-discriminator."""
+        return judge_each(self.members, waveforms)
+
+
+def judge_each(members: nn.ModuleList, waveforms: Sequence[Tensor]) -> list[list[Judgement]]:
+    """Every waveform [B, 1, T] by every member; weight norm is worked out once for all of them."""
+    with parametrize.cached():
+        return [[member(waveform) for member in members] for waveform in waveforms]
 
 
 def _scale_kernel(stride: int, groups: int) -> int:

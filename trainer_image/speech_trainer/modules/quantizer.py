@@ -20,6 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speech_trainer.modules.kernels import Kernel
+
+KERNEL = Kernel("speech_trainer.modules.lookup_kernel")
 MARKED_EVERY = (
     100  # updates: the movement of the codes is told over so many, of young ones over fewer
 )
@@ -292,7 +295,16 @@ class ResidualQuantizer(nn.Module):
 
 
 def closest(vectors: Tensor, codes: Tensor, *, by_angle: bool) -> Tensor:
-    """Index [N] into codes [K, D] for each of vectors [N, D]: smallest distance, or smallest angle.
+    """Index [N] into codes [K, D] for each of vectors [N, D]: smallest distance, or angle; the first of equals.
+
+    On CUDA one Triton kernel; where two scores differ by rounding alone, it may choose the other.
+    """
+    found = KERNEL(vectors, codes, by_angle) if KERNEL.takes(vectors, codes) else None
+    return closest_in_torch(vectors, codes, by_angle=by_angle) if found is None else found
+
+
+def closest_in_torch(vectors: Tensor, codes: Tensor, *, by_angle: bool) -> Tensor:
+    """The same, on any device.
 
     The smallest distance is the largest c·v - |c|²/2: no matrix of differences, one product. Both are measured from the
     middle of the codes, or what they have in common would drown in rounding what sets them apart.

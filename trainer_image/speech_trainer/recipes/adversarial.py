@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from speech_trainer.engine.expectations import Range, Setting
-from speech_trainer.engine.recipe import OptimizerPlan, unwrap
+from speech_trainer.engine.recipe import OptimizerPlan
 from speech_trainer.errors import ConfigError
 from speech_trainer.losses import adversarial as gan
 from speech_trainer.modules.discriminators import Judgement
@@ -113,6 +114,15 @@ def ranges(judges: int) -> dict[str, Range]:
     }
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What the discriminators said of both kinds, before their update. `heard`: the leaf that stands for the output."""
+
+    real: list[Judgement]
+    output: list[Judgement]
+    heard: Tensor
+
+
 def discriminate(
     discriminator: nn.Module,
     real: Tensor,
@@ -120,38 +130,45 @@ def discriminate(
     weight: float,
     terms: Terms,
     cast: AbstractContextManager[object],
-) -> list[Judgement]:
-    """Backward of the discriminators over [B, 1, T] of both kinds; returns how they judge the recordings.
+) -> Judged:
+    """Backward of the discriminators over [B, 1, T] of both kinds.
 
-    One forward for both halves: DDP allows one forward per backward.
+    One forward for both kinds and both sides: DDP allows one forward per backward, and since optimizers are stepped
+    after the whole step, the generator is judged by the same weights.
     """
+    heard = output.detach().requires_grad_()
     with cast:
-        judgements: list[Judgement] = discriminator(torch.cat([real, output.detach()]))
-    halves = [scores.chunk(2) for scores, _ in judgements]
-    loss = gan.discriminator_loss([a for a, _ in halves], [b for _, b in halves])
-    (loss * weight).backward()
+        of_real, of_output = discriminator(real, heard)
+    loss = gan.discriminator_loss([s for s, _ in of_real], [s for s, _ in of_output])
+    (loss * weight).backward(retain_graph=True)  # of the output's half, for `convince`
+    heard.grad = None
     terms["discriminator/adversarial"] = loss
-    return [
-        (scores.detach().chunk(2)[0], [layer.detach().chunk(2)[0] for layer in features])
-        for scores, features in judgements
-    ]
+    return Judged(of_real, of_output, heard)
 
 
-def convince(
-    discriminator: nn.Module,
-    judged_real: list[Judgement],
-    output: Tensor,
-    terms: Terms,
-    weights: Weights,
-    cast: AbstractContextManager[object],
-) -> Tensor:
-    """The generator's adversarial part, through frozen and unwrapped discriminators, weighted."""
-    frozen = unwrap(discriminator)
-    frozen.requires_grad_(False)
-    with cast:
-        judgements: list[Judgement] = frozen(output)
-    frozen.requires_grad_(True)
-    adversarial = gan.adversarial_loss([scores for scores, _ in judgements])
-    matching = gan.feature_matching_loss(judged_real, judgements)
+def convince(judged: Judged, output: Tensor, terms: Terms, weights: Weights) -> Tensor:
+    """The generator's adversarial part, weighted. The discriminators are gone through here, and get no gradient of it.
+
+    Their activations are free before the way back through the generator begins.
+    """
+    adversarial = gan.adversarial_loss([scores for scores, _ in judged.output])
+    matching = gan.feature_matching_loss(judged.real, judged.output)
     terms |= {"generator/adversarial": adversarial, "generator/feature_matching": matching}
-    return weights.adversarial * adversarial + weights.feature_matching * matching
+    loss = weights.adversarial * adversarial + weights.feature_matching * matching
+    (gradient,) = torch.autograd.grad(loss, judged.heard)
+    found: Tensor = _Known.apply(output, loss.detach(), gradient)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Known(torch.autograd.Function):
+    """A loss whose gradient is known already."""
+
+    @staticmethod
+    def forward(context: Any, output: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
+        context.save_for_backward(gradient)
+        return loss.clone()
+
+    @staticmethod
+    def backward(context: Any, share: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = context.saved_tensors
+        return gradient * share, None, None

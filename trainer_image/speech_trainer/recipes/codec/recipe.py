@@ -136,9 +136,7 @@ class CodecTrainer:
             judged = adversarial.discriminate(
                 judges, real, output, batch.weight, terms, self._cast()
             )
-            total = total + adversarial.convince(
-                judges, judged, output, terms, weights, self._cast()
-            )
+            total = total + adversarial.convince(judged, output, terms, weights)
         (total * batch.weight).backward()
         told = {name: (term * batch.weight).detach() for name, term in terms.items()}
         books = self._books(built, quantized, step) if coded else None

@@ -191,7 +191,7 @@ class Vits:
         """The discriminators' step, and the generator's part of it."""
         judges, weights = built.models[adversarial.DISCRIMINATOR], self.settings.weights
         judged = adversarial.discriminate(judges, real, output, weight, terms, self._cast())
-        return adversarial.convince(judges, judged, output, terms, weights, self._cast())
+        return adversarial.convince(judged, output, terms, weights)
 
     def _real_segments(self, batch: VitsBatch, output: GeneratorOutput) -> Tensor:
         """The recorded samples [B, 1, segment] behind the generated ones."""
