@@ -3,9 +3,9 @@
 `manifest.md` comes from the CRD's schema, `exit-codes.md` from speech_contract.exit_codes, `metrics.md` from
 speech_contract.metrics, the lists of rules in `verdict.md` and the README from speech_contract.rules, `zoo.md` from
 what `make accept-health` measured, the table in `foreign-trainers.md` from `make accept-trainers`, those in `codec.md`
-from `make accept-codec` and `make accept-codec-speed`, those in `dashboards.md` from the chart's dashboards, `figures.md`
-and the README's table from all that was measured, `rooms.svg` from the imports of the packages, the interfaces on
-`write-a-recipe.md` and `write-a-rule.md` from the classes that ask for them.
+from `make accept-codec` and `make accept-codec-speed`, those in `dashboards.md` from the chart's dashboards,
+`figures.md` and the README's table from all that was measured, `rooms.svg` from the imports of the packages, the
+interfaces on `write-a-recipe.md` and `write-a-rule.md` from the classes that ask for them.
 tests/cli/test_docs.py runs the check, so a changed table cannot leave its page behind.
 """
 
