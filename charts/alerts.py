@@ -98,6 +98,10 @@ def _severely(severity: Severity, condition: str) -> str:
     return f'label_replace(\n{body},\n  "severity", "{severity.value}", "", ""\n)'
 
 
+UNHEARD: Final = (Rule.TELEMETRY_MISSING, Rule.TELEMETRY_STALE, Rule.TELEMETRY_UNREACHABLE)
+NOT_YET: Final = (State.PENDING, State.REFUSED, State.STARTING, State.RESTARTING)
+
+
 def _non_finite() -> str:
     """Also of a run whose rules are off; but of its losses alone: a scaler's overflow is no fault.
 
@@ -122,7 +126,7 @@ def _stalled() -> str:
 
 def _unwatched() -> str:
     """Nothing is reported or answered; or Prometheus does not scrape the pod, whose counter is there from the start."""
-    blind = found(*(rule for rule in Rule if rule.record.blind))
+    blind = found(*UNHEARD)
     unscraped = (
         f"{_is(catalogue.JOB_STATE, _states(State.RUNNING))}\n"
         f"unless {SAME_JOB} {catalogue.STEPS.name}"
@@ -156,7 +160,7 @@ NOT_LEARNING: Final = (
 # Rules with an alert of their own.
 NAMED: Final = (
     Rule.NON_FINITE, Rule.ZERO_LOSS, *NOT_LEARNING, Rule.LOSS_SPIKE, Rule.CODEBOOK_COLLAPSE,
-    Rule.SKIPPED_SAMPLES, Rule.STALLED, *(rule for rule in Rule if rule.record.blind),
+    Rule.SKIPPED_SAMPLES, Rule.STALLED, *UNHEARD,
 )  # fmt: skip
 WARNING, CRITICAL = Severity.WARNING.value, Severity.CRITICAL.value
 
@@ -262,10 +266,10 @@ JOBS: Final = (
     ),
     Alert(
         name="SpeechTrainingNeverStarts",
-        expr=each_job(_is(catalogue.JOB_STATE, _states(State.PENDING, State.STARTING, State.RESTARTING))),
+        expr=each_job(_is(catalogue.JOB_STATE, _states(*NOT_YET))),
         summary="A training job does not get as far as its first step.",
-        description=f"{JOB_WORDS} has been Pending, Starting or Restarting for half an hour. {WHY} tells what it "
-        "waits for.",
+        description=f"{JOB_WORDS} has been Pending, Refused, Starting or Restarting for half an hour. {WHY} tells what "
+        "it waits for.",
         panel="State",
         severity=WARNING,
         pending="30m",

@@ -18,7 +18,7 @@ TO_JOB: Final = (
     "/d/speechtrain-job?var-datasource=${datasource}"
     "&var-namespace=${__data.fields.namespace}&var-job_name=${__data.fields.job_name}"
 )
-WAITING: Final = (State.PENDING, State.STARTING, State.RESTARTING, State.SUSPENDING)
+WAITING: Final = (State.PENDING, State.REFUSED, State.STARTING, State.RESTARTING, State.SUSPENDING)
 
 
 def of(metric: Metric, *more: str) -> str:
@@ -63,6 +63,8 @@ def _history() -> list[Object]:
     done = f"max by ({EACH}) ({of(c.STEP)} / {of(c.PLANNED_STEPS)})"
     restarts = f"sum by (reason) ({increase(c.JOB_RESTARTS)}) > 0"
     return [
+        bars("Waiting for", "Jobs that wait or were refused, by reason; their conditions tell more.", "none",
+             f"sum by (reason) ({of(c.JOB_WAITING)})", "{{reason}}"),
         series("Jobs by state", "How many jobs are in each state.", "none",
                (f"sum by (state) ({of(c.JOB_STATE)})", "{{state}}")),
         series("Restarts", "Gang restarts of all namespaces, by cause.", "short", (restarts, "{{reason}}")),

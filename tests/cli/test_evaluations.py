@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from speech_cli.rendering.evaluations import Evaluated, course_lines, evaluations, milestone
-from speech_contract.result import Best, Better, Result, ScoreSpec
+from speech_contract.result import Best, Result
+from speech_contract.scores import Better, ScoreSpec
 
 SPECS = {"snr": ScoreSpec(Better.HIGHER, "dB"), "mel": ScoreSpec(Better.LOWER)}
 SILENCE = {"snr": 0.0, "mel": 3.0}

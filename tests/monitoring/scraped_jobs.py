@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterator
 from typing import Any, Final
 
-from speech_contract.progress import Action, Finding, FindingStatus, Progress, Rule, Severity
+from speech_contract.findings import Action, Finding, FindingStatus
+from speech_contract.progress import Progress, Rule, Severity
 from speech_contract.wire import Codebook, Datagram, Memory, Peers, Weights
 from speech_health.samples import from_datagram
 from speech_operator.cluster.base import JobKey
@@ -133,7 +134,7 @@ def _operate(operator: OperatorMetrics, number: int, at: int) -> None:
         VOICE: {"state": "Running", "attempt": 1, "health": {"verdict": "Healthy"}},
         CODEC: {"state": "Running", "attempt": 1, "health": {"verdict": "Healthy"}},
         BROKEN: {**broken, "health": health},
-        WAITING: {"state": "Pending"},
+        WAITING: {"state": "Pending", "reason": "Unschedulable"},
     }  # fmt: skip
     for name, status in statuses.items():
         key = JobKey("speech", name)
