@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from speech_contract.findings import Action, Finding, FindingStatus
 from speech_contract.progress import Progress, Rule, Severity
-from speech_contract.wire import Codebook, Datagram, Memory, Peers, Weights
+from speech_contract.report import Codebook, Memory, Peers, Weights
+from speech_contract.wire import Datagram
 from speech_health.samples import from_datagram
 from speech_operator.cluster.base import JobKey
 from speech_operator.metrics import OperatorMetrics

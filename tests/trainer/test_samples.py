@@ -43,7 +43,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def test_corrupt_file(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"RIFF....WAVEgarbage")
-    with pytest.raises(errors.DecodeError, match="replace it by a whole WAV"):
+    with pytest.raises(errors.DecodeError, match="replace it by a whole file"):
         load(tmp_path)
 
 
