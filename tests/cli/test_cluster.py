@@ -131,7 +131,7 @@ def test_status_lists_the_cluster_with_the_columns_of_kubectl(
 ) -> None:
     cluster.jobs(make["nan"]())
     header, row = call("status").output.splitlines()
-    assert header.split()[:3] == ["NAME", "STATE", "NODES"]
+    assert header.split()[:4] == ["NAME", "STATE", "REASON", "NODES"]
     assert row.split()[:6] == ["voice", "Failed", "1/1", "15/800", "NaN", "Critical"]
 
 

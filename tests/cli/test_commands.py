@@ -205,9 +205,9 @@ def test_status_lists_jobs_with_the_columns_of_kubectl(call: Call, runs: Any, ma
     runs.jobs = {"voice": make["nan"]()}
     header, row = call("status").output.splitlines()
     assert header.split() == [
-        "NAME", "STATE", "NODES", "STEP", "LOSS", "HEALTH", "RESTARTS", "HEARD", "AGE"
+        "NAME", "STATE", "REASON", "NODES", "STEP", "LOSS", "HEALTH", "RESTARTS", "HEARD", "AGE"
     ]  # fmt: skip
-    assert row.split()[:6] == ["voice", "Failed", "1/1", "15/800", "NaN", "Critical"]
+    assert row.split()[:7] == ["voice", "Failed", "NonFinite", "1/1", "15/800", "NaN", "Critical"]
 
 
 def test_a_long_name_is_not_cut_in_a_pipe(call: Call, runs: Any, make: Make) -> None:

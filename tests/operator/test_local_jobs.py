@@ -112,10 +112,9 @@ class Run:
     def whole(self, attempt: int) -> Any:
         def check() -> bool:
             conditions = {c["type"]: c["reason"] for c in self.status.get("conditions", [])}
-            begun = (
-                self.status.get("attempt") == attempt and conditions["Running"] != "AttemptStarted"
-            )
-            return bool(begun) and self.started(attempt)()
+            running = conditions.get("Running", "AttemptStarted")
+            begun = self.status.get("attempt") == attempt and running != "AttemptStarted"
+            return begun and self.started(attempt)()
 
         return check
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from speech_cli.rendering import words
 from speech_cli.rendering.view import JobView
 
-COLUMNS = ("NAME", "STATE", "NODES", "STEP", "LOSS", "HEALTH", "RESTARTS", "HEARD", "AGE")
+COLUMNS = ("NAME", "STATE", "REASON", "NODES", "STEP", "LOSS", "HEALTH", "RESTARTS", "HEARD", "AGE")
 
 
 def row(view: JobView, now: float) -> tuple[str, ...]:
@@ -19,6 +19,7 @@ def row(view: JobView, now: float) -> tuple[str, ...]:
     return (
         view.name,
         view.state,
+        view.reason or words.NOTHING,
         f"{view.ready}/{view.nodes}",
         words.steps(view.step, view.total_steps),
         words.number(view.loss),
