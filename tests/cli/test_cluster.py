@@ -132,7 +132,7 @@ def test_status_lists_the_cluster_with_the_columns_of_kubectl(
     cluster.jobs(make["nan"]())
     header, row = call("status").output.splitlines()
     assert header.split()[:4] == ["NAME", "STATE", "REASON", "NODES"]
-    assert row.split()[:6] == ["voice", "Failed", "1/1", "15/800", "NaN", "Critical"]
+    assert row.split()[:4] == ["voice", "Failed", "NonFiniteBudgetSpent", "1/1"]
 
 
 def test_a_list_of_this_machine_says_that_there_is_a_cluster(

@@ -207,7 +207,15 @@ def test_status_lists_jobs_with_the_columns_of_kubectl(call: Call, runs: Any, ma
     assert header.split() == [
         "NAME", "STATE", "REASON", "NODES", "STEP", "LOSS", "HEALTH", "RESTARTS", "HEARD", "AGE"
     ]  # fmt: skip
-    assert row.split()[:7] == ["voice", "Failed", "NonFinite", "1/1", "15/800", "NaN", "Critical"]
+    assert row.split()[:7] == [
+        "voice",
+        "Failed",
+        "NonFiniteBudgetSpent",
+        "1/1",
+        "15/800",
+        "NaN",
+        "Critical",
+    ]
 
 
 def test_a_long_name_is_not_cut_in_a_pipe(call: Call, runs: Any, make: Make) -> None:
