@@ -87,10 +87,12 @@ def test_status_shows_the_columns_of_kubectl(call: Call, bed: Bed, failed: Scene
     printed = bed.kubectl("get", "stj", "-n", failed.namespace).splitlines()
     assert header.split() == printed[0].split()
     ours, theirs = row.split(), printed[1].split()
-    assert (ours[0], ours[1], ours[2], ours[5], ours[6]) == (
-        theirs[0], theirs[1], theirs[2], theirs[5], theirs[6]
-    )  # fmt: skip
-    assert ours[3:5] == ["41/60", "NaN"]
+    theirs.insert(
+        2, ours[2]
+    )  # `status.reason` is the operator's to write, and none is at work here
+    told = (0, 1, 3, 6, 7)  # how we write steps, losses and ages is another matter
+    assert [ours[at] for at in told] == [theirs[at] for at in told]
+    assert ours[4:6] == ["41/60", "NaN"]
 
 
 def test_status_of_one_job(call: Call, failed: Scene) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from apibed.admin import Admin
-from apibed.life import alive
-from apibed.scene import CRDS, Body, Scene, condition
+from apibed.scene import CRDS, Body, Scene
 from bed.api import ApiError
 
 from speech_contract import names
@@ -100,57 +97,3 @@ async def test_new_rules_judge_new_objects_alone(admin: Admin, scene: Scene) -> 
         await scene.until("the guards", lets_go)
     finally:
         await admin.delete(f"{CRDS}/{NAME}")
-
-
-def older(schema: Body) -> None:
-    """As a release had it that knew neither `reason` and `message` nor the state Refused."""
-    status = schema["properties"]["status"]["properties"]
-    del status["reason"], status["message"]
-    status["state"]["enum"].remove("Refused")
-
-
-@pytest.fixture
-async def old_crd(admin: Admin, scene: Scene) -> Any:
-    document = copy.deepcopy(crd.definition())
-    older(document["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
-    await put_crd(admin, document)
-    await admin.post(scene.jobs_path, {**scene.manifest(), "metadata": {"name": "probe"}})
-
-    async def counts() -> bool:
-        path = f"{scene.jobs_path}/probe/status"
-        return await outcome(admin.patch(path, {"status": {"state": "Refused"}})) == 422
-
-    await scene.until("the old CRD", counts)
-    yield
-    await put_crd(admin, crd.definition())
-    await scene.until("the new CRD", lambda: _takes(admin, scene))
-
-
-async def _takes(admin: Admin, scene: Scene) -> bool:
-    path = f"{scene.jobs_path}/probe/status"
-    return await outcome(admin.patch(path, {"status": {"state": "Refused"}})) == 200
-
-
-async def test_under_an_older_crd_the_operator_goes_on_and_says_what_is_lost(
-    admin: Admin, scene: Scene, old_crd: None
-) -> None:
-    bad = {**scene.manifest(numNode=3), "metadata": {"name": "bad"}}
-    async with alive(admin.transport, admin.transport, scene.namespace):
-        await scene.create()
-        await scene.gang(1)
-        await admin.post(f"{scene.jobs_path}?fieldValidation=Ignore", bad)
-
-        async def refused() -> Body | None:
-            job = await admin.get(f"{scene.jobs_path}/bad")
-            return condition(job, "Accepted") or None
-
-        found = await scene.until("the refusal", refused)
-        assert "did you mean numNodes?" in found["message"]
-        await asyncio.gather(
-            scene.ends("asr-worker-0", 0), scene.ends("asr-master-0", 0), return_exceptions=False
-        )
-        await scene.state("Complete")
-        events = [e for e in await scene.list("events") if e["reason"] == "OutdatedCRD"]
-    told = {event["involvedObject"]["name"]: event["message"] for event in events}
-    assert "status.reason, status.message" in told["asr"]
-    assert "status.state" in told["bad"]

@@ -47,13 +47,6 @@ def vits(name: str, *, steps: int, nodes: int = 2, cpu: str = CPU, **spec: Any) 
     )
 
 
-def codec(name: str, *, steps: int, **spec: Any) -> Object:
-    """The same for a codec Debug of one pod, with the smallest batch from which its codebooks can start."""
-    made = vits(name, steps=steps, nodes=1, recipe={"codec": {"preset": "Debug"}}, **spec)
-    made["spec"]["training"]["globalBatchSize"] = 2
-    return made
-
-
 def script(name: str, code: str, *, cpu: str = CPU, **spec: Any) -> Object:
     """A Python script in a foreign image, watched by the injected launcher."""
     limits = {"cpu": cpu, "memory": "1Gi"}
