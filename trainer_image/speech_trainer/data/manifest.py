@@ -64,6 +64,11 @@ class Manifest:
     path: Path
     utterances: tuple[Utterance, ...]
 
+    @property
+    def seconds(self) -> float:
+        """Of audio, as its lines say."""
+        return sum(utterance.duration for utterance in self.utterances)
+
     def audio_path(self, utterance: Utterance) -> Path:
         return self.path.parent / utterance.audio_filepath
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from speech_contract.run_config import RunConfig
+from speech_contract.run_config import Precision, RunConfig
 from speech_contract.scores import ScoreSpec
 from speech_trainer.engine.expectations import Expectations
 
@@ -53,6 +53,11 @@ class RecipeContext:
     world_size: int
     run_dir: Path
     lead: Lead = alone  # for what ranks must see alike, such as the files of a folder
+
+    def autocast(self) -> torch.autocast:
+        """What forward passes run in: bfloat16 under `precision: BF16`, else nothing."""
+        wanted = self.config.training.precision is Precision.BF16
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=wanted)
 
 
 @dataclasses.dataclass

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from speech_contract import paths
 from speech_contract.codec import to_document
-from speech_contract.run_config import Precision
 from speech_trainer.data.loader import Place, Quarantine, TrainingStream
 from speech_trainer.data.sampler import Sampler
 from speech_trainer.engine.expectations import Expectations
@@ -55,7 +54,6 @@ class CodecTrainer:
         self.settings = self.material.settings
         self._mel = MelDistance(self.settings.sample_rate, self.settings.scales).to(context.device)
         self._cutter = Cutter(self.settings, context.config.training.seed)
-        self._autocast = context.config.training.precision is Precision.BF16
         self._evaluator: Evaluator | None = None
 
     def effective_config(self) -> dict[str, Any]:
@@ -91,7 +89,7 @@ class CodecTrainer:
 
     @property
     def _audio_seconds(self) -> float:
-        return round(sum(u.duration for u in self.material.manifest.utterances), 3)
+        return round(self.material.manifest.seconds, 3)
 
     def build(self) -> Built:
         """Models on the device, optimizers, codebooks."""
@@ -124,7 +122,7 @@ class CodecTrainer:
     def train_step(self, built: Built, batch: CodecBatch, step: int) -> StepRecord:
         """Both backward passes; no optimizer is stepped and the host is never asked."""
         coded = step >= self.settings.quantizer.start_step
-        with self._cast():
+        with self.context.autocast():
             output, quantized = built.models[adversarial.GENERATOR](
                 batch.waveform, coded=coded, real=batch.real
             )
@@ -134,7 +132,7 @@ class CodecTrainer:
         if step >= self.settings.adversarial_start_step:
             judges, weights = built.models[adversarial.DISCRIMINATOR], self.settings.weights
             judged = adversarial.discriminate(
-                judges, real, output, batch.weight, terms, self._cast()
+                judges, real, output, batch.weight, terms, self.context.autocast()
             )
             total = total + adversarial.convince(judged, output, terms, weights)
         (total * batch.weight).backward()
@@ -229,11 +227,6 @@ class CodecTrainer:
             yield codec
         finally:
             _put(parameters, own)
-
-    def _cast(self) -> torch.autocast:
-        return torch.autocast(
-            self.context.device.type, dtype=torch.bfloat16, enabled=self._autocast
-        )
 
 
 @torch.no_grad()

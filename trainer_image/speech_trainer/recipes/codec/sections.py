@@ -109,7 +109,7 @@ def _received(material: Material) -> dict[str, Any]:
         **(_folder(material.listing) if material.listing else {}),
         "recordings": len(utterances),
         "held out": len(held_out),
-        "hours": round(sum(u.duration for u in utterances) / 3600, 3),
+        "hours": round(material.manifest.seconds / 3600, 3),
         "longest": f"{max(u.duration for u in utterances):.2f} s",
         "speakers": len({u.speaker for u in utterances}),
         "languages": sorted({u.language or "not given" for u in utterances}),

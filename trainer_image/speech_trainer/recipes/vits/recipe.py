@@ -9,12 +9,10 @@ torch's global generators.
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from speech_contract import paths
 from speech_contract.codec import to_document
-from speech_contract.run_config import Precision
 from speech_trainer.data.loader import Place, Quarantine, TrainingStream
 from speech_trainer.data.sampler import Sampler
 from speech_trainer.engine.expectations import Expectations
@@ -50,7 +48,6 @@ class Vits:
         self.context = context
         self.voice = read_voice(spec, context)
         self.settings, self.spectrograms = self.voice.settings, self.voice.spectrograms
-        self._autocast = context.config.training.precision is Precision.BF16
         self._evaluator: Evaluator | None = None
 
     def effective_config(self) -> dict[str, Any]:
@@ -83,7 +80,7 @@ class Vits:
 
     @property
     def _audio_seconds(self) -> float:
-        return round(sum(u.duration for u in self.voice.manifest.utterances), 3)
+        return round(self.voice.manifest.seconds, 3)
 
     def build(self) -> Built:
         """Models on the device, optimizers and schedules; stores the vocabulary with the run."""
@@ -118,7 +115,7 @@ class Vits:
     def train_step(self, built: Built, batch: VitsBatch, step: int) -> StepRecord:
         """Both backward passes; no optimizer is stepped and the host is never asked."""
         linear = self.spectrograms.linear(batch.waveform)
-        with self._cast():
+        with self.context.autocast():
             output: GeneratorOutput = built.models[adversarial.GENERATOR](
                 batch.tokens, batch.token_lengths, linear, batch.frame_lengths, batch.speakers
             )
@@ -190,7 +187,9 @@ class Vits:
     ) -> Tensor:
         """The discriminators' step, and the generator's part of it."""
         judges, weights = built.models[adversarial.DISCRIMINATOR], self.settings.weights
-        judged = adversarial.discriminate(judges, real, output, weight, terms, self._cast())
+        judged = adversarial.discriminate(
+            judges, real, output, weight, terms, self.context.autocast()
+        )
         return adversarial.convince(judged, output, terms, weights)
 
     def _real_segments(self, batch: VitsBatch, output: GeneratorOutput) -> Tensor:
@@ -198,11 +197,6 @@ class Vits:
         hop = self.settings.spectrogram.hop_length
         return segments(
             batch.waveform.unsqueeze(1), output.start * hop, self.settings.segment_frames * hop
-        )
-
-    def _cast(self) -> torch.autocast:
-        return torch.autocast(
-            self.context.device.type, dtype=torch.bfloat16, enabled=self._autocast
         )
 
     def _generator(self, built: Built) -> VitsGenerator:

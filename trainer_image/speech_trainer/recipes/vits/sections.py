@@ -62,7 +62,7 @@ def _received(voice: Voice) -> dict[str, Any]:
     return {
         "utterances": len(utterances),
         "held out": len(held_out),
-        "hours": round(sum(u.duration for u in utterances) / 3600, 3),
+        "hours": round(voice.manifest.seconds / 3600, 3),
         "longest": f"{max(u.duration for u in utterances):.2f} s",
         "speakers": len(voice.speakers),
         "languages": sorted({u.language or "not given" for u in utterances}),

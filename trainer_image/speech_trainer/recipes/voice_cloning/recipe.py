@@ -13,7 +13,6 @@ import torch
 
 from speech_contract import paths
 from speech_contract.codec import to_document
-from speech_contract.run_config import Precision
 from speech_trainer.data.loader import Place, Quarantine, TrainingStream
 from speech_trainer.data.sampler import Sampler
 from speech_trainer.engine.expectations import Expectations
@@ -46,7 +45,6 @@ class VoiceCloning:
         self.spec, self.context = spec, context
         self.material = read_material(spec, context)
         self.settings = self.material.settings
-        self._autocast = context.config.training.precision is Precision.BF16
         self._evaluator: Evaluator | None = None
 
     def effective_config(self) -> dict[str, Any]:
@@ -83,7 +81,7 @@ class VoiceCloning:
 
     @property
     def _audio_seconds(self) -> float:
-        return round(sum(u.duration for u in self.material.training.utterances), 3)
+        return round(self.material.training.manifest.seconds, 3)
 
     def build(self) -> Built:
         """The model on the device, and its optimizer."""
@@ -107,7 +105,7 @@ class VoiceCloning:
 
     def train_step(self, built: Built, batch: CloningBatch, step: int) -> StepRecord:
         """Forward and backward; no optimizer is stepped and the host is never asked."""
-        with self._cast():
+        with self.context.autocast():
             found: CodeLosses = built.models[parts.MODEL](batch.columns)
         share = batch.weight / max(1, batch.count)
         total = found.total * share
@@ -127,7 +125,7 @@ class VoiceCloning:
         """Held-out scores beside trivial answers, and beside the same model with another reference or none."""
         if self._evaluator is None:
             self._evaluator = Evaluator(self.material)
-        with self._cast():
+        with self.context.autocast():
             return self._evaluator(parts.cloner_of(built), self.context.device)
 
     def strategic_sections(self, built: Built, batch: CloningBatch, step: int) -> list[Section]:
@@ -148,8 +146,3 @@ class VoiceCloning:
         with lora.merged(backbone):
             backbone.save(directory, origin)
         self.material.tokens.save(directory)
-
-    def _cast(self) -> torch.autocast:
-        return torch.autocast(
-            self.context.device.type, dtype=torch.bfloat16, enabled=self._autocast
-        )

@@ -97,7 +97,7 @@ def _received(lines: Lines) -> dict[str, Any]:
     utterances = lines.utterances
     return {
         "recordings": len(utterances),
-        "hours": round(sum(u.duration for u in utterances) / 3600, 3),
+        "hours": round(lines.manifest.seconds / 3600, 3),
         "with a reference": sum(reference is not None for reference in lines.references),
         "speakers": len({u.speaker for u in utterances if u.speaker}),
         "languages": sorted({u.language for u in utterances if u.language}),
