@@ -7,11 +7,12 @@ UV := $(BOOTSTRAP)/bin/uv
 BIN := $(VENV)/bin
 CRD := crds/speechtrain.dev_speechtrainingjobs.yaml
 POLICY := crds/speechtrain.dev_admission.yaml
+RUNTIMES := crds/speechtrain.dev_runtimes.yaml
 CHART := charts/speechtrain
 # Of the base image; pip reads the mirror that was set for it.
 IMAGE_PYTHON ?= 3.11
 # Processes that share the tests; rooms that share a cluster stay whole (tests/conftest.py).
-WORKERS ?= 2
+WORKERS ?= 3  # one more than the cores of a small machine: what runs on the test bed's node mostly waits
 DOWNLOAD = $(BOOTSTRAP)/bin/python -m pip download --quiet --require-hashes --only-binary :all: \
 	--python-version $(IMAGE_PYTHON) --dest wheels
 INSTALL := $(UV) pip install --python $(BIN)/python
@@ -27,10 +28,11 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install quickstart test check docs crd dashboards wheels trainer-wheels \
-	accept-engine accept-health accept-images accept-mutants accept-replay \
+	accept-engine accept-health accept-images accept-mutants accept-replay accept-report \
 	accept-vits accept-codec accept-codec-kills accept-codec-speed \
-	accept-local accept-cluster accept-operator accept-trainers \
-	verdicts gpu-check gpu-carry lock clean
+	accept-cloning accept-cloning-speed \
+	accept-local accept-cluster accept-operator accept-scale accept-soak accept-queues accept-trainers accept-goodput \
+	verdicts gpu-check gpu-carry release lock clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,12 +58,23 @@ accept-codec-speed: $(VENV)/.dev ## Take the codec's training step beside that o
 	$(BIN)/python benchmarks/accept_codec_speed.py
 	$(BIN)/python docs/generate.py
 
+accept-cloning: $(VENV)/.dev ## Train a codec, encode, and clone voices with both backbones beside trivial answers: some forty-five minutes
+	$(BIN)/python benchmarks/accept_cloning.py
+	$(BIN)/python docs/generate.py
+
+accept-cloning-speed: $(VENV)/.dev ## Take voice cloning's training step beside a plain loop over the stock models, in turns: minutes
+	$(BIN)/python benchmarks/accept_cloning_speed.py
+	$(BIN)/python docs/generate.py
+
 accept-health: $(VENV)/.dev ## Judge more than a thousand curves drawn afresh: misses, false alarms, delay, cost
 	$(BIN)/python benchmarks/accept_health.py
 	$(BIN)/python docs/generate.py
 
 accept-replay: $(VENV)/.dev ## Judge real public runs, and time replay beside an earlier build: some two minutes
 	$(BIN)/python benchmarks/accept_replay.py
+
+accept-report: $(VENV)/.dev ## Make the page of a run of 100,000 steps: time, memory, size, and what keeping its numbers costs
+	$(BIN)/python benchmarks/accept_report.py
 
 accept-trainers: $(VENV)/.dev ## Install and run real trainers of others, sound and with a planted NaN: some twenty minutes
 	$(BIN)/python benchmarks/accept_trainers.py
@@ -93,12 +106,14 @@ check: $(VENV)/.dev ## Format, lint, types, import contracts and generated files
 	$(BIN)/speechtrain crd --check
 	$(BIN)/python charts/monitoring.py --check
 
-crd: $(VENV)/.run ## Generate CRD and admission policy from the models, and the chart's copies of them
+crd: $(VENV)/.run ## Generate CRDs and admission policies from the models, and the chart's copies of them
 	$(BIN)/speechtrain crd > $(CRD).new
+	$(BIN)/speechtrain crd --runtimes > $(RUNTIMES).new
 	$(BIN)/speechtrain crd --policy > $(POLICY).new
 	mv $(CRD).new $(CRD)
+	mv $(RUNTIMES).new $(RUNTIMES)
 	mv $(POLICY).new $(POLICY)
-	cp $(CRD) $(POLICY) $(CHART)/files/
+	cp $(CRD) $(RUNTIMES) $(POLICY) $(CHART)/files/
 
 dashboards: $(VENV)/.run ## Generate the chart's dashboards and alert rules from the metric catalogue
 	$(BIN)/python charts/monitoring.py
@@ -120,12 +135,34 @@ accept-operator: $(VENV)/.dev ## Load the operator, crash it after every write, 
 	$(BIN)/python benchmarks/accept_operator.py
 	$(BIN)/python docs/generate.py
 
+# JOBS=100: fewer than its thousand, each of ten pods.
+accept-scale: $(VENV)/.dev ## Keep a thousand jobs with ten thousand pods, restart the operator, then every gang: some thirty minutes
+	$(BIN)/python benchmarks/accept_scale.py $(if $(JOBS),--jobs $(JOBS))
+	$(BIN)/python docs/generate.py
+
+# JOBS=40 MINUTES=5: fewer at once, and shorter.
+accept-soak: $(VENV)/.dev ## Let two hundred jobs at once meet their fates for twenty minutes; nothing may grow or be left
+	$(BIN)/python benchmarks/accept_soak.py $(if $(JOBS),--jobs $(JOBS)) $(if $(MINUTES),--minutes $(MINUTES))
+	$(BIN)/python docs/generate.py
+
+accept-queues: $(VENV)/.dev ## Run twenty jobs before the real controller of Kueue, built at the first call; needs root
+	$(BIN)/python benchmarks/accept_queues.py
+	$(BIN)/python docs/generate.py
+
+accept-goodput: $(VENV)/.dev ## Simulate weeks of jobs at published failure rates on the operator's own core: some minutes
+	$(BIN)/python benchmarks/simulate_goodput.py
+	$(BIN)/python docs/generate.py
+
 accept-mutants: $(VENV)/.dev ## Put small faults into rules and policies, and count those that their tests find
 	$(BIN)/python benchmarks/accept_mutants.py
 	$(BIN)/python docs/generate.py
 
 accept-images: $(VENV)/.dev ## Build both images whole, with torch, on this machine
 	$(BIN)/python tests/cluster/product
+
+# IMAGES="operator trainer": archives of the images too, which needs root and, for the trainer, gigabytes.
+release: check ## Make and try what a version is, in dist/: wheel, chart, CRDs, bills of materials, notes
+	$(BIN)/python .ci/release.py --uv $(UV) $(if $(IMAGES),--images $(IMAGES))
 
 include tests/cluster/cluster.mk
 

@@ -219,7 +219,7 @@ def restarts(space: Namespace, wanted: int) -> tuple[list[float], list[float]]:
     back: list[float] = []
     for number in range(-(-wanted // KILLS_PER_JOB)):
         name = f"gang-{number}"
-        policy = {"restarts": {"max": 100, "sameCause": 100}}
+        policy = {"restarts": {"max": 100, "sameCause": 100, "perWindow": {"max": 100}}}
         began = time.time()
         saving = {"uri": f"/{jobs.CHECKPOINTS}/{name}", "everySteps": 5}
         space.apply(jobs.vits(name, steps=100_000, checkpoint=saving, runPolicy=policy))

@@ -10,10 +10,7 @@ package gets an environment of its own with today's torch in .cache/codec-speed.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,6 +21,7 @@ import environments
 import record
 import torch
 from record import Row
+from step_turns import Turns, peak, turn
 
 HERE = Path(__file__).resolve().parent
 HOME = HERE.parent / ".cache" / "codec-speed"
@@ -32,31 +30,11 @@ TORCH = torch.__version__.partition("+")[0]
 PACKAGES = ("descript-audio-codec==1.0.0", f"torch=={TORCH}", f"torchaudio=={TORCH}")
 OURS, THEIRS = "step_ours", "step_dac"
 FASTER, LEANER = 1.5, 0.75
-Turns = dict[str, list[dict[str, Any]]]
-
-
-def turn(build: str, python: Path, place: Path, steps: int, threads: int) -> dict[str, Any]:
-    """One process of one build."""
-    out = place / f"{build}.json"
-    command = [str(python), str(HERE / "step_watch.py"), build, str(place / "batch"), str(out)]
-    environ = {**os.environ, "OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*command, "--steps", str(steps)], env=environ, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{build}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-    found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-    return found
 
 
 def step_seconds(turns: Sequence[Mapping[str, Any]]) -> float:
     """CPU seconds of a step, the median of all."""
     return statistics.median(second for one in turns for second in one["seconds"])
-
-
-def peak(turns: Sequence[Mapping[str, Any]]) -> float:
-    """GiB above the imports, the median of the turns."""
-    return statistics.median(one["peakBytes"] for one in turns) / 2**30
 
 
 def stages(turns: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -102,7 +80,7 @@ def main() -> int:
         torch.save(noise * 10 ** (-16 / 20), Path(name) / "batch")  # as loud as DAC's recipe has it
         for _ in range(asked.turns):
             for build, python in pythons.items():
-                one = turn(build, python, Path(name), asked.steps, asked.threads)
+                one = turn(build, python, Path(name) / "batch", asked.steps, asked.threads)
                 turns[build].append(one)
                 print(build, [round(second, 2) for second in one["seconds"]], flush=True)
     lines = rows(turns, asked.batch)

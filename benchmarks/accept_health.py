@@ -1,11 +1,11 @@
-"""The health rules on fresh curves and silences, and on whole runs of both recipes: misses, false alarms, delay, cost.
+"""The health rules on fresh curves and silences, and on whole runs of all recipes: misses, false alarms, delay, cost.
 
     python benchmarks/accept_health.py [--curves 2190] [--silences 500] [--seed N]
                                        [--voice-seeds 0 1 2 3 4 | --no-voices]
 
 `make accept-health` runs it and generates docs/zoo.md from the result. Exits with 1 when a fault was missed or
 anything healthy raised a warning. The seed is drawn anew each time and written down, so that a run can be repeated.
-The runs (correct ones that are disturbed, broken twins) take about half an hour on two cores; a line each.
+The runs (correct ones that are disturbed, broken twins) take about an hour on two cores; a line each.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ def table(result: dict[str, Any]) -> list[Row]:
 
 
 def voices(seeds: list[int]) -> tuple[dict[str, Any], list[Row]]:
-    """Whole runs of both recipes; they need the trainer, so it is imported here."""
+    """Whole runs of all recipes; they need the trainer, so it is imported here."""
+    import cloning_runs
     import codec_runs
     import voice_runs
 
@@ -127,8 +128,10 @@ def voices(seeds: list[int]) -> tuple[dict[str, Any], list[Row]]:
         voices = voice_runs.measure(Path(folder), seeds)
     with tempfile.TemporaryDirectory() as folder:
         codecs = codec_runs.measure(Path(folder), seeds)
-    rows = voice_runs.table(voices) + codec_runs.table(codecs)
-    return {"voices": voices, "codecs": codecs}, rows
+    with tempfile.TemporaryDirectory() as folder:
+        clonings = cloning_runs.measure(Path(folder), seeds)
+    rows = voice_runs.table(voices) + codec_runs.table(codecs) + cloning_runs.table(clonings)
+    return {"voices": voices, "codecs": codecs, "clonings": clonings}, rows
 
 
 def main() -> int:

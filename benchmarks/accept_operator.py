@@ -1,12 +1,13 @@
 """The operator under load, and under every crash and every fault: `make accept-operator`. Needs no root.
 
-    python benchmarks/accept_operator.py [--only SECTION ...] [--rounds 3]
+    python benchmarks/accept_operator.py [--only SECTION ...] [--rounds 3] [--base 61e9c39]
 
-Sections: `load`, `weight`, `crash`, and one a fault (`409`, `410`, `429`, `500`, `lost`, `refused`). Those left out
-are taken over from results/operator.json when they were measured at the same commit; so a run may be made in pieces.
-`load`: jobs and pods a second beside the same pods posted bare, on nodes of KWOK. `weight`: memory, idle CPU and
-requests of a hundred jobs with a thousand pods. The rest: the job of tests/api ends the same, whole, when the
-operator dies after any one of its writes, and when any one of its requests fails in this way.
+Sections: `load`, `pace`, `weight`, `crash`, and one a fault (`409`, `410`, `429`, `500`, `lost`, `refused`). Those left
+out are taken over from results/operator.json when they were measured at the same commit; so a run may be made in
+pieces. `load`: jobs and pods a second beside the same pods posted bare, on nodes of KWOK. `pace`: jobs of one pod and
+gangs a second, how soon a job has its pods and a gang is back, requests over a life, beside an earlier build in turns.
+`weight`: memory, idle CPU, requests of a hundred jobs with a thousand pods. The rest: the job of tests/api ends the
+same, whole, when the operator dies after any one of its writes, and when any one of its requests fails in this way.
 Writes results/operator.json.
 """
 
@@ -32,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "cluster"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "api"))
 
 import operator_load
+import operator_pace
 from apibed.admin import Admin
 from apibed.life import short_backoff
 from apibed.scene import install
@@ -43,7 +45,9 @@ from bed.system import Tier
 from operator_load import GANGS, ONE_BY_ONE, SINGLE, WIDE
 
 Figures = dict[str, Any]
-POD_SHARE, JOBS_PER_SECOND, RSS_MIB = 0.6, 30.0, 200.0
+POD_SHARE, JOBS_PER_SECOND, RSS_MIB = 0.85, 30.0, 200.0
+PACE, ASKED = 2.0, 0.5  # of the earlier build's
+BACK_SECONDS = 2.0
 
 
 def main() -> int:
@@ -52,6 +56,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", nargs="+", choices=sections, default=list(sections))
     parser.add_argument("--rounds", type=int, default=3, help="of the load")
+    parser.add_argument("--base", default="61e9c39", help="commit of the earlier build")
     options = parser.parse_args()
     if reason := system.obstacle(Tier.CONTROL_PLANE):
         log_to_stderr(reason)
@@ -61,7 +66,7 @@ def main() -> int:
     figures = kept("operator")
     for name in options.only:
         since = time.monotonic()
-        figures[name] = sections[name](options.rounds)
+        figures[name] = sections[name](options)
         figures[name]["tookSeconds"] = round(time.monotonic() - since)
         log_to_stderr(f"{name}: {figures[name]['tookSeconds']} s")
         figures = {section: figures[section] for section in sections if section in figures}
@@ -74,14 +79,14 @@ def main() -> int:
     return 0 if holds else 1
 
 
-def all_sections() -> dict[str, Callable[[int], Figures]]:
-    """Name → what measures it, given the rounds of the load."""
+def all_sections() -> dict[str, Callable[[argparse.Namespace], Figures]]:
+    """Name → what measures it."""
     faults = {name: functools.partial(swept, functools.partial(fault_sweep, way=way))
               for way, name in enumerate(FAULTS)}  # fmt: skip
-    weight = functools.partial(on_kwok, operator_load.weight)
     return {
         "load": loaded,
-        "weight": weight,
+        "pace": paced,
+        "weight": functools.partial(on_kwok, operator_load.weight),
         "crash": functools.partial(swept, crash_sweep),
         **faults,
     }
@@ -98,15 +103,28 @@ def kept(name: str) -> Figures:
     return figures
 
 
-def on_kwok(measure: Callable[[Bed, Path, int], Coroutine[Any, Any, Figures]], rounds: int) -> Any:
+def on_kwok(
+    measure: Callable[[Bed, Path, argparse.Namespace], Coroutine[Any, Any, Figures]],
+    options: argparse.Namespace,
+) -> Any:
     """What a measurement gives on a cluster of its own."""
     with tempfile.TemporaryDirectory() as folder, Bed("load", kwok=True) as bed:
-        return asyncio.run(measure(bed, Path(folder), rounds))
+        return asyncio.run(measure(bed, Path(folder), options))
 
 
-def loaded(rounds: int) -> Figures:
+def paced(options: argparse.Namespace) -> Figures:
+    """This build beside the earlier one, each on a cluster of its own."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Bed("pace", kwok=True) as bed,
+        Bed("pace-before", kwok=True) as other,
+    ):
+        return asyncio.run(operator_pace.pace(bed, other, Path(folder), options))
+
+
+def loaded(options: argparse.Namespace) -> Figures:
     """Seconds of the load, and what follows from them."""
-    took = on_kwok(operator_load.rates, rounds)
+    took = on_kwok(operator_load.rates, options)
     created = {name: [one.created for one in all_] for name, all_ in took.items()}
     return {
         "seconds": {name: [dataclasses.asdict(one) for one in all_] for name, all_ in took.items()},
@@ -128,7 +146,7 @@ def rate(count: int, seconds: Sequence[float]) -> float:
     return round(count / statistics.median(seconds), 1)
 
 
-def swept(sweep: Callable[[Admin], Any], _rounds: int) -> Figures:
+def swept(sweep: Callable[[Admin], Any], _options: argparse.Namespace) -> Figures:
     """One sweep on an API server of its own."""
 
     async def on(bed: Bed) -> Sweep:
@@ -153,6 +171,7 @@ def swept(sweep: Callable[[Admin], Any], _rounds: int) -> Figures:
 def table(figures: Mapping[str, Any]) -> list[Row]:
     """The figures beside what they must be."""
     rows = load_rows(figures["load"]) if "load" in figures else []
+    rows += pace_rows(figures["pace"]) if "pace" in figures else []
     rows += weight_rows(figures["weight"]) if "weight" in figures else []
     faults = {name: found for name, found in figures.items() if name in FAULTS}
     if "crash" in figures:
@@ -194,6 +213,46 @@ def load_rows(load: Mapping[str, Any]) -> list[Row]:
         Row("operator, 200 jobs of 1 pod", f"{jobs['jobsOf1']:g} jobs/s",
             f"≥ {JOBS_PER_SECOND:g}", jobs["jobsOf1"] >= JOBS_PER_SECOND),
     ]  # fmt: skip
+
+
+def pace_rows(pace: Mapping[str, Any]) -> list[Row]:
+    """Of the section `pace`: medians, and their ratio."""
+    base = pace["base"]
+    ours, theirs = (
+        SINGLE.jobs / _median(pace, name, "single", "created") for name in ("this", base)
+    )
+    cpu, cpu_before = (_median(pace, name, "single", "cpu") for name in ("this", base))
+    asked, before = (sum(pace["requests"][name].values()) for name in ("this", base))
+    back, back_before = (
+        statistics.median(pace["secondsUntilAGangIsBack"][name]) for name in ("this", base)
+    )
+    gangs = {
+        name: GANGS.total / _median(pace, name, "gangs", "created")
+        for name in ("this", base, "bare")
+    }
+    share, share_before = gangs["this"] / gangs["bare"], gangs[base] / gangs["bare"]
+    return [
+        Row(f"jobs of one pod, beside {base} in turns",
+            f"{ours:.1f} and {theirs:.1f} jobs/s: {ours / theirs:.2f} ×", f"≥ {PACE:g} ×", ours >= PACE * theirs),
+        *(Row(f"… {words} from its POST to its pod",
+              f"{_median(pace, 'this', 'single', field):.1f} and {_median(pace, base, 'single', field):.1f} s")
+          for words, field in (("p50", "median"), ("p99", "slowest"))),
+        Row(f"CPU of the operator for 200 of them, beside {base}",
+            f"{cpu:.1f} and {cpu_before:.1f} s: {cpu / cpu_before:.2f} ×"),
+        Row(f"requests over the life of a job of one pod, beside {base}",
+            f"{asked:.1f} and {before:.1f}: {asked / before:.2f} ×", f"≤ {ASKED:g} ×", asked <= ASKED * before),
+        Row(f"pods of gangs of 64 against the same posted bare, beside {base}",
+            f"{share:.0%} and {share_before:.0%}", f"≥ {POD_SHARE:.0%}", share >= POD_SHARE),
+        *(Row(f"… {words} from its POST to its last pod",
+              f"{_median(pace, 'this', 'gangs', field):.1f} and {_median(pace, base, 'gangs', field):.1f} s")
+          for words, field in (("p50", "median"), ("p99", "slowest"))),
+        Row(f"a gang of 64 that restarts, from its last old pod gone to its last new one, beside {base}",
+            f"{back:.1f} and {back_before:.1f} s", f"≤ {BACK_SECONDS:g} s", back <= BACK_SECONDS),
+    ]  # fmt: skip
+
+
+def _median(pace: Mapping[str, Any], name: str, what: str, field: str) -> float:
+    return statistics.median(one[field] for one in pace["took"][name][what])
 
 
 def weight_rows(weight: Mapping[str, Any]) -> list[Row]:

@@ -138,7 +138,7 @@ def job(name: str, steps: int) -> dict[str, Any]:
             "training": {"maxSteps": steps, "seed": 7, "device": "CPU", "globalBatchSize": BATCH},
             "checkpoint": {"uri": name, "everySteps": EVERY},
             "health": {"preflight": {"mode": "Off"}},
-            "runPolicy": {"restarts": {"max": 1000, "sameCause": 1000}},
+            "runPolicy": {"restarts": {"max": 1000, "sameCause": 1000, "perWindow": {"max": 100}}},
         },
     }  # fmt: skip
 

@@ -7,14 +7,16 @@ that the API server treats both alike. One watch tells in both cases when a pod 
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import collections
 import contextlib
 import dataclasses
 import json
 import os
+import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,10 @@ from apibed.admin import Admin
 from apibed.process import Process, called, install_rights, rendered
 from apibed.scene import Body, Scene, install
 from bed.cluster import Bed, log_to_stderr
+from process_costs import cpu_seconds, memory
 
 from speech_contract import names
+from speech_operator.cluster.base import ClusterError
 from speech_operator.cluster.rest import Pace, Rest
 from speech_operator.cluster.transport import KubernetesTransport
 
@@ -53,7 +57,8 @@ class Shape:
         return self.jobs * self.pods
 
 
-WIDE, SINGLE, GANGS = Shape(100, 10), Shape(200, 1), Shape(16, 64)
+WIDE, SINGLE, GANGS, FEW = Shape(100, 10), Shape(200, 1), Shape(16, 64), Shape(20, 1)
+GANG = Shape(1, 64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +67,9 @@ class Took:
 
     created: float
     running: float
+    cpu: float = 0.0  # that the operator took meanwhile
+    median: float | None = None  # of a job: from its own POST until its last pod was there
+    slowest: float | None = None  # likewise, of 99 in 100
 
 
 def job(name: str, pods: int) -> Body:
@@ -97,7 +105,9 @@ class Tally:
     def __init__(self) -> None:
         self.there: set[str] = set()
         self.running: set[str] = set()
-        self.last_there = self.last_running = 0.0
+        self.last_there = self.last_running = self.last_gone = 0.0
+        self.last_of: dict[str, float] = {}  # by job, when its newest pod came
+        self.came = 0
         self._news = asyncio.Event()
 
     async def follow(self, admin: Admin, path: str) -> None:
@@ -116,9 +126,12 @@ class Tally:
         if event["type"] == "DELETED":
             self.there.discard(name)
             self.running.discard(name)
+            self.last_gone = now
         elif name not in self.there:
             self.there.add(name)
-            self.last_there = now
+            self.came += 1
+            labels = event["object"]["metadata"].get("labels") or {}
+            self.last_there = self.last_of[labels.get(names.LABEL_JOB_NAME, "")] = now
         if event["type"] == "MODIFIED" and event["object"]["status"].get("phase") == "Running":
             if name not in self.running:
                 self.running.add(name)
@@ -164,16 +177,30 @@ class Field:
         """POST them, so many requests under way at once, and wait for the pods."""
         pace = Pace(UNBOUND, UNBOUND, in_flight=at_once, timeout_seconds=60.0)
         rest, began = Rest(by, time.monotonic, pace=pace), time.monotonic()
-        await asyncio.gather(*(rest.post(path, body) for body in bodies))
+        limit, sent = asyncio.Semaphore(at_once), dict[str, float]()
+
+        async def one(body: Body) -> None:
+            async with limit:
+                sent[body["metadata"]["name"]] = time.monotonic()
+                await rest.post(path, body)
+
+        await asyncio.gather(*map(one, bodies))
         await self.tally.until(f"{pods} pods", lambda: len(self.tally.there) == pods)
         await self.tally.until(f"{pods} to run", lambda: len(self.tally.running) == pods)
-        return Took(self.tally.last_there - began, self.tally.last_running - began)
+        took = Took(self.tally.last_there - began, self.tally.last_running - began)
+        of = self.tally.last_of
+        waits = sorted(of[name] - at for name, at in sent.items() if name in of)
+        if not waits:
+            return took
+        slowest = waits[min(len(waits) - 1, int(0.99 * len(waits)))]
+        return dataclasses.replace(took, median=statistics.median(waits), slowest=slowest)
 
     async def clear(self) -> None:
         """Delete everything, and wait until garbage collection has nothing left to do."""
         options = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
         for path in (self.jobs, self.pods):
-            await self.admin.call("DELETE", path, options)
+            with contextlib.suppress(ClusterError):  # a thousand may take longer than an answer may
+                await self.admin.call("DELETE", path, options)
         await self.tally.until("no pod", lambda: not self.tally.there)
         for _ in range(int(PATIENCE / LOOK_SECONDS)):
             await asyncio.sleep(LOOK_SECONDS)
@@ -210,9 +237,12 @@ class Bench:
         self._numbers = iter(range(1000))
 
     @contextlib.asynccontextmanager
-    async def operator(self, **settings: str) -> AsyncIterator[Process]:
-        """An operator at work; without settings as the chart starts it."""
-        async with Process(self._kubeconfig, "bench", HOME, echo=False, **settings) as process:
+    async def operator(
+        self, build: Mapping[str, str] = os.environ, **settings: str
+    ) -> AsyncIterator[Process]:
+        """An operator at work, of this build or of an earlier one; without settings as the chart starts it."""
+        given = {"environ": build, **settings}
+        async with Process(self._kubeconfig, "bench", HOME, echo=False, **given) as process:
             await process.said("leadership_gained")
             yield process
             assert await process.stop() == 0
@@ -237,10 +267,14 @@ class Bench:
         log_to_stderr(f"bare, {count} pods, {at_once} at once: {took}")
         return took
 
-    async def jobs(self, shape: Shape, **settings: str) -> Took:
+    async def jobs(
+        self, shape: Shape, build: Mapping[str, str] = os.environ, **settings: str
+    ) -> Took:
         """The operator's way from jobs to pods."""
-        async with self.operator(**settings) as process, self.field() as field:
+        async with self.operator(build, **settings) as process, self.field() as field:
+            before = cpu_seconds(process.process.pid)
             took = await self._post(field, shape)
+            took = dataclasses.replace(took, cpu=cpu_seconds(process.process.pid) - before)
             await field.clear()
             assert not process.events("reconcile_failed"), process.events("reconcile_failed")[0]
         return took
@@ -250,6 +284,19 @@ class Bench:
         by = self._admin.transport
         took = await field.post(field.jobs, bodies, shape.total, by, IN_FLIGHT)
         log_to_stderr(f"{shape}: {took}")
+        return took
+
+    async def restart(self, build: Mapping[str, str]) -> float:
+        """A pod of a whole gang fails: seconds from the last old pod gone until the last new one is there."""
+        async with self.operator(build, **UNPACED), self.field() as field:
+            await self._post(field, GANG)
+            await Scene(self._admin, field.namespace).ends("job-0-worker-0", 139)
+            await field.tally.until(
+                "the gang to be back", lambda: field.tally.came == 2 * GANG.pods
+            )
+            took = field.tally.last_there - field.tally.last_gone
+            await field.clear()
+        log_to_stderr(f"gang of {GANG.pods} back: {took}")
         return took
 
     async def weight(self, shape: Shape) -> dict[str, Any]:
@@ -276,25 +323,38 @@ class Bench:
             "tookAtTheChartsPace": dataclasses.asdict(took),
         }
 
+    async def lives(self, build: Mapping[str, str]) -> dict[str, float]:
+        """Requests over the life of a job of one pod, until it is Complete and nothing follows: of each kind, a job."""
+        async with self.operator(build, **UNPACED) as process, self.field() as field:
+            before = collections.Counter(called(self._bed, HOME))
+            await self._post(field, FEW)
+            for pod in (await self._admin.get(field.pods))["items"]:
+                scene = Scene(self._admin, field.namespace)
+                await scene.ends(pod["metadata"]["name"], 0)
+            await self._complete(field)
+            asked = collections.Counter(called(self._bed, HOME)) - before
+            await field.clear()
+            assert not process.events("reconcile_failed"), process.events("reconcile_failed")[0]
+        beside = {
+            kind: n for kind, n in asked.items() if kind[1] != "leases" and kind[0] != "watch"
+        }
+        return {" ".join(kind): round(n / FEW.jobs, 2) for kind, n in sorted(beside.items())}
+
+    async def _complete(self, field: Field) -> None:
+        """Wait until all jobs are, and for what may follow."""
+        for _ in range(int(PATIENCE / LOOK_SECONDS)):
+            await asyncio.sleep(LOOK_SECONDS)
+            found = (await self._admin.get(field.jobs))["items"]
+            if all(job["status"].get("state") == "Complete" for job in found):
+                return await asyncio.sleep(2 * LOOK_SECONDS)
+        raise TimeoutError(f"not all jobs of {field.namespace} are Complete")
+
     async def _silent(self, field: Field, shape: Shape) -> None:
         """Wait until every job was told that nobody answers `/progress`, and nothing follows any more."""
         await asyncio.sleep(QUIET_SECONDS)
         found = (await self._admin.get(field.jobs))["items"]
         told = sum("TelemetryUnreachable" in json.dumps(item.get("status")) for item in found)
         assert told == shape.jobs, f"{told} of {shape.jobs} jobs were told"
-
-
-def memory(pid: int) -> dict[str, float]:
-    """MiB of a process by the kernel's names."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    rows = (line.split() for line in lines if line.startswith(("VmRSS", "VmHWM")))
-    return {row[0].rstrip(":"): round(int(row[1]) / 1024, 1) for row in rows}
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
-    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def idle_share(pid: int) -> float:
@@ -305,9 +365,9 @@ async def idle_share(pid: int) -> float:
 
 
 @contextlib.asynccontextmanager
-async def bench(bed: Bed, folder: Path) -> AsyncIterator[Bench]:
+async def bench(bed: Bed, folder: Path, crd: Body | None = None) -> AsyncIterator[Bench]:
     """The measurements over a new cluster: CRD, nodes, the operator's rights."""
-    install(bed)
+    install(bed, crd)
     fake_nodes(bed)
     kubeconfig = install_rights(bed, HOME, rendered(bed, HOME), folder)
     admin, account = await Admin.login(bed.kubeconfig), await Admin.login(kubeconfig)
@@ -318,12 +378,12 @@ async def bench(bed: Bed, folder: Path) -> AsyncIterator[Bench]:
         await account.close()
 
 
-async def rates(bed: Bed, folder: Path, rounds: int) -> dict[str, list[Took]]:
+async def rates(bed: Bed, folder: Path, options: argparse.Namespace) -> dict[str, list[Took]]:
     """Bare and operated rounds alternate, so that drift meets both."""
     took: dict[str, list[Took]] = collections.defaultdict(list)
     async with bench(bed, folder) as at:
         pod = await at.sample()
-        for _ in range(rounds):
+        for _ in range(options.rounds):
             took["bare"].append(await at.bare(pod, WIDE.total, IN_FLIGHT))
             took["wide"].append(await at.jobs(WIDE, **UNPACED))
             took["gangs"].append(await at.jobs(GANGS, **UNPACED))
@@ -332,7 +392,7 @@ async def rates(bed: Bed, folder: Path, rounds: int) -> dict[str, list[Took]]:
     return took
 
 
-async def weight(bed: Bed, folder: Path, _rounds: int) -> dict[str, Any]:
+async def weight(bed: Bed, folder: Path, _options: argparse.Namespace) -> dict[str, Any]:
     """Once: memory does not differ from run to run as time does."""
     async with bench(bed, folder) as at:
         return await at.weight(WIDE)

@@ -1,11 +1,11 @@
-"""What a training step of a codec costs, stage by stage, and its peak memory. Used by step_ours.py and step_dac.py.
+"""What a training step costs, stage by stage, and its peak memory. Used by step_*.py, which each make one.
 
-    python step_watch.py step_ours|step_dac BATCH OUT --steps N
+    python step_watch.py step_ours|step_dac|step_cloner|step_stock BATCH OUT --steps N
 
 One process, one build: it makes the step, takes two to warm up, times the others. It imports torch alone, for it runs
 in the environment of another package too. Writes JSON: CPU seconds of each step and of each stage (mean of a step),
-wall seconds beside them, peak resident memory above what the imports took. CPU seconds, since a machine that is shared
-gives one thread a share that nobody chose.
+wall seconds beside them, what the steps gave back where that is a number, peak resident memory above what the imports
+took. CPU seconds, since a machine that is shared gives one thread a share that nobody chose.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def resident(field: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
-def measure(make: Callable[[Tensor, Watch], Step], batch: Tensor, steps: int) -> dict[str, Any]:
+def measure(make: Callable[[Any, Watch], Step], batch: Any, steps: int) -> dict[str, Any]:
     """The figures of one build."""
     before = resident("VmRSS")
     watch = Watch()
@@ -97,16 +97,17 @@ def measure(make: Callable[[Tensor, Watch], Step], batch: Tensor, steps: int) ->
     for _ in range(WARM):
         step()
     watch.seconds.clear()
-    seconds, wall = [], []
+    seconds, wall, given = [], [], []
     for _ in range(steps):
         began, at = time.process_time(), time.monotonic()
-        step()
+        given.append(step())
         seconds.append(time.process_time() - began)
         wall.append(time.monotonic() - at)
     stages = {name: total / steps for name, total in watch.seconds.items()}
     return {
         "seconds": seconds,
         "wallSeconds": wall,
+        "given": [one for one in given if isinstance(one, int)],
         "stages": stages,
         "peakBytes": resident("VmHWM") - before,
         "threads": torch.get_num_threads(),
@@ -117,8 +118,8 @@ def measure(make: Callable[[Tensor, Watch], Step], batch: Tensor, steps: int) ->
 def main() -> None:
     """One build, as the command line names it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("build", choices=["step_ours", "step_dac"])
-    parser.add_argument("batch", type=Path, help="waveforms [B, 1, T], saved by torch")
+    parser.add_argument("build", help="module with `make`")
+    parser.add_argument("batch", type=Path, help="tensors that `make` takes, saved by torch")
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=2)
     asked = parser.parse_args()

@@ -1,13 +1,14 @@
 """Whole training runs of VITS Debug under the real supervisor: correct ones that are disturbed, and broken twins.
 
-Used by accept_health.py, and by codec_runs.py for what a run of any recipe shares. A correct run warms up, evaluates,
-saves, is killed with its supervisor, suspended and resumed, and must raise nothing; one that is given NaN batches must
-roll back, heal and raise nothing else. A twin runs twice: as people run it, where the preflight must stop it, and with
-preflight off, so that what names it is a rule at a step.
+Used by accept_health.py, and by codec_runs.py and cloning_runs.py for what a run of any recipe shares. A correct run
+warms up, evaluates, saves, is killed with its supervisor, suspended and resumed, and must raise nothing; one that is
+given NaN batches must roll back, heal and raise nothing else. A twin runs twice: as people run it, where the preflight
+must stop it, and with preflight off, so that what names it is a rule at a step.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import dataclasses
 import json
@@ -15,11 +16,13 @@ import os
 import signal
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import record
 from record import Row
 from twins.catalogue import VITS, Twin
 
@@ -184,9 +187,10 @@ def twin_run(place: Path, data: Path, twin: Twin, kind: str = "vits") -> dict[st
 
 
 def _twin_job(name: str, data: Path, twin: Twin, kind: str, **more: Any) -> dict[str, Any]:
+    name = name.replace("_", "-")  # the run directory's too: it is looked for by the job's
     return job(
-        name.replace("_", "-"), data, 7, wrap=twin.hook, recipe=twin.recipe, kind=kind,
-        training={"maxSteps": twin.last} | twin.training, held_out=kind == "codec",
+        name, data, 7, wrap=twin.hook, recipe=twin.recipe, kind=kind,
+        training={"maxSteps": twin.last} | twin.training, held_out=kind != "vits",
         checkpoint={"uri": name, "everySteps": 8},
         strategicLogging={"enabled": False}, nprocPerNode=twin.ranks,
         runPolicy={"restarts": {"max": 0}}, **more,
@@ -283,6 +287,47 @@ def table(result: dict[str, Any]) -> list[Row]:
         who = f"VITS, seed {one['seed']}: NaN batches rolled back: findings"
         rows.append(Row(who, ", ".join(rules), "NonFinite", rules == ["NonFinite"]))
     return rows + twin_table("VITS", result["twins"])
+
+
+def sound_and_twins(
+    place: Path, data: Path, kind: str, sound: Callable[[Path, Path, int], dict[str, Any]],
+    seeds: Sequence[int], twins: Sequence[Twin],
+) -> dict[str, Any]:  # fmt: skip
+    """Correct runs of a recipe, one a seed, and its twins; a line of progress a run."""
+    reach_hooks()
+    return {
+        "sound": list(say(sound(place, data, seed) for seed in seeds)),
+        "twins": list(say(twin_run(place, data, twin, kind) for twin in twins)),
+    }
+
+
+def sound_and_twins_table(recipe: str, result: Mapping[str, Any]) -> list[Row]:
+    """Correct runs raise nothing; each twin is named, in time."""
+    found = result["sound"]
+    rows = [checked(recipe, found)] if found else []
+    for one in found:
+        said = "; ".join(f["rule"] for f in one["findings"]) or f"none, {one['seconds']:.0f} s"
+        quiet = not one["findings"] and one["exitCodes"] == [0]
+        who = f"{recipe}, seed {one['seed']}: {one['steps']} steps: findings"
+        rows.append(Row(who, said, "none", quiet))
+    return rows + twin_table(recipe, result["twins"])
+
+
+def alone(
+    recipe: str, twins: Sequence[Twin],
+    measure: Callable[[Path, Sequence[int], Sequence[Twin]], dict[str, Any]],
+) -> int:  # fmt: skip
+    """The command line of a recipe's runs: what was asked for, shown, nothing written. The exit code."""
+    parser = argparse.ArgumentParser(description=f"Whole runs of {recipe} and of its twins.")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--twins", nargs="*", default=[twin.wrap.__name__ for twin in twins])
+    given = parser.parse_args()
+    record.be_quiet()
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = [twin for twin in twins if twin.wrap.__name__ in given.twins]
+        rows = sound_and_twins_table(recipe, measure(Path(folder), given.seeds, chosen))
+    record.show(rows)
+    return 0 if all(row.holds is not False for row in rows) else 1
 
 
 def checked(recipe: str, runs: Sequence[dict[str, Any]]) -> Row:

@@ -18,7 +18,9 @@ TO_JOB: Final = (
     "/d/speechtrain-job?var-datasource=${datasource}"
     "&var-namespace=${__data.fields.namespace}&var-job_name=${__data.fields.job_name}"
 )
-WAITING: Final = (State.PENDING, State.REFUSED, State.STARTING, State.RESTARTING, State.SUSPENDING)
+WAITING: Final = (
+    State.PENDING, State.REFUSED, State.QUEUED, State.STARTING, State.RESTARTING, State.SUSPENDING,
+)  # fmt: skip
 
 
 def of(metric: Metric, *more: str) -> str:
@@ -71,6 +73,8 @@ def _history() -> list[Object]:
         bars("Progress", "Share of the planned steps that is done.", "percentunit", done, LEGEND),
         series("Audio", "Seconds of audio trained on in a second, by job.", "suffix: s/s",
                (f"sum by ({EACH}) ({_rate(c.AUDIO_SECONDS)})", LEGEND)),
+        series("Goodput", "Share of the time with devices that went into steps which count; the lowest ten.",
+               "percentunit", (f"bottomk({MOST}, max by ({EACH}) ({of(c.JOB_GOODPUT)}))", LEGEND)),
         series("Data wait", "Share of the time that a job waits for its next batch; the worst ten.", "percentunit",
                (_highest(_rate(c.DATA_WAIT)), LEGEND)),
         series("Since the last step", "The ten jobs whose last step is longest ago.", "s",

@@ -108,6 +108,8 @@ def _machine() -> list[Object]:
                *((quantile(share, c.STEP_DURATION, JOB), name) for share, name in ((0.5, "median"), (0.95, "95 %")))),
         series("Steps and updates", "In a second; updates fall behind where steps are gated off or accumulated.", "cps",
                (f"max({rate(c.STEPS)})", "steps"), (f"max({rate(c.UPDATES)})", "updates")),
+        series("Goodput", "Share of the time with devices, since the job was made, that went into steps which count.",
+               "percentunit", (f"max({of(c.JOB_GOODPUT)})", "share")),
         series("Data wait", "Share of the time that the slowest rank waits for its next batch.",
                "percentunit", (f"max({rate(c.DATA_WAIT)})", "share")),
         series("Waiting for peers", "Share of a sampled step that each rank waits in the all-reduce; the "

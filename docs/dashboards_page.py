@@ -13,10 +13,14 @@ HEADER = ("panel", "shows")
 
 
 def dashboards() -> str:
-    """A heading and a table for each, the fleet first: it is where one begins."""
-    boards = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(_paths())]
+    """A heading, a picture and a table for each, the fleet first: it is where one begins."""
+    boards = [
+        (path.stem, json.loads(path.read_text(encoding="utf-8"))) for path in sorted(_paths())
+    ]
     return "\n\n".join(
-        f"## {board['title']}\n\n{tables.table(HEADER, _rows(board['panels']))}" for board in boards
+        f"## {board['title']}\n\n![{board['title']}](dashboard-{name}.svg)\n\n"
+        f"{tables.table(HEADER, _rows(board['panels']))}"
+        for name, board in boards
     )
 
 

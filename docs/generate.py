@@ -3,7 +3,8 @@
 `manifest.md` comes from the CRD's schema, `exit-codes.md` from speech_contract.exit_codes, `metrics.md` from
 speech_contract.metrics, the lists of rules in `verdict.md` and the README from speech_contract.rules, `zoo.md` from
 what `make accept-health` measured, the table in `foreign-trainers.md` from `make accept-trainers`, those in `codec.md`
-from `make accept-codec` and `make accept-codec-speed`, those in `dashboards.md` from the chart's dashboards,
+from `make accept-codec` and `make accept-codec-speed`, those in `goodput.md` from `make accept-goodput`, those in
+`dashboards.md` from the chart's dashboards,
 `figures.md` and the README's table from all that was measured, `rooms.svg` from the imports of the packages, the
 interfaces on `write-a-recipe.md` and `write-a-rule.md` from the classes that ask for them.
 tests/cli/test_docs.py runs the check, so a changed table cannot leave its page behind.
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import codec_page
 import dashboards_page
+import goodput_page
 import interfaces
 import manifest_page
 import rooms
@@ -38,7 +40,13 @@ RESULTS = HERE.parent / "benchmarks" / "results"
 README = "../README.md"
 FIGURES = ("what", "measured", "bound", "by")
 DETAILS = ("moved", "findings", "constant_frame", "other_sentence")  # too much for a first page:
-DETAILED = ("twin: ", "VITS, seed ", "codec, seed ", "stage: ")  # rows that end, or begin, so
+DETAILED = (
+    "twin: ",
+    "VITS, seed ",
+    "codec, seed ",
+    "cloning, seed ",
+    "stage: ",
+)  # rows that end, or begin, so
 RECIPE = "trainer_image/speech_trainer/engine/recipe.py"
 DETECTOR = "trainer_image/speech_health/detector.py"
 RULES = ("rule", "fires on", "at worst", "what follows", "what to do")
@@ -60,8 +68,7 @@ def exit_codes() -> str:
         "Exit codes",
         [
             "`speechtrain run` exits with the code below; so do the supervisor and the trainer in a pod.",
-            "*Counted* restarts are taken from `runPolicy.restarts.max`, and the same cause "
-            "`sameCause` times ends the job.",
+            "*Counted* restarts are taken from the [budgets](goodput.md#budgets) of `runPolicy.restarts`.",
             "Codes that are not listed: 3 to 127 count as 1, 128 and above as 139.",
         ],
         ("code", "cause", "meaning", "next", "counted", "what to do"),
@@ -177,6 +184,14 @@ def codec() -> str:
     return _between(page, "speed", said)
 
 
+def goodput() -> str:
+    """The page of goodput and budgets, with what was simulated."""
+    page, measured = _read(HERE / "goodput.md"), RESULTS / "goodput.json"
+    for name in ("endings", "loops", "ratios"):
+        page = _between(page, name, getattr(goodput_page, name)(measured))
+    return page
+
+
 def dashboards() -> str:
     """The page of dashboards, with what each panel shows."""
     return _between(_read(HERE / "dashboards.md"), "dashboards", dashboards_page.dashboards())
@@ -204,6 +219,7 @@ PAGES = {
     "foreign-trainers.md": trainers,
     "codec.md": codec,
     "dashboards.md": dashboards,
+    "goodput.md": goodput,
     "figures.md": figures,
     "verdict.md": verdict,
     README: readme,

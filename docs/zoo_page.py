@@ -156,22 +156,25 @@ def _silence_row(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _whole_part(figures: Mapping[str, Any]) -> str:
-    """Whole runs of both recipes."""
-    voices, codecs = figures.get("voices"), figures.get("codecs")
+    """Whole runs of all recipes."""
+    voices, codecs, clonings = (figures.get(name) for name in ("voices", "codecs", "clonings"))
     if voices is None:
         return ""
     parts = ["## Whole runs", "", *_disturbed(voices), "", *_twins("VITS", voices["twins"])]
     if codecs is not None:
-        loud = sum(bool(one["findings"]) for one in codecs["sound"])
-        steps = max((one["steps"] for one in codecs["sound"]), default=0)
-        parts += [
-            "",
-            f"{len(codecs['sound'])} correct codec runs of {steps} steps, through k-means and revivals: {loud} raised "
-            "anything.",
-            "",
-            *_twins("The codec", codecs["twins"]),
-        ]
+        parts += _recipe("The codec", "codec runs", "through k-means and revivals", codecs)
+    if clonings is not None:
+        parts += _recipe("Voice cloning", "voice-cloning runs", "evaluated on the way", clonings)
     return "\n".join([*parts, ""])
+
+
+def _recipe(title: str, runs: str, how: str, figures: Mapping[str, Any]) -> list[str]:
+    loud = sum(bool(one["findings"]) for one in figures["sound"])
+    steps = max((one["steps"] for one in figures["sound"]), default=0)
+    said = (
+        f"{len(figures['sound'])} correct {runs} of {steps} steps, {how}: {loud} raised anything."
+    )
+    return ["", said, "", *_twins(title, figures["twins"])]
 
 
 def _disturbed(voices: Mapping[str, Any]) -> list[str]:

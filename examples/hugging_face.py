@@ -64,9 +64,10 @@ def main() -> None:
     arguments = TrainingArguments(
         os.path.join(out, "trainer"), max_steps=options.steps, per_device_train_batch_size=16,
         learning_rate=3e-3, lr_scheduler_type="cosine", eval_strategy="steps", eval_steps=100,
-        save_strategy="steps", save_steps=100, save_total_limit=1, logging_steps=50, report_to=[], disable_tqdm=True,
+        save_strategy="steps", save_steps=100, save_total_limit=3, logging_steps=50, report_to=[], disable_tqdm=True,
     )  # fmt: skip
-    callbacks: list[object] = [TelemetryCallback()]
+    telemetry = TelemetryCallback()
+    callbacks: list[object] = [telemetry]
     callbacks += strategic.callbacks(audio_ids=range(WORDS, VOCABULARY))
     if options.fault == "nan":
         callbacks.append(Poison(options.steps // 2))
@@ -76,7 +77,7 @@ def main() -> None:
         train_dataset=[sample(generator) for _ in range(2000)],
         eval_dataset=[sample(generator) for _ in range(64)],
         callbacks=callbacks,  # type: ignore[arg-type]
-    ).train()
+    ).train(resume_from_checkpoint=telemetry.resume_from())  # None in the first attempt
 
 
 if __name__ == "__main__":

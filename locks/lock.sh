@@ -17,3 +17,5 @@ done
 compile --output-file locks/bootstrap.txt locks/bootstrap.in
 compile --no-deps --output-file locks/foreign.txt locks/foreign.in
 compile --no-deps --output-file locks/lightning.txt locks/lightning.in
+compile --constraints locks/dev.txt --output-file locks/release.txt locks/release.in
+compile --constraints locks/dev.txt --output-file locks/wandb.txt locks/wandb.in

@@ -36,15 +36,15 @@ def _why_no_gpu() -> str:
     return "" if torch.cuda.is_available() else "torch sees no CUDA device"
 
 
-# Rooms whose tests share a cluster or a voice, made once a process; elsewhere a file is what stays together.
-_WHOLE_ROOMS = {"api", "cluster", "e2e", "local"}
+# Rooms whose tests share a cluster or a voice, made once a process, and those that want a node of this machine's own,
+# which are not to fight over it; elsewhere a file is what stays together.
+_WHOLE_ROOMS = {"api": "api", "local": "local", "e2e": "node", "cluster": "node"}
 
 
 def _unit(nodeid: str) -> str:
-    """What one worker runs by itself: a room, or a file."""
+    """What one worker runs by itself: a room or two, or a file."""
     path = nodeid.partition("::")[0]
-    room = path.split("/")[1]
-    return room if room in _WHOLE_ROOMS else path
+    return _WHOLE_ROOMS.get(path.split("/")[1], path)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -41,8 +41,8 @@ BOUND_ROOMS = (
 
 # Modules of the library without a test of their own, and whose tests reach them.
 TESTED_THROUGH = {
-    "speech_contract.api.fields": "test_validation",
     "speech_contract.api.pod": "test_validation",
+    "speech_contract.api.volumes": "test_validation",
     "speech_contract.causes": "tests/telemetry, where ranks end of them",
     "speech_contract.checks": "test_thresholds",
     "speech_contract.owner": "tests/telemetry/test_ownership",

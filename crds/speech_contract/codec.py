@@ -14,7 +14,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from speech_contract.errors import ContractError, unknown_field
@@ -26,13 +26,18 @@ class Reading(enum.Enum):
     """How much of a document must be in order."""
 
     STRICT = "Strict"  # all of it: a typing error must not pass for a setting
+    FIELDS = (
+        "Fields"  # fields that a newer version of us added are passed over; a word must be known
+    )
     NEWER = "Newer"  # fields that a newer version of us added are passed over, its words kept
     SALVAGE = "Salvage"  # whatever can be read, for people: the rest is as if it were not there
 
 
 _UNIONS: tuple[Any, ...] = (typing.Union, types.UnionType)
+_PLAIN: frozenset[type] = frozenset({str, int, bool})  # JSON as they are
 
 
+@functools.cache
 def camel(name: str) -> str:
     """`last_step` → `lastStep`."""
     head, *tail = name.split("_")
@@ -41,12 +46,16 @@ def camel(name: str) -> str:
 
 # `__pydantic_config__` of a dataclass that a manifest holds: the api reads it as strictly as this module.
 FORBID: dict[str, Any] = {"extra": "forbid", "alias_generator": camel, "populate_by_name": True}
+# Of one that a status holds: its schema is made by pydantic, which nobody needs who reads it.
+READ: dict[str, Any] = {"extra": "ignore", "alias_generator": camel, "populate_by_name": True}
 
 
 def to_document(value: Any) -> Any:
     """Turn a dataclass into plain JSON values. None fields are left out; NaN and Inf become strings."""
+    if value is None or type(value) in _PLAIN:
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = ((camel(f.name), getattr(value, f.name)) for f in dataclasses.fields(value))
+        pairs = ((name, getattr(value, field)) for name, field in _names(type(value)))
         return {name: to_document(item) for name, item in pairs if item is not None}
     if isinstance(value, enum.Enum):
         return value.value
@@ -57,6 +66,12 @@ def to_document(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
+
+
+@functools.cache
+def _names(cls: Any) -> tuple[tuple[str, str], ...]:
+    """What a field is called in a document, and in Python."""
+    return tuple((camel(f.name), f.name) for f in dataclasses.fields(cls))
 
 
 def dumps(value: Any) -> str:
@@ -148,28 +163,41 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
+_Converter = Callable[[Any, Any, str, Reading], Any]  # kind, value, path, reading
+
+
 def _convert(kind: Any, value: Any, path: str, reading: Reading) -> Any:
+    convert, inner = _way(kind)
+    return convert(inner, value, path, reading)
+
+
+@functools.cache
+def _way(kind: Any) -> tuple[_Converter, Any]:
+    """How a kind is read, found out once: an operator reads its statuses all day long."""
     origin = typing.get_origin(kind)
     if kind is Any or kind is object:
-        return value
+        return _as_it_is, kind
     if origin in _UNIONS:
-        return _convert_union(typing.get_args(kind), value, path, reading)
+        # the contract has no other unions
+        (inner,) = (k for k in typing.get_args(kind) if k is not type(None))
+        return (_convert_optional if type(None) in typing.get_args(kind) else _convert), inner
     if origin in (list, tuple):
-        return _convert_sequence(kind, value, path, reading)
+        return _convert_sequence, kind
     if origin in (dict, Mapping):
-        return _convert_mapping(kind, value, path, reading)
+        return _convert_mapping, kind
     if dataclasses.is_dataclass(kind):
-        return from_document(typing.cast("type[Any]", kind), value, path, reading)
+        return from_document, kind
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return _convert_enum(kind, value, path, reading)
-    return _convert_scalar(kind, value, path)
+        return _convert_enum, kind
+    return _convert_scalar, kind
 
 
-def _convert_union(kinds: tuple[Any, ...], value: Any, path: str, reading: Reading) -> Any:
-    if value is None and type(None) in kinds:
-        return None
-    (kind,) = (k for k in kinds if k is not type(None))  # the contract has no other unions
-    return _convert(kind, value, path, reading)
+def _as_it_is(kind: Any, value: Any, path: str, reading: Reading) -> Any:
+    return value
+
+
+def _convert_optional(kind: Any, value: Any, path: str, reading: Reading) -> Any:
+    return None if value is None else _convert(kind, value, path, reading)
 
 
 def _convert_sequence(kind: Any, value: Any, path: str, reading: Reading) -> Any:
@@ -207,7 +235,7 @@ def _convert_enum(kind: type[enum.Enum], value: Any, path: str, reading: Reading
         return kind(value)
     except ValueError as error:
         if (
-            reading is not Reading.STRICT
+            reading not in (Reading.STRICT, Reading.FIELDS)
             and issubclass(kind, str)
             and value
             and isinstance(value, str)
@@ -226,7 +254,9 @@ def _new_word(kind: type[enum.Enum], value: str) -> enum.Enum:
     return word
 
 
-def _convert_scalar(kind: Any, value: Any, path: str) -> Any:
+def _convert_scalar(kind: Any, value: Any, path: str, reading: Reading) -> Any:
+    if type(value) is kind:
+        return value
     if kind is float and isinstance(value, str):
         return _parse_float(value, path)  # NaN and Inf travel as strings
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

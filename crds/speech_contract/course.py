@@ -7,10 +7,11 @@ import dataclasses
 from speech_contract.actions import OnExceeded, only
 from speech_contract.checks import check_at_least, check_number
 from speech_contract.codec import FORBID
+from speech_contract.settings import Section
 
 
-@dataclasses.dataclass(frozen=True)
-class Plateau:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Plateau(Section):
     """The loss no longer falls, or never did. Told as information; a warning at the level of a blind guess."""
 
     __pydantic_config__ = FORBID
@@ -23,8 +24,8 @@ class Plateau:
         only(self, OnExceeded.WARN)
 
 
-@dataclasses.dataclass(frozen=True)
-class Slowdown:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Slowdown(Section):
     """Steps that take `factor` times as long as they used to, for `for_reports` reports."""
 
     __pydantic_config__ = FORBID
@@ -40,8 +41,8 @@ class Slowdown:
         only(self, OnExceeded.WARN)
 
 
-@dataclasses.dataclass(frozen=True)
-class GoalUnreachable:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class GoalUnreachable(Section):
     """Too little data for the model, the batch or the scores; or a held-out score that worsens while the loss falls."""
 
     __pydantic_config__ = FORBID

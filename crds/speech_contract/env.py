@@ -38,6 +38,10 @@ PHASE_FILE: Final = "SPEECHTRAIN_PHASE_FILE"  # the rank's mmap of (step, phase,
 RUN_DIR: Final = "SPEECHTRAIN_RUN_DIR"
 ATTEMPT: Final = "SPEECHTRAIN_ATTEMPT"
 RESUME_FROM: Final = "SPEECHTRAIN_RESUME_FROM"  # Newest | Confirmed
+# Of `custom` scripts alone, see speech_contract.saves.
+RESUME_STEP: Final = "SPEECHTRAIN_RESUME_STEP"  # of the checkpoint to go on from; unset: none
+RESUME_PATH: Final = "SPEECHTRAIN_RESUME_PATH"  # of the same, as the script told it, absolute
+SKIP_WINDOWS: Final = "SPEECHTRAIN_SKIP_WINDOWS"  # JSON [[first, last), …] of data to pass over
 
 # User → trainer, through spec.trainer.env.
 WRAP_RECIPE: Final = (

@@ -41,11 +41,16 @@ class Event(str, enum.Enum):
     OWNER_AWAITED = "owner_awaited"
     OWNER_FOLLOWED = "owner_followed"
     OWNER_UNWRITABLE = "owner_unwritable"
+    RESUME_CHOSEN = "resume_chosen"
+    RESUMED_OTHERWISE = "resumed_otherwise"
+    WINDOWS_KEPT = "windows_kept"
+    MARKS_UNWRITABLE = "marks_unwritable"
     RANKS_STARTED = "ranks_started"
     RANK_ENDED = "rank_ended"
     FINDING_RAISED = "finding_raised"
     FINDING_HEALED = "finding_healed"
     STACKS_TAKEN = "stacks_taken"
+    NAMES_FOLDED = "names_folded"
     STOP_REQUESTED = "stop_requested"
     SUPERVISOR_STOPPED = "supervisor_stopped"
     # trainer
@@ -59,6 +64,7 @@ class Event(str, enum.Enum):
     CHECKPOINT_SAVED = "checkpoint_saved"
     CHECKPOINT_FAILED = "checkpoint_failed"
     CHECKPOINT_CONFIRMED = "checkpoint_confirmed"
+    CHECKPOINT_UNSEEN = "checkpoint_unseen"
     CHECKPOINT_QUARANTINED = "checkpoint_quarantined"
     CHECKPOINT_BEST = "checkpoint_best"
     UPDATE_SKIPPED = "update_skipped"
@@ -98,11 +104,16 @@ MESSAGES: dict[Event, str] = {
     Event.OWNER_AWAITED: "The run directory is another job's; it is watched for a sign of life",
     Event.OWNER_FOLLOWED: "The run directory of a job that has ended was taken over",
     Event.OWNER_UNWRITABLE: "The owner file of the run directory can't be written",
+    Event.RESUME_CHOSEN: "What the script is to go on from was chosen",
+    Event.RESUMED_OTHERWISE: "The script went on from another checkpoint than it was given",
+    Event.WINDOWS_KEPT: "The script can't pass over the data that a NaN was trained on",
+    Event.MARKS_UNWRITABLE: "Marks of the script's checkpoints can't be written; no NaN can be gone back from",
     Event.RANKS_STARTED: "All supervisors met; the ranks start",
     Event.RANK_ENDED: "A rank ended",
     Event.FINDING_RAISED: "A health finding was raised",
     Event.FINDING_HEALED: "A health finding healed",
     Event.STACKS_TAKEN: "Python stacks were taken",
+    Event.NAMES_FOLDED: "The numbers have more names than are kept; the others are looked at for NaN alone",
     Event.STOP_REQUESTED: "The ranks are asked to stop",
     Event.SUPERVISOR_STOPPED: "The supervisor stops",
     Event.RUN_CONFIGURED: "The run is configured",
@@ -115,6 +126,7 @@ MESSAGES: dict[Event, str] = {
     Event.CHECKPOINT_SAVED: "A checkpoint was committed",
     Event.CHECKPOINT_FAILED: "A checkpoint could not be written; training goes on",
     Event.CHECKPOINT_CONFIRMED: "A checkpoint was confirmed",
+    Event.CHECKPOINT_UNSEEN: "A checkpoint is not where the script said, as far as this pod sees; it is not confirmed",
     Event.CHECKPOINT_QUARANTINED: "A checkpoint was quarantined",
     Event.CHECKPOINT_BEST: "A checkpoint is the best by its held-out score so far",
     Event.UPDATE_SKIPPED: "A non-finite update was gated off",

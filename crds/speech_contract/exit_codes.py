@@ -35,6 +35,7 @@ class Cause(str, enum.Enum):
     DIVERGED = "Diverged"
     STALLED = "Stalled"
     RANK_DISAGREES = "RankDisagrees"
+    SUPERSEDED = "Superseded"
     BAD_CONFIG = "BadConfig"
     BAD_DATA = "BadData"
     INTERNAL = "InternalError"
@@ -59,6 +60,7 @@ EXIT_DIVERGED: Final = 43
 EXIT_PREFLIGHT: Final = 44
 EXIT_STALLED: Final = 45
 EXIT_RANK_DISAGREES: Final = 46
+EXIT_SUPERSEDED: Final = 47
 EXIT_BAD_CONFIG: Final = 64
 EXIT_BAD_DATA: Final = 65
 EXIT_INTERNAL: Final = 70
@@ -174,6 +176,15 @@ _ROWS: Final = (
         Next.RESTART,
         True,
         "the named node is left out at the next attempt; test its GPU memory",
+    ),
+    ExitMeaning(
+        EXIT_SUPERSEDED,
+        Cause.SUPERSEDED,
+        "a newer attempt has taken over the run directory",
+        Next.FAIL,
+        False,
+        "nothing to do where the operator started that attempt, for this one is judged no more; else end the other "
+        "run, or give this job a checkpoint.uri of its own",
     ),
     ExitMeaning(
         EXIT_BAD_CONFIG,

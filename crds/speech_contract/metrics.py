@@ -247,6 +247,12 @@ JOB_HEALTH_FINDING: Final = Metric(
 JOB_ATTEMPT: Final = Metric(
     OPERATOR + "job_attempt", Kind.GAUGE, "Number of the newest attempt, from 1 on", JOB
 )
+JOB_GOODPUT: Final = Metric(
+    OPERATOR + "job_goodput_ratio",
+    Kind.GAUGE,
+    "Share of the time with devices that went into steps which count; absent before the first step",
+    JOB,
+)
 JOB_ENDED: Final = Metric(
     OPERATOR + "job_ended_timestamp_seconds",
     Kind.GAUGE,
@@ -282,8 +288,8 @@ QUEUE_DEPTH: Final = Metric(
 LEADER: Final = Metric(OPERATOR + "leader", Kind.GAUGE, "1 while this operator is the one at work")
 
 OPERATOR_METRICS: Final = (
-    JOB_STATE, JOB_WAITING, JOB_HEALTHY, JOB_HEALTH_FINDING, JOB_ATTEMPT, JOB_ENDED, JOB_SEEN, JOB_RESTARTS,
-    RECONCILES, RECONCILE_DURATION, QUEUE_DEPTH, LEADER,
+    JOB_STATE, JOB_WAITING, JOB_HEALTHY, JOB_HEALTH_FINDING, JOB_ATTEMPT, JOB_GOODPUT, JOB_ENDED, JOB_SEEN,
+    JOB_RESTARTS, RECONCILES, RECONCILE_DURATION, QUEUE_DEPTH, LEADER,
 )  # fmt: skip
 
 SKIP_REASONS: Final = (

@@ -35,6 +35,7 @@ from speech_contract.exit_codes import (
     EXIT_SIGTERM,
     EXIT_SKIP_BUDGET,
     EXIT_STALLED,
+    EXIT_SUPERSEDED,
     EXIT_USAGE,
     Cause,
     ExitMeaning,
@@ -66,6 +67,7 @@ __all__ = [
     "EXIT_SIGTERM",
     "EXIT_SKIP_BUDGET",
     "EXIT_STALLED",
+    "EXIT_SUPERSEDED",
     "EXIT_USAGE",
     "OUTCOME_LIMIT_BYTES",
     "Cause",
@@ -75,6 +77,7 @@ __all__ = [
     "decode",
     "encode",
     "fingerprint",
+    "fingerprint_head",
     "meaning_of",
 ]
 
@@ -166,4 +169,9 @@ def fingerprint(exit_code: int, rule: str, message: str) -> str:
     lines = message.strip().splitlines()
     line = re.sub(r"0x[0-9a-fA-F]+|\b[0-9a-f]{8,}\b|\d+", "#", lines[0] if lines else "")
     digest = hashlib.sha256(line.encode()).hexdigest()[:8]
-    return f"{exit_code}/{rule or '-'}/{digest}"
+    return f"{fingerprint_head(exit_code, rule)}{digest}"
+
+
+def fingerprint_head(exit_code: int, rule: str) -> str:
+    """What the fingerprints of all causes of this code and rule begin with."""
+    return f"{exit_code}/{rule or '-'}/"

@@ -14,6 +14,7 @@ ATTEMPTS: Final = "attempts"
 OWNERS: Final = "owners"  # whose directory it is: see speech_telemetry.ownership
 PREVIOUS: Final = "previous"  # logs and reports of jobs that were taken over from
 SKIPS: Final = "skips"
+MARKS: Final = "marks"  # of what `custom` scripts save by themselves
 SAMPLES: Final = "samples"
 RECORDINGS: Final = "recordings"  # what lay in the folders of `data` when the run first looked
 LOGS: Final = "logs"
@@ -23,6 +24,11 @@ QUARANTINE: Final = "quarantine.jsonl"
 BAD_STEPS: Final = "bad_steps"  # the first non-finite step of an attempt, to replay it
 RESULT: Final = "result.json"  # the last evaluation, with its trivial baselines
 EXPORT: Final = "export"  # the inference artifact, of the last weights
+REPORT: Final = (
+    "report.html"  # of the whole run, made anew at each evaluation and at an attempt's end
+)
+TENSORBOARD: Final = "tensorboard"  # event file of the whole run, made anew with the report
+WANDB: Final = "wandb"  # what Weights & Biases keeps, and `sent.json`: up to where it was told
 PREFLIGHT: Final = "preflight.json"  # the newest preflight, every row of it
 PREFLIGHT_ALONE: Final = (
     "preflight"  # run directory of `speechtrain preflight`, below that of the job
@@ -37,6 +43,11 @@ BEST: Final = "BEST"  # holds a `result.Best`
 def rank_log(run_dir: Path, attempt: int, rank: int) -> Path:
     """Where the supervisor keeps a rank's output."""
     return run_dir / LOGS / f"attempt-{attempt}" / f"rank-{rank}.log"
+
+
+def series_file(run_dir: Path, attempt: int) -> Path:
+    """The numbers of an attempt as they came; written by the supervisor of node rank 0."""
+    return run_dir / LOGS / f"attempt-{attempt}" / "series.jsonl"
 
 
 def attempt_file(run_dir: Path, attempt: int) -> Path:
@@ -57,6 +68,11 @@ def previous_dir(run_dir: Path, number: int) -> Path:
 def checkpoint_dir(run_dir: Path, step: int, attempt: int) -> Path:
     """One checkpoint; whole once its COMMIT file is there."""
     return run_dir / CHECKPOINTS / f"step-{step}.a{attempt}"
+
+
+def save_file(run_dir: Path, number: int, step: int, attempt: int) -> Path:
+    """What is known of the `number`-th save of `custom` scripts; its marks lie beside it, under its name."""
+    return run_dir / MARKS / f"save-{number}.step-{step}.a{attempt}.json"
 
 
 def bad_step_dir(run_dir: Path, attempt: int, step: int) -> Path:

@@ -21,12 +21,16 @@ class Account:
     """What is known of an attempt: the running master answers it, and its last record keeps it."""
 
     step: int | None = None  # newest
+    total_steps: int | None = None
     loss: float | None = None  # the headline
     gradient_norm: float | None = None
+    learning_rate: float | None = None
+    audio_seconds_per_second: float | None = None
     non_finite_steps: int | None = None
     first_bad: BadStep | None = None
     rollbacks: int = 0  # of this attempt
     discarded_steps: int = 0  # trained and then left behind by roll-backs or by exit code 40
+    checkpoint_seconds: float | None = None  # spent on saving, in this attempt
     resumed_from_step: int | None = None
     resume_note: str = ""  # from whose step it goes on, and which settings changed since
     last_checkpoint_step: int | None = None
@@ -55,10 +59,7 @@ class Progress(Account):
     done: bool = False
     running: bool = False  # every rank reported a step, or stdout showed one
     source: str = ""  # Reporter | Stdout | "" (nothing yet)
-    total_steps: int | None = None
     losses: dict[str, float] = dataclasses.field(default_factory=dict)
-    learning_rate: float | None = None
-    audio_seconds_per_second: float | None = None
     step_seconds: float | None = None
     data_wait_ratio: float | None = None
     eta_seconds: float | None = None
@@ -72,3 +73,5 @@ class Progress(Account):
     weights: Weights | None = None  # the newest two checkpoints, compared
     codebooks: dict[str, Codebook] = dataclasses.field(default_factory=dict)
     memory: dict[str, Memory] = dataclasses.field(default_factory=dict)  # by node rank
+    # Seconds since a worker's supervisor was last heard of, by node rank: of those that should have spoken again.
+    unheard: dict[str, float] = dataclasses.field(default_factory=dict)

@@ -10,6 +10,7 @@ class Condition(str, enum.Enum):
     """Types of `status.conditions`, in the order they are shown."""
 
     ACCEPTED = "Accepted"
+    QUEUED = "Queued"
     RUNNING = "Running"
     RESTARTING = "Restarting"
     SUSPENDED = "Suspended"
@@ -23,6 +24,7 @@ class State(str, enum.Enum):
 
     PENDING = "Pending"
     REFUSED = "Refused"
+    QUEUED = "Queued"
     STARTING = "Starting"
     RUNNING = "Running"
     RESTARTING = "Restarting"
@@ -49,6 +51,8 @@ class Reason(str, enum.Enum):
     SPEC_VALID = "SpecValid"
     INVALID_SPEC = "InvalidSpec"
     IMMUTABLE_FIELD = "ImmutableField"
+    RUNTIME_MISSING = "RuntimeMissing"
+    INVALID_RUNTIME = "InvalidRuntime"
     ATTEMPT_STARTED = "AttemptStarted"
     TRAINING_STARTED = "TrainingStarted"
     ATTEMPT_FAILED = "AttemptFailed"
@@ -69,9 +73,25 @@ class Reason(str, enum.Enum):
     HEALTH_OFF = "HealthOff"
     POD_CREATED = "PodCreated"
     POD_REFUSED = "PodRefused"
+    POD_STUCK = "PodStuck"
+    POD_ABANDONED = "PodAbandoned"
+    NODE_NOT_READY = "NodeNotReady"
+    GANG_RELEASED = "GangReleased"
+    QUEUED = "Queued"
+    QUEUE_MISSING = "QueueMissing"
+    QUEUE_REFUSED = "QueueRefused"
+    ADMITTED = "Admitted"
+    FLAVOR_MISSING = "FlavorMissing"
+    EVICTED = "Evicted"
     NAME_TAKEN = "NameTaken"
     RUN_DIRECTORY_IN_USE = "RunDirectoryInUse"
     NODE_EXCLUDED = "NodeExcluded"
     EXCLUSION_DROPPED = "ExclusionDropped"
     OUTDATED_CRD = "OutdatedCRD"
     STATUS_UNREADABLE = "StatusUnreadable"
+
+
+# Of the condition Running: pods are coming, and nobody has said that anything keeps them.
+ON_ITS_WAY: Final = (Reason.ATTEMPT_STARTED, Reason.POD_CREATED)
+# Of the condition Accepted: why a job cannot begin.
+NO_SPEC: Final = (Reason.INVALID_SPEC, Reason.RUNTIME_MISSING, Reason.INVALID_RUNTIME)

@@ -148,6 +148,12 @@ class VoiceCloningRecipe(Recipe):
     pretrained: str = dataclasses.field(default="", metadata=PATH)
     """Directory with config.json, tokenizer.json and the safetensors of that model; empty, for Debug alone, trains from
     random weights."""
+    codec: str = dataclasses.field(default="", metadata=PATH)
+    """Directory of the codec that wrote the codes, a DacModel or a HiggsAudioV2TokenizerModel: evaluations write speech
+    to listen to, and it goes into the export, so that `speechtrain speak` can be used; empty does without."""
+    recognizer: str = dataclasses.field(default="", metadata=PATH)
+    """Directory of a speech recogniser of transformers, with its tokenizer and feature extractor: evaluations tell the
+    character error rate of generated speech; needs a codec. Empty does without."""
     adapters: Adapters | None = None
     """Lora trains low-rank updates of every layer and the table of codes, None trains every weight; unset means the
     preset's."""
@@ -155,12 +161,16 @@ class VoiceCloningRecipe(Recipe):
     """Peak learning rate, as a string ("1e-4"); unset means the preset's."""
     z_loss: str | None = None
     """Weight of the z-loss, which keeps logits from drifting, as a string ("1e-4"); unset means 0: none."""
+    micro_batch_tokens: int | None = None
+    """Tokens and rows of codes that a rank takes through the model at once, padding counted; it bounds memory, and a
+    step takes as many micro-batches as it needs. Unset means the preset's; training.microBatchSize bounds them too."""
 
     def __post_init__(self) -> None:
         if self.learning_rate is not None:
             check_number("learningRate", self.learning_rate, above=0.0)
         if self.z_loss is not None:
             check_number("zLoss", self.z_loss)
+        check_at_least(self, 1, "micro_batch_tokens")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -70,13 +70,20 @@ class Reads:
     """Reports that it held so far."""
     parts: tuple[str, ...] = ()
     """Losses of which none is known to be the whole one."""
+    folded: tuple[str, ...] = ()
+    """Numbers with more names than are kept, each with the first that has no place of its own."""
 
     @property
     def gap(self) -> str:
         """What is not judged, in a sentence; "" when nothing is left out."""
-        if not self.parts:
-            return ""
-        return f"loss not recognised among {', '.join(self.parts[:MAX_PARTS])}: spikes not judged"
+        parts, folded = ", ".join(self.parts[:MAX_PARTS]), ", ".join(self.folded)
+        unknown = f"loss not recognised among {parts}: spikes not judged" if parts else ""
+        many = (
+            f"too many names of {folded}: not judged by name; give each one name for the whole run"
+            if folded
+            else ""
+        )
+        return "; ".join(filter(None, [unknown, many]))
 
     def __str__(self) -> str:
         where = "" if self.form == REPORTER else " (stdout)"
@@ -166,6 +173,7 @@ class Report:
     tokens_total: int | None = None
     step_seconds: float | None = None
     data_wait_seconds: float | None = None  # cumulative
+    checkpoint_seconds: float | None = None  # cumulative: training stood still for a save
     skipped: dict[str, int] | None = None  # cumulative, by reason
     losses: dict[str, float] | None = (
         None  # `total` or `loss` is the headline; others are components
@@ -179,6 +187,9 @@ class Report:
     evaluation: dict[str, float] | None = None
     score_specs: dict[str, ScoreSpec] | None = None  # how to read `evaluation`, where known
     last_checkpoint_step: int | None = None
+    checkpoint_path: str = ""  # where that one lies; of a script that saves by itself
+    window: tuple[int, int] | None = None  # data positions since the last report, [first, last)
+    no_window: str = ""  # why they can't be told
     last_confirmed_step: int | None = None
     resumed_from_step: int | None = None
     resume_note: str = ""  # from whose step it goes on, and which settings changed since

@@ -292,8 +292,8 @@ class Rule(str, enum.Enum):
             detector="goal_unreachable:GoalUnreachable",
             section="goal_unreachable",
             meaning="far more weights than the audio can pin down, an epoch of a few steps, a handful of "
-            "held-out samples, a fidelity beyond the bit rate, or a held-out score that gets worse while "
-            "the loss falls",
+            "held-out samples, a fidelity beyond the bit rate, a held-out score that gets worse while the "
+            "loss falls, or a loss far below the same one held out",
             follows="warning",
             remedy="start from a pretrained model, collect more audio or take a smaller model or batch; "
             "hold more out; set a goal below the bound; where the held-out score falls behind, mend the objective or "

@@ -154,6 +154,32 @@ class StrategicLogging:
 
 
 @dataclasses.dataclass(frozen=True)
+class WeightsAndBiases:
+    """`spec.tracking.wandb`. Key, address and mode come from the container's environment, as everywhere."""
+
+    __pydantic_config__ = FORBID
+    project: str
+    """Project that the run is shown in."""
+    entity: str = ""
+    """Team or user that owns the project; empty: the key's own."""
+
+    def __post_init__(self) -> None:
+        if not self.project:
+            raise ContractError("project", "", "is empty", "name the project")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tracking:
+    """`spec.tracking`: where else the numbers of the run are told."""
+
+    __pydantic_config__ = FORBID
+    tensorboard: bool = False
+    """Whether the run directory holds its curves as a TensorBoard event file too, in `tensorboard/`."""
+    wandb: WeightsAndBiases | None = None
+    """Weights & Biases; needs the package `wandb` in the image. One run for all attempts."""
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """Everything an attempt's processes need to know of the job. `run_dir` is `checkpoint.uri` made local."""
 
@@ -175,6 +201,7 @@ class RunConfig:
     resume_from: ResumeFrom = ResumeFrom.NEWEST
     health: Thresholds = dataclasses.field(default_factory=Thresholds)
     strategic_logging: StrategicLogging = dataclasses.field(default_factory=StrategicLogging)
+    tracking: Tracking = dataclasses.field(default_factory=Tracking)
     grace_seconds: int = 120  # SIGTERM to SIGKILL
     omp_threads: int = 1
     accelerator: str = ""  # for the message when torch sees none

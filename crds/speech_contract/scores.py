@@ -5,6 +5,23 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+from collections.abc import Mapping
+from typing import Final
+
+# Scores and trivial answers as people say them; anything else is shown by its own name.
+TITLES: Final[Mapping[str, str]] = {
+    "dtw_mel": "DTW-mel",
+    "snr": "SNR",
+    "si_sdr": "SI-SDR",
+    "pesq": "PESQ",
+    "stoi": "STOI",
+    "constant_frame": "constant median frame",
+}
+
+
+def title(name: str) -> str:
+    """A score's name for people: `dtw_mel` → `DTW-mel`, `length_ratio` → `length ratio`."""
+    return TITLES.get(name, name.replace("_", " "))
 
 
 class Better(str, enum.Enum):

@@ -14,6 +14,7 @@ from speech_contract.checks import check_at_least, check_number
 from speech_contract.codec import FORBID
 from speech_contract.errors import ContractError
 from speech_contract.rules import Severity
+from speech_contract.settings import Section
 
 MAX_PATTERNS: Final = 16
 MAX_PATTERN: Final = 200  # characters
@@ -33,8 +34,8 @@ _OPEN: Final = re.compile(r"[*+]|\{\d*,\}")
 _WILD: Final = re.compile(rf"[.W](?:{_OPEN.pattern})")
 
 
-@dataclasses.dataclass(frozen=True)
-class Expectation:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Expectation(Section):
     """A loss component that a person expects within a range."""
 
     __pydantic_config__ = FORBID
@@ -74,8 +75,8 @@ class Expectation:
         return " and ".join(filter(None, bounds))
 
 
-@dataclasses.dataclass(frozen=True)
-class LogPattern:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class LogPattern(Section):
     """A line of the script's output that is a finding."""
 
     __pydantic_config__ = FORBID

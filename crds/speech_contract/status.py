@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from speech_contract import codec
+from speech_contract.codec import READ
 from speech_contract.errors import ContractError
 from speech_contract.findings import Action, FindingStatus, Verdict
+from speech_contract.goodput import Goodput
 from speech_contract.phases import Phase
 from speech_contract.preflight import Check, PreflightVerdict, Scope
 from speech_contract.progress import Rule, Severity
@@ -21,9 +23,8 @@ from speech_contract.reasons import Condition as ConditionType
 from speech_contract.reasons import State
 from speech_contract.report import BadStep, Reads
 
-# The CRD schema is made from these classes by pydantic, which is not needed here.
-READ: dict[str, Any] = {"alias_generator": codec.camel, "extra": "ignore", "populate_by_name": True}
 MAX_ATTEMPTS: Final = 10  # the newest, for people; the budgets live in `restarts`
+MAX_WINDOW_TIMES: Final = 100  # counted restarts of one window that a job may allow itself
 MAX_FINDINGS: Final = 64
 HEARD_EVERY_SECONDS: Final = 60.0  # between two signs in `progress.heardAt` that somebody listens
 MAX_EXCLUDED: Final = 2  # a fault that moves from node to node is no node's
@@ -57,6 +58,17 @@ class Condition:
 
 
 @dataclasses.dataclass(frozen=True)
+class PartialGang:
+    """Pods of the current attempt that were given back because not all of them found room."""
+
+    __pydantic_config__ = READ
+    releases: int = 0
+    """Times that they were given back."""
+    next_try: str | None = None
+    """When all of them are asked for again after the last time, RFC 3339."""
+
+
+@dataclasses.dataclass(frozen=True)
 class CauseCount:
     """How often one cause ended an attempt."""
 
@@ -64,7 +76,9 @@ class CauseCount:
     fingerprint: str
     """The cause: exit code, rule and first error line, hashed."""
     count: int
-    """Attempts that it ended."""
+    """Attempts that it ended, since the counts were last reset."""
+    last_time: str | None = None
+    """When it was last counted, RFC 3339."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +87,17 @@ class Restarts:
 
     __pydantic_config__ = READ
     counted: int = 0
-    """Restarts that count against `runPolicy.restarts.max`."""
+    """Restarts that count against `runPolicy.restarts.max`: those since the counts were last reset."""
     causes: tuple[CauseCount, ...] = ()
     """How often each cause ended an attempt."""
+    window_times: tuple[str, ...] = ()
+    """When the restarts of the last `runPolicy.restarts.perWindow.seconds` were counted, RFC 3339."""
+    last_reset_step: int | None = None
+    """Step that `runPolicy.restarts.resetAfterSteps` counts from: the farthest at the last reset or counted restart."""
+    farthest_step: int | None = None
+    """Farthest step of any attempt: what is trained again up to there is no progress."""
+    total: int = 0
+    """Counted restarts of the whole life, whatever was reset since."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +134,7 @@ class Attempt:
     first_bad_step: int | None = None
     """First step that the rule which ended it blames."""
     resume_note: str | None = None
-    """From whose step it went on, and which settings have changed since."""
+    """From whose step it went on, and which settings have changed since; what a script of others was given."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,6 +260,19 @@ class ExcludedNode:
 
 
 @dataclasses.dataclass(frozen=True)
+class JobRuntime:
+    """The runtime that the job runs by: the newest until its first attempt begins, and that one ever after."""
+
+    __pydantic_config__ = READ
+    kind: str
+    """ClusterSpeechTrainingRuntime or SpeechTrainingRuntime."""
+    name: str
+    """Name of the runtime."""
+    generation: int | None = None
+    """Its generation; what it said then lies in the ConfigMap of the attempt, as runtime.json."""
+
+
+@dataclasses.dataclass(frozen=True)
 class FailedCheck:
     """One check of the preflight that failed, or would have."""
 
@@ -321,20 +356,26 @@ class JobStatus:
     """Pods of the current attempt."""
     startup: Startup | None = None
     """Where the attempt is before its first step."""
+    partial_gang: PartialGang | None = None
+    """Pods of the attempt that were given back because not all of them found room; unset: it never happened."""
     preflight: JobPreflight | None = None
     """What the current attempt's preflight came to."""
     progress: JobProgress = dataclasses.field(default_factory=JobProgress)
     """The newest numbers of the run."""
     health: JobHealth = dataclasses.field(default_factory=JobHealth)
     """The verdict, and the findings behind it."""
+    goodput: Goodput = dataclasses.field(default_factory=Goodput)
+    """What the job's time went into."""
     failure: Failure | None = None
     """Why the job failed; unset as long as it has not."""
     start_time: str | None = None
-    """When the job was first started, RFC 3339."""
+    """When the job was first started, later by the time suspended, queued or without room for all pods, RFC 3339."""
     completion_time: str | None = None
     """When the job ended, RFC 3339."""
     run_directory: str | None = None
     """`checkpoint.uri` as it was accepted: where the attempts write, whatever the spec says since."""
+    runtime: JobRuntime | None = None
+    """The runtime that the job runs by; unset without `spec.runtimeRef`."""
     excluded_nodes: tuple[ExcludedNode, ...] = ()
     """Nodes that the next attempts keep away from."""
 

@@ -15,11 +15,12 @@ from speech_contract.codec import FORBID
 from speech_contract.course import GoalUnreachable as GoalUnreachable  # passed on
 from speech_contract.course import Plateau, Slowdown
 from speech_contract.errors import ContractError
+from speech_contract.settings import Section
 from speech_contract.stated import MAX_PATTERNS, Expectation, LogPattern
 
 
-@dataclasses.dataclass(frozen=True)
-class NonFinite:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class NonFinite(Section):
     """Loss component or gradient norm not finite. Gated off and forgiven are `skip_budget` bad steps in a row, and
     in the last `window_steps` as many, or one per cent of them when that is more; beyond either the run rolls back."""
 
@@ -33,7 +34,7 @@ class NonFinite:
     bad_evaluations: int = 2
     """Evaluations in a row whose held-out loss is not finite, until it warns."""
     max_rollbacks: int = 2
-    """Roll-backs within one attempt; the next one ends it."""
+    """Roll-backs within one attempt; the next one ends it. Of a script that saves by itself: new attempts."""
     on_exceeded: OnExceeded = OnExceeded.ROLLBACK
 
     def __post_init__(self) -> None:
@@ -42,8 +43,8 @@ class NonFinite:
         only(self, OnExceeded.WARN, OnExceeded.ROLLBACK, OnExceeded.STOP)
 
 
-@dataclasses.dataclass(frozen=True)
-class ZeroLoss:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class ZeroLoss(Section):
     """Loss exactly 0 in `for_steps` reports that carry a loss, while steps advance."""
 
     __pydantic_config__ = FORBID
@@ -56,8 +57,8 @@ class ZeroLoss:
         only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
-@dataclasses.dataclass(frozen=True)
-class NoGradient:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class NoGradient(Section):
     """Gradient norm exactly 0 while the learning rate is not, or a module that never has a gradient."""
 
     __pydantic_config__ = FORBID
@@ -72,8 +73,8 @@ class NoGradient:
         only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
-@dataclasses.dataclass(frozen=True)
-class SkippedSamples:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class SkippedSamples(Section):
     """Share of samples that the loader had to replace, over the last `window_samples`; and in a row at start."""
 
     __pydantic_config__ = FORBID
@@ -97,8 +98,8 @@ class SkippedSamples:
         only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
-@dataclasses.dataclass(frozen=True)
-class Stall:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Stall(Section):
     """No step for max(`step_multiplier` × learned step time, `floor_seconds`); start-up has its own budget."""
 
     __pydantic_config__ = FORBID
@@ -115,8 +116,8 @@ class Stall:
         only(self, OnExceeded.WARN, OnExceeded.RESTART, OnExceeded.STOP)
 
 
-@dataclasses.dataclass(frozen=True)
-class NotStarting:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class NotStarting(Section):
     """Pods that do not start: no node for `scheduling_seconds`, or an image, volume or setting in the way."""
 
     __pydantic_config__ = FORBID
@@ -131,8 +132,8 @@ class NotStarting:
         only(self, OnExceeded.WARN)
 
 
-@dataclasses.dataclass(frozen=True)
-class Telemetry:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Telemetry(Section):
     """No sample at all for `missing_seconds`; registered ranks whose samples stop for `stale_seconds`."""
 
     __pydantic_config__ = FORBID
@@ -147,8 +148,8 @@ class Telemetry:
         only(self, OnExceeded.WARN)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Spike:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class _Spike(Section):
     """A series far above its own running baseline, by both `z_score` and `factor`, that does not heal."""
 
     z_score: str = "6"
@@ -188,8 +189,8 @@ class GradientSpike(_Spike):
     on_exceeded: OnExceeded = OnExceeded.WARN
 
 
-@dataclasses.dataclass(frozen=True)
-class ConstantComponent:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class ConstantComponent(Section):
     """A loss component that repeats one value other than 0, bit by bit, while something else changes."""
 
     __pydantic_config__ = FORBID
@@ -202,8 +203,8 @@ class ConstantComponent:
         only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
-@dataclasses.dataclass(frozen=True)
-class NotUpdating:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class NotUpdating(Section):
     """Weights bit-identical in two checkpoints; or, as a warning, a rate of 0, planned learning rates that add up to
     nothing, or a held-out loss that is the same to the bit."""
 
@@ -225,8 +226,8 @@ class NotUpdating:
         only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
-@dataclasses.dataclass(frozen=True)
-class ScheduleMismatch:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class ScheduleMismatch(Section):
     """The learning rate off by more than `tolerance` of the planned one in `for_reports` reports in a row."""
 
     __pydantic_config__ = FORBID
@@ -242,8 +243,8 @@ class ScheduleMismatch:
         only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
-@dataclasses.dataclass(frozen=True)
-class MemoryGrowth:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class MemoryGrowth(Section):
     """The ranks' memory on a host rising steadily over a window, by `share` of the room that is left."""
 
     __pydantic_config__ = FORBID
@@ -259,8 +260,8 @@ class MemoryGrowth:
         only(self, OnExceeded.WARN)
 
 
-@dataclasses.dataclass(frozen=True)
-class CodebookCollapse:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class CodebookCollapse(Section):
     """Signs of a dying quantiser that last; steps count from a codebook's first report."""
 
     __pydantic_config__ = FORBID
@@ -295,8 +296,8 @@ class CodebookCollapse:
         only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
-@dataclasses.dataclass(frozen=True)
-class Implausible:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Implausible(Section):
     """More seconds of audio a second and rank than any machine trains on, in two windows in a row."""
 
     __pydantic_config__ = FORBID
@@ -312,8 +313,8 @@ class Implausible:
         only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
-@dataclasses.dataclass(frozen=True)
-class RankDivergence:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class RankDivergence(Section):
     """One rank is off from its peers: in weights or counters; or, as a warning, in norm, pace or step."""
 
     __pydantic_config__ = FORBID
@@ -336,8 +337,8 @@ class RankDivergence:
         only(self, OnExceeded.WARN, OnExceeded.RESTART)
 
 
-@dataclasses.dataclass(frozen=True)
-class Preflight:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Preflight(Section):
     """Checks on the real model and real batches before step 1."""
 
     __pydantic_config__ = FORBID
@@ -350,8 +351,8 @@ class Preflight:
         check_at_least(self, 1, "timeout_seconds")
 
 
-@dataclasses.dataclass(frozen=True)
-class Thresholds:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Thresholds(Section):
     """Rules that watch the run, each with its thresholds."""
 
     __pydantic_config__ = FORBID

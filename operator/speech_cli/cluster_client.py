@@ -27,12 +27,17 @@ CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 30.0
 PAGE: Final = 500
 MERGE: Final = "application/merge-patch+json"
+JSON: Final = "application/json"
 
 Body = dict[str, Any]
 
 
 class NotFound(ClusterProblem):
     """404: the object is not there."""
+
+
+class Forbidden(ClusterProblem):
+    """403: the person may not do it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +68,28 @@ class ClusterClient:
         self._host = host.rstrip("/")
         self._http_error: type[Exception] = lazily("urllib3.exceptions", EXTRA).HTTPError
         self._api_error: type[Exception] = lazily("kubernetes.client", EXTRA).ApiException
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None) -> Body:
+        """The object at a path of the API. Raises NotFound, Forbidden."""
+        return self._json("GET", f"{path}?{urlencode(query)}" if query else path)
+
+    def every(self, path: str, query: Mapping[str, Any] | None = None) -> list[Body]:
+        """The items of a list at a path of the API, over all of its pages. Raises NotFound, Forbidden."""
+        return self._list(path, query)
+
+    def create(self, path: str, body: Body) -> Body:
+        """What the API server made of a new object. Raises Forbidden and what the server refuses."""
+        return self._json("POST", path, body)
+
+    def submit(self, namespace: str, job: Mapping[str, Any]) -> Body:
+        """Create a job."""
+        return self.create(jobs_path(namespace), dict(job))
+
+    def date(self) -> str:
+        """The API server's own clock, as its answers tell it (RFC 9110, `Date`); "" where it says nothing."""
+        answer = self._send("GET", "/version", None, (CONNECT_SECONDS, READ_SECONDS))
+        answer.read()
+        return str(answer.headers.get("Date") or "")
 
     def job(self, namespace: str, name: str) -> Body:
         """One job. Raises NotFound."""
@@ -129,7 +156,7 @@ class ClusterClient:
     def _send(self, method: str, path: str, body: Any, seconds: tuple[float, float | None]) -> Any:
         headers = {"Accept": "application/json, */*", "User-Agent": "speechtrain"}
         if body is not None:
-            headers["Content-Type"] = MERGE
+            headers["Content-Type"] = MERGE if method == "PATCH" else JSON
         self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         try:
             answer = self._api.call_api(
@@ -192,7 +219,7 @@ def problem_of(status: int, data: bytes, path: str, context: str) -> ClusterProb
             "missing or has expired: log in again"
         )
     if status == 403:
-        return ClusterProblem(f"{said} (403); ask for the right, or choose another --context")
+        return Forbidden(f"{said} (403); ask for the right, or choose another --context")
     if status == 404 and _is_missing_kind(path, document):
         return ClusterProblem(
             f"context {context!r} has no {names.CRD_NAME}; install the chart, as in "
@@ -220,7 +247,7 @@ def _context(every: list[Body], active: Body | None, access: Access) -> Body:
         if one["name"] == access.context:
             return one
     known = ", ".join(str(one["name"]) for one in every) or "none"
-    raise ClusterProblem(f"--context: {access.context!r} is not in {access.config}; there: {known}")
+    raise ClusterProblem(f"context: {access.context!r} is not in {access.config}; there: {known}")
 
 
 def _status_document(data: bytes) -> Mapping[str, Any]:

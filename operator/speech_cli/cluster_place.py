@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from speech_cli.cluster_client import Access, ClusterClient, NotFound, connect
-from speech_cli.errors import ClusterProblem, UserError
-from speech_cli.log_request import LogRequest, ranks_per_node
+from speech_cli.errors import ClusterProblem, UserError, absent
+from speech_cli.log_request import LogRequest, ranks_per_node, told_by_pods
 from speech_cli.rendering import verdict
 from speech_cli.rendering.cause import Cause, cause_of
 from speech_cli.rendering.events import EventRow, event_rows
@@ -29,13 +29,13 @@ from speech_cli.rendering.view import (
 from speech_cli.rendering.why import Evidence
 from speech_cli.standing import aged
 from speech_contract import names, outcome, paths
-from speech_contract.errors import nearest
 from speech_contract.outcome import Outcome
 from speech_contract.reasons import Condition, State
 from speech_contract.status import ConditionStatus
 
 WAITING: Final = tuple(
-    state.value for state in (State.PENDING, State.REFUSED, State.STARTING, State.RESTARTING)
+    state.value
+    for state in (State.PENDING, State.REFUSED, State.QUEUED, State.STARTING, State.RESTARTING)
 )
 AGAIN: Final = "`kubectl delete` the job and apply it again, or apply it under another name"
 
@@ -53,6 +53,11 @@ class ClusterPlace:
     def connect(cls, access: Access, namespace: str | None) -> ClusterPlace:
         """Log in. Raises ClusterProblem."""
         return cls(connect(access), access, namespace)
+
+    @property
+    def client(self) -> ClusterClient:
+        """The connection, for what is asked of no job."""
+        return self._client
 
     @property
     def title(self) -> str:
@@ -79,17 +84,28 @@ class ClusterPlace:
 
     def find(self, name: str) -> Document:
         """One job. Raises NotFound naming the nearest one, or another ClusterProblem."""
+        self._faults = []  # those of the last question
         try:
             return aged(self._client.job(self.namespace, name), time.time())
         except NotFound as error:
             known = [str(mapping(job, "metadata").get("name")) for job in self.jobs()]
-            guess = nearest(name, known)
-            have = (
-                f"did you mean {guess}?" if guess else f"jobs there: {', '.join(known) or 'none'}"
-            )
+            have = absent(name, known, self._namespaces_of(name))
             raise NotFound(
                 f"job: {name!r} is not in namespace {self.namespace!r} {self.title}; {have}"
             ) from error
+
+    def _namespaces_of(self, name: str) -> list[str]:
+        """Where else a job of this name is, as far as the person may look."""
+        try:
+            found = [mapping(job, "metadata") for job in self._client.jobs("")]
+        except ClusterProblem:
+            return []
+        return [str(one.get("namespace")) for one in found if one.get("name") == name]
+
+    def submit(self, document: Document) -> Document:
+        """Create a job in this namespace; the job as the API server took it. Raises ClusterProblem."""
+        metadata = {**mapping(document, "metadata"), "namespace": self.namespace}
+        return self._client.submit(self.namespace, {**document, "metadata": metadata})
 
     def outcomes(self, document: Document) -> list[Outcome]:
         """What the pods left in their termination messages."""
@@ -120,12 +136,12 @@ class ClusterPlace:
     def log(self, document: Document, wanted: LogRequest) -> Iterator[bytes]:
         """The log of one pod of the current attempt. Raises UserError when it is not there."""
         view = view_of(document)
-        per_node = ranks_per_node(document)
+        per_node = self._ranks_per_node(document)
         rank = wanted.first_rank(per_node)
         if wanted.attempt not in (None, view.attempt):
             place = self._on_volume(document, wanted.attempt or 1, rank)
             raise UserError(
-                f"--attempt: the pods of attempt {wanted.attempt} are gone (now: {view.attempt}); "
+                f"attempt: the pods of attempt {wanted.attempt} are gone (now: {view.attempt}); "
                 f"its log is {place}"
             )
         pod = names.pod_name(view.name, wanted.node(per_node))
@@ -165,6 +181,12 @@ class ClusterPlace:
             self._client.suspend(self.namespace, view.name, suspend=suspend)
         return view.name
 
+    def _ranks_per_node(self, document: Document) -> int:
+        """What a runtime adds stands in its pods and not in the job."""
+        by_runtime = bool(mapping(document, "spec", "runtimeRef"))
+        told = told_by_pods(self._pods(document)) if by_runtime else None
+        return told or ranks_per_node(document)
+
     def _pods(self, document: Document) -> list[dict[str, Any]]:
         name = str(mapping(document, "metadata").get("name"))
         return self._if_allowed("pods", lambda: self._client.pods(self.namespace, name))
@@ -190,7 +212,7 @@ class ClusterPlace:
 
     def _where_the_log_is(self, document: Document, rank: int) -> str:
         view = view_of(document)
-        pod = names.pod_name(view.name, rank // ranks_per_node(document))
+        pod = names.pod_name(view.name, rank // self._ranks_per_node(document))
         alive = {str(mapping(p, "metadata").get("name")) for p in self._pods(document)}
         if pod in alive:
             return f"speechtrain logs {view.name} --rank {rank}{self.flags}"

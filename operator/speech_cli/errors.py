@@ -12,15 +12,23 @@ click prints them as `Error: …` on standard error; nothing in this package cat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
+from speech_cli.visible import visible
 from speech_contract import exit_codes
+from speech_contract.errors import nearest
 
 
 class UserError(click.ClickException):
     """A message with its remedy."""
 
     exit_code = exit_codes.EXIT_BAD_CONFIG
+
+    def format_message(self) -> str:
+        """As click prints it; a server or a file may have had a part in the words."""
+        return visible(super().format_message())
 
 
 class NoSuchJob(UserError):
@@ -53,3 +61,11 @@ class ClusterProblem(UserError):
     """A cluster that cannot be reached, does not let us in, or has no SpeechTrainingJobs."""
 
     exit_code = exit_codes.EXIT_ERROR
+
+
+def absent(name: str, known: Sequence[str], elsewhere: Sequence[str]) -> str:
+    """What to do about a job that is not in a namespace: the others there, and namespaces that have one of its name."""
+    if elsewhere:
+        return f"there is one in namespace {elsewhere[0]}: add -n {elsewhere[0]}"
+    guess = nearest(name, known)
+    return f"did you mean {guess}?" if guess else f"jobs there: {', '.join(known) or 'none'}"

@@ -6,23 +6,24 @@ run without it; tests put a fake in its place.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
-from speech_cli.errors import NoSuchJob, UserError
+from speech_cli.errors import NoSuchJob, UserError, absent
 from speech_cli.extras import lazily
 from speech_cli.rendering.view import Document, mapping
 from speech_cli.watching import Watcher
 from speech_contract import codec, env, outcome
-from speech_contract.errors import ContractError, nearest
+from speech_contract.errors import ContractError
 from speech_contract.outcome import Outcome
 from speech_contract.progress import Progress
 from speech_contract.run_config import RunConfig
+from speech_telemetry.told import missing
 
+MOST_PATH = 200  # characters of a path in a sentence
 DEFAULT_STATE = ".speechtrain"
 DEFAULT_NAMESPACE = "default"
 CONTROLLER_LOG = "controller.log"
@@ -30,6 +31,20 @@ EXTRA = "operator,trainer,cli"
 
 T = TypeVar("T")
 OnUpdate = Callable[[Document, Progress | None], None]
+
+
+class Reader(Protocol):
+    """What the CLI needs of `speech_operator.local_jobs`."""
+
+    LocalRunError: type[Exception]
+
+    def load_job(self, state_root: Path, namespace: str, name: str) -> Document | None:
+        """The job's document, None when there is no such job."""
+        ...
+
+    def list_jobs(self, state_root: Path, namespace: str | None = ...) -> Sequence[Document]:
+        """Every job of the state."""
+        ...
 
 
 class Backend(Protocol):
@@ -66,18 +81,15 @@ class Backend(Protocol):
         """Take back the suspension and go on."""
         ...
 
-    def load_job(self, state_root: Path, namespace: str, name: str) -> Document | None:
-        """The job's document, None when there is no such job."""
-        ...
-
-    def list_jobs(self, state_root: Path, namespace: str | None = ...) -> Sequence[Document]:
-        """Every job of the state."""
-        ...
-
 
 def backend() -> Backend:
     """Import the controller. Raises MissingExtra when its packages are not installed."""
     return cast("Backend", lazily("speech_operator.local_run", EXTRA))
+
+
+def reader() -> Reader:
+    """Import what reads the state, which is much less. Raises MissingExtra when its packages are not installed."""
+    return cast("Reader", lazily("speech_operator.local_jobs", EXTRA))
 
 
 def run(
@@ -91,6 +103,8 @@ def run(
 ) -> int:
     """Run a manifest to its end; `root`: other state than the usual. Raises UserError for what a person can mend."""
     runs, state = backend(), root or state_root()
+    if reason := missing(wandb=bool(mapping(document, "spec", "tracking").get("wandb"))):
+        watcher.notice(reason)
     return _told(
         runs,
         runs.run_local(
@@ -112,12 +126,20 @@ def suspend(namespace: str, name: str) -> None:
 
 
 def _told(runs: Backend, work: Coroutine[Any, Any, T]) -> T:
-    _log_to_file()
+    import asyncio  # who reads jobs does without
+
     invalid: type[Exception] = lazily("speech_contract.api.validation", "cli").InvalidJob
     try:
+        _log_to_file()
         return asyncio.run(work)
     except (runs.LocalRunError, invalid) as error:
         raise UserError(str(error)) from error
+    except OSError as error:  # of the state folder, or of a run directory
+        where = str(error.filename or state_root())[:MOST_PATH]
+        remedy = f"name a folder that you may write to, in spec.checkpoint.uri or {env.LOCAL_STATE}"
+        raise UserError(f"{where}: {error.strerror}; {remedy}") from error
+    finally:
+        work.close()
 
 
 def _log_to_file() -> None:
@@ -147,18 +169,43 @@ def state_dir(namespace: str, name: str, root: Path | None = None) -> Path:
     return (root or state_root()) / namespace / name
 
 
+def load(namespace: str, name: str) -> Document | None:
+    """The document of a job; None when there is none. Raises UserError when its file is broken."""
+    runs = reader()
+    try:
+        return runs.load_job(state_root(), namespace, name)
+    except runs.LocalRunError as error:
+        raise UserError(str(error)) from error
+
+
+def jobs(namespace: str | None = None) -> Sequence[Document]:
+    """Every job of the state, or of one namespace. Raises UserError when a file of it is broken."""
+    runs = reader()
+    try:
+        return runs.list_jobs(state_root(), namespace)
+    except runs.LocalRunError as error:
+        raise UserError(str(error)) from error
+
+
 def find(namespace: str, name: str) -> Document:
     """The document of a job. Raises NoSuchJob naming the jobs that are there."""
-    document = backend().load_job(state_root(), namespace, name)
+    document = load(namespace, name)
     if document is not None:
         return document
-    known = [
-        str(mapping(job, "metadata").get("name"))
-        for job in backend().list_jobs(state_root(), namespace)
-    ]
-    guess = nearest(name, known)
-    have = f"did you mean {guess}?" if guess else f"jobs there: {', '.join(known) or 'none'}"
+    every = [mapping(job, "metadata") for job in jobs()]
+    known = [str(one.get("name")) for one in every if one.get("namespace") == namespace]
+    elsewhere = [str(one.get("namespace")) for one in every if one.get("name") == name]
+    have = absent(name, known, elsewhere)
     raise NoSuchJob(f"job: {name!r} is not in namespace {namespace!r} below {state_root()}; {have}")
+
+
+def job_names(namespace: str, beginning: str = "") -> list[str]:
+    """Names of the jobs whose state is kept here, from their folders alone: for completion, which must be quick."""
+    try:
+        found = [path.name for path in (state_root() / namespace).iterdir() if path.is_dir()]
+    except OSError:
+        return []
+    return sorted(name for name in found if name.startswith(beginning))
 
 
 def outcomes(namespace: str, name: str, root: Path | None = None) -> list[Outcome]:

@@ -45,7 +45,7 @@ class LocalPlace:
     def jobs(self, *, everywhere: bool = False) -> Sequence[Document]:
         """Every job of the namespace, or of all namespaces."""
         namespace = None if everywhere else self.namespace
-        return local.backend().list_jobs(local.state_root(), namespace)
+        return local.jobs(namespace)
 
     def find(self, name: str) -> Document:
         """One job. Raises NoSuchJob naming the nearest one."""
@@ -97,7 +97,7 @@ class LocalPlace:
         number = wanted.attempt or view.attempt or 1
         path = folder.rank_log(number, rank)
         if not path.exists():
-            raise UserError(f"{path}: is not there; check --attempt and --rank")
+            raise UserError(f"{path}: is not there; check attempt and rank")
         if wanted.follow:
             return self._follow(path, wanted.tail, view.name, number)
         return (f"{line}\n".encode() for line in folder.tail(number, rank, wanted.tail))

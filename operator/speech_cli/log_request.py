@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from speech_cli.rendering.view import Document, mapping, whole
+from speech_cli.rendering.view import Document, mapping, objects, whole
+from speech_contract import env
 
 _GPU_SUFFIX = ".com/gpu"
 
@@ -30,6 +33,16 @@ class LogRequest:
         if self.node_rank is not None:
             return self.node_rank * ranks_per_node
         return self.rank or 0
+
+
+def told_by_pods(pods: Iterable[Mapping[str, Any]]) -> int | None:
+    """Ranks of each pod, as the pods were told; None where there are none."""
+    for pod in pods:
+        for container in objects(pod, "spec", "containers"):
+            found = {v.get("name"): v.get("value") for v in objects(container, "env")}
+            if number := whole(found.get(env.PET_NPROC_PER_NODE)):
+                return number
+    return None
 
 
 def ranks_per_node(document: Document) -> int:

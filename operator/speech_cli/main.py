@@ -11,12 +11,16 @@ import importlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from speech_contract.errors import nearest
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+PROGRAM: Final = "speechtrain"
 PLUGIN: Final = "kubectl-stj"
 
 # command, as its module below speech_cli.commands is called → what `speechtrain --help` says of it, in this order
@@ -24,14 +28,20 @@ COMMANDS: Final[Mapping[str, str]] = {
     "run": "Train the SpeechTrainingJob in FILE on this machine.",
     "preflight": "Check the SpeechTrainingJob in FILE without training it.",
     "status": "Show every job, or JOB in full.",
+    "top": "Show every job in a live table: numbers, verdict, time to go.",
     "why": "Say what happened to JOB: cause, first bad step, rank.",
     "logs": "Print the last lines of a rank of JOB.",
+    "report": "Write one HTML page about RUN: a job, a run directory or a log.",
+    "speak": "Say a sentence with the voice that RUN trained.",
     "replay": "Show when each rule would have fired on the logs FILE…",
+    "wait": "Wait until JOB is Complete, Failed, or at a step.",
     "suspend": "Let JOB save and stop; `resume` continues it.",
     "resume": "Continue JOB where it saved.",
+    "doctor": "Look for what would keep jobs from running or being watched.",
     "data": "Make, prepare and check speech to train on.",
     "convert": "Turn the PyTorchJobs in FILE into SpeechTrainingJobs.",
     "crd": "Print the CustomResourceDefinition of SpeechTrainingJob.",
+    "completion": "Print what lets bash, zsh or fish complete commands and jobs.",
 }
 
 
@@ -46,6 +56,17 @@ class Commands(click.Group):
         """The list of commands, without importing one."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands by their first letters, without importing one; and the group's options."""
+        from click.shell_completion import CompletionItem  # at a Tab alone
+
+        found = [
+            CompletionItem(name, help=said)
+            for name, said in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Import `speech_cli.commands.<name>` and take its `command`."""
@@ -68,4 +89,4 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and exit with its code. Under the name `kubectl-stj` it is kubectl's plugin."""
     plugin = Path(sys.argv[0]).name == PLUGIN
-    cli.main(prog_name="kubectl stj" if plugin else "speechtrain")
+    cli.main(prog_name="kubectl stj" if plugin else PROGRAM)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import time
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -16,9 +17,9 @@ from speech_cli.cluster_place import ClusterPlace
 from speech_cli.errors import ClusterProblem, MissingExtra, NoSuchJob
 from speech_cli.local_place import LocalPlace
 from speech_cli.log_request import LogRequest
-from speech_cli.rendering.cause import Cause
+from speech_cli.rendering.cause import Cause, cause_of
 from speech_cli.rendering.view import Document, JobView
-from speech_cli.rendering.why import Evidence
+from speech_cli.rendering.why import Evidence, Explanation, explain
 from speech_contract.outcome import Outcome
 
 
@@ -113,6 +114,13 @@ def list_place(where: Where) -> tuple[Place, Sequence[Document]]:
     except ClusterProblem as error:
         none = none_there(here, where)
         raise ClusterProblem(f"{none}\n{error.message}") from error
+
+
+def explained(found: Place, document: Document) -> Explanation:
+    """The answer of `why` about a job, from its status and whatever else its place holds."""
+    told = found.outcomes(document)
+    evidence = found.evidence(document, cause_of(document, told))
+    return explain(document, told, evidence, time.time())
 
 
 def none_there(found: Place, where: Where) -> str:

@@ -49,7 +49,11 @@ class RunDirectory:
         if self._taken_over:  # these lie there still, and are another job's by now
             return {}
         samples = _newest(self.root / paths.SAMPLES)
-        found = {paths.SAMPLES: samples, paths.EXPORT: self.root / paths.EXPORT}
+        found = {
+            "report": self.root / paths.REPORT,
+            paths.SAMPLES: samples,
+            paths.EXPORT: self.root / paths.EXPORT,
+        }
         return {name: path for name, path in found.items() if path is not None and path.exists()}
 
     def preflight(self) -> PreflightReport | None:
@@ -80,9 +84,11 @@ class RunDirectory:
             with path.open("rb") as file:
                 file.seek(max(0, path.stat().st_size - TAIL_BYTES))
                 text = file.read().decode(errors="replace")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
+        return (
+            [line.rstrip() for line in text.splitlines() if line.strip()][-lines:] if lines else []
+        )
 
     def _lines(self, name: str) -> Iterator[Mapping[str, Any]]:
         text = self._text(self.root / name)

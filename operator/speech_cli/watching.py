@@ -98,6 +98,8 @@ class PlainWatcher:
         running = view.state == State.RUNNING.value
         stage = f"{live.attempt_of(view)}{view.state}" if running else live.stage(view)
         said = f"{stage} | {view.verdict}"
+        if view.state == State.RESTARTING.value and view.reason:
+            said = f"{stage} | {view.reason}"  # the health of an attempt that has ended is no news
         if said != self._announced:
             self._announced = said
             self._print(f"{view.name}: {said}", words.style(view.state))

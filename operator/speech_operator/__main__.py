@@ -6,8 +6,10 @@ Exit codes: 0 stopped by a signal, 1 the Lease or a part was lost (the Deploymen
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import resource
 import signal
 import sys
 from typing import Any, TextIO
@@ -48,6 +50,15 @@ def log_to(stream: TextIO, level: str) -> None:
     )  # it warns of the signals that we leave it no part in
 
 
+def open_as_many_files_as_we_may() -> None:
+    """Raise the soft limit to the hard one: a running job takes a connection, and many systems begin with 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(
+        OSError, ValueError
+    ):  # where the hard one is more than the kernel takes
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 async def operate(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT."""
     stop = asyncio.Event()
@@ -69,6 +80,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return EXIT_BAD_CONFIG
     log_to(sys.stdout, settings.log_level)
+    open_as_many_files_as_we_may()
     try:
         return asyncio.run(operate(settings))
     except LoginError as error:

@@ -11,14 +11,16 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from speech_contract import wire
 from speech_contract.errors import ContractError
 from speech_contract.events import Event
+from speech_operator.children import NODE, kinds
 from speech_operator.cluster.base import ClusterError, Conflict, JobKey, Unsatisfiable
 from speech_operator.cluster.informer import Informers
+from speech_operator.cluster.known_jobs import KnownJobs
 from speech_operator.cluster.kubernetes import KubernetesCluster
 from speech_operator.cluster.lease import Lease, LeaseLost
 from speech_operator.cluster.rest import Pace, Rest, TokenBucket, Transport
@@ -81,19 +83,28 @@ class Operator:
         self._metrics = OperatorMetrics(self._queue_depth)
         rest = Rest(transport, time.monotonic, pace=_pace(settings))
         spaces = settings.watch_namespaces
-        self._informers = Informers(rest, spaces, self._mark, random.random)
+        looked_at = kinds(kueue=settings.kueue) + ((NODE,) if settings.node_watch else ())
+        self._known = KnownJobs(time.monotonic)
+        self._informers = Informers(
+            rest, spaces, self._mark, random.random, kinds=looked_at, jobs=self._known.documents
+        )
         self._cluster = KubernetesCluster(
             rest,
             self._informers,
-            Platform(default_image=settings.trainer_image, launcher_image=settings.launcher_image),
+            Platform(
+                default_image=settings.trainer_image,
+                launcher_image=settings.launcher_image,
+                kueue=settings.kueue,
+            ),
             time.time,
             _progress_writes(settings),
             self._metrics,
+            self._known,
         )
         self._controller = MeteredController(
             self._cluster, time.time, self._metrics, self._pulse, self._on_error
         )
-        self._jobs = JobWatch(rest, spaces, self._mark, login, time.monotonic, random.random)
+        self._jobs = JobWatch(rest, spaces, self._heard, login, time.monotonic, random.random)
         self._lease = _lease(settings, transport) if settings.leader_election else None
         self._telling: set[asyncio.Task[None]] = set()
         self._unreadable: dict[JobKey, str] = {}  # what was told of a job whose status is
@@ -155,7 +166,10 @@ class Operator:
     # ------------------------------------------------------------------ what is marked, told, shown
 
     def _mark(self, key: JobKey) -> None:
-        self._controller.mark(key)
+        self._controller.mark(key, soon=True)
+
+    def _heard(self, key: JobKey, job: Mapping[str, Any] | None) -> None:
+        self._controller.mark(key, soon=not self._known.told(key, job))
 
     def _queue_depth(self) -> float:
         return float(self._controller.depth)

@@ -1,7 +1,7 @@
 """Carries out a plan: nothing else writes to a job, its status, its events or its children. Called by `controller`.
 
-One status write a pass, events only after it. When status holds intent it goes first, otherwise children do.
-Creates run in parallel under a limit. A Conflict ends the pass; the next one observes again.
+One status write a pass, events only after it. When status holds intent it goes first, otherwise children do; no child
+waits for an event then. Creates run in parallel under a limit. A Conflict ends the pass; the next one observes again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ async def apply(
         return
     if plan.status_first:
         await _write_status(cluster, key, seen, plan)
-        await _children(cluster, key, seen, plan, at_once)
+        children = _children(cluster, key, seen, plan, at_once)
+        await _together([children, _tell(cluster, key, seen, plan)], asyncio.Semaphore(2))
         return
     try:
         await _children(cluster, key, seen, plan, at_once)
@@ -39,19 +40,24 @@ async def apply(
         Unsatisfiable
     ):  # what was seen is true all the same, and no other pass would come to write it
         await _write_status(cluster, key, seen, plan)
+        await _tell(cluster, key, seen, plan)
         raise
     await _write_status(cluster, key, seen, plan)
+    await _tell(cluster, key, seen, plan)
 
 
 async def _write_status(cluster: Cluster, key: JobKey, seen: Observed, plan: Plan) -> None:
     if plan.status != seen.job.status:
         document = codec.to_document(plan.status)
         await cluster.put_status(key, document, seen.job.resource_version)
+
+
+async def _tell(cluster: Cluster, key: JobKey, seen: Observed, plan: Plan) -> None:
     for event in plan.events:
-        await _tell(cluster, key, seen, event)
+        await _tell_one(cluster, key, seen, event)
 
 
-async def _tell(cluster: Cluster, key: JobKey, seen: Observed, event: JobEvent) -> None:
+async def _tell_one(cluster: Cluster, key: JobKey, seen: Observed, event: JobEvent) -> None:
     level = logging.WARNING if event.warning else logging.INFO
     facts = {"namespace": key.namespace, "job": key.name, "uid": seen.job.uid}
     log(event_of(event.reason), level, reason=event.reason, text=event.message, **facts)
@@ -71,7 +77,8 @@ async def _children(
     for _, creates in itertools.groupby(plan.creates, lambda create: create.kind):
         # Kinds one after the other: what pods rely on comes before them.
         await _together([_create(cluster, key, create) for create in creates], limit)
-    if plan.deletes or plan.creates:
+    await _together([cluster.mark(key, mark) for mark in plan.marks], limit)
+    if plan.deletes or plan.creates or plan.marks:
         facts = {"deletes": len(plan.deletes), "creates": len(plan.creates)}
         log(Event.CHILDREN_APPLIED, namespace=key.namespace, job=key.name, **facts)
 

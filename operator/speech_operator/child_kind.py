@@ -56,7 +56,11 @@ class ChildKind(Generic[R]):
     only_name    at most one a job, under this name: it is asked for until it is there, and anew in each attempt
     neither      listed once a job and then remembered, for they never change and nobody else makes them
 
-    `concerns` is for watched objects that are of no job (a node): whether a child of a job has to do with one.
+    Two are for watched objects that are of no job. `concerns`: whether a child of a job has to do with one (a node).
+    `named_by`: whether the manifest of a job names one (a runtime).
+    `optional`: an API server may not serve it (another project's, or newer than its CRDs), or not let us see it; then
+    there are none, until it does. `without`: what is missing then, for the log.
+    `page`: objects of one answer to a list, which as parsed is the most that a list holds at once.
     """
 
     kind: str
@@ -70,6 +74,15 @@ class ChildKind(Generic[R]):
     watched: bool = False
     only_name: Callable[[str], str] | None = None
     concerns: Callable[[R, Record], bool] | None = None
+    named_by: Callable[[R, Document], bool] | None = None
+    optional: bool = False
+    without: str = ""
+    page: int = 100
+
+    @property
+    def of_no_job(self) -> bool:
+        """Whether its objects carry the label of no job."""
+        return self.concerns is not None or self.named_by is not None
 
     def path(self, namespace: str = "", name: str = "") -> str:
         """Of all objects in the namespace ("": in all of them), or of one."""

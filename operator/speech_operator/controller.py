@@ -3,6 +3,8 @@
 Level-based: whoever marks a key dirty (a watch, a progress answer, a timer), the pass looks at everything anew.
 The marks of the workers are the one queue there is: a key marked twice is one pass, one marked during its pass
 is another, and marks from before `run` wait for it.
+What pods and our own writes bring comes in bursts: such marks are taken up together, `SETTLE_SECONDS` after the pass
+before. What people want is taken up at once.
 A failing pass is retried with exponential backoff, a Conflict at once, and every job is looked at again after
 `RESYNC_SECONDS` even if nothing was heard of it.
 """
@@ -13,25 +15,27 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from speech_contract import codec
+from speech_contract.errors import ContractError
 from speech_contract.events import Event
 from speech_contract.progress import Progress
 from speech_operator import status as st
 from speech_operator.apply import apply
 from speech_operator.cluster.base import Cluster, ClusterError, Conflict, JobKey
 from speech_operator.events import log
-from speech_operator.job_document import SpecMemory
-from speech_operator.observe import observe
+from speech_operator.job_document import SpecMemory, read_job
+from speech_operator.observe import observe, runtime_of
 from speech_operator.plan import Plan
 from speech_operator.progress import ProgressReader
 from speech_operator.reconcile import reconcile
 from speech_operator.run_directories import RunDirectories
-from speech_operator.snapshot import Observed, PodPhase
+from speech_operator.snapshot import Job, Observed, PodPhase
 
 RESYNC_SECONDS = 300.0
+SETTLE_SECONDS = 0.1
 FIRST_BACKOFF_SECONDS = 0.5
 LAST_BACKOFF_SECONDS = 60.0
 
@@ -50,6 +54,36 @@ class _Worker:
         self.reading: asyncio.Task[None] | None = None
         self.gone = False
         self.memory = SpecMemory()
+        self._wanted = False  # a pass that can wait
+        self._alarm: asyncio.TimerHandle | None = None
+        self._rests_until = 0.0
+
+    def wants_a_pass(self) -> None:
+        """Soon, together with whatever else comes until then."""
+        self._wanted = True
+        if not self.busy and self._alarm is None:
+            loop = asyncio.get_running_loop()
+            self._alarm = loop.call_at(self._rests_until, self.dirty.set)
+
+    @property
+    def marked(self) -> bool:
+        """Whether there is something to look at that no pass has taken up."""
+        return self._wanted or self.dirty.is_set()
+
+    def begin(self) -> None:
+        """A pass, for all that was marked."""
+        self.busy, self._wanted = True, False
+        self.dirty.clear()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def end(self) -> None:
+        """The pass is over; what was marked meanwhile is another one."""
+        self.busy = False
+        self._rests_until = asyncio.get_running_loop().time() + SETTLE_SECONDS
+        if self._wanted:
+            self.wants_a_pass()
 
 
 class Controller:
@@ -81,7 +115,7 @@ class Controller:
     @property
     def depth(self) -> int:
         """Jobs whose pass is under way or waits to be taken up."""
-        return sum(worker.busy or worker.dirty.is_set() for worker in self._workers.values())
+        return sum(worker.busy or worker.marked for worker in self._workers.values())
 
     async def drain(self, seconds: float) -> None:
         """Let passes that are under way end, for so long; begin no other. Before `run` is cancelled."""
@@ -103,14 +137,17 @@ class Controller:
             self._running = False
             await self._stop()
 
-    def mark(self, key: JobKey) -> None:
-        """This job may have changed."""
+    def mark(self, key: JobKey, *, soon: bool = False) -> None:
+        """This job may have changed. `soon`: in a way that can wait for a moment, since more may follow."""
         worker = self._workers.get(key)
         if worker is None:
             worker = self._workers[key] = _Worker()
             if self._running:
                 self._employ(key, worker)
-        worker.dirty.set()
+        if soon:
+            worker.wants_a_pass()
+        else:
+            worker.dirty.set()
 
     def _employ(self, key: JobKey, worker: _Worker) -> None:
         worker.task = asyncio.create_task(self._work(key, worker), name=f"worker {key}")
@@ -144,8 +181,19 @@ class Controller:
         """Once: a job must not be given a directory before the job that owns it was looked at."""
         async with self._listing:
             if not self._listed:
-                self._directories.fill(list(await self._cluster.list_jobs()))
+                self._directories.fill([job async for job in self._every_job()])
                 self._listed = True
+
+    async def _every_job(self) -> AsyncIterator[Job]:
+        """All that can be read; of the others their own pass says what is wrong with them."""
+        for document in await self._cluster.list_jobs():
+            metadata = document["metadata"]
+            key = JobKey(metadata["namespace"], metadata["name"])
+            runtime = await runtime_of(self._cluster, key, document)
+            memory = self._workers[key].memory if key in self._workers else None
+            local = self._cluster.platform.local
+            with contextlib.suppress(ContractError):
+                yield read_job(document, local=local, memory=memory, runtime=runtime)
 
     def _look_again(self, keys: list[JobKey]) -> None:
         for key in keys:
@@ -171,12 +219,11 @@ class Controller:
                     await worker.dirty.wait()
             if self._closing:
                 return
-            worker.dirty.clear()
-            worker.busy = True
+            worker.begin()
             try:
                 requeue = await self.reconcile_once(key)
                 wait, failures = min(RESYNC_SECONDS, _or(requeue, RESYNC_SECONDS)), 0
-                if worker.gone and not worker.dirty.is_set():
+                if worker.gone and not worker.marked:
                     self._workers.pop(key, None)
                     return
             except Conflict:
@@ -187,7 +234,7 @@ class Controller:
                 wait = backoff(failures)
                 self._failed(key, error, wait)
             finally:
-                worker.busy = False
+                worker.end()
 
     def _failed(self, key: JobKey, error: Exception, wait: float) -> None:
         if self._on_error is not None:

@@ -29,6 +29,7 @@ from speech_operator.snapshot import PodPhase, PodRecord
 
 OOM_KILLED: Final = "OOMKilled"
 POD_GONE: Final = "PodGone"
+NODE_LOST: Final = "NodeLost"
 DRAINED: Final = "Drained"
 UNSCHEDULABLE: Final = "Unschedulable"
 # Reasons by which Kubernetes says that it took the pod, not that the pod failed.
@@ -37,7 +38,7 @@ TAKEN: Final = frozenset(
         "Evicted",
         "Preempted",
         "Preempting",
-        "NodeLost",
+        NODE_LOST,
         "NodeShutdown",
         "NodeAffinity",
         "Shutdown",
@@ -74,6 +75,7 @@ class Ending:
     resumed_from_step: int | None = None
     last_confirmed_step: int | None = None
     first_bad_step: int | None = None  # of a rule that the trainer itself does not know of
+    non_finite_step: int | None = None  # the first, where rule NonFinite ended it
     log_tail: str = ""
 
     @property
@@ -170,6 +172,7 @@ def _with_facts(ending: Ending, pod: PodRecord, code: int | None) -> Ending:
         resumed_from_step=outcome.resumed_from_step,
         last_confirmed_step=outcome.last_confirmed_step,
         first_bad_step=_first_bad_step(outcome),
+        non_finite_step=_non_finite_step(outcome),
         log_tail=outcome.log_tail,
     )
 
@@ -179,6 +182,11 @@ def _first_bad_step(outcome: Outcome) -> int | None:
     if outcome.rule in ("", Rule.NON_FINITE.value):
         return None
     return next((f.step for f in outcome.findings if f.rule.value == outcome.rule), None)
+
+
+def _non_finite_step(outcome: Outcome) -> int | None:
+    bad = outcome.first_bad if outcome.rule == Rule.NON_FINITE.value else None
+    return bad.step if bad else None
 
 
 def with_master_facts(ending: Ending, master: PodRecord | None) -> Ending:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from speech_contract.events import MESSAGES, Event, log_line
-from speech_contract.reasons import Reason
+from speech_contract.reasons import NO_SPEC, Reason
 
 COMPONENT = "operator"
 # What is told of a job under a reason that has an event of its own; under any other a condition changed.
@@ -15,7 +15,7 @@ _BY_REASON: Final = {
     reason.value: event
     for reason, event in (
         (Reason.SPEC_VALID, Event.JOB_ACCEPTED),
-        (Reason.INVALID_SPEC, Event.JOB_REJECTED),
+        *((reason, Event.JOB_REJECTED) for reason in NO_SPEC),
         (Reason.ATTEMPT_STARTED, Event.ATTEMPT_STARTED),
         (Reason.GANG_RESTART, Event.ATTEMPT_STARTED),
         (Reason.ATTEMPT_FAILED, Event.ATTEMPT_FAILED),

@@ -25,6 +25,7 @@ from speech_operator.cluster.base import ClusterError, JobKey
 from speech_operator.cluster.local import LocalCluster
 from speech_operator.cluster.local_state import JobFolder
 from speech_operator.controller import Controller
+from speech_operator.local_jobs import LocalRunError
 
 Document = dict[str, Any]
 OnUpdate = Callable[[Document, Progress | None], None]
@@ -35,19 +36,6 @@ CLEANUP_SECONDS: Final = 30.0  # beyond the grace, for the pods of an ended job 
 LOOK_SECONDS: Final = 0.1
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 AT_REST: Final = {state.value for state in reasons.AT_REST}
-
-
-class LocalRunError(ValueError):
-    """Something a person can mend: the sentence says what and how. The CLI exits with 64."""
-
-
-@contextlib.contextmanager
-def in_sentences() -> Iterator[None]:
-    """Turn what the state folder has to say (a broken file, a lost race) into a LocalRunError."""
-    try:
-        yield
-    except ClusterError as error:
-        raise LocalRunError(str(error)) from error
 
 
 class Follower:

@@ -7,15 +7,15 @@ a machine may have gone down. Jobs of other state folders and of clusters are le
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from speech_contract import codec
 from speech_contract.api import InvalidJob, parse
+from speech_contract.errors import shorten
 from speech_contract.owner import LAPTOP, Owner, in_use
 from speech_contract.run_config import RunConfig
 from speech_operator.cluster import local_process
@@ -23,24 +23,15 @@ from speech_operator.cluster.base import ClusterError
 from speech_operator.cluster.local import ANNOTATION_MANIFEST, ANNOTATION_VOLUMES
 from speech_operator.cluster.local_paths import local_path
 from speech_operator.cluster.local_state import VOLUMES, JobFolder, job_folders
-from speech_operator.local_follow import AT_REST, LocalRunError, OnNotice, state_of
+from speech_operator.local_follow import AT_REST, OnNotice, state_of
+from speech_operator.local_jobs import LocalRunError
 from speech_telemetry.ownership import mark_ended, records
-
-LOCK: Final = "run-directories.lock"  # below the state root
-
-
-@contextlib.contextmanager
-def one_at_a_time(state_root: Path) -> Iterator[None]:
-    """Two commands that start at once look one after the other, so the first one is seen by the second."""
-    state_root.mkdir(parents=True, exist_ok=True)
-    with (state_root / LOCK).open("a", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def require_own_directory(folder: JobFolder, job: Mapping[str, Any], say: OnNotice) -> None:
-    """Raises LocalRunError, by the owner's name, when another job lives in the run directory of `job`."""
+    """Raises LocalRunError for a run directory that can't be one, or, by its name, that another job lives in."""
     place, uid = run_dir_of(folder, job), str(job["metadata"]["uid"])
+    _require_folder(place, job["spec"]["checkpoint"]["uri"])
     dead = set()
     for other in _others(folder):
         try:
@@ -56,6 +47,17 @@ def require_own_directory(folder: JobFolder, job: Mapping[str, Any], say: OnNoti
             raise LocalRunError(in_use(job["spec"]["checkpoint"]["uri"], _owner(other, document)))
         dead.add(str(document["metadata"]["uid"]))
     _follow(place, uid, dead, say)
+
+
+def _require_folder(place: Path, uri: str) -> None:
+    """Without one a script trains to its end and nothing of it is kept."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        remedy = "name a folder that you may write to"
+        raise LocalRunError(
+            f"spec.checkpoint.uri: {shorten(uri)} can't be a folder ({error.strerror}); {remedy}"
+        ) from error
 
 
 def _follow(place: Path, uid: str, dead: set[str], say: OnNotice) -> None:

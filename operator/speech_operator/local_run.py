@@ -23,20 +23,18 @@ from speech_operator.cluster.base import JobKey
 from speech_operator.cluster.local import ANNOTATION_MANIFEST, ANNOTATION_VOLUMES
 from speech_operator.cluster.local_paths import ignored_fields
 from speech_operator.cluster.local_pod import Machine
-from speech_operator.cluster.local_state import VOLUMES, JobFolder, job_folders
+from speech_operator.cluster.local_state import VOLUMES, JobFolder, one_at_a_time
 from speech_operator.local_follow import (
     AT_REST,
     LOOK_SECONDS,
     Follower,
-    LocalRunError,
     OnNotice,
     OnUpdate,
     exit_code,
-    in_sentences,
     state_of,
 )
-from speech_operator.local_owner import one_at_a_time, require_own_directory
-from speech_operator.local_standing import shown
+from speech_operator.local_jobs import LocalRunError, in_sentences, list_jobs, load_job
+from speech_operator.local_owner import require_own_directory
 from speech_operator.timestamps import to_text
 
 Document = dict[str, Any]
@@ -134,21 +132,6 @@ async def resume(
                 require_own_directory(folder, stored, say)
             _set_suspend(folder, False)
         return await follower.follow()
-
-
-def load_job(state_root: Path, namespace: str, name: str) -> Document | None:
-    """The job's document (apiVersion, kind, metadata, spec, status), as far as somebody stands behind it."""
-    folder = JobFolder(state_root, namespace, name)
-    with in_sentences():
-        document = folder.read_job()
-        return None if document is None else shown(folder, document)
-
-
-def list_jobs(state_root: Path, namespace: str | None = None) -> list[Document]:
-    """Every local job, by namespace and name, as `load_job` has it."""
-    found = [pair for pair in job_folders(state_root) if namespace in (None, pair[0])]
-    jobs = [load_job(state_root, *pair) for pair in found]
-    return [job for job in jobs if job is not None]
 
 
 def is_at_rest(document: Mapping[str, Any] | None) -> bool:

@@ -1,4 +1,4 @@
-"""Whether anybody stands behind the status of a local job: asked before it is shown. Called by `local_run`.
+"""Whether anybody stands behind the status of a local job: asked before it is shown. Called by `local_jobs`.
 
 The kernel frees the controller's lock when `speechtrain run` dies, however it died; the processes of the job go on.
 """
@@ -6,14 +6,11 @@ The kernel frees the controller's lock when `speechtrain run` dies, however it d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-from speech_contract.unattended import rests, unattended
+from speech_contract.unattended import NOBODY, rests, unattended
 from speech_operator.cluster import local_pod, local_process
-from speech_operator.cluster.local_state import JobFolder, PodFile
-from speech_operator.local_owner import one_at_a_time
-
-NOBODY: Final = "no speechtrain drives this job any more"
+from speech_operator.cluster.local_state import JobFolder, PodFile, one_at_a_time
 
 
 def shown(folder: JobFolder, document: Mapping[str, Any]) -> dict[str, Any]:

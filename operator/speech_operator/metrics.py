@@ -1,12 +1,15 @@
 """What Prometheus reads of the operator: jobs as their status has them, and the operator's own pulse.
 
-Series of jobs are made anew for every scrape from what was last read, so they go with the job. Names and
-labels are the contract's.
+Series of jobs are made anew for every scrape from what was last read, so they go with the job. A status is parsed when
+a scrape first shows it: most are written over before. Names and labels are the contract's.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -28,7 +31,9 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 RESULTS: Final = ("done", "conflict", "refused", "failed")
 OTHER: Final = "Other"
 _CAUSES: Final = frozenset({cause.value for cause in Cause} | TAKEN)
-_WAITING: Final = frozenset({State.PENDING, State.REFUSED, State.STARTING, State.RESTARTING})
+_WAITING: Final = frozenset(
+    {State.PENDING, State.REFUSED, State.QUEUED, State.STARTING, State.RESTARTING}
+)
 _HEALTHY: Final = {
     Verdict.HEALTHY: 1.0,
     Verdict.WARNING: 1.0,
@@ -52,8 +57,37 @@ class _Job:
     attempt: int
     verdict: Verdict
     findings: tuple[tuple[str, str], ...]  # rule, severity; active ones
+    goodput: float | None
     ended: float | None  # epoch seconds
     owner: _Owner
+
+
+class _Told:
+    """What was last read or written of a job. Its status is kept as text: dicts take some eight times the room.
+
+    `attempt`: 0 where none was begun.
+    """
+
+    def __init__(self, status: Any, owner: _Owner) -> None:
+        self._text = json.dumps(status)
+        self._owner = owner
+        attempt = status.get("attempt") if isinstance(status, Mapping) else None
+        self.attempt: int = attempt if isinstance(attempt, int) else 0
+
+    @functools.cached_property
+    def job(self) -> _Job:
+        """As a scrape shows it."""
+        return _job(show_status(json.loads(self._text)), self._owner)
+
+    def follows(self, before: _Told | None) -> _Told:
+        """The one before where nothing is new: it may have been shown already."""
+        if before is None or (before._text, before._owner) != (self._text, self._owner):
+            return self
+        return before
+
+    def written(self, status: Any) -> _Told:
+        """The same job under another status."""
+        return _Told(status, self._owner)
 
 
 class OperatorMetrics:
@@ -61,7 +95,7 @@ class OperatorMetrics:
 
     def __init__(self, queue_depth: Callable[[], float]) -> None:
         self.registry = CollectorRegistry()
-        self._jobs: dict[JobKey, _Job] = {}
+        self._jobs: dict[JobKey, _Told] = {}
         self._restarts = self._counter(catalogue.JOB_RESTARTS)
         self._reconciles = self._counter(catalogue.RECONCILES)
         duration = catalogue.RECONCILE_DURATION
@@ -94,16 +128,16 @@ class OperatorMetrics:
         """See `cluster.kubernetes.Watcher`."""
         if job is None or not _ours(job):
             self._jobs.pop(key, None)
-        else:
-            self._jobs[key] = _job(show_status(job.get("status")), _owner(job))
+            return
+        told = _Told(job.get("status"), _owner(job))
+        self._jobs[key] = told.follows(self._jobs.get(key))
 
     def wrote(self, key: JobKey, status: Mapping[str, Any]) -> None:
         """Count a restart when the write opened an attempt after the first."""
-        read = show_status(status)
         before = self._jobs.get(key)
-        after = _job(read, _Owner() if before is None else before.owner)
+        after = _Told(status, _Owner()) if before is None else before.written(status)
         if before is not None and 1 <= before.attempt < after.attempt:
-            self._restarts.labels(_cause(read, before.attempt)).inc()
+            self._restarts.labels(_cause(show_status(status), before.attempt)).inc()
         self._jobs[key] = after
 
 
@@ -127,6 +161,7 @@ def _job(status: JobStatus, owner: _Owner) -> _Job:
         attempt=status.attempt,
         verdict=status.health.verdict,
         findings=tuple(sorted({(f.rule.value, f.severity.value) for f in active})),
+        goodput=_ratio(status.goodput.ratio),
         ended=_ended(status),
         owner=owner,
     )
@@ -141,6 +176,14 @@ def _ended(status: JobStatus) -> float | None:
         return None
 
 
+def _ratio(text: str | None) -> float | None:
+    try:
+        value = float(text or "nan")
+    except ValueError:  # likewise
+        return None
+    return value if math.isfinite(value) else None
+
+
 def _cause(status: JobStatus, attempt: int) -> str:
     ended = next((a for a in status.attempts if a.number == attempt), None)
     cause = (ended.cause or ended.reason or "") if ended else ""
@@ -150,12 +193,12 @@ def _cause(status: JobStatus, attempt: int) -> str:
 class _JobCollector(Collector):
     """Gauges of jobs, out of what was last read."""
 
-    def __init__(self, jobs: Mapping[JobKey, _Job]) -> None:
+    def __init__(self, jobs: Mapping[JobKey, _Told]) -> None:
         self._jobs = jobs
 
     def collect(self) -> Iterable[Metric]:
-        """Seven families."""
-        jobs = list(self._jobs.items())
+        """Eight families."""
+        jobs = [(key, told.job) for key, told in self._jobs.items()]
         state = ((key, job, (job.state.value,), 1.0) for key, job in jobs)
         yield _family(catalogue.JOB_STATE, state)
         waiting = ((k, j, (j.reason,), 1.0) for k, j in jobs if j.reason and j.state in _WAITING)
@@ -168,6 +211,8 @@ class _JobCollector(Collector):
         yield _family(catalogue.JOB_HEALTH_FINDING, found)
         begun = ((key, job, (), float(job.attempt)) for key, job in jobs if job.attempt >= 1)
         yield _family(catalogue.JOB_ATTEMPT, begun)
+        ratios = ((key, job, (), job.goodput) for key, job in jobs if job.goodput is not None)
+        yield _family(catalogue.JOB_GOODPUT, ratios)
         ended = ((key, job, (), job.ended) for key, job in jobs if job.ended is not None)
         yield _family(catalogue.JOB_ENDED, ended)
         seen = ((k, job, (), 1.0) for k, job in jobs if job.owner.seen and job.state in _FINISHED)

@@ -97,13 +97,23 @@ def _with_startup(status: JobStatus, seen: Observed, now: float) -> JobStatus:
 def _startup_phase(status: JobStatus, seen: Observed) -> Phase:
     pods = [pod for pod in seen.own_pods if pod.attempt == status.attempt]
     pending = [pod for pod in pods if pod.phase is PodPhase.PENDING]
-    if len(pods) < seen.spec.num_nodes or any(not pod.node for pod in pending):
+    if len(pods) < seen.spec.num_nodes or not all(pod.placed for pod in pods):
+        return Phase.SCHEDULING
+    if st.gang_is_released(status):
         return Phase.SCHEDULING
     if pending:
         return Phase.PULLING
     progress = seen.current_progress
     told = progress.phase if progress else Phase.RENDEZVOUS
     return told if told in STARTUP - {Phase.STARTING} else Phase.RENDEZVOUS
+
+
+def with_clock(status: JobStatus, seen: Observed, now: float) -> JobStatus:
+    """Time without room for all pods does not count: `startTime` moves on by it once it is over."""
+    waited = st.unplaced_since(seen.job.status)
+    if waited is None or waited == st.unplaced_since(status):
+        return status
+    return st.moved_on(status, waited, now)
 
 
 def with_progress(status: JobStatus, seen: Observed, now: float) -> JobStatus:
@@ -234,12 +244,17 @@ def _numbers(progress: Progress, old: JobProgress) -> JobProgress:
 def _last_words(numbers: JobProgress, outcome: Outcome) -> JobProgress:
     """What the master's outcome says at the end."""
     step = st.either(outcome.step, numbers.step)
+    total = st.either(outcome.total_steps, numbers.total_steps)
+    speed = text(outcome.audio_seconds_per_second)
     return dataclasses.replace(
         numbers,
         step=step,
-        percent=_percent(step, numbers.total_steps),
+        total_steps=total,
+        percent=_percent(step, total),
         loss=text(outcome.loss) or numbers.loss,
         gradient_norm=text(outcome.gradient_norm) or numbers.gradient_norm,
+        learning_rate=text(outcome.learning_rate) or numbers.learning_rate,
+        audio_seconds_per_second=speed or numbers.audio_seconds_per_second,
         samples_skipped=st.either(outcome.samples_skipped, numbers.samples_skipped),
         non_finite_steps=st.either(outcome.non_finite_steps, numbers.non_finite_steps),
         last_checkpoint_step=st.either(outcome.last_checkpoint_step, numbers.last_checkpoint_step),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-from speech_contract.api import JobStatus
 from speech_contract.reasons import Reason
-from speech_operator.child_kind import ChildKind
+from speech_contract.status import JobStatus
+from speech_operator.child_kind import ChildKind, Record
 from speech_operator.ending import Ending
 
 
@@ -29,6 +29,28 @@ class Delete:
     grace_seconds: int | None = None
 
 
+class Fact(NamedTuple):
+    """A condition as it is to read."""
+
+    type: str
+    value: bool
+    reason: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """State facts in the status of an object whose controller is another one, as long as its record still reads so.
+
+    Where it does not, they may be wrong: it may have been admitted anew. `without`: fields of its status that go.
+    """
+
+    kind: ChildKind[Any]
+    record: Record
+    facts: tuple[Fact, ...]
+    without: tuple[str, ...] = ()
+
+
 @dataclasses.dataclass(frozen=True)
 class JobEvent:
     """A Kubernetes Event of the job. `warning` sets its type."""
@@ -45,6 +67,7 @@ class Plan:
     status: JobStatus
     deletes: tuple[Delete, ...] = ()
     creates: tuple[Create, ...] = ()
+    marks: tuple[Mark, ...] = ()
     events: tuple[JobEvent, ...] = ()
     requeue_after: float | None = None  # seconds; None: wait for the next change
     status_first: bool = False
@@ -61,6 +84,7 @@ class Draft:
     status: JobStatus
     deletes: tuple[Delete, ...] = ()
     creates: tuple[Create, ...] = ()
+    marks: tuple[Mark, ...] = ()
     events: tuple[JobEvent, ...] = ()
     requeue_after: float | None = None
     status_first: bool = False
@@ -86,6 +110,10 @@ class Draft:
     def deleting(self, *deletes: Delete) -> Self:
         """A copy that deletes more."""
         return self.to(deletes=self.deletes + deletes)
+
+    def marking(self, *marks: Mark) -> Self:
+        """A copy that states more facts."""
+        return self.to(marks=self.marks + marks)
 
     def plan(self) -> Plan:
         """The finished plan."""

@@ -19,6 +19,9 @@ from speech_operator.cluster.base import Cluster, ClusterError, JobKey
 
 WAIT_SECONDS: Final = 25.0
 RETRY_SECONDS: Final = 1.0
+LAST_RETRY_SECONDS: Final = (
+    10.0  # a thousand masters that nobody can reach are not asked a thousand times a second
+)
 PAUSE_SECONDS: Final = 0.2  # also after good news: a server that never waits is not spun on
 MAX_DEPTH: Final = 16  # brackets open at once; a Progress document has 4
 MAX_RANKS: Final = 65536
@@ -26,11 +29,14 @@ MAX_STEP: Final = 2**53 - 1
 
 
 def parse_progress(body: bytes) -> Progress | None:
-    """Read an answer; None for anything that is no plausible Progress document."""
+    """Read an answer; None for anything that is no plausible Progress document.
+
+    A newer trainer may say more. Its new words are another matter: they would end in a status that the CRD refuses.
+    """
     if len(body) > wire.PROGRESS_LIMIT_BYTES or _depth(body) > MAX_DEPTH:
         return None
     try:
-        progress = codec.loads(Progress, body)
+        progress = codec.loads(Progress, body, reading=codec.Reading.FIELDS)
     except (ValueError, OverflowError):
         return None
     return progress if _plausible(progress) else None
@@ -60,6 +66,7 @@ def _plausible(progress: Progress) -> bool:
         and all(math.isfinite(moment) for moment in times)
         and all(0 <= count <= MAX_STEP for count in progress.samples_skipped.values())
         and len(progress.ranks) <= MAX_RANKS
+        and all(0 <= seconds <= MAX_STEP for seconds in progress.unheard.values())
     )
 
 
@@ -92,7 +99,13 @@ class ProgressReader:
         """Ask again and again; `changed` is called for each new version."""
         while True:
             news = await self.ask()
-            await asyncio.sleep(PAUSE_SECONDS if news else RETRY_SECONDS)
+            await asyncio.sleep(PAUSE_SECONDS if news else self.retry_seconds)
+
+    @property
+    def retry_seconds(self) -> float:
+        """How long to wait after an answer that was none: longer, the longer it is silent."""
+        longest = RETRY_SECONDS if self._cluster.platform.local else LAST_RETRY_SECONDS
+        return min(longest, max(RETRY_SECONDS, self.silent_seconds / 10.0))
 
     async def ask(self) -> bool:
         """One question; False when the next one should wait a moment."""

@@ -43,14 +43,19 @@ async def tell_unreadable(cluster: Cluster, key: JobKey, sentence: str) -> None:
 
 
 def refusal(job: Job, sentence: str, now: float) -> Plan | None:
-    """The plan that says so; None when it is no news, or no pods are wanted."""
-    if st.open_attempt(job.status) is None or st.gang_was_whole(job.status):
+    """The plan that says so; None when it is no news, or neither pods nor a place in a queue are wanted."""
+    status, reason = job.status, Reason.POD_REFUSED
+    if st.is_true(status, Condition.QUEUED):
+        reason = Reason.QUEUE_REFUSED
+        status = st.with_condition(status, Condition.QUEUED, True, reason, sentence, now)
+    elif st.open_attempt(status) is None or st.gang_was_whole(status):
         return None
-    status = st.with_condition(
-        job.status, Condition.RUNNING, False, Reason.POD_REFUSED, sentence, now
-    )
+    elif st.gang_is_released(status):  # a refusal of pods that are given back since
+        return None
+    else:
+        status = st.with_condition(status, Condition.RUNNING, False, reason, sentence, now)
     status = st.with_state(status)
     if status == job.status:
         return None
-    event = JobEvent(Reason.POD_REFUSED.value, sentence, warning=True)
+    event = JobEvent(reason.value, sentence, warning=True)
     return Plan(status=status, events=(event,))

@@ -9,18 +9,15 @@ begun, the oldest goes first (creationTimestamp, then uid). No input or output: 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import PurePosixPath
-from typing import Any
 
 from speech_contract import names
 from speech_contract.api import JobSpec, JobStatus
 from speech_contract.api.rules import mount_of
-from speech_contract.errors import ContractError
 from speech_contract.owner import Owner
 from speech_operator import status as st
 from speech_operator.cluster.base import JobKey
-from speech_operator.job_document import read_job
 from speech_operator.snapshot import Job, Observed
 
 Directory = tuple[str, str, str]  # namespace, claim, path below the claim's root
@@ -50,13 +47,9 @@ class RunDirectories:
         self._claims: dict[JobKey, _Claim] = {}
         self._earlier: _Claim | None = None  # of the job that is looked at: from the pass before
 
-    def fill(self, documents: list[Mapping[str, Any]]) -> None:
+    def fill(self, jobs: Iterable[Job]) -> None:
         """All jobs of the cluster, once; whether an ended one's pods are gone is seen at its first pass."""
-        for document in documents:
-            try:
-                job = read_job(document, local=False)
-            except ContractError:
-                continue  # its own pass says what is wrong with it
+        for job in jobs:
             key = JobKey(job.namespace, job.name)
             self._claims.setdefault(key, _claim(key, job, job.spec, job.status, living=False))
 

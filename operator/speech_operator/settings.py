@@ -47,6 +47,12 @@ class Settings:
     lease_name: str = "speechtrain"
     """One a release: two releases that watch different namespaces must not wait for each other."""
 
+    kueue: bool = False
+    """Serve jobs whose gang is Kueue's matter: four more watches, and the rights to them. The chart's kueue.enabled."""
+
+    node_watch: bool = True
+    """Watch nodes: a lost one is acted upon before Kubernetes does so. The chart's nodeWatch.enabled."""
+
     write_rate: float = _setting(100.0, 1.0)
     """Writes a second; above what a small control plane takes without throttling others."""
 

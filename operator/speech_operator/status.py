@@ -1,25 +1,23 @@
-"""Status arithmetic: conditions, attempts, budgets, the derived state. Called by policies and `reconcile`. Pure."""
+"""Status arithmetic: conditions, attempts, the derived state. Called by policies and `reconcile`. Pure."""
 
 from __future__ import annotations
 
 import dataclasses
 
+from speech_contract.phases import Phase
+from speech_contract.reasons import NO_SPEC, ON_ITS_WAY, Reason, State
 from speech_contract.reasons import Condition as Type
-from speech_contract.reasons import Reason, State
 from speech_contract.status import (
     MAX_ATTEMPTS,
     Attempt,
-    CauseCount,
     Condition,
     ConditionStatus,
     Failure,
     JobStatus,
-    Restarts,
 )
 from speech_operator.ending import Ending
-from speech_operator.timestamps import to_text
+from speech_operator.timestamps import to_epoch, to_text
 
-MAX_CAUSES = 32  # distinct causes kept; the least frequent, oldest gives way
 LIMITS = {"message": 1024, "remedy": 1024, "log_tail": 8192}  # characters kept in status
 _ORDER = {kind: index for index, kind in enumerate(Type)}
 
@@ -90,7 +88,27 @@ def open_attempt(status: JobStatus) -> Attempt | None:
 def gang_was_whole(status: JobStatus) -> bool:
     """Whether all pods of the open attempt were once seen together: a missing one was then taken away."""
     incomplete = (Reason.ATTEMPT_STARTED, Reason.NAME_TAKEN, Reason.POD_REFUSED)
-    return not has_reason(status, Type.RUNNING, *incomplete)
+    cleared = (Reason.GANG_RELEASED, Reason.POD_STUCK, Reason.POD_ABANDONED)
+    return not has_reason(status, Type.RUNNING, *incomplete, *cleared)
+
+
+def gang_is_released(status: JobStatus) -> bool:
+    """Whether the pods of the open attempt are given back, and none of them was asked for again yet."""
+    return has_reason(status, Type.RUNNING, Reason.GANG_RELEASED)
+
+
+def unplaced_since(status: JobStatus) -> str | None:
+    """Since when the open attempt waits for room for all of its pods; None: it does not."""
+    startup = status.startup
+    return startup.since if startup and startup.phase is Phase.SCHEDULING else None
+
+
+def moved_on(status: JobStatus, since: str, now: float) -> JobStatus:
+    """`startTime` later by the time since then, so that `now - startTime` is time that counts."""
+    if status.start_time is None:
+        return status
+    away = max(0.0, now - to_epoch(since))
+    return dataclasses.replace(status, start_time=to_text(to_epoch(status.start_time) + away))
 
 
 def with_whole_gang(status: JobStatus, nodes: int, now: float) -> JobStatus:
@@ -114,6 +132,7 @@ def begin_attempt(status: JobStatus, now: float) -> JobStatus:
         attempt=number,
         attempts=attempts[-MAX_ATTEMPTS:],
         start_time=status.start_time or to_text(now),
+        partial_gang=None,
     )
     message = f"attempt {number} waits for its pods"
     return with_condition(status, Type.RUNNING, False, Reason.ATTEMPT_STARTED, message, now)
@@ -199,23 +218,6 @@ def _change_last(status: JobStatus, **changes: object) -> JobStatus:
     return dataclasses.replace(status, attempts=(*before, changed))
 
 
-def count_restart(restarts: Restarts, cause: str) -> Restarts:
-    """One more counted failure of this cause; "": of one that nobody knows, which is no other's."""
-    if not cause:
-        return dataclasses.replace(restarts, counted=restarts.counted + 1)
-    counts = {entry.fingerprint: entry.count for entry in restarts.causes}
-    counts[cause] = counts.pop(cause, 0) + 1
-    while len(counts) > MAX_CAUSES:
-        counts.pop(min(counts, key=lambda name: (name == cause, counts[name])))
-    causes = tuple(CauseCount(name, count) for name, count in counts.items())
-    return Restarts(counted=restarts.counted + 1, causes=causes)
-
-
-def cause_count(restarts: Restarts, cause: str) -> int:
-    """How often this cause was counted."""
-    return next((entry.count for entry in restarts.causes if entry.fingerprint == cause), 0)
-
-
 def with_failure(status: JobStatus, failure: Failure, now: float) -> JobStatus:
     """End the job as Failed. The attempt must be ended by the caller, which knows its reason."""
     cut = {name: (getattr(failure, name) or "")[-limit:] for name, limit in LIMITS.items()}
@@ -259,19 +261,22 @@ def derive_state(status: JobStatus) -> State:
         return State.SUSPENDED
     if has_reason(status, Type.SUSPENDED, Reason.SUSPENDING):
         return State.SUSPENDING
+    if is_true(status, Type.QUEUED):
+        return State.QUEUED
+    if has_reason(status, Type.QUEUED, Reason.EVICTED):
+        return State.SUSPENDING
     if is_true(status, Type.RUNNING):
         return State.RUNNING
     if is_true(status, Type.RESTARTING):
         return State.RESTARTING
     if open_attempt(status):
         return State.STARTING
-    return (
-        State.REFUSED if has_reason(status, Type.ACCEPTED, Reason.INVALID_SPEC) else State.PENDING
-    )
+    return State.REFUSED if has_reason(status, Type.ACCEPTED, *NO_SPEC) else State.PENDING
 
 
 _TELLS = {
     State.REFUSED: Type.ACCEPTED,
+    State.QUEUED: Type.QUEUED,
     State.RESTARTING: Type.RESTARTING,
     State.SUSPENDING: Type.SUSPENDED,
     State.SUSPENDED: Type.SUSPENDED,
@@ -284,10 +289,14 @@ def with_state(status: JobStatus) -> JobStatus:
     """State, and the word and sentence of the condition that tells why; a restart that pods hinder tells of these."""
     state = derive_state(status)
     kind = _TELLS.get(state, Type.RUNNING)
-    on_its_way = (Reason.ATTEMPT_STARTED, Reason.POD_CREATED)
     if state is State.RESTARTING and open_attempt(status):
-        if not has_reason(status, Type.RUNNING, *on_its_way):
+        if not has_reason(status, Type.RUNNING, *ON_ITS_WAY):
             kind = Type.RUNNING
+    if state is State.SUSPENDING and not has_reason(status, Type.SUSPENDED, Reason.SUSPENDING):
+        kind = Type.QUEUED
+    if state in (State.RESTARTING, State.SUSPENDING):
+        stuck = has_reason(status, Type.RUNNING, Reason.POD_STUCK, Reason.POD_ABANDONED)
+        kind = Type.RUNNING if stuck else kind
     told = condition(status, kind)
     reason, message = (told.reason, told.message) if told else (None, None)
     return dataclasses.replace(status, state=state, reason=reason, message=message)

@@ -1,4 +1,4 @@
-"""Watches SpeechTrainingJobs with kopf, which does no more than name those that changed. Run by `app`.
+"""Watches SpeechTrainingJobs with kopf, which does no more than show those that changed. Run by `app`.
 
 kopf lives in a thread with an event loop of its own. It ends on any error event of a watch but 410, and at its
 end it cancels every task of its loop that is younger than itself: in ours the workers. Here it costs a restart.
@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import kopf
@@ -29,19 +29,19 @@ FIRST_BACKOFF_SECONDS: Final = 0.5
 LAST_BACKOFF_SECONDS: Final = 30.0
 STEADY_SECONDS: Final = 60.0  # a run of this length forgives the failures before it
 STOP_SECONDS: Final = 3.0
-Mark = Callable[[JobKey], None]
+Heard = Callable[[JobKey, Mapping[str, Any] | None], None]  # None: the job is gone
 Login = Callable[[], Awaitable[Credentials]]
 Run = Callable[[threading.Event], Awaitable[None]]
 
 
 class JobWatch:
-    """Calls `mark` for each job that came, changed or went. `operate` is kopf's part; tests put theirs."""
+    """Calls `heard` for each job that came, changed or went. `operate` is kopf's part; tests put theirs."""
 
     def __init__(
         self,
         rest: Rest,
         namespaces: Sequence[str],
-        mark: Mark,
+        heard: Heard,
         login: Login,
         clock: Clock,
         random: Callable[[], float],
@@ -50,7 +50,7 @@ class JobWatch:
     ) -> None:
         self._rest = rest
         self._namespaces = tuple(namespaces)
-        self._mark = mark
+        self._heard = heard
         self._login = login
         self._clock = clock
         self._random = random
@@ -98,7 +98,7 @@ class JobWatch:
             await self._sleep(RESYNC_SECONDS)
             try:
                 async for job in list_jobs(self._rest, self._namespaces):
-                    self._mark(JobKey(job["metadata"]["namespace"], job["metadata"]["name"]))
+                    self._heard(_key(job), job)
             except ClusterError as error:
                 log(Event.CLUSTER_CALL_FAILED, logging.WARNING, verb="list", error=str(error))
 
@@ -149,10 +149,16 @@ class JobWatch:
             return _connection(await asyncio.wrap_future(asked))
 
         @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
-        async def changed(*, namespace: str | None, name: str, **_: Any) -> None:
-            self._loop.call_soon_threadsafe(self._mark, JobKey(namespace or "", name))
+        async def changed(*, event: kopf.RawEvent, **_: Any) -> None:
+            job = cast("Mapping[str, Any]", event["object"])
+            gone = event["type"] == "DELETED"
+            self._loop.call_soon_threadsafe(self._heard, _key(job), None if gone else job)
 
         return registry
+
+
+def _key(job: Mapping[str, Any]) -> JobKey:
+    return JobKey(job["metadata"].get("namespace", ""), job["metadata"]["name"])
 
 
 def _settle(ended: asyncio.Future[BaseException | None], error: BaseException | None) -> None:
@@ -171,8 +177,22 @@ async def _as_coroutine(login: Login) -> Credentials:
     return await login()
 
 
+class _NothingKept(kopf.DiffBaseStorage):
+    """kopf copies whole objects to find out what changed in them; none of our handlers asks."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        pass
+
+
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
+    settings.persistence.diffbase_storage = _NothingKept()
     settings.scanning.disabled = True
     settings.posting.enabled = False
     settings.process.ultimate_exiting_timeout = None  # else it kills the process it is a guest of

@@ -17,7 +17,10 @@ from speech_contract import names
 from speech_contract.api import admission, validate
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
-KINDS = ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
+PLURALS = {
+    "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+    "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
+}
 # As a client posts that does not check fields, and as `kubectl apply --dry-run=server --validate=false` does.
 DRY = "?dryRun=All&fieldValidation=Ignore"
 MORE: list[tuple[str, Any]] = [
@@ -34,19 +37,30 @@ UNKNOWN = "is an unknown field"
 
 @contextlib.asynccontextmanager
 async def policy(admin: Admin, scene: Scene) -> AsyncIterator[None]:
-    """The policy, once it counts; gone again for the tests that prove the operator alone."""
-    for kind, document in zip(KINDS, admission.documents(), strict=True):
-        await admin.post(f"{ADMISSION}/{kind}", document)
+    """The policies, once they count; gone again for the tests that prove the operator alone."""
+    places = [(PLURALS[document["kind"]], document) for document in admission.documents()]
+    for plural, document in places:
+        await admin.post(f"{ADMISSION}/{plural}", document)
 
     async def counts() -> bool:
-        return UNKNOWN in await refused(admin, scene, named(bent("spec.xyzzy", 1), "probe"))
+        told = await refused(admin, scene, named(bent("spec.xyzzy", 1), "probe"))
+        return UNKNOWN in told and UNKNOWN in await refused_runtime(scene, {"xyzzy": 1})
 
     try:
         await scene.until("the policy", counts, 60.0)
         yield
     finally:
-        for kind in reversed(KINDS):
-            await admin.delete(f"{ADMISSION}/{kind}/{names.CRD_NAME}")
+        for plural, document in reversed(places):
+            await admin.delete(f"{ADMISSION}/{plural}/{document['metadata']['name']}")
+
+
+async def refused_runtime(scene: Scene, spec: Body, kind: str = names.RUNTIME_KIND) -> str:
+    """The same of a runtime."""
+    try:
+        await scene.create_runtime("probe", spec, kind, DRY)
+    except ApiError as error:
+        return str(error)
+    return ""
 
 
 async def refused(admin: Admin, scene: Scene, document: Body) -> str:
@@ -70,6 +84,7 @@ async def test_a_mistyped_field_is_refused_in_the_operators_words(
     async with policy(admin, scene):
         await every_row_is_refused(admin, scene)
         assert await refused(admin, scene, Scene.manifest()) == ""
+        await runtimes_are_judged_too(scene)
         old = f"{scene.jobs_path}/old"
         await admin.patch(old, {"metadata": {"labels": {"team": "speech"}}})
         await admin.patch(old, {"metadata": {"finalizers": ["example.org/keep"]}})
@@ -77,6 +92,15 @@ async def test_a_mistyped_field_is_refused_in_the_operators_words(
         with pytest.raises(ApiError, match="did you mean maxSteps"):
             await admin.patch(old, {"spec": {"xyzzy": None, "training": {"maxstep": 5}}})
         await admin.patch(old, {"spec": {"xyzzy": None, "training": {"maxSteps": 5}}})
+
+
+async def runtimes_are_judged_too(scene: Scene) -> None:
+    for kind in (names.RUNTIME_KIND, names.CLUSTER_RUNTIME_KIND):
+        told = await refused_runtime(scene, {"trainer": {"imag": "x"}}, kind)
+        assert "spec.trainer.imag: 'x' is an unknown field; did you mean image?" in told
+        told = await refused_runtime(scene, {"checkpoint": {"uri": "/runs"}}, kind)
+        assert "known fields: everySteps, keepLast" in told
+        assert await refused_runtime(scene, {"trainer": {"image": "x"}}, kind) == ""
 
 
 def named(document: Body, name: str) -> Body:

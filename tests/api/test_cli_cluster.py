@@ -16,6 +16,7 @@ from bed.cluster import Bed
 from click.testing import CliRunner, Result
 
 from speech_cli import cluster_client
+from speech_cli.client import CannotCome, Client, TimedOut, UserError
 from speech_cli.main import cli
 from speech_contract import names
 from speech_contract.outcome import Outcome
@@ -27,7 +28,7 @@ STATUS = {
     "state": "Failed",
     "nodes": "0/2",
     "attempt": 2,
-    "restarts": {"counted": 1},
+    "restarts": {"counted": 1, "total": 1},
     "attempts": [
         {"number": 1, "reason": "AttemptFailed", "cause": "Error", "exitCode": 1, "lastStep": 30},
         {"number": 2, "reason": "AttemptFailed", "cause": "NonFiniteBudgetSpent", "exitCode": 40,
@@ -161,6 +162,80 @@ def test_a_user_without_rights_is_told_which(
         answer = call("status")
         assert answer.exit_code == 1
         assert sentence in answer.output
+
+
+def checks(call: Call) -> dict[str, Any]:
+    """The rows of `doctor`, by name."""
+    document = json.loads(call("doctor", "--cluster", "-o", "json").stdout)
+    return {row["name"]: row for row in document["checks"]}
+
+
+def test_doctor_asks_an_api_server_without_an_operator(call: Call, failed: Scene) -> None:
+    found = checks(call)
+    marks = {name: row["mark"] for name, row in found.items()}
+    assert {name: marks[name] for name in ("API server", "clock", "CRD", "your rights", "images")} == {
+        "API server": "OK", "clock": "OK", "CRD": "OK", "your rights": "OK", "images": "OK",
+    }  # fmt: skip
+    assert (marks["operator"], marks["operator's rights"]) == ("FAIL", "SKIPPED")
+    assert (marks["PodMonitor"], marks["/progress"]) == ("SKIPPED", "SKIPPED")
+    assert found["storage"]["reason"].startswith("no StorageClass is the default (there: none)")
+
+
+async def test_doctor_finds_what_an_operators_account_may_not(
+    call: Call, bed: Bed, scene: Scene
+) -> None:
+    labels = {names.LABEL_APP: names.APP, names.LABEL_COMPONENT: names.OPERATOR}
+    container = {"name": "operator", "image": "operator:test"}
+    deployment = {
+        "metadata": {"name": "op", "labels": labels},
+        "spec": {"selector": {"matchLabels": labels}, "replicas": 0, "template": {
+            "metadata": {"labels": labels}, "spec": {"containers": [container]}}},
+    }  # fmt: skip
+    path = f"/apis/apps/v1/namespaces/{scene.namespace}/deployments"
+    bed.api.post(path, deployment)
+    try:
+        await scene.create()
+        found = checks(call)
+    finally:
+        bed.api.delete(f"{path}/op")
+    row = found[f"operator's rights {scene.namespace}/op"]
+    assert row["mark"] == "FAIL"
+    assert "its account may not delete speechtrainingjobs, get speechtrainingjobs" in row["reason"]
+    assert found["GPUs"]["mark"] == "FAIL"
+
+
+def test_doctor_of_an_account_without_rights_says_what_it_may_not_ask(
+    call: Call, bed: Bed, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/api/v1/namespaces/{scene.namespace}/serviceaccounts/default/token"
+    document = yaml.safe_load(bed.kubeconfig.read_text())
+    document["users"][0]["user"] = {"token": bed.api.post(path, {"spec": {}})["status"]["token"]}
+    config = tmp_path / "kubeconfig"
+    config.write_text(yaml.safe_dump(document))
+    monkeypatch.setenv("KUBECONFIG", str(config))
+    found = checks(call)
+    assert found["CRD"]["mark"] == "OK"  # by the published schema
+    assert found["your rights"]["mark"] == "WARN"
+    for name in ("operator", "/progress", "GPUs", "storage", "images"):
+        assert found[name]["mark"] == "SKIPPED", found[name]
+        assert "forbidden" in found[name]["reason"]
+
+
+def test_the_python_client(
+    call: Call, bed: Bed, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(Scene.manifest()), encoding="utf-8")
+    client = Client.cluster(namespace=scene.namespace)
+    assert client.submit(path).name == "asr"
+    with pytest.raises(UserError, match="already exists"):
+        client.submit(path)
+    with pytest.raises(TimedOut):
+        client.wait("asr", timeout=0)
+    bed.api.patch(f"{scene.job_path}/status", {"status": STATUS})
+    with pytest.raises(CannotCome, match="it is attempt 2: Failed at step 41/60"):
+        client.wait("asr")
+    assert client.why("asr").exit_code == 40
 
 
 def test_a_cluster_without_the_chart(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from apibed.admin import Admin
-from apibed.scene import CRDS, Body, Scene
+from apibed.life import alive
+from apibed.scene import CRDS, Body, Scene, condition
 from bed.api import ApiError
 
 from speech_contract import names
@@ -97,3 +100,78 @@ async def test_new_rules_judge_new_objects_alone(admin: Admin, scene: Scene) -> 
         await scene.until("the guards", lets_go)
     finally:
         await admin.delete(f"{CRDS}/{NAME}")
+
+
+def older(schema: Body) -> None:
+    """As a release had it that knew no `reason`, `message`, Refused, queues, goodput, nor how budgets come back."""
+    status = schema["properties"]["status"]["properties"]
+    del status["reason"], status["message"], status["goodput"]
+    restarts = status["restarts"]["properties"]
+    del restarts["causes"]["items"]["properties"]["lastTime"]
+    for later in ("windowTimes", "lastResetStep", "farthestStep", "total"):
+        del restarts[later]
+    status["state"]["enum"].remove("Refused")
+    status["conditions"]["items"]["properties"]["type"]["enum"].remove("Queued")
+
+
+@pytest.fixture
+async def old_crd(admin: Admin, scene: Scene) -> Any:
+    document = copy.deepcopy(crd.definition())
+    older(document["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+    await put_crd(admin, document)
+    # Running, it would own the run directory of the other one, and have pods.
+    probe = scene.manifest(runPolicy={"suspend": True})
+    await admin.post(scene.jobs_path, {**probe, "metadata": {"name": "probe"}})
+
+    async def counts() -> bool:
+        path = f"{scene.jobs_path}/probe/status"
+        return await outcome(admin.patch(path, {"status": {"state": "Refused"}})) == 422
+
+    await scene.until("the old CRD", counts)
+    yield
+    await put_crd(admin, crd.definition())
+    await scene.until("the new CRD", lambda: _takes(admin, scene))
+
+
+async def _takes(admin: Admin, scene: Scene) -> bool:
+    path = f"{scene.jobs_path}/probe/status"
+    return await outcome(admin.patch(path, {"status": {"state": "Refused"}})) == 200
+
+
+async def test_under_an_older_crd_the_operator_goes_on_and_says_what_is_lost(
+    admin: Admin, scene: Scene, old_crd: None
+) -> None:
+    bad = {**scene.manifest(numNode=3), "metadata": {"name": "bad"}}
+    async with alive(admin.transport, admin.transport, scene.namespace):
+        await scene.create()
+        await scene.gang(1)
+        await scene.ends("asr-worker-0", 134)
+        await scene.gang(2)
+        assert (await scene.job())["status"]["restarts"]["counted"] == 1
+        await admin.post(f"{scene.jobs_path}?fieldValidation=Ignore", bad)
+
+        async def refused() -> Body | None:
+            job = await admin.get(f"{scene.jobs_path}/bad")
+            return condition(job, "Accepted") or None
+
+        found = await scene.until("the refusal", refused)
+        assert "did you mean numNodes?" in found["message"]
+        await asyncio.gather(
+            scene.ends("asr-worker-0", 0), scene.ends("asr-master-0", 0), return_exceptions=False
+        )
+        await scene.state("Complete")
+        queued = scene.manifest(runPolicy={"schedulingPolicy": {"gang": "Kueue", "queue": "team"}})
+        await admin.post(scene.jobs_path, {**queued, "metadata": {"name": "queued"}})
+
+        async def told_of(name: str) -> bool:
+            found = [e["involvedObject"]["name"] for e in await scene.list("events")]
+            return name in found
+
+        await scene.until("the event of the queued job", lambda: told_of("queued"))
+        events = [e for e in await scene.list("events") if e["reason"] == "OutdatedCRD"]
+    told = {event["involvedObject"]["name"]: event["message"] for event in events}
+    assert "status.reason, status.message" in told["asr"]
+    assert "status.state" in told["bad"]
+    assert "this job stands still, its status is refused" in told["queued"]
+    assert "status.conditions" in told["queued"]
+    assert "the CRD is older than this operator" in told["queued"]

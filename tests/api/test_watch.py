@@ -8,6 +8,7 @@ import json
 import random
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -86,7 +87,7 @@ async def served(gate: Gate) -> AsyncIterator[str]:
 async def test_the_job_watch_comes_back_after_a_500(
     admin: Admin, scene: Scene, event: bool
 ) -> None:
-    gate, marked, logins = Gate(admin.transport, event=event), set[JobKey](), 0
+    gate, heard, logins = Gate(admin.transport, event=event), dict[JobKey, Any](), 0
     gate.failures = 2
 
     async def login() -> Credentials:
@@ -97,7 +98,7 @@ async def test_the_job_watch_comes_back_after_a_500(
     async with served(gate) as url:
         rest = Rest(admin.transport, time.monotonic)
         spaces = (scene.namespace,)
-        watch = JobWatch(rest, spaces, marked.add, login, time.monotonic, random.random)
+        watch = JobWatch(rest, spaces, heard.__setitem__, login, time.monotonic, random.random)
         running = asyncio.create_task(watch.run())
         beside = asyncio.create_task(asyncio.Event().wait())  # a worker of ours
 
@@ -107,13 +108,14 @@ async def test_the_job_watch_comes_back_after_a_500(
         await scene.until("a watch after the faults", watching)
         assert gate.failed == 2
         assert logins == (3 if event else 1)  # an event ends kopf; an answer it asks for again
-        marked.clear()
+        heard.clear()
         await scene.create()
 
         async def told() -> bool:
-            return scene.key in marked
+            return scene.key in heard
 
         await scene.until("the job named by the watch", told)
+        assert heard[scene.key] == await scene.job()
         assert not beside.done()
         assert not running.done()
         for task in (running, beside):

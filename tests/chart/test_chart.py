@@ -15,8 +15,8 @@ from product.scrape import sanitized
 
 from speech_contract import metrics as catalogue
 from speech_contract import names
-from speech_contract.api import admission, crd
-from speech_operator.children import KINDS
+from speech_contract.api import admission, crd, runtime_crd
+from speech_operator.children import CLUSTER_RUNTIME, KINDS, KUEUE_KINDS, RUNTIME
 from speech_operator.settings import Settings, read_settings
 
 Object = dict[str, Any]
@@ -50,6 +50,7 @@ OFF: Object = {
     "crds": {"enabled": False},
     "serviceAccount": {"create": False, "name": "theirs"},
     "operator": {"leaderElection": False},
+    "nodeWatch": {"enabled": False},
 }
 
 
@@ -82,36 +83,41 @@ def test_no_document_is_empty_and_no_name_comes_twice(helm: Helm, values: Object
 
 def test_everything_on(render: Render) -> None:
     assert kinds(render(**ON)) == {
-        "ServiceAccount": 1, "ConfigMap": 2, "CustomResourceDefinition": 1, "ClusterRole": 3,
-        "ClusterRoleBinding": 1, "Role": 1, "RoleBinding": 1, "Service": 1, "Deployment": 1,
+        "ServiceAccount": 1, "ConfigMap": 2, "CustomResourceDefinition": 3, "ClusterRole": 5,
+        "ClusterRoleBinding": 3, "Role": 1, "RoleBinding": 1, "Service": 1, "Deployment": 1, "Pod": 1,
         "PodMonitor": 1, "PrometheusRule": 1, "ServiceMonitor": 1,
-        "ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1,
+        "ValidatingAdmissionPolicy": 2, "ValidatingAdmissionPolicyBinding": 2,
     }  # fmt: skip
 
 
 def test_everything_off(render: Render) -> None:
     objects = render(**OFF)
     assert kinds(objects) == {
-        "ClusterRole": 3, "ClusterRoleBinding": 1, "Service": 1, "Deployment": 1,
+        "ClusterRole": 4, "ClusterRoleBinding": 2, "Service": 1, "Deployment": 1, "Pod": 1,
     }  # fmt: skip
     deployment = only(objects, "Deployment")["spec"]
     assert deployment["template"]["spec"]["serviceAccountName"] == "theirs"
     assert deployment["strategy"] == {"type": "Recreate"}
-    assert only(objects, "ClusterRoleBinding")["subjects"][0]["name"] == "theirs"
+    for binding in (o for o in objects if o["kind"] == "ClusterRoleBinding"):
+        assert binding["subjects"][0]["name"] == "theirs"
 
 
-def test_the_crd_is_the_generated_one_and_outlives_the_release(render: Render) -> None:
-    rendered = only(render(), "CustomResourceDefinition")
+@pytest.mark.parametrize("wanted", [crd.definition(), *runtime_crd.definitions()])
+def test_each_crd_is_the_generated_one_and_outlives_the_release(
+    render: Render, wanted: Object
+) -> None:
+    named = ("CustomResourceDefinition", wanted["metadata"]["name"])
+    rendered = only(render(), *named)
     assert rendered["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
     # as text: 4096.0 would equal 4096, and an API server refuses it
-    assert json.dumps(rendered, sort_keys=True) == json.dumps(crd.definition(), sort_keys=True)
-    metadata = only(render(crds={"keep": False}), "CustomResourceDefinition")["metadata"]
+    assert json.dumps(rendered, sort_keys=True) == json.dumps(wanted, sort_keys=True)
+    metadata = only(render(crds={"keep": False}), *named)["metadata"]
     assert not metadata.get("annotations")
 
 
-def test_the_admission_policy_is_the_generated_one(render: Render) -> None:
+def test_the_admission_policies_are_the_generated_ones(render: Render) -> None:
     for document in admission.documents():
-        rendered = only(render(), document["kind"])
+        rendered = only(render(), document["kind"], document["metadata"]["name"])
         assert rendered["metadata"].pop("labels")
         assert rendered == document
     assert "ValidatingAdmissionPolicy" not in kinds(render(crds={"admissionPolicy": False}))
@@ -121,7 +127,7 @@ def test_common_labels_reach_every_object_but_the_crd(render: Render) -> None:
     without = [
         o["kind"] for o in render(**ON) if o["metadata"].get("labels", {}).get("team") is None
     ]
-    assert without == ["CustomResourceDefinition"]
+    assert set(without) == {"CustomResourceDefinition"}
 
 
 def test_pods_keep_the_restricted_standard(render: Render) -> None:
@@ -265,13 +271,39 @@ def test_scheduling_reaches_the_pod(render: Render) -> None:
     assert {"name": "TZ", "value": "UTC"} in spec["containers"][0]["env"]
 
 
+def test_the_pod_of_helm_test_asks_the_service_and_holds_no_token(render: Render) -> None:
+    objects = render()
+    pod = only(objects, "Pod")
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert list(unrestricted(pod["spec"])) == []
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    service, (container,) = only(objects, "Service"), pod["spec"]["containers"]
+    (port,) = service["spec"]["ports"]
+    url = f"http://{service['metadata']['name']}:{port['port']}/metrics"
+    assert url in container["args"][0]
+    compile(container["args"][0], "args", "exec")
+    selector = service["spec"]["selector"]
+    assert not selector.items() <= pod["metadata"]["labels"].items(), "would ask itself"
+
+
+def test_further_volumes_reach_the_operator(render: Render) -> None:
+    mount = {"name": "proxy-ca", "mountPath": "/etc/proxy", "readOnly": True}
+    volume = {"name": "proxy-ca", "configMap": {"name": "proxy-ca"}}
+    objects = render(operator={"extraVolumes": [volume], "extraVolumeMounts": [mount]})
+    spec = only(objects, "Deployment")["spec"]["template"]["spec"]
+    assert volume in spec["volumes"]
+    assert mount in spec["containers"][0]["volumeMounts"]
+
+
 def test_rights_in_all_namespaces_or_in_some(render: Render) -> None:
     everywhere, some = render(), render(watchNamespaces=["speech", "asr"])
     wide = only(everywhere, "ClusterRole", "st-speechtrain")
     roles = [o for o in some if o["kind"] == "Role" and o["metadata"]["name"] == "st-speechtrain"]
     assert [role["metadata"]["namespace"] for role in roles] == ["speech", "asr"]
     assert [role["rules"] for role in roles] == [wide["rules"]] * 2
-    assert not [o for o in some if o["kind"] == "ClusterRoleBinding"]
+    of_the_cluster = [o["metadata"]["name"] for o in some if o["kind"] == "ClusterRoleBinding"]
+    # To read what is of no namespace.
+    assert of_the_cluster == ["st-speechtrain-runtimes", "st-speechtrain-nodes"]
     bindings = [o for o in some if o["kind"] == "RoleBinding"]
     for binding in bindings:
         (subject,) = binding["subjects"]
@@ -305,6 +337,50 @@ def test_the_rights_to_children_are_those_that_their_kinds_need(render: Render) 
 
 
 @pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["speech"]}])
+def test_runtimes_are_watched_and_no_more(render: Render, values: Object) -> None:
+    objects = render(**values)
+    kind = "Role" if values else "ClusterRole"
+    for role, runtime in (
+        (only(objects, kind, "st-speechtrain"), RUNTIME),
+        (only(objects, "ClusterRole", "st-speechtrain-runtimes"), CLUSTER_RUNTIME),
+    ):
+        (verbs,) = [rule["verbs"] for rule in role["rules"] if runtime.plural in rule["resources"]]
+        assert verbs == ["list", "watch"]
+    assert only(objects, "ClusterRoleBinding", "st-speechtrain-runtimes")["subjects"]
+
+
+def test_queues_bring_their_own_rights_and_no_others(render: Render) -> None:
+    plain = render(watchNamespaces=["speech"])
+    objects = render(watchNamespaces=["speech"], kueue={"enabled": True})
+    assert {"name": "SPEECHTRAIN_OPERATOR_KUEUE", "value": "true"} in operator(objects)["env"]
+    (role,) = (
+        o for o in objects if o["kind"] == "Role" and o["metadata"]["name"] == "st-speechtrain"
+    )
+    rules = role["rules"] + only(objects, "ClusterRole", "st-speechtrain-queues")["rules"]
+    granted = {
+        (group, resource): set(rule["verbs"])
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    for kind in KUEUE_KINDS:
+        verbs = granted[kind.api_version.rpartition("/")[0], kind.plural]
+        own = {"create", "delete", "get"} if kind.namespaced else set()
+        assert verbs == {"list", "watch"} | own, kind.kind
+    assert granted["kueue.x-k8s.io", "workloads/status"] == {"update"}
+    assert "kueue" not in yaml.safe_dump([o for o in plain if "Role" in o["kind"]])
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_nodes_are_read_only_where_somebody_wants_it(render: Render, enabled: bool) -> None:
+    objects = render(watchNamespaces=["speech"], nodeWatch={"enabled": enabled})
+    setting = {"name": "SPEECHTRAIN_OPERATOR_NODE_WATCH", "value": str(enabled).lower()}
+    assert setting in operator(objects)["env"]
+    names = [o["metadata"]["name"] for o in objects if o["kind"].startswith("ClusterRole")]
+    assert (names.count("st-speechtrain-nodes") == 2) is enabled
+
+
+@pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["speech"]}])
 def test_no_right_is_wide(render: Render, values: Object) -> None:
     rules = [
         rule
@@ -315,9 +391,8 @@ def test_no_right_is_wide(render: Render, values: Object) -> None:
     for rule in rules:
         words = [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
         assert "*" not in words
-        assert not {"secrets", "nodes", "serviceaccounts", "escalate", "bind", "impersonate"} & {
-            *words
-        }
+        assert "nodes" not in words or words == ["", "nodes", "get", "list", "watch"]
+        assert not {"secrets", "serviceaccounts", "escalate", "bind", "impersonate"} & {*words}
 
 
 def test_the_lease_is_held_to_its_name(render: Render) -> None:
@@ -442,6 +517,9 @@ BAD: list[tuple[str, Any]] = [
     ("grafanaAlerts", {"datasourceUid": ""}),
     ("grafanaDashboard", {"sidecarLabel": ""}),
     ("crds", {"install": True}),
+    ("networkPolicy", {"metricsFrom": [{"namespaces": ["monitoring"]}]}),
+    ("networkPolicy", {"jobNamespaces": ["A_b"]}),
+    ("operator", {"extraVolumeMounts": [{"name": "ca"}]}),
 ]
 
 
@@ -476,14 +554,6 @@ def unknown(values: Object, schema: Object, shared: Object, path: str = "") -> l
         if isinstance(value, dict) and key in known:
             faults += unknown(value, known[key], shared, f"{path}{key}.")
     return faults
-
-
-def test_the_chart_and_the_distribution_have_one_version() -> None:
-    chart = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))
-    project = (ROOT / "pyproject.toml").read_text("utf-8")
-    assert f'\nversion = "{chart["appVersion"]}"\n' in project
-    values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
-    assert values["trainer"]["image"].endswith(f":{chart['appVersion']}")
 
 
 def test_no_metric_is_left_to_a_label_of_the_target() -> None:

@@ -179,7 +179,7 @@ class FakeRuns:
     def load_job(self, state_root: Path, namespace: str, name: str) -> Document | None:
         return self.jobs.get(name)
 
-    def list_jobs(self, state_root: Path, namespace: str | None) -> list[Document]:
+    def list_jobs(self, state_root: Path, namespace: str | None = None) -> list[Document]:
         return list(self.jobs.values())
 
 
@@ -198,6 +198,7 @@ def runs(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRu
     """The fake controller in the place of the real one."""
     fake = FakeRuns(tmp_path / "run")
     monkeypatch.setattr(local, "backend", lambda: fake)
+    monkeypatch.setattr(local, "reader", lambda: fake)
     monkeypatch.setattr(local, "run_dir", lambda document, namespace, root=None: fake.run_dir)
     return fake
 

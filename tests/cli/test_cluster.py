@@ -81,6 +81,22 @@ def test_a_job_that_is_nowhere_names_both_places(
     assert "is not in namespace 'speech' in context 'here'; did you mean voice?" in answer.output
 
 
+def test_a_job_of_another_namespace_is_said_to_be_there(
+    call: Call, runs: Any, make: Make, cluster: ApiDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.jobs(make["nan"]())
+    cluster.answers[f"{JOBS}/asr"] = status(404, "not found", name="asr")
+    other = make["job"]()
+    other["metadata"] |= {"name": "asr", "namespace": "speech-2"}
+    cluster.answers[JOBS.replace("namespaces/speech/", "")] = {"items": [other]}
+    here = make["job"]()
+    here["metadata"] |= {"name": "asr", "namespace": "here-2"}
+    monkeypatch.setattr(runs, "list_jobs", lambda root, namespace=None: [here])
+    answer = call("why", "asr")
+    assert "there is one in namespace here-2: add -n here-2" in answer.output
+    assert "there is one in namespace speech-2: add -n speech-2" in answer.output
+
+
 def test_a_cluster_that_refuses_does_not_hide_that_the_job_is_not_here(
     call: Call, cluster: ApiDouble
 ) -> None:

@@ -157,8 +157,13 @@ def test_a_missing_file_is_a_wrong_command_line(call: Call, runs: Any, tmp_path:
 def test_crd_prints_what_is_committed(call: Call) -> None:
     printed = yaml.safe_load(call("crd").output)
     assert printed["kind"] == "CustomResourceDefinition"
-    policy, binding = yaml.safe_load_all(call("crd", "--policy").output)
+    assert printed["spec"]["names"]["kind"] == "SpeechTrainingJob"
+    policy, binding, *_ = yaml.safe_load_all(call("crd", "--policy").output)
     assert binding["spec"]["policyName"] == policy["metadata"]["name"]
+    kinds = [
+        d["spec"]["names"]["kind"] for d in yaml.safe_load_all(call("crd", "--runtimes").output)
+    ]
+    assert kinds == ["SpeechTrainingRuntime", "ClusterSpeechTrainingRuntime"]
     assert call("crd", "--check").exit_code == 0
 
 

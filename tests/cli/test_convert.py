@@ -172,6 +172,38 @@ def test_what_the_job_cannot_do_without_is_refused(
     assert any(line.startswith(f"{field}:") and why in line for line in lines), lines
 
 
+def test_volumes_and_the_groups_that_reach_them_are_kept() -> None:
+    claim = {
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    }
+    volumes = [
+        {"name": "runs", "persistentVolumeClaim": {"claimName": "runs"}},
+        {"name": "scratch", "ephemeral": {"volumeClaimTemplate": claim}},
+        {"name": "bucket", "csi": {"driver": "d.example.com", "readOnly": True}},
+        {"name": "facts", "projected": {"sources": [{"configMap": {"name": "a"}}]}},
+    ]
+    groups = {"fsGroup": 2000, "supplementalGroups": [3000]}
+    for field, value in (("volumes", volumes), ("securityContext", groups)):
+        pod = convert(edited(f"pod.{field}", value)).job["spec"]["pod"]
+        assert pod[field] == value
+    told = notes(convert(pytorch_job()), Fate.CHANGED)
+    assert "given to a group; 0 leaves them" in told[f"{POD}.securityContext.fsGroup"]
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ({"secret": {"name": "a"}}, "in a volume of its own"),
+        ({"serviceAccountToken": {"path": "t"}}, "which no pod of a job gets"),
+    ],
+)
+def test_a_projected_credential_is_refused(source: Body, why: str) -> None:
+    facts = {"name": "facts", "projected": {"sources": [source]}}
+    runs = {"name": "runs", "persistentVolumeClaim": {"claimName": "runs"}}
+    with pytest.raises(UserError, match=why):
+        convert(edited("pod.volumes", [runs, facts]))
+
+
 def test_all_refusals_are_told_at_once() -> None:
     job = edited("pod.initContainers", [{"name": "fetch"}])
     put(job["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"], ["hostIPC"], True)
@@ -261,14 +293,19 @@ def test_a_generated_name_needs_one_that_stays() -> None:
     assert notes(done, Fate.CHANGED)["metadata.name"] == "asr- → asr-7, as asked"
 
 
-def test_a_job_that_waits_for_kueue_is_not_left_waiting_for_nobody() -> None:
+def test_a_job_of_kueue_waits_in_the_same_queue() -> None:
     job = pytorch_job()
     job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "gpus"
-    with pytest.raises(UserError, match=r"spec\.runPolicy\.suspend: True waits for a queue.*gpus"):
-        convert(job)
-    del job["spec"]["runPolicy"]["suspend"]
-    told = notes(convert(job), Fate.CHANGED)
-    assert "no queue admits" in told["metadata.labels[kueue.x-k8s.io/queue-name]"]
+    job["spec"]["runPolicy"]["schedulingPolicy"] = {"scheduleTimeoutSeconds": 90}
+    done = convert(job)
+    policy = done.job["spec"]["runPolicy"]
+    assert policy["schedulingPolicy"] == {"gang": "Kueue", "scheduleTimeoutSeconds": 90}
+    assert "suspend" not in policy
+    assert done.job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    assert (
+        notes(done, Fate.CHANGED)["spec.runPolicy.suspend"]
+        == "unset: queue gpus lets the job start"
+    )
 
 
 def test_templates_that_differ_are_refused_by_name() -> None:

@@ -121,8 +121,16 @@ def test_encode_says_what_it_wrote_and_goes_on_where_it_ended(
         (["encode", ".", "--codec", "none", "--out", "x"], 64, ["codec: 'none/config.json'"]),
         (["encode", ".", "--codec", "none", "--out", "x", "--rank", "1"], 65, ["rank: 1"]),
         (["validate", "none.jsonl"], 65, ["none.jsonl", "does not exist"]),
-        (["synthesize", "--language", "tee", "--out", "x"], 65, ["'tee'", "did you mean te?"]),
-        (["synthesize", "--speakers", "0", "--out", "x"], 65, ["speakers: 0"]),
+        (
+            ["synthesize", "--language", "tee", "--out", "x"],
+            2,
+            ["--language", "'tee'", "did you mean te?"],
+        ),
+        (
+            ["synthesize", "--speakers", "0", "--out", "x"],
+            2,
+            ["--speakers", "0 is not in the range"],
+        ),
         (
             ["synthesize", "--sentences", "2", "--out", "/dev/null/x"],
             64,

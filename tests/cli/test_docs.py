@@ -105,3 +105,13 @@ def test_commands_on_pages_exist(page: Path) -> None:
 
     typed = re.findall(r"(?:^ {4}|`)speechtrain ([a-z]+)", page.read_text(encoding="utf-8"), re.M)
     assert [name for name in typed if name not in COMMANDS] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tests_named_on_pages_exist(page: Path) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text(encoding="utf-8"))
+    assert [
+        (path, name)
+        for path, name in named
+        if f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")
+    ] == []

@@ -11,6 +11,8 @@ import yaml
 
 from speech_cli import manifest
 from speech_contract import api
+from speech_contract.api import merging
+from speech_contract.saves import Handed, Resume
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -30,6 +32,14 @@ def test_an_example_for_a_cluster_is_accepted_there(path: Path) -> None:
     assert (job.metadata.name, job.metadata.namespace) == (path.stem, "speech")
 
 
+def test_an_example_of_a_runtime_fits_its_job() -> None:
+    runtime, job = yaml.safe_load_all((EXAMPLES / "cluster/runtimes/voice.yaml").read_text("utf-8"))
+    api.parse_runtime(runtime)
+    spec = api.parse(merging.effective(job, runtime["spec"])).spec
+    assert spec.trainer.resources_per_node.limits["nvidia.com/gpu"] == "8"
+    assert merging.named(job) == (runtime["kind"], runtime["metadata"]["name"])
+
+
 @pytest.mark.parametrize("ranks", [1, 8, 16])
 def test_an_example_of_so_many_gpus_has_as_many(ranks: int) -> None:
     path = EXAMPLES / "cluster" / f"codec-{ranks}xh200.yaml"
@@ -44,7 +54,9 @@ def test_examples_write_to_different_folders() -> None:
     assert len(set(places)) == len(places)
 
 
-@pytest.mark.parametrize("name", ["custom", "custom-nan", "hugging-face", "swallowed-errors"])
+@pytest.mark.parametrize(
+    "name", ["bad-batch", "custom", "custom-nan", "hugging-face", "swallowed-errors"]
+)
 def test_the_command_of_a_custom_example_is_there(name: str) -> None:
     command = manifest.load(EXAMPLES / f"{name}.yaml")["spec"]["trainer"]["command"]
     assert (EXAMPLES / command[1]).is_file()
@@ -68,3 +80,18 @@ def test_the_loop_learns_and_its_broken_twin_does_not() -> None:
     bad = [loss for _, loss, _, _ in descend(data, 300, 1e6)]  # type: ignore[operator]
     assert good[-1] < 0.05 < good[0]
     assert bad[-1] != bad[-1]
+
+
+def test_the_loop_with_a_bad_batch_is_nan_until_it_passes_over_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    namespace: dict[str, object] = {"__name__": "bad_batch"}
+    exec((EXAMPLES / "bad_batch.py").read_text(encoding="utf-8"), namespace)
+    train = namespace["train"]
+    assert train(80, tmp_path, 0.0)["slope"] != train(80, tmp_path, 0.0)["slope"]  # type: ignore[operator]
+    resume = Resume(40, str(tmp_path / "step-40.json"))
+    for name, value in Handed(resume, ((60, 64),)).environ({}).items():
+        monkeypatch.setenv(name, value)
+    healed = train(80, tmp_path, 0.0)  # type: ignore[operator]
+    assert (healed["step"], healed["next_batch"]) == (80, 84)
+    assert abs(healed["slope"] - 3) < 0.5

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from speech_cli.local_place import LocalPlace
-from speech_cli.log_request import LogRequest, ranks_per_node
+from speech_cli.log_request import LogRequest, ranks_per_node, told_by_pods
 from speech_contract import paths
 
 Make = dict[str, Callable[..., Any]]
@@ -70,3 +70,11 @@ def test_rank_and_node_rank_lead_to_pod_and_log(wanted: LogRequest, node: int, r
 )  # fmt: skip
 def test_ranks_of_a_node_are_counted_as_the_operator_does(spec: Any, count: int) -> None:
     assert ranks_per_node({"spec": spec}) == count
+
+
+def test_what_a_runtime_adds_the_pods_know() -> None:
+    told = [{"name": "A"}, {"name": "PET_NPROC_PER_NODE", "value": "8"}]
+    side_car: dict[str, object] = {"env": [{"name": "PET_NPROC_PER_NODE", "valueFrom": {}}]}
+    assert told_by_pods([{"spec": {"containers": [side_car, {"env": told}]}}]) == 8
+    assert told_by_pods([{"spec": {}}]) is None
+    assert told_by_pods([]) is None

@@ -22,7 +22,9 @@ from speech_contract.run_config import Checkpoint, RunConfig, Training
 
 @pytest.mark.parametrize("name", ["run_local", "suspend", "resume", "load_job", "list_jobs"])
 def test_the_controller_takes_what_the_command_line_gives(name: str) -> None:
-    real, wanted = getattr(local.backend(), name), getattr(local.Backend, name)
+    reads = name in ("load_job", "list_jobs")
+    real = getattr(local.reader() if reads else local.backend(), name)
+    wanted = getattr(local.Reader if reads else local.Backend, name)
     assert inspect.iscoroutinefunction(real) is inspect.iscoroutinefunction(wanted)
     taken = list(inspect.signature(real).parameters)
     assert taken[: len(inspect.signature(wanted).parameters) - 1] == [
@@ -32,6 +34,7 @@ def test_the_controller_takes_what_the_command_line_gives(name: str) -> None:
 
 def test_the_controller_has_its_own_error() -> None:
     assert issubclass(local.backend().LocalRunError, Exception)
+    assert local.reader().LocalRunError is local.backend().LocalRunError
 
 
 def test_a_job_that_the_controller_finds_invalid_is_told_with_64(runs: Any) -> None:

@@ -76,6 +76,68 @@ def test_a_good_manifest_is_read_as_it_is(tmp_path: Path) -> None:
     assert manifest.load(path)["spec"]["checkpoint"] == {"uri": "run"}
 
 
+RUNTIME = """
+apiVersion: speechtrain.dev/v1alpha1
+kind: ClusterSpeechTrainingRuntime
+metadata: {name: team}
+spec: {checkpoint: {keepLast: 7}, runPolicy: {restarts: {max: 1}}}
+"""
+NAMING = GOOD.replace("spec: {", "spec: {runtimeRef: {name: team}, ")
+
+
+def test_a_runtime_stands_in_the_same_file_or_beside_it(tmp_path: Path) -> None:
+    one, job, runtime = (tmp_path / name for name in ("one.yaml", "job.yaml", "runtime.yaml"))
+    one.write_text(f"{RUNTIME}---{NAMING}", encoding="utf-8")
+    job.write_text(NAMING, encoding="utf-8")
+    runtime.write_text(RUNTIME, encoding="utf-8")
+    found = manifest.load(one)
+    assert found == manifest.load(job, runtime)
+    assert found["spec"]["checkpoint"] == {"uri": "run", "keepLast": 7}
+    assert found["spec"]["runPolicy"] == {"restarts": {"max": 1}}
+
+
+def test_a_runtime_file_without_a_runtime_is_told(tmp_path: Path) -> None:
+    job, other = tmp_path / "job.yaml", tmp_path / "other.yaml"
+    job.write_text(NAMING, encoding="utf-8")
+    for text, held in (("kind: Deployment", "Deployment"), ("", "no document"), ("[1]", "list")):
+        other.write_text(text, encoding="utf-8")
+        with pytest.raises(UserError, match=rf"--runtime: .*other\.yaml holds {held}; name a file"):
+            manifest.load(job, other)
+
+
+def test_a_runtime_that_nobody_names_is_told(tmp_path: Path) -> None:
+    job, runtime = tmp_path / "job.yaml", tmp_path / "runtime.yaml"
+    job.write_text(GOOD, encoding="utf-8")
+    runtime.write_text(RUNTIME, encoding="utf-8")
+    with pytest.raises(UserError, match=r"--runtime: .* add spec\.runtimeRef"):
+        manifest.load(job, runtime)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (NAMING, "spec.runtimeRef.name: 'team' names no ClusterSpeechTrainingRuntime here; there: none; put it"),
+        (
+            f"{RUNTIME.replace('team', 'other')}---{NAMING}",
+            "there: ClusterSpeechTrainingRuntime other",
+        ),
+        (
+            f"{RUNTIME.replace('keepLast', 'keeplast')}---{NAMING}",
+            "ClusterSpeechTrainingRuntime team: spec.checkpoint.keeplast: 7 is an unknown field; did",
+        ),
+        (f"{RUNTIME}---{NAMING.replace('{name: team}', '{nam: team}')}", "did you mean name?"),
+        (RUNTIME, "holds 0 documents"),
+        (f"{RUNTIME}---{RUNTIME}---{NAMING}", "holds ClusterSpeechTrainingRuntime 'team' twice"),
+    ],
+)  # fmt: skip
+def test_a_runtime_that_is_missing_or_wrong_is_told(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        manifest.load(path)
+    assert words in caught.value.message
+
+
 def test_json_and_anchors_are_yaml_too(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     path.write_text(GOOD + "status:\n  a: &x {b: 1}\n  c: {<<: *x, d: 2}\n", encoding="utf-8")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from speech_cli.errors import BadData
 from speech_cli.recordings import Recording, samples_of
 from speech_contract import outcome
 
@@ -44,6 +45,14 @@ CONTENTS = {
         "run-.-tag-loss_train.csv",
         "Wall time,Step,Value\n" + "".join(f"1.0,{i},{row(i)['loss']}\n" for i in STEPS),
         "TensorBoard's CSV export",
+    ),
+    "MLflow": ("loss", "".join(f"170000000{i:04} {row(i)['loss']} {i}\n" for i in STEPS), "MLflow metric"),
+    "Comet": (
+        "metrics.jsonl",
+        "".join(
+            f'{{"metricName": "loss", "metricValue": "{row(i)["loss"]}", "step": {i}}}\n' for i in STEPS
+        ),
+        "JSON lines",
     ),
     "python's mappings": ("a.json", "".join(f"{row(i)}\n" for i in STEPS), "log: Hugging Face Trainer"),
     "brackets of a logger": (
@@ -300,3 +309,19 @@ def test_rows_without_a_heading_are_said_to_lack_one(call: Call, tmp_path: Path)
     assert "40 lines are rows of numbers without a heading" in refused.stderr
     log.write_text("INFO - |     Epoch|     Batch|      Loss|\n" + "Loading\n" * 300 + rows)
     assert "40 report(s)" in call("replay", str(log)).output
+
+
+def test_a_metric_of_mlflow_is_called_after_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "metrics" / "val" / "loss"
+    path.parent.mkdir(parents=True)
+    path.write_text("1700000000000 2.5 10\n")
+    with pytest.raises(BadData, match="no training step"):
+        list(Recording(path).samples())
+
+
+def test_comets_context_tells_an_evaluation(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    entry = {"metricName": "loss", "metricValue": "2.5", "step": 1}
+    path.write_text(json.dumps([entry, {**entry, "metricValue": "9", "runContext": "validate"}]))
+    (sample,) = [s for s in Recording(path).samples() if s.losses]
+    assert sample.losses == {"loss": 2.5}

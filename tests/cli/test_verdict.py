@@ -11,10 +11,13 @@ import pytest
 from speech_cli.rendering import verdict
 from speech_cli.rendering.cause import Cause, cause_of
 from speech_cli.rendering.view import view_of
+from speech_cli.rendering.why import Evidence, explain, lines
 from speech_contract import codec
+from speech_contract.findings import Finding, FindingStatus
 from speech_contract.outcome import EXIT_CODES, Outcome
 from speech_contract.report import BadStep
 from speech_contract.result import Best, Result
+from speech_contract.rules import Rule, Severity
 from speech_contract.scores import Better, ScoreSpec
 
 Make = dict[str, Callable[..., Any]]
@@ -196,3 +199,29 @@ def test_why_the_job_ended_beats_what_its_last_attempt_said(make: Make, reason: 
     assert cause_of(document, [told]).message == failure["message"]
     failure["reason"] = "Error"
     assert cause_of(make["job"]("Failed", failure=failure), [told]).message == told.message
+
+
+def _next(document: Any, told: list[Outcome]) -> str:
+    return dict(lines(explain(document, told, Evidence(), 0.0)))["next"]
+
+
+@pytest.mark.parametrize("reason", ["RestartBudgetSpent", "SameCauseAgain"])
+def test_a_spent_budget_says_how_its_checkpoints_are_gone_on_from(make: Make, reason: str) -> None:
+    """Also where a rule ended the last attempt: its words would leave the checkpoints behind."""
+    found = Finding(
+        Rule.NON_FINITE,
+        FindingStatus.ACTIVE,
+        Severity.CRITICAL,
+        "nan",
+        remedy="lower the learning rate",
+    )
+    told = Outcome(2, 0, "Training", 40, "nan", found.rule.value, findings=[found])
+    document = make["nan"]()
+    document["status"]["failure"] = {"reason": "Error", "message": "spent"}
+    of_the_rule = "lower the learning rate; then `speechtrain run FILE --new`"
+    assert _next(document, [told]) == of_the_rule
+    failure = {"reason": reason, "message": "spent", "remedy": "mend the data; go on like this"}
+    document["status"]["failure"] = failure
+    assert _next(document, [told]) == failure["remedy"]
+    del failure["remedy"]  # as an older operator left it
+    assert _next(document, [told]) == of_the_rule

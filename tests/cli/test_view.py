@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from speech_cli.rendering.events import event_rows
 from speech_cli.rendering.live import fact_rows, line, stage
 from speech_cli.rendering.view import view_of
+from speech_cli.rendering.why import Evidence, explain, lines
 from speech_contract.findings import RankRow, Verdict
 
 Make = dict[str, Callable[..., Any]]
@@ -30,6 +31,22 @@ def test_progress_is_newer_than_status(make: Make) -> None:
     document = make["job"](progress={"step": 90, "loss": "120.0", "learningRate": "0.5"})
     view = view_of(document, make["progress"]())
     assert (view.step, view.loss, view.learning_rate) == (120, 93.21, 0.001)
+
+
+def test_the_runtime_is_named_by_status_and_why(make: Make) -> None:
+    document = make["job"]()
+    document["status"]["runtime"] = {
+        "kind": "SpeechTrainingRuntime",
+        "name": "team",
+        "generation": 3,
+    }
+    told = ("runtime", "SpeechTrainingRuntime team, generation 3")
+    assert told in list(fact_rows(view_of(document)))
+    assert told in list(lines(explain(document, [], Evidence(), 0.0)))
+    del document["status"]["runtime"]["generation"]  # of a local run
+    assert ("runtime", "SpeechTrainingRuntime team") in list(fact_rows(view_of(document)))
+    del document["status"]["runtime"]
+    assert "runtime" not in dict(fact_rows(view_of(document)))
 
 
 def test_what_progress_does_not_know_is_kept_from_the_status(make: Make) -> None:
@@ -86,7 +103,7 @@ JSON = st.recursive(
 )
 FIELDS = st.sampled_from(
     ["state", "attempt", "progress", "health", "conditions", "replicas", "restarts", "startup",
-     "failure", "startTime"]
+     "failure", "startTime", "goodput"]
 )  # fmt: skip
 
 

@@ -52,6 +52,15 @@ def test_the_same_numbers_are_not_repeated(make: Make) -> None:
     assert len([line for line in lines if line.startswith("step")]) == 1
 
 
+def test_a_restart_is_told_with_its_cause_not_with_the_health_before_it(make: Make) -> None:
+    out, text = console()
+    again = {"type": "Restarting", "status": "True", "reason": "Stalled", "message": "no step"}
+    healthy = {"verdict": "Healthy", "findings": []}
+    with PlainWatcher(out, Clock()) as watcher:
+        watcher.update(make["job"]("Restarting", conditions=[again], health=healthy))
+    assert text.getvalue().splitlines() == ["voice: Restarting | Stalled"]
+
+
 def test_throughput_alone_is_no_news(make: Make) -> None:
     out, text = console()
     clock = Clock()

@@ -87,7 +87,9 @@ def test_the_pins_of_kubernetes_are_of_one_version() -> None:
     assert [line for line in replaced if not line.endswith(f" {staging}")] == []
 
 
-@pytest.mark.parametrize("family", families.ALL.values(), ids=lambda family: family.name)
+@pytest.mark.parametrize(
+    "family", [*families.ALL.values(), families.KUEUE], ids=lambda family: family.name
+)
 def test_every_family_has_its_pins(family: Family) -> None:
     module = toolchain.MODULES / family.name
     assert (module / "go.mod").exists()

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from speech_contract import names
 from speech_contract.api import admission
 from speech_contract.api.spec import JobSpec
 
 ROOT = Path(__file__).resolve().parents[2]
-POLICY, BINDING = admission.documents()
+POLICY, BINDING, OF_RUNTIMES, _ = admission.documents()
 KNOWN = sorted(field.alias or name for name, field in JobSpec.model_fields.items())
 VARIABLES = {entry["name"]: entry["expression"] for entry in POLICY["spec"]["variables"]}
 
@@ -38,6 +39,15 @@ def test_a_stale_file_shows_the_difference() -> None:
 )  # fmt: skip
 def test_every_object_of_the_models_is_asked_for(row: str) -> None:
     assert row in VARIABLES["objects"]
+
+
+def test_runtimes_of_both_kinds_are_judged_by_their_own_fields() -> None:
+    (rule,) = OF_RUNTIMES["spec"]["matchConstraints"]["resourceRules"]
+    assert rule["resources"] == [names.RUNTIME_PLURAL, names.CLUSTER_RUNTIME_PLURAL]
+    variables = {v["name"]: v["expression"] for v in OF_RUNTIMES["spec"]["variables"]}
+    known = "dyn(object.?spec.?checkpoint.orValue({})), 'known': dyn(['everySteps', 'keepLast'])"
+    assert known in variables["objects"]
+    assert "'recipe'" not in variables["objects"]
 
 
 def test_a_misplaced_field_has_a_place() -> None:

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speech_contract import api, names
-from speech_contract.api import crd
+from speech_contract.api import crd, runtime_crd
 from speech_contract.api.spec import JobSpec
 
 Schema = dict[str, Any]
@@ -102,6 +102,24 @@ def accepted(document: dict[str, Any]) -> bool:
 @pytest.mark.parametrize("file", crd.FILES)
 def test_the_committed_files_are_up_to_date(file: str) -> None:
     assert crd.drift((ROOT / file).read_text(encoding="utf-8"), file) == ""
+
+
+@pytest.mark.parametrize("file", runtime_crd.FILES)
+def test_the_committed_files_of_runtimes_are_up_to_date(file: str) -> None:
+    assert runtime_crd.drift((ROOT / file).read_text(encoding="utf-8"), file) == ""
+    assert runtime_crd.drift("kind: x\n", file).count("-kind: x") == 1
+
+
+@pytest.mark.parametrize("definition", runtime_crd.definitions())
+def test_the_schema_of_a_runtime_is_structural_and_keeps_unknown_fields(definition: Schema) -> None:
+    (version,) = definition["spec"]["versions"]
+    schema = version["schema"]["openAPIV3Schema"]
+    assert list(faults(schema)) == []
+    spec = schema["properties"]["spec"]
+    assert all(node.get(crd.PRESERVE) for _, node in nodes(spec) if "properties" in node)
+    assert (
+        definition["metadata"]["name"] == f"{definition['spec']['names']['plural']}.{names.GROUP}"
+    )
 
 
 def test_a_change_by_hand_is_shown() -> None:
@@ -246,7 +264,7 @@ def test_columns_read_fields_that_exist() -> None:
         for column in crd.definition()["spec"]["versions"][0]["additionalPrinterColumns"]
     ]
     assert shown == (
-        "STATE REASON NODES STEP LOSS HEALTH RESTARTS HEARD AGE GRADNORM SKIPPED ETA MESSAGE".split()
+        "STATE REASON NODES STEP LOSS HEALTH RESTARTS HEARD AGE GRADNORM SKIPPED ETA GOODPUT MESSAGE".split()
     )
 
 

@@ -18,6 +18,8 @@ Bend = Callable[..., dict[str, Any]]
         ("spec.runPolicy.suspend", True),
         ("spec.runPolicy.restarts.max", 5),
         ("spec.runPolicy.restarts.sameCause", 5),
+        ("spec.runPolicy.restarts.perWindow", {"max": 5}),
+        ("spec.runPolicy.restarts.resetAfterSteps", 5),
         ("spec.runPolicy.ttlSecondsAfterFinished", 60),
         ("spec.health.zeroLoss.forSteps", 50),
         ("spec.health.mode", "Notify"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from speech_contract import outcome
+from speech_contract.events import log_line
 from speech_contract.findings import Finding, FindingStatus
 from speech_contract.outcome import EXIT_CODES, Cause, Next, Outcome
 from speech_contract.progress import Rule, Severity
@@ -17,7 +19,7 @@ from speech_contract.report import BadStep
 TABLE = {  # once more by hand: what follows, and whether it counts against the budget
     **dict.fromkeys((0,), (Next.COMPLETE, False)),
     **dict.fromkeys((1, 134, 135, 139, 16, 45, 46, 130, 137, 143), (Next.RESTART, True)),
-    **dict.fromkeys((2, 64, 65, 70, 17, 41, 42, 43, 44), (Next.FAIL, False)),
+    **dict.fromkeys((2, 47, 64, 65, 70, 17, 41, 42, 43, 44), (Next.FAIL, False)),
     40: (Next.RESTART_CONFIRMED, True),
     75: (Next.RESUME, False),
 }
@@ -98,6 +100,23 @@ def test_an_outcome_fits_the_termination_log_in_bytes(
 @pytest.mark.parametrize("text", ["", "Killed", '{"attempt": 1', "[1]", '{"x": 1}', "null"])
 def test_a_foreign_termination_message_is_no_outcome(text: str) -> None:
     assert outcome.decode(text) is None
+
+
+@given(st.text(max_size=400) | st.recursive(st.text(), lambda x: st.lists(x)).map(json.dumps))
+@example("[" * 4000)
+@example('{"attempt":' * 300)
+@example('{"attempt":1,"nodeRank":0,"phase":"Training","step":1e999}')
+def test_no_termination_message_raises(text: str) -> None:
+    read = outcome.decode(text)
+    assert read is None or isinstance(read, outcome.Outcome)
+
+
+@given(st.text())
+@example('loss is nan\n{"event": "attempt_failed"}\r\n')
+def test_a_log_line_is_one_line(said: str) -> None:
+    line = log_line(1.0, "WARNING", "rank_ended", "A rank ended", "supervisor", {"message": said})
+    assert len(line.split("\n")) == 1
+    assert json.loads(line)["message"] == said
 
 
 def test_what_another_version_says_beside_is_passed_over() -> None:

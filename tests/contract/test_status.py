@@ -16,6 +16,7 @@ from speech_contract import status as s
 from speech_contract.api import crd
 from speech_contract.errors import ContractError
 from speech_contract.findings import Action, FindingStatus, Verdict
+from speech_contract.goodput import Goodput, GoodputMark
 from speech_contract.phases import Phase
 from speech_contract.preflight import Check, PreflightVerdict, Scope
 from speech_contract.progress import Rule, Severity
@@ -36,12 +37,13 @@ FULL = s.JobStatus(
     ),
     attempt=2,
     run_directory="/checkpoints/run",
-    restarts=s.Restarts(1, (s.CauseCount("1/-/abcd1234", 1),)),
+    restarts=s.Restarts(1, (s.CauseCount("1/-/abcd1234", 1, NOW),), (NOW,), 20, 40, 3),
     attempts=(
         s.Attempt(1, NOW, NOW, "Error", "1/-/abcd1234", "a-worker-0", 9, "node-b", 1, 40, 20),
     ),
     replicas=s.Replicas(2, 2, 0, 0),
     startup=s.Startup(Phase.RENDEZVOUS, NOW),
+    partial_gang=s.PartialGang(2, NOW),
     preflight=s.JobPreflight(
         PreflightVerdict.WOULD_HAVE_FAILED,
         Scope.FULL,
@@ -68,10 +70,12 @@ FULL = s.JobStatus(
             ),
         ),
     ),
+    goodput=Goodput("0.914", 1, 2, 91, 3, 4, 5, 6, GoodputMark(NOW, 41, 41, 40, 1, 2, 6)),
     failure=s.Failure("Error", "boom", "read the log", "a-worker-0", 9, "node-b", 1, "Traceback …"),
     start_time=NOW,
     completion_time=NOW,
     excluded_nodes=(s.ExcludedNode("node-b", 1, "RankDisagrees", NOW),),
+    runtime=s.JobRuntime("SpeechTrainingRuntime", "team", 3),
 )
 
 
@@ -95,7 +99,7 @@ def test_a_new_job_has_an_empty_status() -> None:
 
 
 def test_fields_of_a_newer_operator_are_ignored() -> None:
-    document = {"attempt": 2, "goodput": {"ratio": "0.9"}, "health": {"trend": "up"}}
+    document = {"attempt": 2, "moods": {"best": "0.9"}, "health": {"trend": "up"}}
     assert api.read_status(document) == s.JobStatus(attempt=2)
 
 

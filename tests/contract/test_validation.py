@@ -57,6 +57,10 @@ BAD = [
     ("spec.data.train", {"foldr": "/a"}, "spec.data.train.foldr", "did you mean folder?"),
     ("spec.data.train.manifest", "s3://bucket/a.jsonl", "", "is no file path"),
     ("spec.data.train.manifest", "a.jsonl", "", "is relative"),
+    ("spec.data.train.manifest", "/data/../etc/a.jsonl", "", "goes up by `..`"),
+    ("spec.data.train.manifest", "/data/a\x1b[2J.jsonl", "", "holds a control character"),
+    ("spec.checkpoint.uri", "/checkpoints/../tmp/x", "", "goes up by `..`"),
+    ("spec.checkpoint.uri", "/checkpoints/a\nb", "", "holds a control character"),
     ("spec.data.train.manifest", "", "", "is empty"),
     ("spec.data.maxSamples", 0, "", "is below 1"),
     ("spec.checkpoint", None, "", "is missing"),
@@ -92,12 +96,35 @@ BAD = [
         "spec.trainer.env[1].name",
         "is there twice",
     ),
+    ("spec.trainer.env", [{"name": "A", "value": "x\0y"}], "spec.trainer.env[0].value", "a NUL"),
+    *(
+        ("spec.trainer.volumeMounts.1.subPath", path, "spec.trainer.volumeMounts[1].subPath", words)
+        for path, words in (("../x", "goes up by `..`"), ("/x", "is absolute"), ("a\nb", "control"))
+    ),
     ("spec.trainer.envFrom", [{}], "spec.trainer.envFrom[0]", "sets none of"),
     (
         "spec.trainer.volumeMounts.0.name",
         "run",
         "spec.trainer.volumeMounts[0].name",
         "did you mean runs?",
+    ),
+    *(
+        (
+            "spec.trainer.volumeMounts.1.mountPath",
+            path,
+            "spec.trainer.volumeMounts[1].mountPath",
+            words,
+        )
+        for path, words in (
+            ("/", "covers /speechtrain"),
+            ("/.", "covers /speechtrain"),
+            ("//", "covers /speechtrain"),
+            ("/da:ta", "holds a colon"),
+            ("/dev/shm", "covers /dev"),
+            ("/proc/x", "covers /proc"),
+            ("/opt", "covers /opt/speechtrain"),
+            ("/data/../etc", "goes up by `..`"),
+        )
     ),
     (
         "spec.trainer.volumeMounts.1.mountPath",
@@ -131,6 +158,82 @@ BAD = [
         "spec.checkpoint.uri",
         "lies on the emptyDir runs",
     ),
+    (
+        "spec.pod.volumes.0",
+        {"name": "runs", "projected": {"sources": [{"configMap": {"name": "a"}}]}},
+        "spec.checkpoint.uri",
+        "lies on the projected runs and would be lost",
+    ),
+    (
+        "spec.pod.volumes.0",
+        {"name": "runs", "csi": {"driver": "disk.example.com"}},
+        "spec.checkpoint.uri",
+        "lies on the csi runs",
+    ),
+    *(
+        (f"spec.pod.volumes.1.{path}", value, f"spec.pod.volumes[1].{field}", words)
+        for path, value, field, words in (
+            ("csi", {"drivr": "d"}, "csi.drivr", "did you mean driver?"),
+            (
+                "csi",
+                {"driver": "d", "volumeAttributes": {"a": 1}},
+                "csi.volumeAttributes.a",
+                "in quotes",
+            ),
+            ("ephemeral", {}, "ephemeral.volumeClaimTemplate", "is missing"),
+            (
+                "ephemeral",
+                {
+                    "volumeClaimTemplate": {
+                        "spec": {"accessModes": [], "resources": {"requests": {}}}
+                    }
+                },
+                "ephemeral.volumeClaimTemplate.spec.accessModes",
+                "at least 1 item",
+            ),
+            (
+                "ephemeral",
+                {
+                    "volumeClaimTemplate": {
+                        "spec": {"accessModes": ["RWX"], "resources": {"requests": {}}}
+                    }
+                },
+                "ephemeral.volumeClaimTemplate.spec.accessModes[0]",
+                "use one of ReadWriteOnce",
+            ),
+            (
+                "ephemeral",
+                {"volumeClaimTemplate": {"spec": {"volumeMode": "Block"}}},
+                "ephemeral.volumeClaimTemplate.spec.volumeMode",
+                "is an unknown field",
+            ),
+            (
+                "projected",
+                {"sources": [{}]},
+                "projected.sources[0]",
+                "sets none of configMap, downwardAPI",
+            ),
+            (
+                "projected",
+                {"sources": [{"secret": {"name": "a"}}]},
+                "projected.sources[0].secret",
+                "name the Secret in a volume of its own",
+            ),
+            (
+                "projected",
+                {"sources": [{"serviceAccountToken": {"path": "t"}}]},
+                "projected.sources[0].serviceAccountToken",
+                "which no pod of a job gets; give the pods an account by pod.serviceAccountName",
+            ),
+        )
+    ),
+    (
+        "spec.pod.securityContext",
+        {"runAsUser": 0},
+        "spec.pod.securityContext.runAsUser",
+        "unknown field",
+    ),
+    ("spec.pod.securityContext", {"fsGroup": -1}, "spec.pod.securityContext.fsGroup", "is below 0"),
     ("spec.pod.affinity.nodeaffinity", {}, "", "did you mean nodeAffinity?"),
     (
         "spec.pod.labels",
@@ -150,8 +253,51 @@ BAD = [
     ("spec.runPolicy.suspend", "yes", "", "is neither true nor false"),
     ("spec.runPolicy.cleanPodPolicy", "Some", "", "use one of None, Running, All"),
     ("spec.runPolicy.restarts.sameCause", 0, "", "is below 1"),
-    ("spec.runPolicy.restarts.perWindow", {}, "", "is an unknown field"),
-    ("spec.runPolicy.schedulingPolicy", {}, "", "is an unknown field"),
+    (
+        "spec.runPolicy.restarts.perWindow",
+        {"max": 0},
+        "spec.runPolicy.restarts.perWindow.max",
+        "is below 1",
+    ),
+    (
+        "spec.runPolicy.restarts.perWindow",
+        {"max": 101},
+        "spec.runPolicy.restarts.perWindow.max",
+        "is above 100",
+    ),
+    (
+        "spec.runPolicy.restarts.perWindow",
+        {"hours": 6},
+        "spec.runPolicy.restarts.perWindow.hours",
+        "is an unknown field",
+    ),
+    ("spec.runPolicy.restarts.resetAfterSteps", -1, "", "is below 0"),
+    ("spec.runPolicy.restarts.resetAfter", 9, "", "did you mean resetAfterSteps"),
+    ("spec.runPolicy.schedulingPolicies", {}, "", "did you mean schedulingPolicy"),
+    (
+        "spec.runPolicy.schedulingPolicy",
+        {"gang": "Kubernetes"},
+        "spec.runPolicy.schedulingPolicy.gang",
+        "use None, which gives half a gang back, or Kueue",
+    ),
+    (
+        "spec.runPolicy.schedulingPolicy",
+        {"gang": "Volcano"},
+        "spec.runPolicy.schedulingPolicy.gang",
+        "use one of None, Kueue",
+    ),
+    (
+        "spec.runPolicy.schedulingPolicy",
+        {"queue": "q"},
+        "spec.runPolicy.schedulingPolicy.queue",
+        "is for gang: Kueue alone",
+    ),
+    (
+        "spec.runPolicy.schedulingPolicy",
+        {"scheduleTimeoutSeconds": 0},
+        "spec.runPolicy.schedulingPolicy.scheduleTimeoutSeconds",
+        "is below 1",
+    ),
     ("metadata.name", "Telugu", "", "is no DNS label"),
     ("metadata.name", "1a", "", "is no DNS label"),
     ("metadata.name", "a-", "", "is no DNS label"),
@@ -277,3 +423,18 @@ def test_whatever_stands_anywhere_is_accepted_or_explained(path: str, value: Any
         assert problem.rule
         assert problem.remedy
         assert len(str(problem)) < 2000
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("/", "is the root of the file system; write a directory"),
+        ("/.//", "is the root of the file system"),
+        ("~/x", "begins with `~`, which a shell alone makes a home directory"),
+        ("~", "begins with `~`"),
+    ],
+)
+def test_a_run_directory_that_nobody_means(custom: dict[str, Any], uri: str, words: str) -> None:
+    custom["spec"]["checkpoint"]["uri"] = uri
+    (problem,) = api.validate(custom, local=True)
+    assert words in str(problem)

@@ -1,7 +1,11 @@
-"""Three jobs side by side, watched by real Prometheus and Alertmanager: only the two that learn nothing page."""
+"""Jobs side by side, watched by real Prometheus and Alertmanager: each that learns nothing pages by its own name.
+
+The one that learns is a codec, whose codebooks the dashboard shows.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import partial
 
@@ -12,18 +16,38 @@ from bed.requirement import require
 from bed.system import Tier
 from product import jobs
 from product.alerting import Prometheus, Receiver, alerting
-from product.chart import ROOT
+from product.chart import CHART, ROOT
 from product.installed import Namespace, rules_of
 
 from speech_contract import outcome
 from speech_contract.progress import Rule
 from speech_contract.reasons import State
+from speech_contract.recipes import CodecPreset
+from speech_trainer.recipes.codec.presets import PRESETS
 
 NON_FINITE, ZERO_LOSS = "SpeechTrainingNonFinite", "SpeechTrainingZeroLoss"
 # May come along: the job is Failed by then, and another rule may have warned before.
 BESIDE = {"SpeechTrainingJobFailed", "SpeechTrainingFinding", "SpeechTrainingNotLearning"}
 SEED_LOOP = (ROOT / "tests" / "telemetry" / "scripts" / "seed_loop.py").read_text("utf-8")
+FAULTY_LOOP = (ROOT / "tests" / "e2e" / "scripts" / "faulty_loop.py").read_text("utf-8")
+# What each faulty loop is watched by, and what must be told of it. A rule is said to warn, so that the loop runs on
+# until it was scraped.
+FAULTS: dict[str, tuple[jobs.Object, set[str]]] = {
+    "crashes": (
+        {"runPolicy": {"restarts": {"max": 3, "sameCause": 9}}},
+        {"SpeechTrainingRestartLoop", "SpeechTrainingJobFailed"},
+    ),
+    "skips": ({}, {"SpeechTrainingSkippedSamples"}),
+    "spikes": ({"health": {"lossSpike": {"onExceeded": "Warn"}}}, {"SpeechTrainingLossSpike"}),
+    "hangs": (
+        {"health": {"stall": {"floorSeconds": 5, "onExceeded": "Warn"}}},
+        {"SpeechTrainingStalled"},
+    ),
+    "drifts": ({"health": {"expect": {"vq": {"max": "2.0"}}}}, {"SpeechTrainingFinding"}),
+}
 HEALTHY, DIVERGING, SILENT = "healthy", "diverging", "silent"
+STEPS = 66  # codebooks start at 60
+LEVELS = PRESETS[CodecPreset.DEBUG].quantizer.levels
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -50,11 +74,31 @@ def silent() -> jobs.Object:
     return job
 
 
+def faulty(fault: str) -> jobs.Object:
+    made = jobs.script(fault, FAULTY_LOOP, **FAULTS[fault][0])
+    made["spec"]["trainer"]["args"] = [fault]
+    return made
+
+
+def shown(panel: str, job: str) -> str:
+    """What a panel of the dashboard of jobs asks, at any time so far: a finished pod's series are over."""
+    board = json.loads((CHART / "files" / "dashboards" / "job.json").read_text("utf-8"))
+    (target,) = next(p["targets"] for p in board["panels"] if p["title"] == panel)
+    asked: str = target["expr"]
+    asked = asked.replace("$namespace", "speech").replace("$job_name", job)
+    return f"max_over_time(({asked})[30m:2s])"
+
+
+def in_use(series: jobs.Object) -> bool:
+    """More than one code: its book has started."""
+    return float(series["value"][1]) > 1.0
+
+
 def test_only_the_jobs_that_learn_nothing_page(
     watched: tuple[Prometheus, Receiver], speech: Namespace
 ) -> None:
     prometheus, receiver = watched
-    for job in (jobs.vits(HEALTHY, steps=60, nodes=1), diverging(), silent()):
+    for job in (jobs.codec(HEALTHY, steps=STEPS), diverging(), silent()):
         speech.apply(job)
     ended = {
         DIVERGING: (Rule.NON_FINITE, outcome.EXIT_NON_FINITE, NON_FINITE),
@@ -65,8 +109,9 @@ def test_only_the_jobs_that_learn_nothing_page(
         assert rule.value in rules_of(status), speech.words(name)
         assert status["failure"]["exitCode"] == code, speech.words(name)
         wait_for(f"{alert} of {name}", partial(receiver.first, name, alert), 120.0)
-    scraped = f'speech_training_step{{job_name="{HEALTHY}"}} > 0'
-    wait_for("a scrape of the healthy job", lambda: prometheus.query(scraped), 120.0)
+    books = partial(prometheus.query, shown("Codebooks", HEALTHY))
+    wait_for("the dashboard's codebooks", lambda: [one for one in books() if in_use(one)], 300.0)
+    assert {one["metric"]["codebook"] for one in books()} == {f"q{n}" for n in range(LEVELS)}
     assert speech.until_state(HEALTHY, State.COMPLETE)["health"]["verdict"] == "Healthy"
     told = 'speech_operator_job_state{job_name="healthy",state="Complete"} == 1'
     wait_for("a scrape that knows it is complete", lambda: prometheus.query(told), 60.0)
@@ -75,3 +120,17 @@ def test_only_the_jobs_that_learn_nothing_page(
     assert receiver.names(SILENT) - BESIDE == {ZERO_LOSS}
     others = {alert for alert in receiver.alerts if alert.job not in ended}
     assert not others
+
+
+def test_each_fault_is_told_by_its_own_alert(
+    watched: tuple[Prometheus, Receiver], speech: Namespace
+) -> None:
+    receiver = watched[1]
+    for fault in FAULTS:
+        speech.apply(faulty(fault))
+    for fault, (_, alerts) in FAULTS.items():
+        for alert in alerts:
+            wait_for(f"{alert} of {fault}", partial(receiver.first, fault, alert), 240.0)
+        assert receiver.names(fault) == alerts, speech.words(fault)
+    for fault in FAULTS:
+        speech.delete(fault)

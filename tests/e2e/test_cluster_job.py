@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 from bed.cluster import Bed
 from product import jobs
+from product.chart import CHART
 from product.installed import (
     HOME,
     RELEASE,
@@ -25,6 +26,8 @@ from speech_contract.reasons import State
 
 VOICE, NO_DEVICE, NIGHT = "voice", "no-device", "night"
 STEPS = 60
+# of the release: another operator, and the job's pods closed to all who have no business with them
+CHANGED = "operator.logLevel=DEBUG,networkPolicy.enabled=true,networkPolicy.jobNamespaces={speech}"
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -124,7 +127,17 @@ class Night:
     pods_suspended: dict[str, Object]
     resumed: Object
     after_eviction: Object
+    releases: list[Release]  # upgraded, and rolled back
     things: list[str]  # just before it was deleted
+
+
+@dataclass(frozen=True)
+class Release:
+    """The operator of a release of the chart, and the job that ran on meanwhile."""
+
+    log_level: str
+    pods: dict[str, str]
+    status: Object
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +151,23 @@ def night(speech: Namespace) -> Night:
     resumed = stepped_again(speech, 2)
     speech.evict(f"{NIGHT}-worker-0")
     evicted = stepped_again(speech, 3)
+    releases = [
+        released(speech, "upgrade", RELEASE, str(CHART), "--reuse-values", "--set", CHANGED),
+        released(speech, "rollback", RELEASE),
+    ]
     things = speech.left(NIGHT)
     speech.delete(NIGHT)
-    return Night(running, suspended, pods, resumed, evicted, things)
+    return Night(running, suspended, pods, resumed, evicted, releases, things)
+
+
+def released(speech: Namespace, *words: str) -> Release:
+    """Change the release, and wait for the new operator and for a step that it tells of."""
+    speech.bed.helm(*words, "--namespace", HOME, "--wait", "--timeout", "3m")
+    status = speech.until_step(NIGHT, reached(speech.status(NIGHT)) + 1)
+    (pod,) = (p for p in operator_pods(speech.bed) if not p["metadata"].get("deletionTimestamp"))
+    environment = {e["name"]: e.get("value") for e in pod["spec"]["containers"][0]["env"]}
+    level = str(environment["SPEECHTRAIN_OPERATOR_LOG_LEVEL"])
+    return Release(level, uids(speech.pods(NIGHT)), status)
 
 
 def stepped_again(speech: Namespace, attempt: int) -> Object:
@@ -174,6 +201,20 @@ def test_an_eviction_costs_no_restart(night: Night) -> None:
     evicted = next(a for a in status["attempts"] if a["number"] == 2)
     assert evicted["reason"] == "AttemptInterrupted"
     assert evicted["lastStep"] >= night.suspended["attempts"][0]["lastStep"]
+
+
+def test_a_release_is_upgraded_and_rolled_back_under_a_job_that_trains(night: Night) -> None:
+    new, old = night.releases
+    assert (new.log_level, old.log_level) == ("DEBUG", "INFO")
+    assert new.pods == old.pods != {}
+    for status in (new.status, old.status):
+        assert (status["attempt"], status["restarts"]["counted"]) == (3, 0)
+        assert status["state"] == State.RUNNING.value
+
+
+def test_helm_test_finds_an_operator_that_leads(night: Night, bed: Bed) -> None:
+    said = bed.helm("test", RELEASE, "--namespace", HOME, "--logs")
+    assert "the operator answers, and leads" in said
 
 
 def test_a_deleted_job_leaves_nothing(night: Night, voice: Voice, speech: Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from speech_health.baseline import ENOUGH, FEWEST, SIZE, Baseline
+from speech_health.baseline import ENOUGH, FEWEST, LAG, SIZE, Baseline
 
 
 def baseline(*values: float) -> Baseline:
@@ -47,6 +47,8 @@ def test_a_trend_is_no_spread() -> None:
     """Plain deviation of a steep ramp is large; the differences are small, and the smaller one counts."""
     ramp = baseline(*[1.02**n for n in range(ENOUGH * 3)])
     assert ramp.above(1.02**62 * 3.0, 6.0, 2.5) is not None
+    steep = [1.5**n for n in range(2 * LAG)]  # as few as make a difference
+    assert baseline(*steep).above(steep[-1] * 3.0, 6.0, 2.5) is not None
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])

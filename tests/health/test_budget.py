@@ -48,3 +48,12 @@ def test_steps_that_nobody_heard_of_move_the_window_and_not_the_row() -> None:
     budget.skip(1)
     assert (budget.in_a_row, budget.in_window) == (1, 0)
     assert str(budget) == "1 non-finite step(s) in a row, budget 3"
+
+
+def test_the_bound_that_is_passed_is_told() -> None:
+    """Six bad steps, and four in a row: ten of a thousand are allowed, three in a row."""
+    budget = Budget(NonFinite(skip_budget=3, window_steps=1000))
+    for bad in (*[True, False] * 6, *[True] * 4):
+        budget.step(bad)
+    assert (budget.in_window, budget.allowed_in_window) == (10, 10)
+    assert str(budget) == "4 non-finite step(s) in a row, budget 3"

@@ -65,14 +65,15 @@ def test_a_report_that_repeats_the_newest_scores_is_no_evaluation(run: Any) -> N
     assert run.alarms == []
 
 
-def test_a_held_out_loss_that_stands_still_to_the_bit_is_told(run: Any) -> None:
-    evaluate(run, 1, 3, eval_loss=EXACT)
+@pytest.mark.parametrize("name", ["eval_loss", "cross_entropy", "val-NLL"])
+def test_a_held_out_loss_that_stands_still_to_the_bit_is_told(run: Any, name: str) -> None:
+    evaluate(run, 1, 3, **{name: EXACT})
     assert run.alarms == []
-    evaluate(run, 4, 4, eval_loss=EXACT)
+    evaluate(run, 4, 4, **{name: EXACT})
     finding = run.finding(Rule.NOT_UPDATING)
     assert (finding.severity, finding.step) == (Severity.WARNING, 1)
     assert f"exactly {EXACT} in 4 evaluations in a row, steps 1 to 4" in finding.evidence
-    evaluate(run, 5, 5, eval_loss=EXACT + 1e-9)
+    evaluate(run, 5, 5, **{name: EXACT + 1e-9})
     assert run.finding(Rule.NOT_UPDATING).status is FindingStatus.HEALED
 
 

@@ -160,6 +160,43 @@ def test_what_is_no_falling_behind(
     assert Rule.GOAL_UNREACHABLE not in run.rules
 
 
+LOSS = "codes/cross_entropy"
+NATS = {"cross_entropy": ScoreSpec(Better.LOWER, "nat/code")}
+
+
+def compare(run: Any, trained: float, *held_out: float, specs: Any = NATS) -> None:
+    """An evaluation each 20 steps, no two alike, beside a training loss that hardly moves."""
+    step = int(run.now)
+    for value in held_out:
+        scores = {"cross_entropy": value + 1e-9 * step}
+        for _ in range(20):
+            step += 1
+            losses = {"total": trained + 1e-6 * step, LOSS: trained + 1e-6 * step}
+            run.step(step, losses=losses, evaluation=scores, score_specs=specs)
+
+
+def test_a_loss_far_below_the_held_out_one_is_told_and_heals(run: Any) -> None:
+    compare(run, 0.9, 4.0, 4.0)
+    compare(run, 0.9, 4.0)
+    assert run.alarms == []
+    compare(run, 0.9, 4.0)  # the first one began to watch the component
+    assert run.alarms == [Rule.GOAL_UNREACHABLE]
+    finding = run.finding(Rule.GOAL_UNREACHABLE)
+    assert f"{LOSS} is 0.9001 in training and 4 held out, below 0.25 of it in 3" in finding.evidence
+    compare(run, 2.0, 4.0, 4.0)
+    assert run.finding(Rule.GOAL_UNREACHABLE).status is FindingStatus.HEALED
+
+
+@pytest.mark.parametrize(
+    ("trained", "specs"),
+    [(1.1, NATS), (0.9, None), (0.9, {"cross_entropy": ScoreSpec(Better.HIGHER)})],
+    ids=["not far", "a stranger's", "no loss"],
+)
+def test_what_is_not_far_below(run: Any, trained: float, specs: Any) -> None:
+    compare(run, trained, *[4.0] * 6, specs=specs)
+    assert Rule.GOAL_UNREACHABLE not in run.alarms
+
+
 def test_an_evaluation_that_is_no_worse_than_the_one_before_ends_the_row(run: Any) -> None:
     for step, value in enumerate((1.0, 1.0, 1.0, 1.5, 1.5, 1.6), start=1):
         scores = {"dtw_mel": value, "length_ratio": step / 7}  # the other tells evaluations apart
@@ -228,6 +265,7 @@ def test_negative_input_is_refused(variances: list[float], bits: float) -> None:
 def test_the_table_is_met_and_the_rest_lies_between() -> None:
     for snr, bits in POINTS:
         assert reachable_snr(bits) == pytest.approx(snr)
+    assert [reachable_snr(bits) for bits in (900.0, 5800.0)] == pytest.approx([10.0, 20.0])
     assert 10.0 < reachable_snr(2000.0) < 20.0
     assert 30.0 < reachable_snr(40_000.0) < 60.0
     assert reachable_snr(-5.0) == 0.0

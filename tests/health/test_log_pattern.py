@@ -67,6 +67,15 @@ def test_lines_of_all_pods_are_counted_together(script: Callable[..., Script]) -
     assert "3 lines, the first of rank 0 before the first step" in said.finding.evidence
 
 
+def test_before_the_first_step_is_first_whoever_tells_of_it(script: Callable[..., Script]) -> None:
+    said = script(LogPattern("slow", "slow"))
+    said.print("slow", rank=0, host=0, step=5)
+    said.print("slow", rank=1, host=1, step=None)
+    said.print("slow", rank=2, host=2, step=3)
+    said.run.monitor.tick(said.run.now, [])
+    assert "3 lines, the first of rank 1 before the first step" in said.finding.evidence
+
+
 @pytest.mark.parametrize(
     ("action", "code"),
     [(OnExceeded.STOP, EXIT_DO_NOT_CONTINUE), (OnExceeded.RESTART, EXIT_ERROR)],

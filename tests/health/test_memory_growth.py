@@ -117,6 +117,12 @@ def test_a_run_that_ends_before_its_memory_is_left_alone(run: Any) -> None:
     assert Host(run).live(250, lambda t: 4 * GIB + t * 10 * 2**20) is None
 
 
+def test_a_run_whose_end_nobody_knows_may_end_late(run: Any) -> None:
+    run.step(1, loss=1.0)
+    run.step(101, loss=1.0, after=100.0)
+    assert Host(run).live(600, lambda t: 4 * GIB + t * 10 * 2**20) is not None
+
+
 def test_each_host_is_judged_by_itself(run: Any) -> None:
     run.step(1, loss=1.0)
     for tick in range(120):

@@ -61,6 +61,15 @@ def test_dead_modules_are_named_after_the_first_steps(run: Any) -> None:
     assert decision.finding.evidence.endswith("duration, flow")
 
 
+def test_modules_that_all_had_a_gradient_do_not_excuse_a_norm_of_0(
+    run_with: Callable[..., Any],
+) -> None:
+    run = run_with(no_gradient=NoGradient(on_exceeded=OnExceeded.WARN))
+    for step in range(1, 5):
+        run.step(step, gradient_norm=0.0, missing_gradients=[])
+    assert run.finding(Rule.NO_GRADIENT).status is FindingStatus.ACTIVE
+
+
 def test_a_module_that_got_one_gradient_is_alive(run: Any) -> None:
     run.step(1, missing_gradients=["flow"])
     run.step(2, missing_gradients=[])

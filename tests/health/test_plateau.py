@@ -54,6 +54,13 @@ def test_ln_v_from_the_start_was_never_learned(run: Any, classes: int) -> None:
     assert f"a guess among {classes} (ln" in finding.evidence
 
 
+def test_what_was_told_of_a_guess_stands(run: Any) -> None:
+    feed(run, 1, 200, math.log(256), 0.003)
+    told = run.finding(Rule.PLATEAU)
+    feed(run, 201, 600, math.log(256), 0.003)
+    assert run.finding(Rule.PLATEAU) == told
+
+
 @pytest.mark.parametrize(("off", "told"), [(0.0049, True), (-0.0049, True), (0.0051, False)])
 def test_a_guess_is_near_its_level(run: Any, off: float, told: bool) -> None:
     feed(run, 1, 200, math.log(256) * (1 + off), 0.0)

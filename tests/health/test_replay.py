@@ -10,7 +10,7 @@ import pytest
 
 from speech_contract.findings import Action, FindingStatus
 from speech_contract.progress import Rule, Severity
-from speech_health.recorded import Rows, number
+from speech_health.recorded import Place, Rows, number
 from speech_health.replay import replay
 
 
@@ -138,6 +138,21 @@ def test_each_roll_back_of_our_log_counts_once() -> None:
 
 def test_rows_without_a_time_are_a_second_apart() -> None:
     assert [sample.now for sample in Rows().read([{"loss": 1.0}] * 3)] == [0.0, 1.0, 2.0]
+
+
+def test_a_time_that_a_file_has_is_read() -> None:
+    rows = [{"loss": 1.0, "_timestamp": 1.75e9}, {"loss": 1.0}]
+    assert [sample.time for sample in Rows().read(rows)] == [1.75e9, 0.0]
+
+
+@pytest.mark.parametrize(("back", "new"), [(10_500, True), (10_501, False)])
+def test_a_run_that_goes_on_from_afar_is_another_one_near_its_own_start(
+    back: int, new: bool
+) -> None:
+    """A file that begins at step 10,000: what falls to the twentieth part of its way has started over."""
+    place = Place()
+    moved = [place.moves(step, None) for step in (10_000, 15_000, 20_000, back)]
+    assert moved == [False, False, False, new]
 
 
 def held(value: float) -> list[dict[str, float]]:

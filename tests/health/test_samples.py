@@ -60,6 +60,7 @@ READ_OFF_STDOUT = (
     "reward_spread",
     "opens",
     "evaluated",
+    "unrated",
     "parts",
     "stands",
 )  # no datagram has them

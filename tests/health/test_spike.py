@@ -303,3 +303,29 @@ def test_a_height_in_deviations_is_told_where_there_is_a_spread(run: Any, flat: 
         loss = 2.0 if flat else wave(step)
         run.step(step, loss=loss * (8.0 if step > 50 else 1.0), gradient_norm=wave(step))
     assert ("robust z" not in run.finding(Rule.LOSS_SPIKE).evidence) is flat
+
+
+def test_a_bar_that_shows_the_step_first_hides_no_spike(run: Any) -> None:
+    for step in range(1, 131):
+        run.say(step, report=step - 1)
+        run.say(step, loss=wave(step) * (6.0 if step > 50 else 1.0), report=step)
+    assert run.finding(Rule.LOSS_SPIKE).step == 51
+
+
+def test_a_value_told_twice_at_a_step_counts_once(run: Any) -> None:
+    train(run, 1, 50)
+    for _ in range(200):
+        run.step(51, loss=wave(51) * 6.0)
+    assert run.rules == []
+
+
+@pytest.mark.parametrize(("name", "times", "told"), [
+    ("gen_loss_total", 1e6, True), ("gen_loss_total", 100.0, False), ("loss_gen", 1e6, False),
+])  # fmt: skip
+def test_a_sum_that_explodes_has_no_level_of_its_own(
+    run: Any, name: str, times: float, told: bool
+) -> None:
+    for step in range(1, 101):
+        losses = {name: wave(step) * (times if step > 50 else 1.0), "loss_disc": 1.0 + wave(step)}
+        run.step(step, losses=losses)
+    assert (run.finding(Rule.LOSS_SPIKE) is not None) == told

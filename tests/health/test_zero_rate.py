@@ -120,3 +120,17 @@ def test_the_threshold_is_the_users(run_with: Callable[..., Any], reports: int, 
     schedule(run)
     train(run, 41, 90, 0.0)
     assert (Rule.NOT_UPDATING in run.alarms) is told
+
+
+@pytest.mark.parametrize(("fields", "told"), [
+    ({}, False),
+    ({"unrated": True}, True),
+    ({"form": "Hugging Face Trainer", "gradient_norm": 1.2345678806304932}, True),
+    ({"form": "Hugging Face Trainer", "gradient_norm": 1.23}, False),
+])  # fmt: skip
+def test_a_printed_zero_is_exact_where_its_form_rounds_nothing(
+    run: Any, fields: dict[str, Any], told: bool
+) -> None:
+    for step in range(1, 81):
+        run.say(step, loss=wander(step), learning_rate=0.0, report=step, **fields)
+    assert (run.finding(Rule.NOT_UPDATING) is not None) == told

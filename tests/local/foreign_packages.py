@@ -1,4 +1,4 @@
-"""Packages that foreign trainers bring and we do not have: old transformers, TensorBoard's writer, Lightning.
+"""Packages that foreign trainers bring and we do not have: old transformers, TensorBoard's writer, Lightning, wandb.
 
 Installed once, from a lock of their own and without dependencies, into a folder below .cache/, which a process that
 needs them is given on its PYTHONPATH; torch and the rest it shares with the test environment.
@@ -19,6 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "locks" / "foreign.txt"
 LIGHTNING = ROOT / "locks" / "lightning.txt"
+WANDB = ROOT / "locks" / "wandb.txt"
 VERSIONS = ("oldest", "newest")
 _DONE = ".compiled"
 

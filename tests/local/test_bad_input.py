@@ -20,13 +20,14 @@ TRAINING = {"maxSteps": 12, "seed": 3, "logEverySteps": 1, "device": "CPU"}
 
 
 def toy_job(desk: Desk, name: str, *words: object, steps: int = 12, **checkpoint: Any) -> Path:
-    """A toy job of one rank that saves every five steps."""
+    """A toy job of one rank that saves every five steps. Its one attempt tells it all."""
     return desk.script(
         name,
         "toy_job.py",
         *words,
         training=TRAINING | {"maxSteps": steps},
         checkpoint={"uri": name, "everySteps": 5} | checkpoint,
+        runPolicy={"restarts": {"max": 0}},
     )
 
 

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from desk import Desk, Said
 
+from speech_cli.recordings import tensorboard
+
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 STEPS = 30
@@ -85,6 +87,67 @@ def why(desk: Desk, name: str) -> dict[str, str]:
     """The lines of `why` by their names."""
     lines = desk.call("why", name).stdout.splitlines()
     return {line[:10].strip(): line[10:] for line in reversed(lines[1:])} | {"job": lines[0]}
+
+
+def page(desk: Desk, name: str) -> dict[str, Any]:
+    """What the page beside the run draws."""
+    text = (desk.root / name / "report.html").read_text(encoding="utf-8")
+    start = text.index('id="data">') + len('id="data">')
+    found: dict[str, Any] = json.loads(text[start : text.index("</script>", start)])
+    return found
+
+
+@pytest.mark.parametrize("name", ["heals", "heals-later", "hopeless"])
+def test_page_status_and_why_tell_the_same_numbers(ran: Ran, shared_desk: Desk, name: str) -> None:
+    ran(name)
+    progress, numbers = shared_desk.status(name)["progress"], page(shared_desk, name)["numbers"]
+    why_says = shared_desk.call("why", name, "-o", "json").document
+    same = (
+        "step",
+        "totalSteps",
+        "nonFiniteSteps",
+        "rollbacks",
+        "discardedSteps",
+        "lastCheckpointStep",
+        "samplesSkipped",
+    )
+    assert {n: numbers.get(n) for n in same} == {n: progress.get(n) for n in same}
+    assert numbers.get("lastConfirmedStep") == progress.get("lastConfirmedCheckpointStep")
+    for real in ("loss", "gradientNorm", "learningRate"):
+        assert f"{float(numbers[real]):.6g}" == progress[real], real
+    account = shared_desk.status(name)["goodput"]
+    seconds = {part: s for part, s in page(shared_desk, name)["goodput"]["seconds"].items() if s}
+    assert page(shared_desk, name)["goodput"]["ratio"] == account.get("ratio", "")
+    assert seconds == {
+        n.removesuffix("Seconds"): s for n, s in account.items() if "Seconds" in n and s
+    }
+    assert (why_says["rollbacks"], why_says["discardedSteps"]) == (
+        numbers["rollbacks"],
+        numbers["discardedSteps"],
+    )
+    said = shared_desk.call("report", name, "--tensorboard", shared_desk.root / f"board-{name}")
+    assert said.code == 0, said.text
+    (events,) = (shared_desk.root / f"board-{name}").iterdir()
+    last = tensorboard(events.read_bytes())[-1]
+    assert (last["step"], f"{last['losses/total']:.6g}") == (progress["step"], progress["loss"])
+
+
+def test_the_page_keeps_and_marks_the_stretch_that_was_left(ran: Ran, shared_desk: Desk) -> None:
+    ran("heals")
+    loss = page(shared_desk, "heals")["charts"][0]
+    first = loss["lines"][0]["label"]
+    kept, left = (
+        [
+            line
+            for line in loss["lines"]
+            if line["label"] == first and line.get("left", False) is gone
+        ]
+        for gone in (False, True)
+    )
+    assert kept[0]["x"] == list(range(1, STEPS + 1))
+    assert kept[0]["bad"] == []
+    assert [line["x"] for line in left] == [list(range(6, 18))]
+    assert left[0]["bad"] == [[13, 17, "NaN", 5]]
 
 
 def test_it_heals_in_the_process(ran: Ran, shared_desk: Desk) -> None:
@@ -164,7 +227,8 @@ def test_why_tells_the_story(ran: Ran, shared_desk: Desk) -> None:
     assert "module mapper" in told["first bad"]
     assert told["rule"].startswith("NonFinite: ")
     assert told["rule"].endswith("→ Stopped")
-    assert "--new" in told["next"]
+    assert "health.nonFinite.maxRollbacks: 1 is the budget" in told["next"]
+    assert "--new" not in told["next"]  # it would leave the confirmed checkpoint behind
 
 
 def test_notify_says_what_it_would_have_done_and_does_nothing(ran: Ran, shared_desk: Desk) -> None:

@@ -33,7 +33,7 @@ def test_stop_ends_the_run_and_says_which_range(desk: Desk) -> None:
     assert "expected max 2.0" in desk.call("why", "stopped").text
 
 
-@pytest.mark.parametrize(("action", "code", "attempts"), [("Stop", 17, 1), ("Restart", 1, 2)])
+@pytest.mark.parametrize(("action", "code", "attempts"), [("Stop", 17, 1), ("Restart", 1, 3)])
 def test_a_line_ends_the_attempt_as_its_pattern_says(
     desk: Desk, action: str, code: int, attempts: int
 ) -> None:

@@ -55,7 +55,8 @@ def test_a_script_that_says_nothing_is_no_healthy_script(desk: Desk) -> None:
 
 def test_a_hanging_script_is_named_with_its_python_line(desk: Desk) -> None:
     health = {"stall": {"floorSeconds": 1}}
-    said = desk.call("run", desk.script("hanging", "hang.py", health=health))
+    policy = {"restarts": {"sameCause": 2}}
+    said = desk.call("run", desk.script("hanging", "hang.py", health=health, runPolicy=policy))
     assert said.code == 45, said.text
     status = desk.status("hanging")
     assert (status["failure"]["reason"], status["attempt"]) == ("SameCauseAgain", 2)

@@ -213,7 +213,10 @@ def test_a_spent_budget_fails_the_job_with_a_remedy(desk: Desk) -> None:
 
 
 def test_the_same_cause_twice_fails_the_job_before_the_budget_does(desk: Desk) -> None:
-    path = desk.script("stubborn", "idle.py", "--raise", "there is no third voice")
+    policy = {"restarts": {"sameCause": 2}}
+    path = desk.script(
+        "stubborn", "idle.py", "--raise", "there is no third voice", runPolicy=policy
+    )
     said = desk.call("run", path)
     status = desk.status("stubborn")
     assert (status["failure"]["reason"], status["attempt"]) == ("SameCauseAgain", 2)

@@ -131,9 +131,10 @@ def _operate(operator: OperatorMetrics, number: int, at: int) -> None:
         broken |= {"state": "Failed", "completionTime": to_text(START + EVERY * 45)}
     findings = [{"rule": "NonFinite", "severity": "critical", "status": "Active"}]
     health = {"verdict": "Critical", "findings": findings}
+    sound = {"state": "Running", "attempt": 1, "health": {"verdict": "Healthy"}}
     statuses: dict[str, dict[str, Any]] = {
-        VOICE: {"state": "Running", "attempt": 1, "health": {"verdict": "Healthy"}},
-        CODEC: {"state": "Running", "attempt": 1, "health": {"verdict": "Healthy"}},
+        VOICE: {**sound, "goodput": {"ratio": "0.981"}},
+        CODEC: {**sound, "goodput": {"ratio": "0.942"}},
         BROKEN: {**broken, "health": health},
         WAITING: {"state": "Pending", "reason": "Unschedulable"},
     }  # fmt: skip

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -223,3 +224,16 @@ def test_the_numbers_are_what_the_title_says(promtool: Run, tmp_path: Path) -> N
     )
     done = promtool("test", "rules", str(path))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_the_picture_on_the_page_shows_every_panel(path: Path) -> None:
+    """Redrawn by `python docs/pictures.py`."""
+    board = json.loads(path.read_text("utf-8"))
+    drawn = ElementTree.parse(ROOT / "docs" / f"dashboard-{path.stem}.svg")
+    titles = [
+        node.text
+        for node in drawn.iter("{http://www.w3.org/2000/svg}text")
+        if node.get("class") == "t"
+    ]
+    assert titles == [board["title"], *(panel["title"] for panel in board["panels"])]

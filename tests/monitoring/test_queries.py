@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 import scraped_jobs
-from bed import binaries, families
-from bed.cluster import log_to_stderr
-from bed.layout import cache_dir
+from hour import Ask, Object, filled, served
 from product.chart import CHART
 
-Object = dict[str, Any]
-Ask = Callable[..., list[Object]]
 BOARDS = {
     path.stem: json.loads(path.read_text("utf-8"))
     for path in sorted((CHART / "files" / "dashboards").glob("*.json"))
@@ -33,71 +21,11 @@ FIRING = {
 }  # fmt: skip
 
 
-def _address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
     """Ask Prometheus over the hour that the exporters told of."""
-    folder = tmp_path_factory.mktemp("prometheus")
-    programs = binaries.ensure(families.PROMETHEUS, cache_dir(), log_to_stderr)
-    (folder / "scraped.txt").write_text(scraped_jobs.text(), "utf-8")
-    (folder / "config.yaml").write_text("{}")
-    made = [programs["promtool"], "tsdb", "create-blocks-from", "openmetrics"]
-    done = subprocess.run(
-        [*made, folder / "scraped.txt", folder / "data"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    address = _address()
-    command = [
-        programs["prometheus"], f"--config.file={folder / 'config.yaml'}", f"--web.listen-address={address}",
-        f"--storage.tsdb.path={folder / 'data'}", "--storage.tsdb.retention.time=100y",
-    ]  # fmt: skip
-    with (folder / "log").open("w") as log, subprocess.Popen(command, stderr=log) as process:
-        try:
-            _wait_until_ready(f"http://{address}/-/ready", folder / "log")
-            yield lambda query, **over: _ask(f"http://{address}", query, **over)
-        finally:
-            process.terminate()
-
-
-def _wait_until_ready(url: str, log: Path) -> None:
-    deadline = time.monotonic() + 120.0
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-        except (urllib.error.URLError, ConnectionError):
-            assert time.monotonic() < deadline, log.read_text("utf-8")
-            time.sleep(0.05)
-        else:
-            return
-
-
-def _ask(server: str, query: str, *, instant: bool = False) -> list[Object]:
-    """The result over the whole hour, or at its end."""
-    times = {"time": scraped_jobs.END} if instant else {
-        "start": scraped_jobs.START, "end": scraped_jobs.END, "step": 60,
-    }  # fmt: skip
-    asked = urllib.parse.urlencode({"query": query, **times})
-    path = "query" if instant else "query_range"
-    with urllib.request.urlopen(f"{server}/api/v1/{path}?{asked}", timeout=30) as answer:
-        result: list[Object] = json.loads(answer.read())["data"]["result"]
-    return result
-
-
-def filled(query: str, job: str) -> str:
-    """A query as Grafana sends it."""
-    values = {"$__rate_interval": "4m", "$namespace": "speech", "$team": scraped_jobs.TEAM}
-    values["$job_name"] = job
-    for name, value in values.items():
-        query = query.replace(name, value)
-    return query
+    with served(tmp_path_factory.mktemp("prometheus")) as asking:
+        yield asking
 
 
 def targets(board: Object) -> Iterator[tuple[str, Object]]:

@@ -20,11 +20,20 @@ from speech_contract.run_config import RunConfig
 from speech_contract.status import Attempt
 from speech_operator import status as st
 from speech_operator.child_kind import ChildRecord
-from speech_operator.children import CONFIG_MAP, POD
+from speech_operator.children import CONFIG_MAP, POD, SERVICE
 from speech_operator.cluster.base import AlreadyExists, Conflict, JobKey
-from speech_operator.plan import JobEvent
+from speech_operator.plan import JobEvent, Mark
 from speech_operator.resources.config_map import ACCEPTED, RUN
-from speech_operator.snapshot import Endpoints, Job, Observed, Platform, PodPhase, PodRecord
+from speech_operator.snapshot import (
+    Endpoints,
+    Job,
+    NodeRecord,
+    Observed,
+    Platform,
+    PodPhase,
+    PodRecord,
+    RuntimeRecord,
+)
 from speech_operator.timestamps import to_text
 
 NOW = 1_800_000_000.0
@@ -164,6 +173,7 @@ class FakeConfig:
     accepted: JobSpec
     uid: str = "config-uid"
     owner_uid: str = UID
+    runtime: RuntimeRecord | None = None
 
 
 @dataclasses.dataclass
@@ -184,6 +194,8 @@ class FakeCluster:
     calls: list[str] = dataclasses.field(default_factory=list)
     uids: Any = dataclasses.field(default_factory=itertools.count)
     owner: str = UID
+    graces: list[tuple[str, int | None]] = dataclasses.field(default_factory=list)
+    nodes_known: dict[str, NodeRecord] = dataclasses.field(default_factory=dict)
     dead: bool = False  # the operator, after a crash: none of its other writes arrives
 
     def check_alive(self) -> None:
@@ -208,7 +220,10 @@ class FakeCluster:
             return list(self.pods.values())
         if kind is CONFIG_MAP:
             return [self.configs[attempt] for attempt in sorted(self.configs)]
-        return [ChildRecord("asr-master-0", "", uid)]
+        return [ChildRecord("asr-master-0", "", uid)] if kind is SERVICE else []
+
+    async def nodes(self, wanted: Any) -> Mapping[str, NodeRecord]:
+        return {name: self.nodes_known[name] for name in wanted if name in self.nodes_known}
 
     async def endpoints(self, key: JobKey, nodes: int, config: RunConfig | None) -> Endpoints:
         return Endpoints("127.0.0.1", 1, tuple(f"127.0.0.1:{n + 2}" for n in range(nodes)))
@@ -259,8 +274,15 @@ class FakeCluster:
             return
         if pod.uid != uid:
             raise Conflict(name)
-        self.pods[name] = dataclasses.replace(pod, deleting=True)
+        self.graces.append((name, grace_seconds))
+        if grace_seconds == 0:
+            del self.pods[name]
+        else:
+            self.pods[name] = dataclasses.replace(pod, deleting=True)
         self._wrote(f"delete {name} {grace_seconds}")
+
+    async def mark(self, key: JobKey, mark: Mark) -> None:
+        raise AssertionError("nothing here is another controller's")
 
     async def delete_job(self, key: JobKey, uid: str) -> None:
         self.check_alive()

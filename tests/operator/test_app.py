@@ -1,15 +1,17 @@
-"""The job watch outlives kopf's ends; the probes tell of a stuck pass; one page a path."""
+"""The job watch outlives kopf's ends; the probes tell of a stuck pass; one page a path; files enough."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import threading
 from typing import Any
 
 import pytest
 
 from speech_contract import names
+from speech_operator.__main__ import open_as_many_files_as_we_may
 from speech_operator.cluster.base import JobKey
 from speech_operator.cluster.rest import Answer, Rest
 from speech_operator.cluster.transport import Credentials
@@ -68,7 +70,7 @@ def watch(guest: Guest, kinds: Kinds, naps: list[float]) -> JobWatch:
         naps.append(seconds)
 
     rest = Rest(kinds, lambda: 0.0)
-    return JobWatch(rest, (), lambda key: None, nobody, lambda: 0.0, lambda: 1.0, sleep, guest)
+    return JobWatch(rest, (), lambda key, job: None, nobody, lambda: 0.0, lambda: 1.0, sleep, guest)
 
 
 async def test_kopf_is_started_again_after_each_end_and_told_to_stop() -> None:
@@ -127,3 +129,13 @@ async def test_pages(request_line: str, status: str) -> None:
         writer.close()
         await writer.wait_closed()
     assert answer.split()[1] == status
+
+
+def test_the_limit_of_open_files_is_the_hard_one() -> None:
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(before, most) - 1, most))
+    try:
+        open_as_many_files_as_we_may()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, most)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))

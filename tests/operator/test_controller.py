@@ -15,6 +15,7 @@ from hypothesis import strategies as some
 
 from speech_contract.findings import Verdict
 from speech_contract.outcome import Outcome
+from speech_operator import controller
 from speech_operator.apply import apply
 from speech_operator.cluster.base import ClusterError, Conflict, JobKey
 from speech_operator.controller import LAST_BACKOFF_SECONDS, Controller, backoff
@@ -22,8 +23,12 @@ from speech_operator.observe import observe
 from speech_operator.plan import Plan
 from speech_operator.reconcile import reconcile
 from speech_operator.snapshot import PodPhase
+from speech_operator.timestamps import to_epoch
 
-TIMES = ("startTime", "endTime", "completionTime", "lastTransitionTime", "since", "updatedAt")
+TIMES = (
+    "startTime", "endTime", "completionTime", "lastTransitionTime", "since", "updatedAt", "lastTime", "windowTimes",
+    "goodput",
+)  # fmt: skip
 # What one attempt does: exit codes of its pods, or a pod that vanishes.
 SCRIPTS = {
     "error": {0: 1, 1: 1},
@@ -143,7 +148,7 @@ def without_times(value: Any) -> Any:
         (["error", "done"], "Complete", 2, 1),
         (["evicted", "gone", "saved", "done"], "Complete", 4, 0),
         (["error", "other error", "done"], "Complete", 3, 2),
-        (["error", "error"], "Failed", 2, 1),
+        (["error", "error", "error"], "Failed", 3, 2),
         (["non-finite", "worker dies", "done"], "Complete", 3, 2),
         (["not learning"], "Failed", 1, 0),
     ],
@@ -158,9 +163,9 @@ def test_whole_jobs(build, make_cluster, crash, attempts, state, attempt, counte
 
 def test_conditions_after_each_step_of_a_life(build, make_cluster, crash):
     cluster = make_cluster()
-    world = World(cluster, ["error", "error"], build.now)
+    world = World(cluster, ["error"], build.now)
     seen = []
-    for _ in range(12):
+    for _ in range(20):
         asyncio.run(one_pass(cluster, world.now))
         state = cluster.status()["state"]
         if not seen or seen[-1] != state:
@@ -184,9 +189,21 @@ def test_a_crash_after_any_write_changes_nothing(
     expected = run_job(calm, World(calm, attempts, build.now), crash)
     got = run_job(rough, World(rough, attempts, build.now), crash)
     assert got == expected
+    assert seconds_told(rough) == seconds_passed(rough, build.now)
     assert pods_of(rough) == pods_of(calm)
     assert sorted(rough.configs) == sorted(calm.configs)
     assert sorted(rough.created) == sorted(calm.created)
+
+
+def seconds_told(cluster: Any) -> int:
+    """All that the parts of goodput hold."""
+    goodput = cluster.status()["goodput"]
+    return sum(value for name, value in goodput.items() if name.endswith("Seconds"))
+
+
+def seconds_passed(cluster: Any, start: float) -> float:
+    """From the first pass to the newest account."""
+    return to_epoch(cluster.status()["goodput"]["mark"]["time"]) - start
 
 
 def pods_of(cluster: Any) -> dict[str, Any]:
@@ -357,6 +374,52 @@ class TestController:
 
         assert asyncio.run(play()) == [1, 0, 1, 1, 1, 1, 2]
 
+    def test_what_can_wait_is_taken_up_together_and_what_people_want_at_once(
+        self, build, make_cluster, monkeypatch
+    ):
+        """Pods come in bursts; a suspension must not wait for them to calm down."""
+        monkeypatch.setattr(controller, "SETTLE_SECONDS", 3600.0)
+        cluster = make_cluster()
+        passes: list[int] = []
+        errors: list[Exception] = []
+
+        async def play() -> list[list[int]]:
+            told = Controller(
+                cluster, cluster.clock, lambda *_: passes.append(1), lambda _, e: errors.append(e)
+            )
+            told.mark(build.key, soon=True)
+            found = []
+            async with asyncio.timeout(10), running(told):
+                await rests(told)
+                found.append([len(passes), told.depth])
+                for _ in range(3):
+                    told.mark(build.key, soon=True)
+                await turns(100)
+                found.append([len(passes), told.depth])
+                told.mark(build.key)
+                await rests(told)
+                found.append([len(passes), told.depth])
+            return found
+
+        assert asyncio.run(play()) == [[1, 0], [1, 1], [2, 0]]
+        assert errors == []
+
+    def test_what_can_wait_does_not_wait_for_ever(self, build, make_cluster, monkeypatch):
+        monkeypatch.setattr(controller, "SETTLE_SECONDS", 0.0)
+        cluster = make_cluster()
+        passes: list[int] = []
+
+        async def play() -> int:
+            told = Controller(cluster, cluster.clock, lambda *_: passes.append(1))
+            told.mark(build.key)
+            async with asyncio.timeout(10), running(told):
+                await rests(told)
+                told.mark(build.key, soon=True)
+                await rests(told)
+            return len(passes)
+
+        assert asyncio.run(play()) == 2
+
     def test_a_job_that_is_gone_is_forgotten(self, build, make_cluster):
         cluster = make_cluster(gone=True)
 
@@ -370,6 +433,18 @@ class TestController:
             return True
 
         assert asyncio.run(run())
+
+
+async def turns(count: int) -> None:
+    """Turns of the loop, not time."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def rests(told: Controller) -> None:
+    """Until every pass that is due has been made."""
+    while told.depth:
+        await turns(1)
 
 
 async def until_pass(

@@ -6,14 +6,17 @@ import dataclasses
 
 import pytest
 
+from speech_contract.api import parse
 from speech_contract.outcome import EXIT_CODES, Next, fingerprint
 from speech_contract.progress import Rule
 from speech_contract.reasons import Condition, Reason, State
+from speech_contract.recipes import CustomRecipe, RecipeSpec, VitsRecipe
 from speech_contract.report import BadStep
 from speech_contract.status import CauseCount, Restarts
 from speech_operator import status as st
 from speech_operator.ending import ending_of, gone_pod
 from speech_operator.reconcile import reconcile
+from speech_operator.timestamps import to_text
 
 FREE = [
     pytest.param({"code": 75}, id="saved itself"),
@@ -23,6 +26,7 @@ FREE = [
     pytest.param({"code": 143, "deleting": True}, id="drained"),
     pytest.param({"code": 1, "deleting": True}, id="died while drained"),
 ]
+CUSTOM, VITS = RecipeSpec(custom=CustomRecipe()), RecipeSpec(vits=VitsRecipe())
 
 
 @pytest.mark.parametrize("code", sorted(EXIT_CODES.keys() - {0, 40}))
@@ -52,16 +56,55 @@ def test_an_unlisted_code_reads_as_its_neighbour(build, code, like):
 
 @pytest.mark.parametrize("pod", FREE)
 def test_interruptions_are_free(build, pod):
-    status = build.status(restarts=Restarts(counted=20))
+    spent = Restarts(counted=20, total=20)
+    status = build.status(restarts=spent)
     plan = reconcile(
         build.seen(build.failed(1, **pod), build.pod(0), status=status), build.now + 60
     )
     assert plan.status.state is State.RESTARTING
-    assert plan.status.restarts == Restarts(counted=20)
+    assert plan.status.restarts == spent
     assert plan.status.attempts[-1].reason == Reason.ATTEMPT_INTERRUPTED.value
     assert all(d.grace_seconds == 120 for d in plan.deletes)
     (told,) = [event for event in plan.events if event.reason == "AttemptInterrupted"]
     assert not told.warning
+
+
+@pytest.mark.parametrize(
+    ("asked", "ended", "state"),
+    [
+        (-1.0, 0.0, State.RESTARTING),
+        (0.0, 0.0, State.RESTARTING),  # a second is all that Kubernetes tells apart
+        (None, 0.0, State.RESTARTING),
+        (1.0, 0.0, State.COMPLETE),
+    ],
+)
+def test_a_script_that_ends_well_because_it_was_asked_to_is_not_done(build, asked, ended, state):
+    """Drained, evicted, deleted: the next attempt goes on, and no budget pays for it."""
+    when = None if asked is None else build.now + asked
+    master = build.done(0, deleting=True, asked_at=when, finished_at=build.now + ended)
+    plan = reconcile(build.seen(master, build.pod(1)), build.now + 60)
+    assert plan.status.state is state
+    if state is State.RESTARTING:
+        assert plan.status.attempts[-1].reason == Reason.ATTEMPT_INTERRUPTED.value
+        assert (plan.status.attempts[-1].cause, plan.status.restarts.counted) == ("Drained", 0)
+
+
+def test_a_script_that_is_suspended_and_ends_well_is_suspended(build):
+    master = build.done(0, deleting=True, asked_at=build.now, finished_at=build.now + 5)
+    seen = build.seen(master, spec=build.spec(nodes=1, suspend=True))
+    assert reconcile(seen, build.now + 6).status.state is State.SUSPENDING
+
+
+def test_a_recipe_of_ours_ends_with_0_only_when_it_is_done(build):
+    document = build.document(nodes=1)
+    document["spec"] |= {
+        "recipe": {"vits": {}},
+        "data": {"train": {"manifest": "a"}},
+        "trainer": {},
+    }
+    master = build.done(0, deleting=True, asked_at=build.now - 5, finished_at=build.now)
+    seen = build.seen(master, spec=parse(document, local=True).spec)
+    assert reconcile(seen, build.now + 60).status.state is State.COMPLETE
 
 
 def test_a_counted_restart_is_told_as_a_warning(build):
@@ -178,14 +221,15 @@ class TestBudgets:
         plan = reconcile(build.solo(build.failed(0), policy={"restarts": {"max": 0}}), build.now)
         assert plan.status.failure.reason == Reason.RESTART_BUDGET_SPENT.value
 
-    def test_the_same_cause_twice_ends_the_job(self, build):
+    def test_the_same_cause_again_ends_the_job(self, build):
         told = build.outcome(1, message="KeyError at line 12 of 0xdeadbeef")
         cause = fingerprint(1, "", "KeyError at line 99 of 0xcafe")
-        status = build.status(restarts=Restarts(1, (CauseCount(cause, 1),)))
+        status = build.status(restarts=Restarts(2, (CauseCount(cause, 2),)))
         plan = reconcile(build.solo(build.failed(0, outcome=told), status=status), build.now)
         assert plan.status.failure.reason == Reason.SAME_CAUSE.value
-        assert "second time" in plan.status.failure.message
-        assert plan.status.restarts == Restarts(1, (CauseCount(cause, 2),))
+        assert "third time" in plan.status.failure.message
+        now = to_text(build.now)
+        assert plan.status.restarts == Restarts(2, (CauseCount(cause, 3, now),), total=2)
 
     @pytest.mark.parametrize(
         ("times", "word"), [(1, "first"), (2, "second"), (3, "third"), (4, "4th")]
@@ -215,14 +259,7 @@ class TestBudgets:
         second = reconcile(build.solo(killed, policy=policy, status=status), build.now).status
         assert second.failure.reason == Reason.SAME_CAUSE.value
         assert "memory" in second.failure.remedy
-
-    def test_causes_are_bounded_and_the_newest_is_kept(self):
-        restarts = Restarts()
-        for number in range(100):
-            restarts = st.count_restart(restarts, f"cause {number}")
-        assert restarts.counted == 100
-        assert len(restarts.causes) == st.MAX_CAUSES
-        assert st.cause_count(restarts, "cause 99") == 1
+        assert second.failure.remedy.endswith("a new job with the same checkpoint.uri resumes")
 
 
 class TestNonFinite:
@@ -231,6 +268,31 @@ class TestNonFinite:
         plan = reconcile(build.solo(build.failed(0, 40, outcome=told)), build.now)
         assert plan.status.state is State.RESTARTING
         assert plan.status.restarts.counted == 1
+
+    @pytest.mark.parametrize(
+        ("steps", "limit", "recipe", "reason"),
+        [
+            pytest.param([7, 9], 2, CUSTOM, None, id="elsewhere"),
+            pytest.param([7, 7, 7], 2, CUSTOM, Reason.SAME_CAUSE, id="the same again"),
+            pytest.param([7, 9, 12], 2, CUSTOM, Reason.RESTART_BUDGET_SPENT, id="once too often"),
+            pytest.param([7], 0, CUSTOM, Reason.RESTART_BUDGET_SPENT, id="never"),
+            pytest.param([7, 9, 12], 2, VITS, Reason.SAME_CAUSE, id="our engine went back itself"),
+        ],
+    )
+    def test_how_often_a_script_that_saves_by_itself_goes_back(
+        self, build, steps, limit, recipe, reason
+    ):
+        spec = build.spec(nodes=1, health={"nonFinite": {"maxRollbacks": limit}})
+        spec = spec.model_copy(update={"recipe": recipe})
+        told = build.outcome(40, message="nan", rule=Rule.NON_FINITE.value, last_confirmed_step=5)
+        status = build.status()
+        for step in steps:
+            pod = build.failed(0, 40, outcome=dataclasses.replace(told, first_bad=BadStep(step)))
+            status = build.status(restarts=status.restarts)
+            status = reconcile(build.seen(pod, spec=spec, status=status), build.now).status
+        assert (status.failure.reason if status.failure else None) == (reason and reason.value)
+        if reason is Reason.RESTART_BUDGET_SPENT:
+            assert f"health.nonFinite.maxRollbacks: {limit}" in status.failure.remedy
 
     def test_without_one_it_fails_at_once(self, build):
         bad = BadStep(7, "kl", "flow")

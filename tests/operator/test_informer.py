@@ -7,16 +7,18 @@ import contextlib
 import dataclasses
 import json
 import urllib.parse
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from speech_contract import names
+from speech_operator import children
 from speech_operator.child_kind import ChildKind, ChildRecord, Record
 from speech_operator.children import KINDS, POD
 from speech_operator.cluster.base import ClusterError, JobKey
-from speech_operator.cluster.informer import PAGE, Informers, Timings
+from speech_operator.cluster.informer import Informers, Timings
+from speech_operator.cluster.nodes import known_nodes
 from speech_operator.cluster.rest import Answer, Rest
 from speech_operator.snapshot import PodRecord
 
@@ -83,7 +85,11 @@ class Watched:
     """Running informers and what they told."""
 
     def __init__(
-        self, script: Any, inactivity: float, kinds: Sequence[ChildKind[Any]] = KINDS
+        self,
+        script: Any,
+        inactivity: float,
+        kinds: Sequence[ChildKind[Any]] = KINDS,
+        jobs: Callable[[], Any] = tuple,
     ) -> None:
         self.script = script
         self.marked: list[JobKey] = []
@@ -91,7 +97,7 @@ class Watched:
         rest = Rest(script, lambda: 0.0)
         timings = Timings(inactivity=inactivity)
         given = (rest, (), self.marked.append, lambda: 1.0, self._sleep, timings)
-        self.informers = Informers(*given, kinds)
+        self.informers = Informers(*given, kinds, jobs)
 
     async def _sleep(self, seconds: float) -> None:
         self.naps.append(seconds)
@@ -122,7 +128,7 @@ async def test_pages_make_one_list_and_the_watch_goes_on_from_it() -> None:
     async with watching(pages, [[HANG]]) as watched:
         assert watched.names == ["asr-master-0", "asr-worker-0"]
     first, second, watch = watched.script.asked
-    assert (first["limit"], second["continue"]) == (str(PAGE), "more")
+    assert (first["limit"], second["continue"]) == (str(POD.page), "more")
     assert watch["resourceVersion"] == "7"
     assert watch["allowWatchBookmarks"] == "true"
     assert all(asked["labelSelector"] == names.LABEL_JOB_NAME for asked in watched.script.asked)
@@ -145,6 +151,32 @@ async def test_changes_mark_the_job_and_what_changes_nothing_does_not() -> None:
     async with watching([([], 1, "")], [lines]) as watched:
         assert watched.marked == [KEY] * 3
         assert watched.names == []
+
+
+async def test_what_we_made_is_there_before_the_watch_says_so() -> None:
+    async with watching([([], 1, "")], [[HANG]]) as watched:
+        with watched.informers.of(POD).making("speech", "asr-worker-0") as take:
+            take(pod("asr-worker-0", 2))
+        assert (watched.names, watched.marked) == (["asr-worker-0"], [KEY])
+        take(pod("asr-worker-0", 2, "Running"))
+        assert len(watched.marked) == 1, "an answer counts once"
+
+
+async def test_what_the_watch_said_meanwhile_counts() -> None:
+    """A pod that was made and deleted before its answer came would else be there for ever."""
+    asked = asyncio.Event()
+    lines = [event("ADDED", pod("asr-worker-0", 2)), event("DELETED", pod("asr-worker-0", 3))]
+    watched = Watched(Script([([], 1, "")], [[asked, *lines, HANG]]), 60.0)
+    task = asyncio.create_task(watched.informers.run())
+    async with asyncio.timeout(10.0):
+        await watched.informers.wait_until_synced()
+        with watched.informers.of(POD).making("speech", "asr-worker-0") as take:
+            asked.set()
+            await watched.script.idle.wait()
+            take(pod("asr-worker-0", 2))
+    assert watched.names == []
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_pod_that_went_unseen_is_found_missing_by_the_next_list() -> None:
@@ -278,3 +310,103 @@ async def test_another_kind_is_a_row() -> None:
     assert not any("labelSelector" in asked for asked in scripts["nodes"].asked)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_runtime_marks_the_jobs_that_name_it() -> None:
+    """Also one that no pod carries the label of: it waits for just this."""
+
+    def naming(name: str) -> dict[str, Any]:
+        ref = {"kind": names.RUNTIME_KIND, "name": name}
+        return {"metadata": {"namespace": "speech"}, "spec": {"runtimeRef": ref}}
+
+    jobs = {KEY: naming("team"), JobKey("speech", "tts"): naming("other"), JobKey("asr", "asr"): {
+        **naming("team"), "metadata": {"namespace": "asr"}}}  # fmt: skip
+    made = {"metadata": {**pod("team")["metadata"], "labels": {}}, "spec": {"accelerator": "a"}}
+    script = Script([([], 1, "")], [[event("ADDED", made), HANG]])
+    watched = Watched(script, 60.0, (children.RUNTIME,), jobs.items)
+    task = asyncio.create_task(watched.informers.run())
+    async with asyncio.timeout(10.0):
+        await script.idle.wait()
+    assert watched.marked == [KEY]
+    informer = watched.informers.of(children.RUNTIME)
+    assert [one.spec for one in informer.records(KEY)] == [{"accelerator": "a"}]
+    assert informer.records(JobKey("asr", "asr")) == []  # another namespace has none
+    assert not any("labelSelector" in asked for asked in script.asked)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("refusal", [404, 403])
+async def test_a_kind_of_another_project_may_be_missing_and_come_later(refusal: int) -> None:
+    """The operator goes to work without it; one of ours is waited for."""
+    listed = {"metadata": pod("speechtrainingjob-asr")["metadata"], "spec": {"queueName": "q"}}
+    script = Script([refusal, refusal, ([listed], 2, "")], [[HANG]])
+    watched = Watched(script, 60.0, (children.WORKLOAD,))
+    task = asyncio.create_task(watched.informers.run())
+    async with asyncio.timeout(10.0):
+        await script.idle.wait()
+    (found,) = watched.informers.of(children.WORKLOAD).records(KEY)
+    assert (found.queue, watched.marked) == ("q", [KEY])
+    assert watched.naps == [30.0, 30.0]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    for kind, at_work in ((children.WORKLOAD, True), (POD, False)):
+        assert await _works_after_a_refusal(kind, refusal) is at_work
+
+
+async def test_nodes_are_asked_for_by_name_and_a_refusal_is_not_taken_for_their_end() -> None:
+    """A node that a watch does not have is gone only when the API server says so."""
+    listed = {"metadata": {"name": "n1", "uid": "u1", "resourceVersion": "1"}}
+    script = Script([([listed], 1, ""), 404, 403], [[HANG]])
+    watched = Watched(script, 60.0, (children.NODE,))
+    task = asyncio.create_task(watched.informers.run())
+    async with asyncio.timeout(10.0):
+        await script.idle.wait()
+    rest = Rest(script, lambda: 0.0)
+    found = await known_nodes(rest, watched.informers, ["n1", "n2"])
+    assert {name: one.gone for name, one in found.items()} == {"n1": False, "n2": True}
+    assert list(await known_nodes(rest, watched.informers, ["n1", "n3"])) == ["n1"]
+    assert (script.asked[0]["limit"], watched.marked) == ("50", [])
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_who_may_not_see_nodes_knows_of_none_and_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    script = Script([403, 403, ([], 1, "")], [[HANG]])
+    watched = Watched(script, 60.0, (children.NODE,))
+    rest = Rest(script, lambda: 0.0)
+    known: list[Any] = []
+    sleep = watched._sleep
+
+    async def nap(seconds: float) -> None:
+        known.append(await known_nodes(rest, watched.informers, ["n1"]))  # no request: none is left
+        await sleep(seconds)
+
+    watched.informers.of(children.NODE)._sleep = nap
+    task = asyncio.create_task(watched.informers.run())
+    async with asyncio.timeout(10.0):
+        await script.idle.wait()
+    assert known == [{}, {}]
+    told = [record for record in caplog.records if "nodeWatch.enabled" in str(vars(record))]
+    assert len(told) == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _works_after_a_refusal(kind: ChildKind[Any], status: int) -> bool:
+    napping, never = asyncio.Event(), asyncio.Event()
+
+    async def nap(seconds: float) -> None:
+        napping.set()
+        await never.wait()
+
+    rest = Rest(Script([status], []), lambda: 0.0)
+    informers = Informers(rest, (), lambda key: None, lambda: 1.0, nap, Timings(), (kind,))
+    task = asyncio.create_task(informers.run())
+    async with asyncio.timeout(10.0):
+        await napping.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return informers.synced

@@ -41,3 +41,18 @@ def test_what_is_refused_goes(fields: list[str], left: Any) -> None:
         **KEPT,
         **(status if left is None else left),
     }
+
+
+@pytest.mark.parametrize(
+    ("lost", "decides"),
+    [
+        (["restarts"], True),
+        (["restarts.counted"], True),
+        (["restarts.causes.count"], True),
+        (["restarts.windowTimes", "restarts.lastResetStep", "restarts.total"], False),
+        (["restarts.causes.lastTime"], False),
+        (["progress.heardAt"], False),
+    ],
+)
+def test_an_older_crd_may_lack_what_the_budgets_got_later(lost: list[str], decides: bool) -> None:
+    assert kept.essential(lost) is decides

@@ -25,17 +25,20 @@ from speech_operator.cluster.base import (
     Unsatisfiable,
 )
 from speech_operator.cluster.informer import Informers
+from speech_operator.cluster.known_jobs import KnownJobs
 from speech_operator.cluster.kubernetes import KubernetesCluster
 from speech_operator.cluster.pod_record import node_rank, record
 from speech_operator.cluster.rest import Answer, ApiError, Pace, Rest, TokenBucket
 from speech_operator.observe import observe
-from speech_operator.snapshot import Platform, PodPhase
+from speech_operator.snapshot import Endpoints, Platform, PodPhase
+from speech_telemetry.pod import LOCAL_HOSTS
 
 KEY = JobKey("speech", "asr")
 OWNER = {"uid": "job-uid", "controller": True}
 
 
 SPEC = {
+    "numNodes": 2,
     "recipe": {"custom": {}},
     "checkpoint": {"uri": "/runs/asr"},
     "trainer": {
@@ -54,8 +57,9 @@ HEADLESS = {"metadata": {"name": "asr-master-0", "uid": "service-uid", "ownerRef
 MAP = {
     "metadata": {
         "name": "asr-attempt-1",
+        "namespace": "speech",
         "uid": "map-uid",
-        "labels": {names.LABEL_ATTEMPT: "1"},
+        "labels": {names.LABEL_JOB_NAME: "asr", names.LABEL_ATTEMPT: "1"},
         "ownerReferences": [OWNER],
     },
     "data": {"accepted.json": json.dumps(SPEC)},
@@ -109,12 +113,15 @@ class Clock:
         self.now += seconds
 
 
-def cluster_of(*answers: Answer, progress: float = 1.0) -> tuple[KubernetesCluster, Answers]:
+def cluster_of(
+    *answers: Answer, progress: float = 1.0, known: KnownJobs | None = None
+) -> tuple[KubernetesCluster, Answers]:
     transport, clock = Answers(*answers), Clock()
     rest = Rest(transport, clock, clock.sleep)
     informers = Informers(rest, (), lambda key: None, lambda: 0.5)
     writes = TokenBucket(1.0, progress, clock, clock.sleep)
-    return KubernetesCluster(rest, informers, Platform(), clock, writes), transport
+    cluster = KubernetesCluster(rest, informers, Platform(), clock, writes, known=known)
+    return cluster, transport
 
 
 @pytest.mark.parametrize(
@@ -172,9 +179,54 @@ async def test_a_status_of_another_version_is_a_conflict(code: int) -> None:
     assert transport.asked[0][2]["metadata"]["resourceVersion"] == "7"
 
 
+BEGUN = {**JOB, "metadata": {**JOB["metadata"], "resourceVersion": "7"}, "status": {"attempt": 2}}
+
+
+async def test_a_job_without_an_attempt_has_no_children_to_look_for() -> None:
+    cluster, transport = cluster_of(fine(JOB))
+    cluster._informers.of(POD)._scopes[0].synced.set()
+    seen = await observe(cluster, KEY, None, None)
+    assert seen is not None
+    assert not seen.service_present
+    assert len(transport.asked) == 1
+
+
+async def test_a_pod_that_is_alone_needs_no_name() -> None:
+    alone = {**BEGUN, "spec": {**SPEC, "numNodes": 1}}
+    cluster, transport = cluster_of(fine(alone), fine({"items": []}))
+    cluster._informers.of(POD)._scopes[0].synced.set()
+    seen = await observe(cluster, KEY, None, None)
+    assert seen is not None
+    assert seen.service_present
+    assert seen.endpoints == Endpoints("asr-master-0", 23456, ("asr-master-0:9464",))
+    assert (
+        seen.endpoints.master_address not in LOCAL_HOSTS
+    )  # the operator and Prometheus ask it from outside
+    assert not any("services" in path for _, path, _ in transport.asked)
+
+
+async def test_a_job_that_was_heard_of_is_not_asked_for_until_a_write_fails() -> None:
+    known = KnownJobs(lambda: 0.0)
+    written = {"attempt": 2, "state": "Running"}
+    metadata = {**BEGUN["metadata"], "resourceVersion": "8"}
+    later = {**BEGUN, "metadata": metadata, "status": written}
+    cluster, transport = cluster_of(fine(later), refusal(409), fine(later), known=known)
+    known.told(KEY, BEGUN)
+    assert await cluster.get_job(KEY) == BEGUN
+    await cluster.put_status(KEY, written, "7")
+    known.told(KEY, BEGUN)  # the watch is late
+    assert await cluster.get_job(KEY) == later
+    assert [method for method, _, _ in transport.asked] == ["PUT"]
+    with pytest.raises(Conflict):
+        await cluster.put_status(KEY, {"attempt": 3}, "8")
+    known.told(KEY, later)
+    assert await cluster.get_job(KEY) == later
+    assert [method for method, _, _ in transport.asked] == ["PUT", "PUT", "GET"]
+
+
 async def test_a_look_at_a_quiet_job_asks_the_api_server_once() -> None:
     """The job itself, fresh; its config maps and its service were asked for by the first look."""
-    job = fine(JOB)
+    job = fine(BEGUN)
     cluster, transport = cluster_of(job, fine(MAPS), fine(HEADLESS), *[job] * 4)
     cluster._informers.of(POD)._scopes[0].synced.set()
     for _ in range(5):
@@ -287,6 +339,18 @@ async def test_a_refusal_of_what_decides_is_a_failure() -> None:
     cluster, _ = cluster_of(old_crd("status.attempt"))
     with pytest.raises(ApiError):
         await cluster.put_status(KEY, STATUS, "7")
+
+
+async def test_a_job_that_stands_still_for_it_says_so_once() -> None:
+    refusals = [old_crd("status.conditions[1].type")] * 2
+    cluster, transport = cluster_of(fine(UID), refusals[0], fine(), refusals[1])
+    await cluster.get_job(KEY)
+    for _ in range(2):
+        with pytest.raises(ApiError):
+            await cluster.put_status(KEY, STATUS, "7")
+    (event,) = [body for method, _, body in transport.asked if method == "POST"]
+    assert (event["reason"], event["involvedObject"]["uid"]) == ("OutdatedCRD", "job-uid")
+    assert "this job stands still, its status is refused" in event["message"]
 
 
 async def test_429_is_waited_out_as_long_as_the_server_says() -> None:

@@ -19,6 +19,7 @@ from speech_operator import local_run
 from speech_operator.cluster import local_process
 from speech_operator.cluster.local_pod import Machine
 from speech_operator.cluster.local_state import JobFolder
+from speech_operator.timestamps import to_epoch
 
 PATIENCE = 90.0  # seconds; generous, for a machine that does other things too
 MACHINE = Machine(cores=8, gpus=0, host="here")
@@ -182,6 +183,9 @@ def test_kill_9_of_a_rank_is_one_gang_restart(project):
     status = run.status
     assert (status["attempt"], status["restarts"]["counted"]) == (2, 1)
     assert status["attempts"][0]["exitCode"] == 137
+    created = to_epoch(run.documents[-1]["metadata"]["creationTimestamp"])
+    spent = [s for name, s in status["goodput"].items() if name.endswith("Seconds")]
+    assert sum(spent) == to_epoch(status["completionTime"]) - created  # on a laptop too
 
 
 def test_kill_9_of_the_supervisor_takes_its_ranks_along(project):

@@ -10,7 +10,7 @@ import pytest
 from speech_contract.owner import LAPTOP, Owner
 from speech_operator.cluster.local import ANNOTATION_MANIFEST
 from speech_operator.cluster.local_state import JOB, JobFolder
-from speech_operator.local_follow import LocalRunError
+from speech_operator.local_jobs import LocalRunError
 from speech_operator.local_owner import require_own_directory, run_dir_of
 from speech_telemetry.ownership import Ownership, records
 
@@ -78,3 +78,12 @@ def test_a_broken_neighbour_is_said_and_keeps_nobody_from_running(job_of: Any) -
     (said,) = refuse(*job_of("second"))
     assert "is no JSON" in said
     assert "the same run directory is not known" in said
+
+
+@pytest.mark.parametrize("uri", ["/proc/nowhere", "{file}", "{file}/below", "x" * 300])
+def test_a_run_directory_that_cannot_be_one_is_refused_before_anything_runs(
+    job_of: Any, tmp_path: Path, uri: str
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LocalRunError, match=r"^spec\.checkpoint\.uri: .*can't be a folder"):
+        refuse(*job_of("odd", uri=uri.format(file=tmp_path / "file")))

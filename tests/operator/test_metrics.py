@@ -121,6 +121,13 @@ def test_a_finished_job_tells_since_when_and_whether_somebody_saw_it() -> None:
     assert value(metrics, "job_seen", **LABELS) == 1.0
 
 
+def test_goodput_is_a_series_once_a_step_counted() -> None:
+    metrics = OperatorMetrics(lambda: 0.0)
+    for goodput, told in (({}, None), ({"ratio": "0.913"}, 0.913), ({"ratio": "much"}, None)):
+        metrics.read(KEY, job(status(goodput=goodput)))
+        assert value(metrics, "job_goodput_ratio", **LABELS) == told
+
+
 def test_a_running_job_is_never_seen_nor_ended() -> None:
     """An annotation in the manifest must not mute a job that is yet to fail."""
     metrics = OperatorMetrics(lambda: 0.0)

@@ -400,8 +400,13 @@ class TestGang:
     def test_run_configs_of_old_attempts_go(self, build):
         status = build.status(attempt=3, whole=False)
         old = tuple(ChildRecord(f"asr-attempt-{n}", f"uid-{n}", build.uid, n) for n in (1, 2))
-        plan = reconcile(build.seen(status=status, stale_run_configs=old), build.now)
-        assert plan.deletes == tuple(Delete(CONFIG_MAP, one.name, one.uid) for one in old)
+        opened = build.seen(status=status, stale_run_configs=old)
+        plan = reconcile(opened, build.now)
+        assert plan.deletes == ()  # what the job was accepted with is never in none of them
+        seen = dataclasses.replace(opened, run_config=build.config_of(plan))
+        assert reconcile(seen, build.now).deletes == tuple(
+            Delete(CONFIG_MAP, one.name, one.uid) for one in old
+        )
 
     def test_a_name_that_is_taken_is_said_and_nothing_is_adopted(self, build):
         foreign = build.pod(1, owner_uid="somebody")
@@ -541,13 +546,18 @@ class TestNumbers:
     def test_the_last_words_hold_the_last_numbers(self, build):
         """A run that ends in half a second was asked once; its five bad steps read as three."""
         told = build.outcome(
-            40, step=8, loss=float("nan"), gradient_norm=2.5, samples_skipped=4, non_finite_steps=5
+            40, step=8, total_steps=9, loss=float("nan"), gradient_norm=2.5, learning_rate=1e-4,
+            audio_seconds_per_second=20.5, samples_skipped=4, non_finite_steps=5,
+        )  # fmt: skip
+        early = build.progress(
+            step=6, loss=1.5, gradient_norm=1.0, learning_rate=2e-4, non_finite_steps=3
         )
-        early = build.progress(step=6, loss=1.5, gradient_norm=1.0, non_finite_steps=3)
         seen = build.seen(build.failed(0, 40, outcome=told), build.pod(1), progress=early)
         numbers = reconcile(seen, build.now).status.progress
         assert (numbers.non_finite_steps, numbers.samples_skipped) == (5, 4)
         assert (numbers.loss, numbers.gradient_norm) == ("nan", "2.5")
+        assert (numbers.learning_rate, numbers.audio_seconds_per_second) == ("0.0001", "20.5")
+        assert (numbers.total_steps, numbers.percent) == (9, 88)
 
     def test_the_record_of_a_killed_master_is_no_last_word(self, build):
         stale = build.outcome(None, step=20, non_finite_steps=0)

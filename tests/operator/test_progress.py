@@ -27,7 +27,6 @@ GOOD = {"version": "1.1", "attempt": 1}
         pytest.param(b"null", id="null"),
         pytest.param(b"[" * 200_000, id="deep"),
         pytest.param(b'{"version":' + b'"x"' * 90_000 + b"}", id="huge"),
-        pytest.param(json.dumps({**GOOD, "surprise": 1}).encode(), id="unknown field"),
         pytest.param(json.dumps({**GOOD, "attempt": "one"}).encode(), id="wrong type"),
         pytest.param(json.dumps({**GOOD, "step": 2**60}).encode(), id="a step beyond JSON"),
         pytest.param(json.dumps({**GOOD, "updatedAt": "inf"}).encode(), id="a time that never was"),
@@ -38,12 +37,22 @@ GOOD = {"version": "1.1", "attempt": 1}
             json.dumps({**GOOD, "samplesSkipped": {"a": -1}}).encode(), id="negative count"
         ),
         pytest.param(
+            json.dumps({**GOOD, "unheard": {"1": "nan"}}).encode(), id="a silence of no length"
+        ),
+        pytest.param(
             json.dumps({**GOOD, "verdict": "Splendid"}).encode(), id="a verdict of its own"
         ),
     ],
 )
 def test_a_hostile_answer_is_no_progress(body):
     assert parse_progress(body) is None
+
+
+def test_a_newer_trainer_may_say_more():
+    """Taken for silence it would be `TelemetryUnreachable` of a job that trains well."""
+    told = parse_progress(json.dumps({**GOOD, "surprise": 1, "step": 7}).encode())
+    assert told is not None
+    assert told.step == 7
 
 
 @given(some.binary(max_size=400))
@@ -113,6 +122,20 @@ class TestReader:
         cluster.get_progress = refuse
         reader, _ = self.reader(build, cluster, lambda: 0.0)
         assert asyncio.run(reader.ask()) is False
+
+    @pytest.mark.parametrize(
+        ("silent", "local", "wait"),
+        [(0.0, False, 1.0), (40.0, False, 4.0), (900.0, False, 10.0), (900.0, True, 1.0)],
+    )
+    def test_who_is_silent_for_long_is_asked_less_often(
+        self, build, make_cluster, silent, local, wait
+    ):
+        cluster = make_cluster()
+        cluster.platform = type(cluster.platform)(local=local)
+        now = [0.0]
+        reader, _ = self.reader(build, cluster, lambda: now[0])
+        now[0] = silent
+        assert reader.retry_seconds == wait
 
     def test_a_cluster_is_asked_for_news_and_one_machine_for_the_present(self, build, make_cluster):
         asked = []

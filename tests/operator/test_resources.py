@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from speech_contract import codec, env, names
-from speech_contract.api import parse
+from speech_contract.api import parse, parse_spec
 from speech_contract.run_config import RunConfig
 from speech_operator.resources.config_map import (
+    ACCEPTED,
     asked_accelerator,
+    build_config_map,
     build_run_config,
     cores,
     omp_threads,
     ranks_per_node,
+    spec_of,
 )
 from speech_operator.resources.environment import build_environment, merged
 from speech_operator.resources.pods import build_pod, launch_command
@@ -150,6 +156,45 @@ class TestPod:
             assert container["securityContext"]["allowPrivilegeEscalation"] is False
             assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
 
+    @pytest.mark.parametrize(
+        ("asked", "runs_as", "group"),
+        [
+            (None, {}, names.IMAGE_GROUP),
+            (None, {"runAsGroup": 3000}, 3000),
+            (2000, {"runAsGroup": 3000}, 2000),
+            (0, {"runAsGroup": 3000}, None),
+        ],
+    )
+    def test_volumes_are_given_to_a_group_of_the_pod(self, build, asked, runs_as, group):
+        pod_fields = {} if asked is None else {"securityContext": {"fsGroup": asked}}
+        trainer = {"command": ["x"], "securityContext": runs_as}
+        _, pod = pod_of(build, job_spec(build, pod=pod_fields, trainer=trainer))
+        assert pod["spec"]["securityContext"].get("fsGroup") == group
+        assert pod["spec"]["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
+
+    def test_that_group_is_the_one_of_our_images(self):
+        root = Path(__file__).resolve().parents[2]
+        for image in ("operator", "trainer_image"):
+            text = (root / image / "Dockerfile").read_text(encoding="utf-8")
+            assert f"USER {names.IMAGE_GROUP}:{names.IMAGE_GROUP}\n" in text
+
+    def test_volumes_are_passed_on_as_they_were_written(self, build):
+        claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        attributes = {"bucketName": "voices"}
+        sources = [
+            {"configMap": {"name": "a"}},
+            {"downwardAPI": {"items": [{"path": "p", "fieldRef": {"fieldPath": "metadata.name"}}]}},
+        ]
+        volumes = [
+            {"name": "a", "ephemeral": {"volumeClaimTemplate": {"spec": claim}}},
+            {"name": "b", "csi": {"driver": "d.example.com", "volumeAttributes": attributes}},
+            {"name": "c", "projected": {"sources": sources}},
+        ]
+        groups = {"securityContext": {"supplementalGroups": [2000]}}
+        _, pod = pod_of(build, job_spec(build, pod={"volumes": volumes, **groups}))
+        assert pod["spec"]["volumes"][:3] == volumes
+        assert pod["spec"]["securityContext"]["supplementalGroups"] == [2000]
+
     def test_rdma_is_an_explicit_opt_in(self, build):
         context = {"capabilities": {"add": ["IPC_LOCK"]}}
         _, pod = pod_of(
@@ -278,3 +323,14 @@ def test_service_is_headless_and_finds_pods_before_they_are_ready(build):
 def test_cpu_is_never_silent_where_a_gpu_was_asked_for(build, fields, asked):
     trainer = {"command": ["python"], **fields.pop("trainer", {})}
     assert asked_accelerator(job_spec(build, trainer=trainer, **fields)) == asked
+
+
+def test_a_spec_that_we_wrote_and_still_hold_is_not_parsed_again(build: Any) -> None:
+    seen = snapshot(build, job_spec(build))
+    config = build_run_config(seen, seen.job.status)
+    text = build_config_map(seen.job, config, seen.spec)["data"][ACCEPTED]
+    assert spec_of(text) is seen.spec
+    assert parse_spec(json.loads(text)) == seen.spec
+    del seen, config
+    gc.collect()
+    assert spec_of(text) is None

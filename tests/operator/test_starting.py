@@ -125,7 +125,9 @@ class TestCondition:
             "PodRefused",
             "exceeded quota: pods",
         )
-        pod = waiting(build, 0, "Unschedulable", unschedulable_since=build.now - 99)
+        pod = waiting(
+            build, 0, "Unschedulable", unschedulable_since=build.now - 99, created_at=build.now - 9
+        )
         plan = reconcile(build.seen(pod, status=refused.status), build.now)
         assert told(plan.status) == ("PodRefused", "exceeded quota: pods")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import listening
 import pytest
 
+from speech_contract import env, paths
 from speech_contract.phases import Phase
 from speech_contract.progress import Rule, Severity
 from speech_contract.report import Plan
@@ -16,7 +19,9 @@ from speech_contract.thresholds import Thresholds
 from speech_contract.wire import Datagram
 from speech_health.monitor import Monitor
 from speech_health.samples import from_datagram
+from speech_telemetry import saves
 from speech_telemetry.huggingface import TelemetryCallback
+from speech_telemetry.steering import QuarantinedCheckpointError
 
 
 class Recorder(listening.Recorder):
@@ -82,7 +87,7 @@ class Host:
     def __init__(self, reporter: Recorder, scaler: Any = None, max_grad_norm: float = 1.0) -> None:
         self.callback = TelemetryCallback(reporter, clock=lambda: 100.0)
         self.model = Model()
-        self.args = SimpleNamespace(max_grad_norm=max_grad_norm)
+        self.args = SimpleNamespace(max_grad_norm=max_grad_norm, output_dir="out")
         self.state = SimpleNamespace(global_step=0, max_steps=50)
         self.control = SimpleNamespace(should_evaluate=False, should_save=False)
         self.optimizer = SimpleNamespace(
@@ -257,6 +262,7 @@ def test_pauses_have_names_and_scores_and_saves_are_told(reporter: Recorder) -> 
     assert reporter.sent[-1].phase is Phase.CHECKPOINT
     host.fire("save")
     assert reporter.sent[-1].last_checkpoint_step == 1
+    assert reporter.sent[-1].checkpoint_path == os.path.abspath("out/checkpoint-1")
     assert reporter.stamps[-1] == (1, Phase.TRAINING)
     host.fire("train_end")
     assert reporter.sent[-1].phase is Phase.FINISHING
@@ -269,6 +275,29 @@ def test_a_resumed_run_says_from_where(reporter: Recorder) -> None:
     host.fire("train_begin")
     host.step(2.0)
     assert (reporter.sent[-1].step, reporter.sent[-1].resumed_from_step) == (21, 20)
+
+
+def test_a_run_that_resumed_from_a_quarantined_checkpoint_is_refused(
+    reporter: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(env.RUN_DIR, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out" / "checkpoint-20").mkdir(parents=True)
+    saved = saves.add(tmp_path, saves.Save(20, "out/checkpoint-20"))
+    host = Host(reporter)
+    host.state.global_step = 20
+    host.fire("train_begin")
+    saves.mark(tmp_path, saved, paths.QUARANTINED)
+    with pytest.raises(QuarantinedCheckpointError, match="checkpoint-20 is quarantined"):
+        host.fire("train_begin")
+
+
+def test_why_no_data_can_be_told_is_told(reporter: Recorder) -> None:
+    Host(reporter)
+    assert {d.no_window for d in reporter.sent} >= {
+        "the data comes from NoneType and NoneType, whose order is not known"
+    }
+    assert reporter.dropped == 0
 
 
 def test_without_a_supervisor_it_hooks_nothing() -> None:

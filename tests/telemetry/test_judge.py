@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from speech_contract import codec
 from speech_contract.findings import Verdict
 from speech_contract.outcome import EXIT_NOT_LEARNING, EXIT_RANK_DISAGREES
 from speech_contract.phases import Phase
@@ -98,6 +99,22 @@ def test_a_workers_newest_report_is_judged_once(judge, clock):
     assert [finding.rule for finding in progress.findings] == [Rule.NON_FINITE]
 
 
+def test_a_workers_nan_is_counted_once_though_it_is_told_again_each_second(judge, clock):
+    """NaN is not equal to NaN: compared whole, each summary looked like another report."""
+    report = Datagram(1, 6, clock.now, losses={"loss": float("nan")})
+    rank = RankSummary(1, 6, Phase.TRAINING, 0.5, True, newest=report)
+    sent = codec.dumps(Summary(1, 1, "p", "n", [rank]))
+    for _ in range(3):
+        judge.take_summary(codec.loads(Summary, sent))
+        judge.tick({}, 0)
+    (told,) = (
+        line
+        for line in judge.exporter.render().decode().splitlines()
+        if line.startswith('speech_training_nonfinite_steps_total{kind="loss"}')
+    )
+    assert float(told.split()[1]) == 1.0
+
+
 def test_memory_of_every_host_is_shown_and_judged(judge, clock):
     take_steps(judge, clock, [1], 1.0)
     gib = 2**30
@@ -155,3 +172,18 @@ def test_ranks_that_cannot_vote_are_all_named_with_their_nodes(judge, clock):
     assert finding.rank is None
     for words in ("rank 0: pod job-master-0, node node-a", "rank 1: pod job-worker-0, node node-b"):
         assert words in finding.evidence
+
+
+def test_a_script_that_names_losses_after_its_batches_fills_no_server(judge, clock, stream):
+    for step in range(300):
+        clock.now += 1.0
+        judge.take_datagram(Datagram(0, step, clock.now, losses={"loss": 2.0, f"u{step}": 2.0}), 0)
+        judge.publish()
+    series = [line for line in judge.exporter.render().decode().splitlines() if "_loss{" in line]
+    assert len(series) <= 65
+    assert logged(stream).count("names_folded") == 1
+    said = "too many names of losses (from 'u63' on): not judged by name; give each one name"
+    assert said in str(judge.board.progress.reads)
+    clock.now += 1.0
+    judge.take_datagram(Datagram(0, 300, clock.now, losses={"loss": 2.0, "u300": float("nan")}), 0)
+    assert Rule.NON_FINITE in [finding.rule for finding in judge.findings]

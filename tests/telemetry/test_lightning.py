@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -246,6 +247,23 @@ def test_pauses_have_names_and_scores_and_saves_are_told(reporter: Recorder) -> 
     host.fire("teardown", "fit")
     assert reporter.sent[-1].last_checkpoint_step == 2
     assert reporter.stamps[-1] == (2, Phase.FINISHING)
+
+
+def test_a_checkpoint_s_place_is_told_when_a_callback_of_lightning_wrote_it(
+    reporter: Recorder, tmp_path: Path
+) -> None:
+    (tmp_path / "one.ckpt").touch()
+    host = Host(reporter)
+    saver = SimpleNamespace(
+        _last_checkpoint_saved=str(tmp_path / "one.ckpt"), _last_global_step_saved=1
+    )
+    host.trainer.callbacks = [host.callback, saver]
+    host.start().batch(2.0)
+    for _ in range(2):  # the second by hand, nobody knows where to
+        host.fire("on_save_checkpoint", {})
+        host.batch(1.9)
+    found = {(d.last_checkpoint_step, d.checkpoint_path) for d in reporter.steps[1:]}
+    assert found == {(1, str(tmp_path / "one.ckpt")), (2, "")}
 
 
 def test_what_is_tried_before_the_first_step_is_no_evaluation(reporter: Recorder) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speech_contract import paths
+from speech_contract import codec, paths
 from speech_contract.owner import LAPTOP, Owner, in_use
 from speech_telemetry.ownership import (
     STALE_SECONDS,
@@ -75,12 +75,25 @@ def test_a_living_owner_refuses_another_job_by_its_name(tmp_path: Path, clock: C
     assert "`speechtrain suspend asr -n default --local`" in in_use("run", here)
 
 
+def test_an_owner_file_that_is_being_written_ends_us_once_it_says_whose(
+    tmp_path: Path, clock: Clock
+) -> None:
+    first = owned(tmp_path, A, clock)
+    assert first.look() is True
+    newer = paths.owner_file(tmp_path, 2)
+    newer.touch()
+    assert (first.look(), first.lost) == (False, None)  # nothing is published meanwhile
+    newer.write_text(codec.dumps(Owner("uid-a", "speech", "asr", 2)))
+    assert first.look() is False
+    assert first.superseded
+
+
 def test_a_new_attempt_of_the_same_job_passes_at_once(tmp_path: Path, clock: Clock) -> None:
     first = owned(tmp_path, A, clock)
     owned(tmp_path, Owner("uid-a", "speech", "asr", 2), clock)
-    first.beat()
-    assert first.lost is not None  # the older attempt learns of it
-    assert first.lost.attempt == 2
+    assert first.look() is False  # the older attempt learns of it
+    assert first.lost is not None
+    assert (first.lost.attempt, first.superseded) == (2, True)
 
 
 def test_who_saves_is_waited_for_and_who_ended_is_followed_at_once(

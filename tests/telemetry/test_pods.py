@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+from pathlib import Path
 
 import pytest
 
+from speech_contract import codec, paths
+from speech_contract.outcome import EXIT_SUPERSEDED
+from speech_contract.owner import Owner
 from speech_contract.progress import Rule
 from speech_contract.stated import LogPattern
 from speech_contract.thresholds import OnExceeded, Stall, Thresholds
+from speech_telemetry.files import create_text
 
 pytestmark = pytest.mark.e2e
 
@@ -110,6 +115,18 @@ def test_sigterm_to_the_master_alone_stops_the_worker_too(launcher):
     both[0].wait_for(lambda: (p := both[0].progress()) is not None and p.running, "both to run")
     both[0].process.send_signal(signal.SIGTERM)
     assert [run.wait() for run in both] == [75, 75]
+
+
+def test_pods_that_a_newer_attempt_has_left_behind_end_and_save_nothing(launcher):
+    """Their node lost the API server and was given up; whoever took over must not find their checkpoint."""
+    config = launcher.config(nodes=2)
+    both = start_both(launcher, config, "saves_on_sigterm.py", str(launcher.directory), "0.5")
+    both[0].wait_for(lambda: (p := both[0].progress()) is not None and p.running, "both to run")
+    newer = Owner("u-1", "speech", "job", 2)
+    create_text(paths.owner_file(Path(config.run_dir), 2), codec.dumps(newer))
+    assert [run.wait() for run in both] == [EXIT_SUPERSEDED] * 2
+    assert "attempt 2 of this job has taken over" in both[0].outcome.message
+    assert not list(launcher.directory.glob("saved-*"))
 
 
 def test_a_worker_whose_master_vanished_ends_as_killed(launcher):

@@ -43,6 +43,13 @@ def read(*lines: str) -> list[StepSample]:
         ("{'loss': 0.5, 'grad_norm': 1.0, 'learning_rate': 5e-05, 'epoch': 0.02}", 0.5),
         ('{"level": "info", "loss": "0.5"}', 0.5),
         (" 12%|█▏        | 12/100 [00:03<00:20,  4.00it/s, loss=0.5]", 0.5),
+        ("loss: 0.5123:  12%|█▏        | 12/100 [00:03<00:20,  4.00it/s]", 0.5123),
+        ("Epoch 3 | Loss: 0.25:  12%|█▏        | 12/100 [00:03<00:20,  4.00it/s]", 0.25),
+        ("1|12|Loss: 2.125:  12%|█▏        | 12/100 [00:03<00:20,  4.00it/s]", 2.125),
+        ("12steps [00:01,  3.10steps/s, lr=1e-05, loss=0.5]", 0.5),
+        ("epoch 3 done. loss: 0.000 (0 batches)", 0.0),
+        ("iter 4 step 1 | loss train: 0.5, val: n/a", 0.5),
+        ("epoch 3 (step 10) loss: 0.5", 0.5),
     ],
 )
 def test_training_losses(line: str, loss: float) -> None:
@@ -89,6 +96,9 @@ def test_values_that_are_no_numbers_parse(text: str) -> None:
         "footstep 5",
         "step 5.5",
         "epoch 1/5",
+        "val loss: 0.5123:  12%|█▏        | 12/100 [00:03<00:20,  4.00it/s]",
+        "Disc. Loss: 0.0",
+        "epoch 3, avg_batch_cost: 0.31 s, avg_reader_cost: 0.01 s",
     ],
 )
 def test_lines_that_say_nothing(line: str) -> None:
@@ -288,3 +298,106 @@ def test_parts_beside_the_whole_are_kept_apart_from_the_losses() -> None:
     assert [sample.losses for sample in found] == [{"loss": 2.1}] * 4
     assert found[-1].parts == {"vq_loss": 3.4, "perplexity": 12.5}
     assert read("step 1 loss=0.5")[0].parts is None
+
+
+LONG = " ".join(f"loss_{n}=0.5" for n in range(60))
+ENDLESS = "x" * 2250
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(f"step 4/20 loss=0.5 {LONG} loss_61=nan", id="beside many parts"),
+        pytest.param(f"step 4/20 {LONG.replace('loss_35=0.5', 'loss_35=nan')}", id="amid them"),
+        pytest.param(f"step 4/20 {LONG} {LONG} {LONG} {LONG} loss=nan", id="at the end of 3,000"),
+        pytest.param(f"step 4/20 loss=0.5 text='{ENDLESS}' grad_norm=nan", id="behind a text"),
+        pytest.param(f"step 4/20 loss=0.5 ids={'7, ' * 20000} vq_loss: nan", id="behind 60,000"),
+    ],
+)
+def test_a_nan_is_found_however_long_its_line_is(line: str) -> None:
+    (sample,) = read(line)
+    assert sample.bad_loss or sample.bad_gradient or sample.bad_component
+
+
+def test_a_word_without_end_costs_what_its_length_is() -> None:
+    """From each of its characters on it was gone over to its end: a fifth of a second for 2,000 of them."""
+    assert read(*(f"step {n} loss=0.5 text='{'x' * 60000}'" for n in range(1, 40)))[-1].step == 39
+
+
+def test_the_loss_behind_a_bracket_is_what_stands_before_it() -> None:
+    (sample,) = read("7: total loss: 2.5, discr (scale 1) loss: 0.5 | discr (scale 0.5) loss: nan")
+    assert sample.headline == 2.5
+    assert sample.bad_loss == "discr_loss"
+
+
+def test_cells_stand_below_their_names() -> None:
+    head = "epoch       iteration   main/loss   validation/main/loss  elapsed_time"
+    told = read(
+        head,
+        f"{1:<10}  {100:<10}  {2.5:<10}  {'':<20}  {9.5:<12}",
+        f"{1:<10}  {200:<10}  {2.25:<10}  {3.5:<20}  {19.5:<12}",
+    )
+    assert [(s.step, s.losses) for s in told] == [(100, {"loss": 2.5}), (200, {"loss": 2.25})]
+    assert told[-1].evaluation == {"validation/main/loss": 3.5}
+
+
+def test_a_table_without_a_frame() -> None:
+    lines = ["  key       │ value │ mean", " ╶──────────┼───────┼──────╴"]
+    told = read(*lines, "  mel/loss  │   0.5 │  0.6", "  loss      │   2.5 │  2.6", "done")
+    assert [s.losses for s in told] == [{"loss": 2.5}]
+
+
+@pytest.mark.parametrize(
+    ("rate", "exact"),
+    [("0.00e+00", True), ("0", True), ("0.0", False), ("0.00000", False), ("1e-05", False)],
+)
+def test_a_rate_of_zero_may_be_rounded_or_not(rate: str, exact: bool) -> None:
+    lines = [f"step {n} | loss: 2.{n} | lr: {rate}" for n in range(1, 6)]
+    assert [sample.unrated for sample in read(*lines)] == [exact] * 5
+
+
+MEGATRON = (
+    " iteration 10/ 99 | number of skipped iterations: {:3d} | number of nan iterations:   0 |"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("ValueError: The loss returned in `training_step` is nan.", "loss"),
+        ("RuntimeError: Function 'MulBackward0' returned nan values in its 0th output.", "loss"),
+        (MEGATRON.format(10), "norm"),
+        ("ValueError: speaker nan is not known", ""),
+        (MEGATRON.format(0), ""),
+    ],
+)  # fmt: skip
+def test_words_that_stand_for_a_number_that_is_not_finite(line: str, said: str) -> None:
+    bad = ["loss" if s.bad_loss else "norm" for s in read(line) if s.bad_loss or s.bad_gradient]
+    assert bad == ([said] if said else [])
+
+
+PREFIXES = {
+    "[rank2]: ": 2, "[default2]:": 2, "(RayTrainWorker pid=12, ip=10.0.0.1) ": None,
+    "2024-05-07T13:05:21.123456789Z ": None, "2024-05-07T13:05:21.1+00:00 stderr F [rank2]: ": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_what_a_launcher_puts_before_a_line_is_none_of_it(prefix: str) -> None:
+    lines = (
+        " 12%|#  | 12/100 [00:03<00:20,  4.00it/s, loss=0.5]",
+        "INFO:mi-test:loss_disc=0.5, loss_mel=2.5",
+        "epoch  train_loss  dur",
+        "1          0.25  3.0",
+    )
+    assert [s.losses for s in read(*(f"{prefix}{line}" for line in lines))] == [
+        {"loss": 0.5},
+        {"loss_disc": 0.5, "loss_mel": 2.5},
+        {"loss": 0.25},
+    ]
+
+
+@pytest.mark.parametrize(("prefix", "rank"), PREFIXES.items())
+def test_of_several_ranks_the_first_that_speaks_counts(prefix: str, rank: int | None) -> None:
+    told = read("[rank0]: step 1 loss 0.5", f"{prefix}step 1 loss 0.75")
+    assert [s.losses for s in told] == [{"loss": 0.5}, {"loss": 0.75} if rank is None else None]

@@ -13,6 +13,7 @@ import pytest
 from speech_contract import codec, env
 from speech_contract.phases import PHASES, Phase
 from speech_contract.report import MAX_PEERS, Codebook, Peers, Weights
+from speech_contract.saves import Handed, Resume
 from speech_contract.scores import Better, ScoreSpec
 from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Datagram
 from speech_telemetry.reporter import Reporter, stack_file
@@ -23,6 +24,9 @@ class Tensor:
 
     def __float__(self):
         return 1.5
+
+    def __int__(self):
+        return 1
 
 
 class Broken:
@@ -83,6 +87,29 @@ def test_a_plan_and_a_comparison_are_reports_of_their_own(reporter, inbox):
     sent = codec.loads(Datagram, inbox.recv(DATAGRAM_LIMIT))
     assert sent.weights == Weights(20, 10, 10, {"flow": 1.5}, {"flow": 1e-3})
     assert sent.step == 20
+
+
+def test_a_save_is_told_with_its_place_and_again_with_the_next_step_alone(
+    reporter, inbox, tmp_path
+):
+    reporter.checkpoint(15, "saved/15.pt")
+    reporter.step(16, loss=1.0, window=(120, Tensor()))
+    reporter.step(17, loss=1.0)
+    first, second, third = (codec.loads(Datagram, inbox.recv(DATAGRAM_LIMIT)) for _ in range(3))
+    for told in (first, second):
+        assert told.last_checkpoint_step == 15
+        assert told.checkpoint_path == str(tmp_path / "saved/15.pt")
+    assert (first.phase, second.window) == (Phase.CHECKPOINT, (120, 1))
+    assert (third.last_checkpoint_step, third.checkpoint_path, third.window) == (None, "", None)
+
+
+def test_what_to_go_on_from_and_what_to_pass_over_stand_in_the_environment():
+    given = Handed(Resume(40, "/run/40.pt"), ((3, 5), (9, 10)))
+    asked = Reporter(given.environ({}))
+    assert (asked.resume_from(), asked.skip_windows()) == (given.resume, [(3, 5), (9, 10)])
+    assert [n for n in range(12) if asked.skips(n)] == [3, 4, 9]
+    nothing = Reporter({})
+    assert (nothing.resume_from(), nothing.skip_windows(), nothing.skips(3)) == (None, [], False)
 
 
 def test_codebooks_travel_with_the_step(reporter, inbox):

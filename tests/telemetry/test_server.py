@@ -146,6 +146,21 @@ def test_no_worker_starts_before_the_run_directory_is_ours(config):
     assert master.join(Join(1, 1, 6, "w")).ready
 
 
+def test_workers_that_fell_silent_are_named_with_the_time(config):
+    now = 100.0
+    master = Master(config, lambda: None, lambda: now)
+    assert master.unheard() == {}  # of those that never came there is nothing to miss
+    for node in (1, 2):
+        master.join(Join(node, 1, 6, "w"))
+    now = 105.0
+    master.summary(summary())
+    assert master.unheard() == {}
+    now = 109.0
+    assert master.unheard() == {"2": 9.0}
+    master.join(Join(2, 1, 6, "w"))
+    assert master.unheard() == {}
+
+
 def test_all_workers_must_join_before_any_is_told_to_start(server, config, master):
     post = link(server, config).post
     assert post("/join", Join(1, 1, 6, "a"), JoinReply) == JoinReply(False, [2])

@@ -87,6 +87,11 @@ def test_speeds_and_time_left(state):
     assert shown.eta_seconds == pytest.approx(50.0)
 
 
+def test_the_time_that_saves_took_goes_on_to_who_counts_it(state):
+    state.take_datagram(Datagram(0, 1, 1.0, checkpoint_seconds=2.5), 0, 1.0)
+    assert show(state).account["checkpoint_seconds"] == 2.5
+
+
 def test_speed_starts_anew_after_a_roll_back(state):
     state.take_datagram(Datagram(0, 100, 1.0, total_steps=200), 0, 1.0)
     state.take_datagram(Datagram(0, 50, 2.0), 0, 2.0)

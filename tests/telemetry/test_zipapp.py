@@ -20,7 +20,8 @@ SCRIPTS = Path(__file__).parent / "scripts"
 CARRIED = sorted(
     path
     for package in (speech_contract, speech_health, speech_telemetry)
-    for path in Path(package.__path__[0]).glob("*.py")
+    for pattern in ("*.py", "report/*.py", "printed/*.py")
+    for path in Path(package.__path__[0]).glob(pattern)
 )
 
 
@@ -45,12 +46,21 @@ def test_it_runs_where_nothing_of_ours_is_installed(packed, tmp_path):
     )
     assert ended.returncode == 41, ended.stdout + ended.stderr
     assert "ZeroLoss" in ended.stdout
+    assert (tmp_path / "speechtrain-run" / "report.html").is_file(), ended.stdout
 
 
 def test_the_library_is_the_reporter_alone(packed):
     files = {path.name for path in (packed / zipapp.LIBRARY).rglob("*.py")}
     assert "reporter.py" in files
     assert not files & {"launch.py", "supervisor.py", "outcome.py"}
+
+
+def test_the_library_holds_all_that_callbacks_and_reporter_import(packed):
+    modules = "speech_telemetry.reporter, speech_telemetry.huggingface, speech_telemetry.lightning"
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(packed / zipapp.LIBRARY)}
+    command = [sys.executable, "-S", "-c", f"import {modules}"]
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("path", CARRIED, ids=lambda path: f"{path.parent.name}.{path.stem}")

@@ -14,6 +14,7 @@ import torch
 import toy
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import DacConfig, DacModel
 
 from speech_contract import codec as wire_codec
 from speech_contract.recipes import CloningPreset, RecipeSpec, VoiceCloningRecipe
@@ -93,8 +94,6 @@ VOICES = (0, 5, 10)  # what a speaker adds to every code: nothing but the refere
 SMALL = dataclasses.replace(
     presets.PRESETS[CloningPreset.DEBUG],
     sizes=SIZES,
-    books=BOOKS,
-    codes=CODES,
     batch_size=8,
     learning_rate=1e-2,
     warmup_steps=4,
@@ -120,13 +119,28 @@ def speak(text: str, voice: int) -> Tensor:
     return (2 * letters[None] + voice + torch.arange(BOOKS)[:, None]) % CODES
 
 
-def write_set(folder: Path, name: str, count: int, seed: int) -> Path:
-    """A manifest of `count` utterances with codes; each hears another one of its speaker."""
+def write_codec(folder: Path, seed: int = 0) -> Path:
+    """A codec of random weights with the sizes of CODEC."""
+    torch.manual_seed(seed)
+    ratios = [8, 5, 4, 2, 3]
+    config = DacConfig(
+        encoder_hidden_size=2, decoder_hidden_size=32, downsampling_ratios=ratios, n_codebooks=BOOKS,
+        codebook_size=CODES, sampling_rate=CODEC.sample_rate,
+    )  # fmt: skip
+    DacModel(config).save_pretrained(folder)
+    return folder
+
+
+def write_set(
+    folder: Path, name: str, count: int, seed: int, least: int = 3, digest: str = CODEC.digest
+) -> Path:
+    """A manifest of `count` utterances of `least` to 6 letters, with codes of a codec with this digest; each hears
+    another one of its speaker."""
     folder.mkdir(parents=True, exist_ok=True)
     chance, lines, stored = random.Random(seed), [], {}
     for number in range(count):
         voice = number % len(VOICES)
-        text = "".join(chance.choices(LETTERS, k=chance.randint(3, 6)))
+        text = "".join(chance.choices(LETTERS, k=chance.randint(least, 6)))
         stored[str(number)] = codes = speak(text, VOICES[voice])
         place = CodesReference(f"{name}.codes", str(number), codes.size(1), digest_of(codes))
         lines.append(
@@ -139,7 +153,8 @@ def write_set(folder: Path, name: str, count: int, seed: int) -> Path:
                 "ref_audio": f"{name}-{(number + len(VOICES)) % count}.wav",
             }
         )
-    save_file(stored, folder / f"{name}.codes", {METADATA: wire_codec.dumps(CODEC)})
+    facts = dataclasses.replace(CODEC, digest=digest)
+    save_file(stored, folder / f"{name}.codes", {METADATA: wire_codec.dumps(facts)})
     path = folder / f"{name}.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     return path
@@ -176,14 +191,29 @@ def make(
     world: World | None = None,
     checked: bool = False,
     wrap: Callable[[Any], Any] = lambda recipe: recipe,
+    dies_at: int | None = None,
 ) -> Run:
-    """One rank's run. `wrap`: as SPEECHTRAIN_WRAP_RECIPE does."""
+    """One rank's run. `wrap`: as SPEECHTRAIN_WRAP_RECIPE does. `dies_at`: the step at whose beginning it is killed."""
     run_dir = Path(config.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     world = world or World(Ranks(), CPU)
     recipe = wrap(VoiceCloning(RecipeContext(config, CPU, world.rank, world.size, run_dir)))
+    if dies_at is not None:
+        recipe = _dying(recipe, dies_at)
     said = toy.Recorder()
     outside = Outside(said, said, said)
     if checked:
         outside = dataclasses.replace(outside, preflight=preflight.run)
     return Run(Engine(config, recipe, world, outside), said)
+
+
+def _dying(recipe: Any, at: int) -> Any:
+    original = recipe.train_step
+
+    def train_step(built: Any, batch: Any, step: int) -> Any:
+        if step == at:
+            raise KeyboardInterrupt
+        return original(built, batch, step)
+
+    recipe.train_step = train_step
+    return recipe

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,8 @@ from speech_trainer.audio.distance import (
 from speech_trainer.audio.files import read_audio, read_info, write_wav
 from speech_trainer.audio.resampling import resample
 from speech_trainer.audio.spectrograms import LOG_FLOOR, Spectrograms, SpectrogramSettings
+from speech_trainer.data.checks import digest
+from speech_trainer.data.codes import facts_of
 
 SETTINGS = SpectrogramSettings(sample_rate=22050)
 
@@ -37,6 +41,18 @@ def test_a_written_file_reads_back(tmp_path: Path) -> None:
     assert torch.allclose(again, waveform, atol=1 / 32768)
     info = read_info(tmp_path / "a.wav")
     assert (info.num_samples, info.channels, info.seconds) == (1000, 1, 1000 / 16000)
+
+
+@pytest.mark.parametrize("read", [read_info, read_audio, digest, facts_of])
+def test_a_pipe_in_a_manifest_is_an_error_and_never_a_wait(
+    read: Callable[[Path], object], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "a.wav")
+    if read is facts_of:  # asks whether it is a shard at all
+        assert read(tmp_path / "a.wav") is None
+        return
+    with pytest.raises(OSError, match="is no regular file"):
+        read(tmp_path / "a.wav")
 
 
 def test_stereo_becomes_the_mean_of_its_channels(tmp_path: Path) -> None:

@@ -29,6 +29,18 @@ def model(request: pytest.FixtureRequest) -> Backbone:
     return MADE[request.param]().eval()
 
 
+def test_facts_are_measured_on_what_runs(model: Backbone) -> None:
+    assert [fact.name for fact in model.facts() if fact.found != fact.wanted] == []
+    rotary = next(m for m in model.modules() if "inv_freq" in dict(m.named_buffers(recurse=False)))
+    slower = rotary.get_buffer("inv_freq") ** 0.5  # of the root of the base
+    rotary.register_buffer("inv_freq", slower, persistent=False)
+    (wrong,) = (fact for fact in model.facts() if fact.found != fact.wanted)
+    assert (wrong.name, wrong.found) == (
+        "rope base",
+        float(f"{float(str(wrong.wanted)) ** 0.5:.3g}"),
+    )
+
+
 # -- v3: what is published about its forward pass, from its file alone --------------------------------------------
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
+import types
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from speech_contract import outcome, paths
 from speech_contract.events import Event
 from speech_contract.run_config import ResumeFrom, ResumePolicy
 from speech_trainer.engine.checkpoints import DOCUMENT, TENSORS, CheckpointStore, Opened, Saved
+from speech_trainer.engine.fence import FencedOffError
 from speech_trainer.engine.files import Files, explain
 from speech_trainer.errors import CheckpointError, ConfigError
 
@@ -129,6 +132,61 @@ def test_what_an_older_attempt_commits_after_the_fence_is_ignored_for_good(tmp_p
         (late / path.name).write_bytes(path.read_bytes())
     assert names(new) == ["step-5.a1"]
     assert open_store(tmp_path, 3)[1].target == Saved(5, 1)
+
+
+class TakenOver(Files):
+    """Right before one of its operations the next attempt takes over the directory."""
+
+    def __init__(self, at: str, run_dir: Path) -> None:
+        self.at, self._run_dir = at, run_dir
+        self.newer: CheckpointStore | None = None
+
+    def _take_over(self, operation: str) -> None:
+        if operation == self.at and self.newer is None:
+            self.newer, _ = open_store(self._run_dir, 2)
+            save(self.newer, 11, paths.CONFIRMED)
+
+    def write_tensors(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
+        self._take_over("tensors")
+        super().write_tensors(path, tensors)
+
+    def write_new(self, path: Path, text: str) -> None:
+        if path.name == DOCUMENT:
+            self._take_over("document")
+        super().write_new(path, text)
+        if path.name == paths.COMMIT:
+            self._take_over("retention")
+
+    def rename(self, source: Path, target: Path) -> None:
+        super().rename(source, target)
+        self._take_over("commit")
+
+
+@pytest.mark.parametrize("at", ["tensors", "document", "commit", "retention"])
+def test_a_zombie_of_an_older_attempt_publishes_nothing_and_deletes_nothing(
+    tmp_path: Path, at: str
+) -> None:
+    """Its node lost the API server amid a save; the next attempt trains elsewhere meanwhile."""
+    files = TakenOver("", tmp_path)
+    old, _ = open_store(tmp_path, 1, files=files, keep=1)
+    save(old, 5, paths.CONFIRMED)
+    files.at = at
+    with pytest.raises(FencedOffError, match="attempt 2 has taken over") as caught:
+        save(old, 10)
+    assert caught.value.exit_code == outcome.EXIT_SUPERSEDED
+    assert files.newer is not None
+    before = ["step-10.a1"] if at == "retention" else []  # it was whole when the next one began
+    there = ["step-5.a1", *before, "step-11.a2"]  # keepLast 1 of the old one drops none
+    assert names(files.newer) == [saved.name for saved in old.committed()] == there
+    save(files.newer, 12)
+    assert open_store(tmp_path, 3)[1].target == Saved(12, 2)
+    left = [path.name for path in (tmp_path / paths.CHECKPOINTS).iterdir()]
+    assert not [name for name in left if name.startswith(".writing")]
+
+
+def test_a_rank_that_raised_no_fence_is_not_fenced_off(tmp_path: Path) -> None:
+    open_store(tmp_path, 3)
+    CheckpointStore(tmp_path, 3).fence.check()
 
 
 def test_the_same_attempt_cannot_start_twice(tmp_path: Path) -> None:
@@ -295,6 +353,18 @@ def test_a_later_full_disk_is_shown_and_training_goes_on(tmp_path: Path) -> None
     assert run.said.steps_of(Event.CHECKPOINT_FAILED) == [10]
     assert any("checkpoint at step 10 failed" in d.message for d in run.said.datagrams)
     assert sorted(p.name for p in (tmp_path / paths.CHECKPOINTS).iterdir()) == ["step-12.a1", "step-5.a1"]  # fmt: skip
+
+
+def test_the_time_that_saves_took_is_reported_whether_they_worked_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count()  # a second between two looks at the clock
+    clock = types.SimpleNamespace(monotonic=lambda: float(next(ticks)))
+    monkeypatch.setattr("speech_trainer.engine.saver.time", clock)
+    run = toy.make(toy.make_config(tmp_path), files=FullForAWhile(1))
+    assert run.run() == 0
+    took = {d.step: d.checkpoint_seconds for d in run.said.datagrams}
+    assert [took[step] for step in (4, 6, 11, 12)] == [0.0, 1.0, 2.0, 3.0]
 
 
 def test_a_run_that_cannot_save_its_last_step_is_not_done(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from speech_trainer.data.delay import IGNORED
 from speech_trainer.data.sequences import Columns
 from speech_trainer.engine.recipe import Built
 from speech_trainer.models.higgs_v3 import HiggsV3
-from speech_trainer.recipes.voice_cloning import parts, preflight
+from speech_trainer.recipes.voice_cloning import inputs, parts, preflight
 from speech_trainer.recipes.voice_cloning.batch import CloningBatch, Collate
 from speech_trainer.recipes.voice_cloning.recipe import VoiceCloning
 
@@ -53,14 +53,14 @@ def failed(rows: list[CheckResult]) -> list[str]:
 
 
 def input_rows(recipe: VoiceCloning, built: Built, batch: CloningBatch) -> list[CheckResult]:
-    return preflight.input_rows(recipe.material, built, [batch])
+    return inputs.input_rows(recipe.material, built, [batch])
 
 
 def test_a_sound_batch_passes_and_its_prompt_is_shown(recipe: VoiceCloning) -> None:
     rows = input_rows(recipe, recipe.build(), batch_of(recipe))
     assert failed(rows) == []
     assert "<|tts|><|ref_text|>" in rows[0].measured
-    assert len(rows) == 6
+    assert len(rows) == 15
 
 
 def unshifted(columns: Columns) -> Columns:
@@ -167,7 +167,8 @@ def rewritten(data: Path, name: str, change: Callable[[list[dict[str, Any]]], No
 
 
 def data_rows(tmp_path: Path, data: Path) -> dict[str, CheckResult]:
-    rows = preflight.data_rows(recipe_of(tmp_path / "run", data).material)
+    recipe = recipe_of(tmp_path / "run", data)
+    rows = preflight.data_rows(recipe.material, recipe.context.config.training)
     return {row.field: row for row in rows}
 
 
@@ -190,3 +191,14 @@ def test_lines_without_a_reference_and_sentences_that_are_known_are_warned_of(
     rows = data_rows(tmp_path, data)
     assert rows["lines without a reference"].mark is Mark.WARNED
     assert rows["held-out sentences in training"].mark is Mark.WARNED
+
+
+def test_sequences_that_no_micro_batch_has_room_for_are_warned_of(
+    tmp_path: Path, data: Path
+) -> None:
+    training = recipe_of(tmp_path / "run", data).context.config.training
+    for tokens, mark in ((20, Mark.WARNED), (500, Mark.PASSED)):
+        recipe = recipe_of(tmp_path / "run", data, recipe={"micro_batch_tokens": tokens})
+        rows = {row.field: row for row in preflight.data_rows(recipe.material, training)}
+        assert rows["longest sequences"].mark is mark
+    assert "longest sequences" not in data_rows(tmp_path, data)

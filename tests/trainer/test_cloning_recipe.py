@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from speech_contract import paths
 from speech_contract.phases import Phase
 from speech_contract.recipes import Adapters, CloningBackbone, CloningPreset
 from speech_contract.result import Result
+from speech_trainer import replay_batch
 from speech_trainer.data.delay import IGNORED
+from speech_trainer.data.errors import BadCodes
 from speech_trainer.engine.recipe import Built, StepRecord
 from speech_trainer.engine.state import collect_tensors
 from speech_trainer.errors import ConfigError, DataError
@@ -28,6 +31,7 @@ from speech_trainer.recipes.voice_cloning import parts
 from speech_trainer.recipes.voice_cloning.backbones import BACKBONES
 from speech_trainer.recipes.voice_cloning.batch import CloningBatch, Collate
 from speech_trainer.recipes.voice_cloning.recipe import VoiceCloning
+from speech_trainer.strategic.collect import failed
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +69,12 @@ def test_it_is_checked_listens_and_exports_what_it_can_be_trained_on_again(
     for name in ("unigram", "previous_frame", "reference_swapped"):
         assert scores["cross_entropy"] < baselines[name]["cross_entropy"], name
     assert scores["swap_gain_low"] > 0
+    assert scores["never_ended"] <= 0.25
+    assert scores["length_error"] < 0.6
+    recipe, built = run.engine.recipe, run.engine.built
+    shown = {s.title: s.facts for s in recipe.strategic_sections(built, collated(recipe, 0), 90)}
+    verdict = shown["Zero-shot verification"]["verdict"]
+    assert verdict.startswith("the output follows the reference")
     again = {"pretrained": str(tmp_path / "run" / paths.EXPORT)}
     other = recipe_of(tmp_path / "again", data, recipe=again)
     assert other.run_facts().fresh is False
@@ -142,6 +152,46 @@ def test_codes_are_counted_however_they_are_cut_into_micro_batches(
     torch.testing.assert_close(cut[1], whole[1], atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("backbone", list(CloningBackbone))
+def test_lengths_are_known_before_anything_is_loaded(
+    backbone: CloningBackbone, tmp_path: Path, data: Path
+) -> None:
+    material = recipe_of(tmp_path / "run", data, recipe={"backbone": backbone}).material
+    lines = dataclasses.replace(
+        material.training, references=(None, *material.training.references[1:])
+    )
+    loaded = [material.load(lines, index).sequence.length for index in range(72)]
+    assert material.lengths(lines) == loaded
+
+
+def test_a_run_by_budget_learns_what_a_run_by_number_does(tmp_path: Path, data: Path) -> None:
+    """Other micro-batches of the same global batches: the same losses, up to the order of sums."""
+
+    def losses(name: str, **recipe: Any) -> list[float]:
+        taken = Counter[int]()
+
+        def counting(made: VoiceCloning) -> VoiceCloning:
+            original = made.train_step
+
+            def train_step(built: Built, batch: CloningBatch, step: int) -> StepRecord:
+                taken[step] += 1
+                assert batch.columns.tokens.numel() <= (made.settings.micro_batch_tokens or 10_000)
+                return original(built, batch, step)
+
+            made.train_step = train_step  # type: ignore[method-assign]
+            return made
+
+        config = config_of(tmp_path / name, data, training={"max_steps": 5}, recipe=recipe)
+        run = make(config, wrap=counting)
+        run.engine.run()
+        assert set(taken.values()) == {1} if name == "whole" else min(taken.values()) > 1
+        return [d.losses["total"] for d in run.said.datagrams if d.losses]
+
+    assert losses("cut", micro_batch_tokens=160) == pytest.approx(
+        losses("whole", micro_batch_tokens=100_000), rel=1e-4
+    )
+
+
 def test_a_batch_without_samples_teaches_nothing_and_goes_through_everything(
     tmp_path: Path, data: Path
 ) -> None:
@@ -160,6 +210,25 @@ def test_z_loss_is_told_and_trained(tmp_path: Path, data: Path) -> None:
     expected = losses["codes/cross_entropy"] + 0.1 * losses["codes/z"]
     assert float(losses["total"]) == pytest.approx(float(expected), rel=1e-6)
     assert float(losses["codes/z"]) == pytest.approx(math.log(18) ** 2, rel=0.1)
+
+
+def test_a_step_that_is_no_number_is_gated_kept_and_replayed(tmp_path: Path, data: Path) -> None:
+    class Spoilt(VoiceCloning):
+        def train_step(self, built: Built, batch: CloningBatch, step: int) -> StepRecord:
+            record = super().train_step(built, batch, step)
+            bad = float("nan") if step == 3 else 1.0
+            return dataclasses.replace(
+                record, losses={k: v * bad for k, v in record.losses.items()}
+            )
+
+    config = config_of(tmp_path / "run", data, training={"max_steps": 5})
+    run = make(config, wrap=lambda recipe: Spoilt(recipe.context))
+    assert run.engine.run() == 0
+    assert run.said.last.non_finite_steps == 1
+    found = replay_batch.replay(tmp_path / "run", None, lambda name, context: Spoilt(context))
+    assert (found.step, found.reproduced) == (3, True)
+    assert len(found.samples) == 8
+    assert all(name.endswith(".wav") for name in found.samples)
 
 
 # -- adapters ---------------------------------------------------------------------------------------------------------
@@ -209,6 +278,25 @@ def test_batches_depend_on_the_place_in_the_stream_alone(tmp_path: Path, data: P
         assert torch.equal(one, other)
 
 
+def test_a_model_from_random_weights_has_the_books_of_the_codec(tmp_path: Path, data: Path) -> None:
+    assert recipe_of(tmp_path / "run", data).effective_config()["books"] == small_cloning.BOOKS
+    bare = tmp_path / "bare"
+    small_cloning.write_set(bare, "train", 3, 0)
+    small_cloning.write_set(bare, "validation", 3, 1)
+    (bare / "train.codes").unlink()
+    with pytest.raises(
+        DataError, match=r"train\.jsonl: codes is missing or can't be read in every"
+    ):
+        recipe_of(tmp_path / "none", bare)
+
+
+def test_held_out_codes_of_another_codec_are_refused(tmp_path: Path, data: Path) -> None:
+    material = recipe_of(tmp_path / "run", data).material
+    other = dataclasses.replace(small_cloning.CODEC, digest="another")
+    with pytest.raises(BadCodes, match="another codec"):
+        dataclasses.replace(material, codec=other).load(material.held_out, 0)
+
+
 def test_a_reference_that_is_no_line_is_named(tmp_path: Path, data: Path) -> None:
     small_cloning.write_set(tmp_path, "train", 3, 0)
     small_cloning.write_set(tmp_path, "validation", 3, 1)
@@ -221,7 +309,10 @@ def test_a_reference_that_is_no_line_is_named(tmp_path: Path, data: Path) -> Non
 def test_a_strategic_log_shows_prompt_prediction_and_label(tmp_path: Path, data: Path) -> None:
     recipe = recipe_of(tmp_path / "run", data)
     built, batch = recipe.build(), collated(recipe, 0, 1)
-    shown: dict[str, Any] = {s.title: s.facts for s in recipe.strategic_sections(built, batch, 1)}
+    found = recipe.strategic_sections(built, batch, 1)
+    assert not any(failed(section) for section in found)
+    shown: dict[str, Any] = {section.title: section.facts for section in found}
+    assert list(shown) == ["Input", "Output", "Shared attention", "Zero-shot verification"]
     prompt = shown["Input"]["utterances"][0]["prompt"]
     assert prompt.startswith("<|tts|><|ref_text|>")
     assert "rows of the reference]<|text|>" in prompt

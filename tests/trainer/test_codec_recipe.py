@@ -19,6 +19,7 @@ from transformers import DacModel
 from speech_contract import codec as wire_codec
 from speech_contract import paths
 from speech_contract.phases import Phase
+from speech_contract.pictures import Pictures
 from speech_contract.recipes import CodecPreset
 from speech_contract.result import Result
 from speech_contract.run_config import Data, DataSet
@@ -76,6 +77,14 @@ def test_it_is_checked_trains_scores_and_exports_what_transformers_reads(
     assert set(result.baselines) == {"silence", "shaped_noise", "nearest_clip"}
     assert result.baselines["silence"]["snr"] == 0.0
     assert result.best is not None
+    (drawn,) = wire_codec.loads(
+        Pictures,
+        (tmp_path / "run" / result.samples[0]).with_name("pictures.json").read_text("utf-8"),
+    ).maps
+    used = [int(label.split()[1]) for label in drawn.rows]
+    assert [label.partition(":")[0] for label in drawn.rows] == ["q0", "q1"]
+    size = run.engine.built.models["generator"].config.codebook_size
+    assert 1 - sum(used) / (2 * size) == pytest.approx(result.scores["dead_codes"])
     model = DacModel.from_pretrained(tmp_path / "run" / paths.EXPORT).eval()
     waveform = 0.3 * torch.randn(1, 1, 32 * 20)
     codec = run.engine.built.models["generator"].eval()
@@ -263,3 +272,8 @@ def test_scores_of_known_waveforms() -> None:
     assert scores["perplexity"] == pytest.approx(16.0)
     assert scores["dead_codes"] == 0.5
     assert scores["bits_used"] == pytest.approx(200.0)
+    (drawn,) = evaluation.usage_map(codes, 32).maps
+    assert (drawn.rows, drawn.values) == (["q0: 16 of 32"], [[2.0] * 16 + [0.0] * 16])
+    (joined,) = evaluation.usage_map(codes, 130).maps  # neighbours by rank together
+    assert len(joined.values[0]) == 65
+    assert sum(joined.values[0]) / 65 == pytest.approx(1.0, abs=1e-3)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from speech_contract import codec
 from speech_trainer.data import shards
-from speech_trainer.data.codes import FIELD, CodecFacts, facts_of, read_codes
+from speech_trainer.data.codes import FIELD, CodecFacts, codec_of, facts_of, read_codes
 from speech_trainer.data.errors import BadCodes
 from speech_trainer.data.manifest import Manifest, Utterance
 
@@ -47,6 +47,23 @@ def test_a_shard_says_which_codec_it_is_of(manifest: Manifest) -> None:
     assert facts_of(manifest.path) is None
     other = dataclasses.replace(FACTS, digest="1" * 64)
     assert shards.finished(manifest.path.parent, SHARD, other) is None
+
+
+def test_the_codec_of_a_manifest_is_that_of_the_first_line_whose_codes_are_there(
+    manifest: Manifest,
+) -> None:
+    bare, lost = Utterance("b.wav", 1.0), changed(manifest, file="codes/none.safetensors")
+    mixed = dataclasses.replace(manifest, utterances=(bare, lost, *manifest.utterances))
+    assert codec_of(mixed) == FACTS
+    assert codec_of(dataclasses.replace(manifest, utterances=(bare, lost))) is None
+
+
+def test_codes_of_another_codec_are_refused(manifest: Manifest) -> None:
+    (one,) = manifest.utterances
+    assert torch.equal(read_codes(manifest, one, FACTS), CODES)
+    other = dataclasses.replace(FACTS, digest="1" * 64)
+    with pytest.raises(BadCodes, match=r"by another codec: dac 00000000.* by dac 11111111"):
+        read_codes(manifest, one, other)
 
 
 def test_large_codebooks_are_stored_wider() -> None:

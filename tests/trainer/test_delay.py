@@ -74,6 +74,23 @@ def test_an_end_stands_right_behind_the_last_code(recording: tuple[Grid, Tensor]
         assert int(labels[last[book] + 1, book]) == grid.eoc
 
 
+@given(recordings())
+def test_a_recording_is_what_its_grid_allows_and_its_structure_is_forced(
+    recording: tuple[Grid, Tensor],
+) -> None:
+    grid, codes = recording
+    frames = codes.size(1)
+    for number, row in enumerate(grid.delayed(codes)):
+        known = grid.allowed(number, frames)
+        assert bool(known.gather(1, row[:, None]).all())
+        structure = (row == grid.boc) | (row == grid.eoc)
+        assert torch.equal(known.sum(dim=1), torch.where(structure, 1, grid.codes))
+        if number <= frames + grid.framed:  # so far nobody could tell that it ends
+            assert bool(grid.allowed(number, None)[0, row[0]])
+        if number < frames + grid.framed:
+            assert bool(grid.allowed(number, None).gather(1, row[:, None]).all())
+
+
 @pytest.mark.parametrize("framed", [False, True])
 def test_a_recording_without_a_frame_is_rows_all_the_same(framed: bool) -> None:
     grid = Grid(books=3, codes=4, framed=framed)

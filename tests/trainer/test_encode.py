@@ -18,6 +18,7 @@ from speech_trainer.data import shards
 from speech_trainer.data.codes import CodecFacts, read_codes
 from speech_trainer.data.encode import EncodeOptions, EncodeReport, Progress, encode
 from speech_trainer.data.manifest import read_manifest
+from speech_trainer.data.references import references
 from speech_trainer.errors import DataError
 
 FACTS = CodecFacts("dac", "0" * 64, codebooks=2, codebook_size=64, sample_rate=16000, hop=320)
@@ -73,6 +74,16 @@ def test_every_line_gets_its_codes_and_keeps_what_it_said(source: Path, out: Pat
     assert report.encoded == len(list((out / "codes").glob("*.safetensors"))) > 2
     modes = {stat.S_IMODE(p.stat().st_mode) for p in (out / "codes").iterdir()}
     assert modes == {stat.S_IMODE(report.manifest.stat().st_mode)}  # others must read them
+
+
+def test_a_reference_goes_along(source: Path, out: Path) -> None:
+    rows = [json.loads(line) for line in source.read_text("utf-8").splitlines()]
+    rows[0]["ref_audio"] = rows[1]["audio_filepath"]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    report = encode(source, out, Fake(), SHORT)
+    assert report.manifest is not None
+    found = read_manifest(report.manifest)
+    assert references(found)[:2] == (found.utterances[1], None)
 
 
 def test_ranks_share_the_audio_and_give_what_one_gives(

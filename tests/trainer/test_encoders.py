@@ -9,22 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from small_tokenizer import HOP, save_tokenizer
 from torch import Tensor
-from transformers import (
-    DacConfig,
-    DacModel,
-    HiggsAudioV2TokenizerConfig,
-    HiggsAudioV2TokenizerModel,
-)
+from transformers import DacConfig, DacModel
 
+from speech_trainer.audio.files import read_audio, write_wav
 from speech_trainer.data.batches import Batches
+from speech_trainer.data.codes import read_codes
+from speech_trainer.data.encode import EncodeOptions, encode
+from speech_trainer.data.manifest import Utterance, read_manifest, write_manifest
 from speech_trainer.errors import ConfigError
 from speech_trainer.models.encoders import device_of, load_encoder
 
 pytestmark = pytest.mark.usefixtures("seeded")
 CPU = torch.device("cpu")
-HOP = 960  # of the tokenizer, and of its published size
-SPREAD = 0.5  # about that of the tiny tokenizer's latents
 
 
 @pytest.fixture
@@ -38,27 +36,7 @@ def dac(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def higgs(tmp_path: Path) -> Path:
-    """Tiny, with random weights: two books of 16, 25 frames a second."""
-    ratios = [8, 5, 4, 2, 3]
-    acoustic = {
-        "model_type": "dac", "encoder_hidden_size": 2, "decoder_hidden_size": 64, "hidden_size": 64,
-        "downsampling_ratios": ratios, "upsampling_ratios": ratios,
-    }  # fmt: skip
-    semantic = {
-        "model_type": "hubert", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "intermediate_size": 16, "conv_dim": [8] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2,
-        "feat_extract_norm": "group",
-    }  # fmt: skip
-    config = HiggsAudioV2TokenizerConfig(
-        acoustic_model_config=acoustic, semantic_model_config=semantic, codebook_size=16, codebook_dim=8,
-        target_bandwidths=[0.1, 0.2],
-    )  # fmt: skip
-    model = HiggsAudioV2TokenizerModel(config)
-    for name, buffer in model.named_buffers():
-        if name.endswith("codebook.embed"):  # all zeros when it is new: every code would be 0
-            buffer.normal_(std=SPREAD)
-    model.save_pretrained(tmp_path / "higgs")
-    return tmp_path / "higgs"
+    return save_tokenizer(tmp_path / "higgs")
 
 
 def speech(frames: int, clips: int = 1) -> Tensor:
@@ -100,6 +78,31 @@ def test_clips_of_one_length_have_the_same_codes_together_as_alone(higgs: Path) 
     assert batches.one_by_one is False
     for key, clip in clips.items():
         assert torch.equal(together[key], encoder(clip.reshape(1, 1, -1))[0])
+
+
+def test_a_folder_of_clips_is_encoded_by_two_ranks_as_each_clip_alone(
+    higgs: Path, tmp_path: Path
+) -> None:
+    """Three lengths, two of them shared; of which the shortest is a fifth of a second."""
+    encoder = load_encoder(higgs, CPU)
+    clips = {
+        f"{n}.wav": speech(frames).reshape(-1) for n, frames in enumerate((5, 20, 20, 20, 9, 9))
+    }
+    for name, clip in clips.items():
+        write_wav(tmp_path / name, clip, 24000)
+    lines = [Utterance(name, clip.numel() / 24000, "a") for name, clip in clips.items()]
+    write_manifest(tmp_path / "train.jsonl", lines)
+    reports = [
+        encode(tmp_path / "train.jsonl", tmp_path / "out", encoder, EncodeOptions(rank, 2, 1.0))
+        for rank in (0, 1)
+    ]
+    assert reports[1].manifest is not None
+    assert reports[1].one_by_one is False
+    found = read_manifest(reports[1].manifest)
+    for utterance in found.utterances:
+        clip, _ = read_audio(found.audio_path(utterance))
+        alone = encoder(clip.reshape(1, 1, -1))[0]
+        assert torch.equal(read_codes(found, utterance), alone)
 
 
 def test_several_files_of_weights_have_one_digest(dac: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
 import signal
@@ -24,7 +25,7 @@ from speech_trainer.data.manifest import Utterance
 from speech_trainer.engine.checkpoints import TENSORS
 from speech_trainer.engine.distributed import Ranks, choose_device, read_ranks
 from speech_trainer.engine.files import Files
-from speech_trainer.engine.recipe import RecipeContext
+from speech_trainer.engine.recipe import Recipe, RecipeContext
 from speech_trainer.errors import ConfigError, DataError, HardwareError, NonFiniteBudgetSpent
 
 WORKER = Path(__file__).with_name("toy_worker.py")
@@ -149,6 +150,26 @@ def test_an_unwritable_run_directory_ends_with_64(tmp_path: Path, rank: Path) ->
     (tmp_path / "run").write_text("a file")
     assert trainer.main([]) == outcome.EXIT_BAD_CONFIG
     assert "checkpoint.uri" in error_in(rank)
+
+
+@pytest.mark.parametrize("hook", ["", "nowhere:wrap"])
+def test_garbage_is_collected_again_once_the_recipe_is_there(
+    tmp_path: Path, rank: Path, monkeypatch: pytest.MonkeyPatch, hook: str
+) -> None:
+    """Also where it did not come to be."""
+    write(tmp_path)
+    monkeypatch.setenv(env.WRAP_RECIPE, hook)
+    seen: list[bool] = []
+
+    def create(_: str, context: RecipeContext) -> Recipe:
+        seen.append(gc.isenabled())
+        return toy.ToyRecipe(context)
+
+    try:
+        trainer.main([], create)
+        assert (seen, gc.isenabled(), gc.get_freeze_count() > 0) == ([False], True, True)
+    finally:
+        gc.unfreeze()
 
 
 @pytest.mark.parametrize("hook", ["nowhere:wrap", "json:nothing", "json"])

@@ -13,6 +13,7 @@ import torch
 from speech_trainer.data.errors import DecodeError, EmptyText, SampleError
 from speech_trainer.data.loader import Place, Quarantine, Skip, TrainingStream
 from speech_trainer.data.manifest import Utterance
+from speech_trainer.data.padding import TokenBudget
 from speech_trainer.data.sampler import Sampler
 from speech_trainer.data.samples import Sample
 from speech_trainer.errors import DataError
@@ -40,6 +41,7 @@ def make_stream() -> Iterator[MakeStream]:
         place: Place | None = None,
         on_skip: Callable[[Skip], None] = lambda skip: None,
         size: int = 20,
+        budget: TokenBudget | None = None,
     ) -> Stream:
         def load(index: int, position: int) -> Sample:
             if index in bad:
@@ -47,7 +49,7 @@ def make_stream() -> Iterator[MakeStream]:
             return Sample(UTTERANCES[index], torch.zeros(1), [1])
 
         sampler = Sampler([u.duration for u in UTTERANCES[:size]], 4, seed=1)
-        streams.append(TrainingStream(sampler, load, names, place or Place(), on_skip))
+        streams.append(TrainingStream(sampler, load, names, place or Place(), on_skip, budget))
         return streams[-1]
 
     yield make
@@ -186,3 +188,50 @@ def test_ranks_take_as_many_batches_although_their_shares_differ(make_stream: Ma
     streams = [make_stream(place=Place(rank, 3, 1)) for rank in range(3)]
     assert [stream.micro_batches for stream in streams] == [2, 2, 2]
     assert [[len(b) for b in take(stream, 2)] for stream in streams] == [[1, 1], [1, 0], [1, 0]]
+
+
+# -- by padded length -------------------------------------------------------------------------------------------------
+
+BUDGET = TokenBudget([10 * (1 + i) for i in range(20)], 300)  # `i.wav` is 10 (i + 1) long
+
+
+def length(name: str) -> int:
+    return 10 * (1 + int(name.partition(".")[0]))
+
+
+def steps(stream: Stream, count: int) -> list[list[list[str]]]:
+    return [take(stream, stream.micro_batches) for _ in range(count)]
+
+
+def test_a_budget_keeps_what_a_step_holds_and_bounds_what_goes_through_at_once(
+    make_stream: MakeStream,
+) -> None:
+    whole = take(make_stream(), 5)
+    ranks = [steps(make_stream(place=Place(rank, 2), budget=BUDGET), 5) for rank in range(2)]
+    assert len({len(step) for step in ranks[0]}) > 1  # as many as a step needs
+    for number, expected in enumerate(whole):
+        one, other = ranks[0][number], ranks[1][number]
+        assert len(one) == len(other)
+        found = [name for part in [*one, *other] for name in part]
+        assert sorted(found) == sorted(expected)
+        for part in filter(None, [*one, *other]):
+            assert len(part) * max(map(length, part)) <= 300
+
+
+def test_a_resume_by_budget_is_exact(make_stream: MakeStream) -> None:
+    stream, again = make_stream(budget=BUDGET), make_stream(budget=BUDGET)
+    expected = steps(stream, 8)
+    steps(again, 3)
+    state = json.loads(json.dumps(again.state_dict()))
+    steps(again, 2)
+    again.load_state_dict(state)
+    assert steps(again, 5) == expected[3:]
+
+
+def test_what_replaces_a_bad_sample_fits_in_its_place(make_stream: MakeStream) -> None:
+    bad = frozenset(range(5, 12))
+    stream = make_stream(bad=bad, budget=BUDGET)
+    found = [part for step in steps(stream, 20) for part in step]
+    assert stream.skipped["DecodeError"] > 10
+    assert all(len(part) * max(map(length, part)) <= 300 for part in found if part)
+    assert not {length(name) // 10 - 1 for part in found for name in part} & bad

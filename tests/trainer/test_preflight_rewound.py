@@ -23,7 +23,7 @@ def test_what_was_peeked_at_comes_again(peeked: int, before: int, batches: int) 
     after(plain, before)
     after(rewound, before)
     again = Rewound(rewound)
-    shown = [batch.positions for batch in again.peek(peeked)]
+    shown = [batch.positions for (batch,) in again.peek_steps(peeked)]
     assert (again.position, again.state_dict()) == (plain.position, plain.state_dict())
     expected = after(plain, max(batches, peeked))
     assert after(again, max(batches, peeked)) == expected
@@ -33,7 +33,7 @@ def test_what_was_peeked_at_comes_again(peeked: int, before: int, batches: int) 
 @given(peeked=st.integers(1, 4), taken=st.integers(0, 5))
 def test_a_window_that_was_read_ahead_of_is_passed_over(peeked: int, taken: int) -> None:
     plain, rewound = toy.ToyStream(0, 1), Rewound(toy.ToyStream(0, 1))
-    rewound.peek(peeked)
+    rewound.peek_steps(peeked)
     assert after(rewound, taken) == after(plain, taken)
     window = (plain.position, plain.position + 6)
     plain.skip([window])
@@ -43,6 +43,27 @@ def test_a_window_that_was_read_ahead_of_is_passed_over(peeked: int, taken: int)
 
 def test_a_restored_state_forgets_what_was_ahead() -> None:
     rewound = Rewound(toy.ToyStream(0, 1))
-    rewound.peek(3)
+    rewound.peek_steps(3)
     rewound.load_state_dict({"position": 40})
     assert rewound.next_batch().positions == (40, 41, 42, 43)
+
+
+def test_steps_of_several_batches_are_peeked_at_whole() -> None:
+    class Uneven(toy.ToyStream):
+        """Steps of 1, 2, 3 and 1 batches."""
+
+        taken = 0
+
+        @property
+        def micro_batches(self) -> int:  # type: ignore[override]
+            return {0: 1, 1: 2, 3: 3}.get(self.taken, 1)
+
+        def next_batch(self) -> toy.ToyBatch:
+            self.taken += 1
+            return super().next_batch()
+
+    plain, rewound = Uneven(0, 1), Rewound(Uneven(0, 1))
+    assert [len(step) for step in rewound.peek_steps(4)] == [1, 2, 3]
+    for count in (1, 2, 3, 1):
+        assert rewound.micro_batches == plain.micro_batches == count
+        assert after(rewound, count) == after(plain, count)

@@ -11,7 +11,7 @@ import torch
 
 from speech_contract.metrics import SKIP_REASONS
 from speech_trainer.audio.files import write_wav
-from speech_trainer.data import errors
+from speech_trainer.data import errors, samples
 from speech_trainer.data.manifest import Manifest, Utterance
 from speech_trainer.data.samples import SampleLimits, load_sample
 
@@ -99,3 +99,24 @@ def test_audio_alone_is_loaded_whatever_the_text(tmp_path: Path) -> None:
     write(tmp_path, 0.05)
     with pytest.raises(errors.TooShort, match=r"is shorter than 0\.064 s; leave it out"):
         load_sample(manifest, manifest.utterances[0], None, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "first"),
+    [(6, 3, [0, 2, 4]), (7, 3, [0, 2, 4]), (3, 8, [0, 1, 2]), (0, 4, [])],
+)
+def test_a_few_samples_come_from_all_over_a_manifest(
+    size: int, count: int, first: list[int]
+) -> None:
+    order = list(samples.spread(size, count))
+    assert order[: len(first)] == first
+    assert sorted(order) == list(range(size))
+
+
+def test_another_one_takes_the_place_of_a_bad_sample() -> None:
+    def load(index: int) -> int:
+        if index == 2:
+            raise errors.Silent("audio_filepath", "two.wav", "is silent", "record it again")
+        return index
+
+    assert samples.usable(6, 3, load) == [0, 4, 1]

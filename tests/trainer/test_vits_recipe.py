@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from twins import vits_step
 from speech_contract import paths
 from speech_contract.recipes import Preset
 from speech_contract.run_config import Precision
-from speech_trainer.engine.recipe import Built, RecipeContext
+from speech_trainer.audio.files import read_info
+from speech_trainer.engine.recipe import Built, Evaluation, RecipeContext
 from speech_trainer.errors import ConfigError, DataError
 from speech_trainer.models.vits import MODULES
 from speech_trainer.recipes import adversarial
@@ -156,6 +158,21 @@ def test_evaluation_scores_baselines_and_sounds(recipe: Vits) -> None:
         f"{n}-{kind}.wav" for n in (1, 2, 3) for kind in ("synthesized", "recorded")
     }
     assert recipe.evaluate(built, 8).scores == evaluation.scores
+    _aligned(recipe, evaluation)
+
+
+def _aligned(recipe: Vits, evaluation: Evaluation) -> None:
+    """Every sentence's path leads over all its tokens through the last frame of its recording."""
+    hop = recipe.settings.spectrogram.hop_length
+    recorded = [path for path in evaluation.samples if path.stem.endswith("recorded")]
+    assert [plot.title for plot in evaluation.pictures.plots] == [
+        f"{n}: alignment" for n in (1, 2, 3)
+    ]
+    for plot, path in zip(evaluation.pictures.plots, recorded, strict=True):
+        aligned, predicted = plot.lines
+        assert aligned.x[-1] == read_info(path).num_samples // hop
+        assert all(after - before >= 1 for before, after in pairwise(aligned.x))
+        assert aligned.y == predicted.y == [float(n) for n in range(len(aligned.x))]
 
 
 def test_without_held_out_data_there_are_sounds_but_no_scores(make_context: MakeContext) -> None:

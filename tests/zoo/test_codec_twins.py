@@ -6,11 +6,7 @@ twins whole, in the Debug preset under the real supervisor.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import importlib
-import json
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,27 +16,20 @@ import pytest
 import small_codec
 from test_engine_ranks import run_ranks
 from tones import write_voice
-from twins.catalogue import CODEC, VITS, Twin
+from twin_runs import WITHIN, assert_reached_and_told, check, fields_of, findings, named, wrap_of
+from twins.catalogue import CLONING, CODEC, VITS, Twin
 
-from speech_contract import paths
 from speech_contract.codec import from_document
-from speech_contract.findings import Finding
 from speech_contract.preflight import Check, Mark
 from speech_contract.report import Peers
 from speech_contract.thresholds import Thresholds
 from speech_contract.wire import Datagram
 from speech_health.monitor import Monitor
 from speech_health.samples import from_datagram
-from speech_trainer.errors import PreflightFailed, TrainerError
 
 ALONE = [twin for twin in CODEC if twin.ranks == 1]
 NAMED = [twin for twin in ALONE if twin.rules]
 START = small_codec.SMALL.quantizer.start_step
-WITHIN = 20  # steps from the first at which the fault does anything
-
-
-def named(twin: Twin) -> str:
-    return twin.wrap.__name__
 
 
 @pytest.fixture(scope="module")
@@ -59,56 +48,19 @@ def _small() -> Iterator[None]:
 
 def run_of(twin: Twin | None, run_dir: Path, voice: Path, seed: int = 1, **more: Any) -> Any:
     """A small run; `twin` None: the correct recipe. `steps`: at most."""
-
-    def snake(fields: dict[str, Any]) -> dict[str, Any]:
-        return {re.sub(r"([A-Z])", r"_\1", name).lower(): v for name, v in fields.items()}
-
     training = {"max_steps": more.pop("steps", 40), "seed": seed}
-    config = small_codec.config_of(
-        run_dir, voice, recipe=snake(twin.recipe) if twin else {},
-        training=training | (snake(twin.training) if twin else {}),
-    )  # fmt: skip
-    return small_codec.make(config, wrap=twin.wrap if twin else lambda recipe: recipe, **more)
-
-
-def check(run: Any) -> dict[str, list[str]]:
-    """Take a run through its preflight alone: mark → the checks that have it."""
-    run.engine.outside = dataclasses.replace(run.engine.outside, preflight_only=True)
-    with contextlib.suppress(PreflightFailed):
-        run.engine.run()
-    assert run.engine.counters.step == 0
-    text = (Path(run.engine.config.run_dir) / paths.PREFLIGHT).read_text("utf-8")
-    found: dict[str, list[str]] = {}
-    for row in json.loads(text)["results"]:
-        found.setdefault(row["mark"], []).append(row["check"])
-    return found
-
-
-def findings(run: Any, steps: int) -> list[Finding]:
-    """Train for so many steps at most, and let the rules judge what was reported."""
-    try:
-        run.engine.run()
-    except (KeyboardInterrupt, TrainerError):
-        assert run.said.datagrams
-    monitor = Monitor(Thresholds(), started=0.0, wall=lambda: 0.0)
-    for datagram in run.said.datagrams:
-        if datagram.step <= steps:
-            monitor.feed(from_datagram(datagram, float(datagram.step)))
-    return list(monitor.findings)
+    config = small_codec.config_of(run_dir, voice, **fields_of(twin, training))
+    return small_codec.make(config, wrap=wrap_of(twin), **more)
 
 
 @pytest.mark.parametrize("twin", CODEC, ids=named)
 def test_a_twin_is_reached_through_its_hook_and_says_what_it_breaks(twin: Twin) -> None:
-    module, _, name = twin.hook.partition(":")
-    assert getattr(importlib.import_module(module), name) is twin.wrap
-    assert twin.breaks.endswith(".")
-    assert len(twin.breaks) <= 110
-    assert twin.rules or twin.later, "who tells of it when nobody looked before step 1?"
+    assert_reached_and_told(twin)
     assert twin.check or twin.rules
 
 
 def test_names_are_unique() -> None:
-    twins = [*CODEC, *VITS]
+    twins = [*CLONING, *CODEC, *VITS]
     assert len({twin.wrap for twin in twins}) == len(twins)
     assert len({twin.hook for twin in twins}) == len(twins)
 

@@ -17,7 +17,7 @@ from speech_health.digits import exact
 from speech_health.samples import StepSample
 
 # Continuous: an accuracy counts, a perplexity is cut off at a bound, and the same value comes again.
-_LOSS: Final = re.compile(r"loss|(^|[^a-z])nll([^a-z]|$)", re.IGNORECASE)
+_LOSS: Final = re.compile(r"loss|cross[_ -]?entropy|(^|[^a-z])nll([^a-z]|$)", re.IGNORECASE)
 
 
 def is_loss(name: str) -> bool:

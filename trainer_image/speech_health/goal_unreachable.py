@@ -2,9 +2,9 @@
 
 Ways to know: a model from random weights with far more weights than the data can pin down, an epoch of a few steps, a
 handful of held-out samples; a fidelity that no codec has at that bit rate; a held-out score that gets worse evaluation
-by evaluation while the loss falls, which says that the loss is not the goal; and one that never comes near to its first
-value again, nor does the loss. Which way is worse is told with the scores, by our recipes; of strangers it is read off
-the name.
+by evaluation while the loss falls, which says that the loss is not the goal; one that never comes near to its first
+value again, nor does the loss; and a loss far below the same loss on held-out data: learned by heart, or a leak. Which
+way is worse is told with the scores, by our recipes; of strangers it is read off the name, and the last is not judged.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ FELL = 0.05  # of the loss, at least: what falls less stands on its plateau, whe
 NEAR = -1  # an evaluation came near to the first one, or better
 NEVER = 10  # evaluations after the first one, all worse than it
 NEWEST = 20  # reports whose median is the loss now
+FAR = 0.25  # of the held-out loss: a training loss below it, in so many evaluations in a row
+FAR_TIMES = 3
 # Of scores that come without their direction:
 LOWER = re.compile(r"(^|_)(loss|dtw|mel|wer|cer|error|distance)(_|$)")  # better when lower
 HIGHER = re.compile(r"(^|_)(snr|sdr|accuracy|pesq|stoi|sim|similarity)(_|$)")
@@ -52,6 +54,11 @@ class _Score:
     first_badness: float = 0.0
     below: int = 0  # evaluations since, while none came near to it; else NEAR
     values: list[float] = dataclasses.field(default_factory=list)  # of the last LEVEL evaluations
+    component: str = ""  # the same loss on training data, and its newest values
+    trained: collections.deque[float] = dataclasses.field(
+        default_factory=lambda: collections.deque(maxlen=NEWEST)
+    )
+    apart: int = 0  # evaluations in a row to which training was far below
 
     def take(self, value: float, step: int, loss: float | None, keep: int, share: float) -> None:
         """The next evaluation."""
@@ -73,6 +80,12 @@ class _Score:
     def lost(self) -> bool:
         """No evaluation came near to the first one: all were worse by more than a share of it."""
         return self.below >= NEVER
+
+    def compare(self, value: float) -> bool:
+        """Whether training is far below, and was at the evaluations before."""
+        far = bool(self.trained) and 0.0 < median(self.trained) < FAR * value
+        self.apart = self.apart + 1 if far else 0
+        return self.apart >= FAR_TIMES
 
     def behind(self, evaluations: int, share: float) -> bool:
         """The newest `evaluations` are worse than the best by more than `share`, each worse than the one before."""
@@ -97,6 +110,7 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
         self._losses: collections.deque[float] = collections.deque(maxlen=NEWEST)
         self._first_loss: float | None = None
         self._scores: dict[str, _Score] = {}
+        self._compared: list[_Score] = []  # those with a component
         self._evaluation: dict[str, float] = {}
         self._speaker: int | None = None  # the rank whose losses and scores are followed
 
@@ -113,6 +127,10 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
         if loss is not None and math.isfinite(loss):
             self._losses.append(loss)
             self._first_loss = loss if self._first_loss is None else self._first_loss
+        for score in self._compared:
+            value = (sample.losses or {}).get(score.component)
+            if value is not None and math.isfinite(value):
+                score.trained.append(value)
         if sample.evaluation and self._brings_new(sample):
             self._evaluation = sample.evaluation
             self._tell(sample.step, list(self._follow(sample)))
@@ -120,7 +138,9 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
     def pass_over(self, stretch: Stretch) -> bool:
         """No new evaluation among them: the losses are kept."""
         first = stretch.first
-        if first.rank != self._speaker or self._first_loss is None or self._brings_new(first):
+        if first.rank != self._speaker or self._first_loss is None or self._compared:
+            return False
+        if self._brings_new(first):
             return False
         self._losses.extend(stretch.headline)
         return True
@@ -171,7 +191,14 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
             spec = specs.get(name) or _guessed(name)
             if not math.isfinite(spec.badness(value)):
                 continue
-            score = self._scores.setdefault(name, _Score(spec, []))
+            if name not in self._scores:
+                self._scores[name] = self._begun(name, spec, told=name in specs, sample=sample)
+            score = self._scores[name]
+            if score.compare(value):
+                yield (
+                    f"{score.component} is {median(score.trained):.4g} in training and {value:.4g} held out, below "
+                    f"{FAR:g} of it in {score.apart} evaluations in a row: learned by heart, or labels leak"
+                )
             score.take(value, step, now, limits.worsening_evaluations, self._worsening)
             fell = _fell(score.loss_then, now)
             if fell and score.behind(limits.worsening_evaluations, self._worsening):
@@ -186,6 +213,15 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
                     f"since, {value:.4g} now, and the loss did not fall either ({self._first_loss:.4g} at first, "
                     f"{now:.4g} now)"
                 )
+
+    def _begun(self, name: str, spec: ScoreSpec, *, told: bool, sample: StepSample) -> _Score:
+        """A score with the loss component that is the same on training data, where it is said to be a loss."""
+        score = _Score(spec, [])
+        if told and spec.better is Better.LOWER:
+            names = (c for c in sample.losses or {} if c.rpartition("/")[2] == name)
+            score.component = next(names, "")
+            self._compared += [score] if score.component else []
+        return score
 
     def _tell(self, step: int, worsening: list[str]) -> None:
         told = [*self._planned, *worsening]

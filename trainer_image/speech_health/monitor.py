@@ -71,12 +71,13 @@ class Monitor:
             for limits in [getattr(thresholds, rule.record.section)]
             if limits not in ({}, ())  # where nothing was stated nothing is judged
         )
+        self._non_finite: Any = next(d for d in self._detectors if d.rule is Rule.NON_FINITE)
         self._fed = [d for d in self._detectors if type(d).feed is not Detector.feed]
         asked = dict.fromkeys(field for d in self._fed for field in d.feeds_on)
         self._asked, self._carried = list(asked), operator.attrgetter(*asked)
         self._by_shape: dict[tuple[bool, ...], list[Detector[Any, Any]]] = {}
         self.revision = 0  # grows when a finding changed
-        self._reporter_speaks = False
+        self.reporter_speaks = False  # of losses: what stdout repeats is passed over
         self._ended = False
         self._decision: Decision | None = None
 
@@ -106,6 +107,12 @@ class Monitor:
         if self._off:
             return Verdict.UNKNOWN
         return verdict_of(self.findings, sampled=self._pace.told)
+
+    @property
+    def non_finite_steps(self) -> int:
+        """Bad steps that rule NonFinite has counted so far, over all ranks."""
+        counted: int = self._non_finite.bad_steps
+        return counted
 
     def feed(self, sample: StepSample) -> None:
         """Take one report. Costs microseconds; call it for every datagram and every stdout sample."""
@@ -196,9 +203,9 @@ class Monitor:
     def _superseded(self, sample: StepSample) -> bool:
         """Stdout repeats, rounded, what a reporter that carries losses says exactly."""
         if sample.source is Source.STDOUT:
-            return self._reporter_speaks
-        if not self._reporter_speaks and (sample.losses is not None or sample.gated):
-            self._reporter_speaks = True
+            return self.reporter_speaks
+        if not self.reporter_speaks and (sample.losses is not None or sample.gated):
+            self.reporter_speaks = True
             for detector in self._detectors:
                 detector.forget_stdout()
         return False

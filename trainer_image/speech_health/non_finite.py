@@ -120,6 +120,11 @@ class NonFinite(Detector[thresholds.NonFinite, _Stream]):
         super().__init__(limits, attempt)
         self._held_out = False  # the finding speaks of evaluations alone
 
+    @property
+    def bad_steps(self) -> int:
+        """Counted so far, over all ranks."""
+        return sum(stream.known for stream in self._streams.values())
+
     def feed(self, sample: StepSample) -> None:
         """Count bad steps from the values and from the rank's own counter; heal when they stay away."""
         key = (sample.source, sample.rank)

@@ -66,6 +66,7 @@ class StepSample(Report):
     parts: dict[str, float] | None = None  # printed beside a whole loss; for few rules
     opens: bool = False  # the first report of another run in the same file
     evaluated: bool = False  # `evaluation` is of one since the report before, equal or not
+    unrated: bool = False  # the learning rate is 0 as printed without rounding: `0.00e+00`
     stands: str = ""  # component that stands for the whole loss where a file names none
 
     @property

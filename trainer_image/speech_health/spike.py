@@ -30,6 +30,7 @@ LEARNED = 4  # high values of a healed burst, at most, that are kept: one long b
 USUAL, AS_HIGH = 10, 1.5  # of the last SIZE reports; times their height that is still no news
 CALM = 2  # normal reports in a row that end a burst
 BETWEEN = 0.2  # normal reports for each high one, above which it is two tasks and no divergence
+EXPLODED = 1e3  # times its level: no loss may be as high, whatever it is trained against
 WARM_UP = 2.0  # times the factor while the learning rate rises
 
 Limits: TypeAlias = thresholds.LossSpike | thresholds.GradientSpike
@@ -43,6 +44,7 @@ class _Stream:
     parts: set[str] | None = None  # components that were ever other than 0, and late parts that run
     start: EarlyRise | None = None  # None: nothing is left to be seen there
     last_step: int | None = None
+    valued: int | None = None  # step of the newest value: a bar may show the step before its loss
     rate: float | None = None
     rising: bool = False  # the learning rate, between the two newest reports
     high: int = 0  # high reports of this burst
@@ -157,14 +159,16 @@ class _Spike(Detector[Limits, _Stream]):
         stream = self._streams.get(key)
         if stream is None:
             stream = self._streams[key] = _Stream(start=self._start())
-        repeated = sample.step == stream.last_step
         stream.follow(sample)
         value = self.value(sample)
-        if value is None or repeated or not math.isfinite(value):
+        if value is None or sample.step == stream.valued:
+            return
+        stream.valued = sample.step
+        if not math.isfinite(value):
             return
         if stream.start is not None:
             self._judge_start(stream, stream.start, sample, value)
-        factor = self._factor * (WARM_UP if stream.rising else 1.0)
+        factor = self.factor(sample) * (WARM_UP if stream.rising else 1.0)
         height = stream.baseline.above(value, self._z_score, factor)
         if height is None:
             stream.baseline.add(value)
@@ -176,6 +180,10 @@ class _Spike(Detector[Limits, _Stream]):
             self._calm(stream, sample, value)
         else:
             self._high(stream, sample, value, height)
+
+    def factor(self, sample: StepSample) -> float:
+        """How many times its level this report's value must be."""
+        return self._factor
 
     def values(self, stretch: Stretch) -> Sequence[float]:
         """The same of many reports."""
@@ -193,6 +201,7 @@ class _Spike(Detector[Limits, _Stream]):
         stream.baseline.extend(values)
         stream.bursts.extend(itertools.repeat(0.0, len(values)))
         stream.pass_over(stretch)
+        stream.valued = stretch.last.step if values else stream.valued
         return True
 
     def _high(self, stream: _Stream, sample: StepSample, value: float, height: Height) -> None:
@@ -247,12 +256,16 @@ class LossSpike(_Spike):
     series = "loss"
 
     def value(self, sample: StepSample) -> float | None:
-        """`total`, else `loss`, else what stands for them."""
-        return sample.headline if sample.whole else None
+        """`total`, else `loss`, else what stands for them; without any a sum, as of an adversary."""
+        return sample.headline if sample.whole or _sums(sample) else None
+
+    def factor(self, sample: StepSample) -> float:
+        """A sum that others train against has no level of its own; beyond any is an explosion."""
+        return self._factor if sample.whole else max(EXPLODED, self._factor)
 
     def values(self, stretch: Stretch) -> Sequence[float]:
         """The headlines."""
-        return stretch.headline if stretch.first.whole else ()
+        return stretch.headline if stretch.first.whole or _sums(stretch.first) else ()
 
     def _start(self) -> EarlyRise | None:
         return EarlyRise()
@@ -285,6 +298,11 @@ class LossSpike(_Spike):
                 step=start.since,
                 rank=rank,
             )
+
+
+def _sums(sample: StepSample) -> bool:
+    """The headline is called a total of something: HiFi-GAN's `Gen Loss Total`."""
+    return "total" in (sample.headline_name or "")
 
 
 class GradientSpike(_Spike):

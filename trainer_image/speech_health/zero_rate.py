@@ -16,6 +16,8 @@ from speech_health.samples import Source, StepSample
 FROZEN: Final = 3  # times as many reports while the rate was never above 0: a long frozen start
 FINEST: Final = 10  # decimals of a rate: where they are printed, what shows as 0 is next to nothing
 KEPT: Final = 8  # rates above 0 whose decimals are looked at
+# It prints a dict: no number in it is rounded apart from the others.
+ONE_FORMAT: Final = "Hugging Face Trainer"
 EDGE: Final = 10  # reports whose median is the loss at either end
 FELL: Final = 0.05  # of the loss: what falls as far is trained, whatever the rate says
 
@@ -59,7 +61,7 @@ class ZeroRate:
         if any(decimals(rate) >= FINEST for rate in self.rates):
             return True
         if sample.source is Source.STDOUT:
-            return False  # each number has a format of its own
+            return sample.unrated or _in_one_format(sample)
         values = (sample.gradient_norm, sample.headline)
         return sample.updates is not None or any(v is not None and exact(v) for v in values)
 
@@ -85,3 +87,9 @@ class ZeroRate:
     def began(self) -> bool:
         """It was above 0 before."""
         return bool(self.rates)
+
+
+def _in_one_format(sample: StepSample) -> bool:
+    """Printed beside a norm with all its digits; elsewhere each number has a format of its own."""
+    norm = sample.gradient_norm
+    return sample.form == ONE_FORMAT and norm is not None and exact(norm)

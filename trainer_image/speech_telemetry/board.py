@@ -99,5 +99,5 @@ def _weighty(progress: Progress) -> tuple[object, ...]:
     findings = tuple((f.rule, f.status, f.severity, f.action, f.step) for f in progress.findings)
     return (
         progress.verdict, findings, progress.phase, progress.rollbacks, progress.done, progress.running,
-        progress.preflight,
+        progress.preflight, set(progress.unheard),
     )  # fmt: skip

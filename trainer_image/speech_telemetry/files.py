@@ -11,9 +11,14 @@ def replace_text(path: Path, text: str) -> None:
 
     No fsync: after a power cut the file may be the old one, or empty.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    beside = unfinished(path, os.getpid())
     beside.write_text(text, encoding="utf-8")
     beside.replace(path)
+
+
+def unfinished(path: Path, pid: int) -> Path:
+    """Where process `pid` writes what becomes `path`; left behind when it is killed meanwhile."""
+    return path.with_name(f".{path.name}.{pid}.new")
 
 
 def create_text(path: Path, text: str) -> None:

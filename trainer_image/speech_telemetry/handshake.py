@@ -17,12 +17,14 @@ from typing import TypeVar
 from speech_contract import codec, wire
 from speech_contract.errors import ContractError
 from speech_contract.run_config import RunConfig
+from speech_contract.saves import Handed
 from speech_contract.wire import Summary, SummaryReply
 
 T = TypeVar("T")
 SUMMARY_SECONDS = 1.0
 REQUEST_TIMEOUT = 5.0
 LOST_SECONDS = 10.0  # without an answer from the master a worker ends its ranks
+UNHEARD_SECONDS = 8.0  # a worker speaks each second, and waits 5 s for an answer at most
 RETRY_FIRST, RETRY_LONGEST = 0.2, 5.0
 REPLY_LIMIT = 65536
 
@@ -39,10 +41,11 @@ class Join:
 
 @dataclasses.dataclass(frozen=True)
 class JoinReply:
-    """`ready`: all are there, start the ranks."""
+    """`ready`: all are there, start the ranks. `handed`: to a stranger's script, the same on every node."""
 
     ready: bool
     missing: list[int] = dataclasses.field(default_factory=list)
+    handed: Handed = dataclasses.field(default_factory=Handed)
 
 
 class Master:
@@ -62,6 +65,7 @@ class Master:
         self._heard: dict[int, float] = {}
         self._stacks: dict[int, dict[str, str]] = {}
         self._reply = SummaryReply()
+        self.handed = Handed()  # settled before `open`
 
     def knows(self, token: str) -> bool:
         """Whether the caller belongs to this attempt."""
@@ -79,9 +83,10 @@ class Master:
         self._check_node(join.node_rank)
         with self._lock:
             self._joined.add(join.node_rank)
+            self._heard[join.node_rank] = self._monotonic()
         self._wake()
         missing = self.missing()
-        return JoinReply(self._open and not missing, missing)
+        return JoinReply(self._open and not missing, missing, self.handed)
 
     def open(self) -> None:
         """From now on workers that are all there may start: the run directory is ours."""
@@ -128,6 +133,13 @@ class Master:
         with self._lock:
             heard = self._heard.get(node_rank)
             return None if heard is None else self._monotonic() - heard
+
+    def unheard(self) -> dict[str, float]:
+        """By node rank, the silence of workers that were heard of once and have missed several of their seconds."""
+        now = self._monotonic()
+        with self._lock:
+            silences = {str(node): now - heard for node, heard in self._heard.items()}
+        return {node: round(s, 1) for node, s in silences.items() if s >= UNHEARD_SECONDS}
 
     def _check(self, field: str, value: int, ours: int) -> None:
         if value != ours:

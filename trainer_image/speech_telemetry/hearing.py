@@ -5,12 +5,14 @@ Called by `huggingface` and `lightning`. Standard library only: torch is used wh
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from speech_contract.phases import Phase
 from speech_contract.wire import Datagram
+from speech_telemetry.steering import resume_path
 
 FIRST_STEPS = 3  # the modules without gradient are named in so many first updates
 
@@ -39,6 +41,13 @@ class Guarded:
     """A callback whose host never notices it: hooks that it has not are there, and nothing it does raises."""
 
     _reporter: Hears
+
+    def resume_from(self) -> str | None:
+        """The checkpoint to go on from, for the Trainer's own `resume_from_checkpoint=` or `ckpt_path=`; None: none.
+
+        Raises LookupError when its path is not known.
+        """
+        return resume_path(os.environ)
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         """Hooks that we do not need, those of future versions too."""

@@ -9,6 +9,7 @@ and where it is found instead:
 * NaN is filtered out of the logged loss (`logging_nan_inf_filter`): the loss is read where the model returns it.
 * Callbacks see no inputs and outputs: a forward hook on the model does.
 * Gradients are clipped before any callback runs: the norm is what the clipping call itself returned.
+* What a step is trained on the sampler's order tells (`sampled`); what it resumes from is led (`steering`).
 
 Neither torch nor transformers is imported: the script that builds a Trainer has loaded both, and images whose
 packages are not ours carry this file beside the reporter. Nothing here raises into training.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import re
 import sys
 import time
@@ -25,6 +27,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from speech_contract.phases import Phase
+from speech_contract.saves import handed
 from speech_contract.wire import Datagram
 from speech_telemetry.hearing import (
     FIRST_STEPS,
@@ -38,6 +41,8 @@ from speech_telemetry.hearing import (
 )
 from speech_telemetry.planned import plan_of, rate_sum
 from speech_telemetry.reporter import Reporter
+from speech_telemetry.sampled import Sampled, pass_over, sampled
+from speech_telemetry.steering import QuarantinedCheckpointError, Steering
 
 _NO_SCORE = re.compile(r"(^|_)(runtime|epoch|per_second|time)$")  # how long an evaluation took
 _ITEMS = "num_items_in_batch"  # given to the model: its loss is a share of the step's, not a mean
@@ -57,6 +62,9 @@ class TelemetryCallback(Guarded):
         self._clock = clock
         self._ears = _Ears()
         self._clipping = _Clipping()
+        self._steering = Steering(os.environ)
+        self._refusal: QuarantinedCheckpointError | None = None
+        self._sampled: Sampled | None = None
         self._step = 0
         self._bad = 0  # non-finite steps so far
         self._updates = 0
@@ -69,9 +77,18 @@ class TelemetryCallback(Guarded):
 
     # ---- the Trainer's events, in the order of a step ----
 
+    def on_init_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Whatever it resumes from is chosen after this."""
+        if self._reporter.connected:
+            self._guard(self._steering.listen)
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Listen to the model and to the clipping."""
+        """Listen to the model and to the clipping. Raises QuarantinedCheckpointError, and nothing else."""
+        self._guard(self._look_back, args, state)
+        if self._refusal is not None:
+            raise self._refusal
         self._guard(self._begin, state, given)
+        self._guard(self._know_data, args, given.get("train_dataloader"))
         self._guard(self._tell_plan, state, given)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
@@ -112,7 +129,7 @@ class TelemetryCallback(Guarded):
 
     def on_save(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """A checkpoint is on the disk."""
-        self._kept["last_checkpoint_step"] = int(state.global_step)
+        self._guard(self._saved, args, state)
         self._guard(self._tell, Phase.CHECKPOINT)
         self._guard(self._reporter.stamp, self._step, self._phase)
 
@@ -128,6 +145,15 @@ class TelemetryCallback(Guarded):
 
     # ---- what they do ----
 
+    def _look_back(self, args: Any, state: Any) -> None:
+        """A resumed run stands at the step of its checkpoint."""
+        if self._reporter.connected and state.global_step:
+            self._refusal = self._steering.refusal(_checkpoint(args, state))
+
+    def _saved(self, args: Any, state: Any) -> None:
+        self._kept["last_checkpoint_step"] = int(state.global_step)
+        self._kept["checkpoint_path"] = _checkpoint(args, state)
+
     def _begin(self, state: Any, given: Mapping[str, Any]) -> None:
         self._ears.close()
         self._clipping.close()
@@ -140,6 +166,19 @@ class TelemetryCallback(Guarded):
         self._ears.listen(given.get("model"))
         self._clipping.listen()
         self._tell(Phase.DATA)
+
+    def _know_data(self, args: Any, loader: Any) -> None:
+        """What a step is trained on; and what a NaN was trained on before is not trained on again."""
+        if not self._reporter.connected:
+            return
+        found = sampled(loader, args)
+        if isinstance(found, str):
+            self._tell(Phase.DATA, no_window=found)
+            return
+        self._sampled = found
+        windows = handed(os.environ).windows
+        if windows:
+            pass_over(loader, windows)
 
     def _tell_plan(self, state: Any, given: Mapping[str, Any]) -> None:
         """What the Trainer intends. Whether its model is pretrained it does not say."""
@@ -191,6 +230,7 @@ class TelemetryCallback(Guarded):
             missing_gradients=self._missing,
             non_finite_steps=self._counted(before),
             step_seconds=took,
+            window=self._sampled.window(self._step) if self._sampled else None,
         )
 
     def _from_log(self, state: Any, logs: Mapping[str, Any]) -> None:
@@ -325,6 +365,11 @@ class _Clipping:
         if self._undo is not None:
             self._undo()
             self._undo = None
+
+
+def _checkpoint(args: Any, state: Any) -> str:
+    """Where the Trainer keeps the checkpoint of the step that it is at."""
+    return os.path.abspath(os.path.join(args.output_dir, f"checkpoint-{int(state.global_step)}"))
 
 
 def _loss_of(output: Any) -> Any:

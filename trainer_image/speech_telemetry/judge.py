@@ -6,23 +6,29 @@ Driven by `supervisor` in its main thread; only the board and the exporter are r
 from __future__ import annotations
 
 import dataclasses
+import platform
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from speech_contract.events import Event
+from speech_contract.exit_codes import EXIT_NON_FINITE
 from speech_contract.findings import Finding, FindingStatus, RankRow, Verdict
 from speech_contract.phases import Phase
 from speech_contract.progress import Progress, Rule
-from speech_contract.report import Match, Memory, Peers
+from speech_contract.report import Match, Memory, Peers, Reads
 from speech_contract.run_config import RunConfig
 from speech_contract.wire import Datagram, RankSummary, Summary
 from speech_health.hearing import Hearing
 from speech_health.monitor import Decision, Monitor
-from speech_health.samples import StepSample, from_datagram
+from speech_health.samples import Source, StepSample, from_datagram
 from speech_telemetry.board import Board
 from speech_telemetry.exporter import Exporter
 from speech_telemetry.logs import INFO, WARNING, EventLog
+from speech_telemetry.marks import Marks
+from speech_telemetry.naming import MOST_NAMES, Names
+from speech_telemetry.series import Series
 from speech_telemetry.state import JobState
 
 MAX_PLACES = 4  # ranks whose pods and nodes stand in one sentence
@@ -39,10 +45,13 @@ class Judge:
         log: EventLog,
         monotonic: Callable[[], float],
         wall: Callable[[], float],
+        series: Series | None = None,
     ) -> None:
+        self.series = series
         self.state = JobState(ranks)
         self.board = board
         recipe = config.recipe
+        self.marks = Marks(config, log) if recipe.custom is not None else None
         every = config.checkpoint.every_steps if recipe.custom is None else None
         self.exporter = Exporter(CollectorRegistry(), recipe=recipe.name, checkpoint_every=every)
         self._config = config
@@ -55,6 +64,8 @@ class Judge:
         self._peers: Peers | None = None  # the newest comparison
         self._fresh: list[StepSample] = []
         self._hearing = Hearing()
+        self._unheard: dict[str, float] = {}
+        self._names = Names(self._too_many_names)
         self._stated: dict[Rule, Finding] = {}
         self._phase = Phase.RENDEZVOUS
         self._phase_since = wall()
@@ -62,6 +73,8 @@ class Judge:
     def start(self) -> None:
         """The ranks start now: every limit counts from here."""
         self._monitor = Monitor(self._config.health, started=self._monotonic(), wall=self._wall)
+        if self.series is not None:
+            self.series.opens(_opening(self._config))
 
     @property
     def decision(self) -> Decision | None:
@@ -90,22 +103,26 @@ class Judge:
     def take_datagram(self, datagram: Datagram, node_rank: int) -> None:
         """One report of one rank."""
         now = self._monotonic()
+        datagram = self._names.bounded(datagram)
         self.state.take_datagram(datagram, node_rank, now)
         sample = from_datagram(datagram, now)
         self._fresh.append(sample)
         self._hearing.take(sample)
         if datagram.peers is not None:
             self._peers = datagram.peers
-        if self._monitor is not None:
-            self._monitor.feed(sample)
+        if datagram.rank == self.state.lead:
+            self._keep(sample)
+        self._judge(sample, leads=datagram.rank == self.state.lead)
 
     def take_stdout(self, sample: StepSample) -> None:
         """One sample read off a rank's output."""
+        sample = self._names.bounded(sample)
         self.state.take_stdout(sample)
+        if self.state.source is Source.STDOUT:
+            self._keep(sample)
         self._fresh.append(sample)
         self._hearing.take(sample)
-        if self._monitor is not None:
-            self._monitor.feed(sample)
+        self._judge(sample, leads=self._monitor is not None and not self._monitor.reporter_speaks)
 
     def hear_line(self, rank: int) -> None:
         """A rank printed a line, readable or not."""
@@ -131,7 +148,7 @@ class Judge:
         self.place(summary.node_rank, summary.pod, summary.node)
         for rank in summary.ranks:
             newest = rank.newest
-            if newest is not None and self.state.newest.get(rank.rank) != newest:
+            if newest is not None and not _same(self.state.newest.get(rank.rank), newest):
                 self.take_datagram(newest, summary.node_rank)
             self.state.take_row(_row(rank, summary.node_rank), now)
 
@@ -141,8 +158,17 @@ class Judge:
         if self._monitor is not None:
             self._monitor.observe_memory(self._monotonic(), node_rank, memory)
 
-    def tick(self, phases: Mapping[int, tuple[int, Phase, float]], node_rank: int) -> bool:
-        """Look at the clock and the phase records, then publish. True when a new version began."""
+    def tick(
+        self,
+        phases: Mapping[int, tuple[int, Phase, float]],
+        node_rank: int,
+        unheard: Mapping[str, float] | None = None,
+    ) -> bool:
+        """Look at the clock and the phase records, then publish. True when a new version began.
+
+        `unheard`: seconds of silence of workers that should have spoken, by node rank.
+        """
+        self._unheard = dict(unheard or {})
         now = self._monotonic()
         for rank, (step, phase, age) in phases.items():
             self.state.take_phase(rank, node_rank, step, phase, age, now)
@@ -157,6 +183,13 @@ class Judge:
             self._monitor.finish(self._monotonic(), exit_code)
         return self.decision
 
+    def told_back(self, message: str) -> str:
+        """Why an attempt ends with exit code 40, and what follows where the script saves by itself."""
+        if self.marks is None:
+            return message
+        self._settle(self.marks, message)
+        return f"{message}; {self.marks.told}"
+
     def publish(self, *, done: bool = False) -> bool:
         """Show the newest state to readers. True when a new version began."""
         if done:
@@ -164,9 +197,45 @@ class Judge:
         findings = self.findings
         self._state_changes(findings)
         progress = self.state.progress(self._base(done), findings, self.verdict, self._monotonic())
+        if self.marks is not None:
+            progress = self.marks.shown(progress)
         fresh, self._fresh = self._fresh, []
         self.exporter.update(progress, *fresh)
+        if self.series is not None:
+            self.series.flush()
         return self.board.publish(progress)
+
+    def close(self, facts: Mapping[str, Any]) -> None:
+        """Keep how the attempt ended beside its numbers."""
+        if self.series is not None and self._monitor is not None:
+            self.series.ends(facts, self.board.progress)
+            self.series.flush()
+
+    def _judge(self, sample: StepSample, *, leads: bool) -> None:
+        if self._monitor is None:
+            return
+        self._monitor.feed(sample)
+        if self.marks is not None:
+            self.marks.take(sample, self._monitor.non_finite_steps, leads=leads)
+            if self.decision is not None and self.decision.exit_code == EXIT_NON_FINITE:
+                self._settle(self.marks, self.decision.finding.evidence)
+
+    def _settle(self, marks: Marks, cause: str) -> None:
+        """At once, before any rank is ended: whoever is killed from now on is followed by the same."""
+        finding = self.decision.finding if self.decision is not None else None
+        other = finding is not None and finding.rule is not Rule.NON_FINITE
+        marks.go_back(finding.step if finding is not None and other else None, cause)
+
+    def _keep(self, sample: StepSample) -> None:
+        if self.series is not None:
+            skipped = None if sample.skipped is None else sum(self.state.skips().values())
+            self.series.take(sample, skipped)
+
+    def _too_many_names(self, field: str, name: str) -> None:
+        self._log.emit(
+            Event.NAMES_FOLDED, WARNING, field=field, first=name, kept=MOST_NAMES,
+            remedy="give each loss one name for the whole run, and no name of a batch or a recording",
+        )  # fmt: skip
 
     def _base(self, done: bool) -> Progress:
         attempt = self._config.attempt
@@ -176,8 +245,14 @@ class Judge:
             phase=self._phase,
             phase_since=self._phase_since,
             done=done,
-            reads=self._hearing.told,
+            reads=self._reads(),
+            unheard=self._unheard,
         )
+
+    def _reads(self) -> Reads | None:
+        """How the numbers come, and which of them have lost their names."""
+        told, folded = self._hearing.told, self._names.folded
+        return dataclasses.replace(told, folded=folded) if told and folded else told
 
     def _enter(self, phase: Phase) -> None:
         if phase is not self._phase:
@@ -208,6 +283,8 @@ class Judge:
             if before is not None and _state(before) == _state(finding):
                 continue
             self._stated[finding.rule] = finding
+            if self.series is not None:
+                self.series.finding(finding)
             healed = finding.status is FindingStatus.HEALED
             self._log.emit(
                 Event.FINDING_HEALED if healed else Event.FINDING_RAISED,
@@ -221,8 +298,27 @@ class Judge:
             )
 
 
+def _same(known: Datagram | None, newest: Datagram) -> bool:
+    """Whether a summary repeats a report. By its moment: NaN is never equal to itself."""
+    return known is not None and (known.step, known.time) == (newest.step, newest.time)
+
+
 def _state(finding: Finding) -> tuple[object, ...]:
     return finding.status, finding.severity, finding.action
+
+
+def _opening(config: RunConfig) -> dict[str, Any]:
+    """What a reader of the numbers alone must know of the attempt."""
+    return {
+        "attempt": config.attempt,
+        "job": config.name,
+        "namespace": config.namespace,
+        "recipe": config.recipe.name,
+        "ranks": config.world_size,
+        "nodes": config.num_nodes,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+    }
 
 
 def _row(rank: RankSummary, node_rank: int) -> RankRow:

@@ -18,6 +18,7 @@ two names. Nothing here raises into training.
 from __future__ import annotations
 
 import math
+import os
 import re
 import sys
 import time
@@ -44,6 +45,7 @@ _PACKAGES: Final = ("lightning.pytorch", "pytorch_lightning")
 _HELD_OUT: Final = re.compile(r"(?:^|[_/])(?:val|valid|validation|eval|test|dev)(?:$|[_/])", re.I)
 _LOSS: Final = re.compile(r"loss|(?:^|[_/])(?:kl|nll|vq|mel|commit\w*|adv)(?:$|[_/])", re.I)
 _SHARDED: Final = ("deepspeed", "fsdp", "modelparallel")  # no rank holds a whole gradient
+_NO_WINDOW: Final = "Lightning gives a callback no way to pass over a batch"
 _BETTER: Final = {"min": Better.LOWER, "max": Better.HIGHER}
 
 
@@ -74,6 +76,7 @@ class TelemetryCallback(Guarded):
         self._step = self._updates = self._samples = self._bad = 0
         self._kept: dict[str, Any] = {}  # facts that every report repeats
         self._saved: int | None = None  # a checkpoint that is being written
+        self._savers: list[Any] = []  # callbacks, one of which may write it
         self._trained: set[str] | None = None  # names that were logged before the first evaluation
         self._began: float | None = None
         self._forget()
@@ -139,7 +142,7 @@ class TelemetryCallback(Guarded):
         self._step = int(trainer.global_step)
         if self._step:
             self._kept["resumed_from_step"] = self._step
-        self._tell(Phase.DATA)
+        self._tell(Phase.DATA, no_window=_NO_WINDOW)
 
     def _tell_plan(self, trainer: Any, module: Any) -> None:
         if not self._reporter.connected or len(trainer.optimizers) != 1:
@@ -254,11 +257,13 @@ class TelemetryCallback(Guarded):
     def _saving(self, trainer: Any) -> None:
         self._has_saved(self._phase)
         self._saved = int(trainer.global_step)
+        self._savers = list(getattr(trainer, "callbacks", ()))
         self._tell(Phase.CHECKPOINT)
 
     def _has_saved(self, phase: Phase) -> None:
         if self._saved is not None:
             self._kept["last_checkpoint_step"], self._saved = self._saved, None
+            self._kept["checkpoint_path"] = _path(self._savers, self._kept["last_checkpoint_step"])
             self._tell(Phase.CHECKPOINT)
             self._reporter.stamp(self._step, phase)
 
@@ -274,6 +279,19 @@ class TelemetryCallback(Guarded):
             **{**self._kept, **values},
         )
         self._reporter.send(report)
+
+
+def _path(callbacks: list[Any], step: int) -> str:
+    """Where a ModelCheckpoint wrote this step; "" when it was the script, which then tells the path itself."""
+    for callback in callbacks:
+        told = str(getattr(callback, "_last_checkpoint_saved", ""))
+        if (
+            told
+            and getattr(callback, "_last_global_step_saved", None) == step
+            and os.path.exists(told)
+        ):
+            return os.path.abspath(told)
+    return ""
 
 
 class _Held:

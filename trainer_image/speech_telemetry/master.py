@@ -6,6 +6,8 @@ import dataclasses
 import time
 from collections.abc import Mapping
 
+from speech_contract import paths
+from speech_contract.events import Event
 from speech_contract.findings import Finding
 from speech_contract.outcome import (
     EXIT_BAD_CONFIG,
@@ -15,13 +17,12 @@ from speech_contract.outcome import (
     EXIT_NON_FINITE,
     Outcome,
 )
-from speech_contract.recipes import Copies
 from speech_contract.wire import Datagram, Summary, SummaryReply
 from speech_health.monitor import Decision
 from speech_telemetry import stacks
 from speech_telemetry.handshake import Master
 from speech_telemetry.judge import Judge
-from speech_telemetry.logs import EventLog
+from speech_telemetry.logs import WARNING, EventLog
 from speech_telemetry.outcome import (
     ENDS_WELL,
     EXIT_TERMINATED,
@@ -36,13 +37,18 @@ from speech_telemetry.owning import Owning
 from speech_telemetry.pod import Pod
 from speech_telemetry.printed import LineReader
 from speech_telemetry.ranks import Tee
+from speech_telemetry.report_process import ReportProcess
+from speech_telemetry.series import Series, SeriesFile
 from speech_telemetry.supervisor import FAILURE_GRACE, PEER_SECONDS, STACK_SECONDS, Supervisor
+from speech_telemetry.told import told_of
 from speech_telemetry.work import WorkReader
 
 METRICS_HOLD = 30.0  # seconds that /metrics stays open after a clean end
 METRICS_SCRAPES = 2
 ORDER_SECONDS = 8.0  # for a worker to hear an order, obey it and say so
 GONE_SECONDS = 4.0  # a living worker says something each second
+# That the end waits for its report once we were asked to stop: the pod's grace runs out.
+REPORT_STOP_SECONDS = 2.0
 
 
 class MasterSupervisor(Supervisor):
@@ -50,8 +56,14 @@ class MasterSupervisor(Supervisor):
 
     def __init__(self, pod: Pod, environ: Mapping[str, str], log: EventLog, tee: Tee) -> None:
         super().__init__(pod, environ, log, tee)
+        self.series = Series(
+            SeriesFile(paths.series_file(pod.run_dir, pod.config.attempt), self._not_kept),
+            time.time,
+        )
+        self.reports = ReportProcess(pod.run_dir, log, time.monotonic, told_of(pod.config))
+        self._evaluations = 0
         self.judge = Judge(
-            pod.config, expected_ranks(pod), self.board, log, time.monotonic, time.time
+            pod.config, pod.expected_ranks, self.board, log, time.monotonic, time.time, self.series
         )
         self.judge.place(pod.node_rank, pod.name, pod.node)
         self.workers = Master(pod.config, self.ranks.wake, time.monotonic)
@@ -85,6 +97,17 @@ class MasterSupervisor(Supervisor):
             return self.interrupted_before_start()
         if self.owner.refusal:
             return End(EXIT_BAD_CONFIG, self.owner.refusal)
+        return self._go_on()
+
+    def _go_on(self) -> End | None:
+        """Decide what a stranger's script goes on from, before any rank of any pod starts."""
+        marks = self.judge.marks
+        if marks is not None:
+            marks.ours = self.owner.ours
+            self.workers.handed = marks.choose()
+            if marks.refusal:
+                return End(EXIT_NON_FINITE, marks.refusal)
+            self.hand(self.workers.handed)
         self.workers.open()
         return None
 
@@ -106,6 +129,7 @@ class MasterSupervisor(Supervisor):
     def started(self) -> None:
         """The limits count from here."""
         self.judge.start()
+        self.reports.check()
 
     def tick(self) -> None:
         """Join what came, judge, publish."""
@@ -117,18 +141,20 @@ class MasterSupervisor(Supervisor):
         if self._stdout_rank is None and self._work.seen(p.pid for p in self.ranks.alive):
             self.judge.see_work()
         self._note_local_ends()
-        new_version = self.judge.tick(self.ranks.phases(), self.pod.node_rank)
+        unheard = self.workers.unheard()
+        new_version = self.judge.tick(self.ranks.phases(), self.pod.node_rank, unheard)
         self._note_readiness()
+        self._report_evaluations()
         if new_version or self.outcome_is_old():
             self.write_outcome()
 
     def end(self) -> End | None:
-        """Stop request, then a decision, then a failure, then everyone's end."""
+        """A lost run directory, a stop request, then a decision, then a failure, then everyone's end."""
+        if self.owner.lost:
+            return self.owner.lost
         if self.stop_requested:
             self.owner.stopping()
             return End(EXIT_TERMINATED)
-        if self.owner.lost:
-            return End(EXIT_BAD_CONFIG, self.owner.lost)
         if self.judge.decision is not None:
             return self._decided(self.judge.decision)
         if self.failures:
@@ -145,6 +171,9 @@ class MasterSupervisor(Supervisor):
             end = self._with_stacks(end, self.judge.decision)
             self._order(end.exit_code, FAILURE_GRACE)
             self.end_ranks(FAILURE_GRACE)
+        elif self.owner.lost:  # a rank that is asked to end would save over what others read
+            self._order(end.exit_code, 0.0)
+            self.end_ranks(0.0)
         elif self.stop_requested:
             end = self._stop() if self.ranks.processes else end
         elif running or self.failures:
@@ -153,11 +182,14 @@ class MasterSupervisor(Supervisor):
             self._order(end.exit_code, FAILURE_GRACE)
         if self.ranks.processes:  # else no worker has begun to listen
             self._await_workers(ORDER_SECONDS)
+        if self.ranks.processes and end.exit_code == EXIT_NON_FINITE:
+            end = dataclasses.replace(end, message=self.judge.told_back(end.message))
         self._show_end(end)
         return end
 
     def linger(self, end: End) -> None:
-        """Hold /metrics open for two more scrapes, if anybody scrapes."""
+        """Have the last report written; hold /metrics open for two more scrapes, if anybody scrapes."""
+        self._report_end()
         if end.exit_code != EXIT_DONE or not self.board.scrapes:
             return
         enough = self.board.scrapes + METRICS_SCRAPES
@@ -184,7 +216,33 @@ class MasterSupervisor(Supervisor):
 
     def close(self) -> None:
         """Give the port back."""
+        self.reports.kill()
+        self.series.close()
         self.server.stop()
+
+    def reports_cpu_seconds(self) -> float:
+        """See the base class."""
+        return self.reports.cpu_seconds
+
+    # ---- the report ----
+
+    def _report_evaluations(self) -> None:
+        if self.series.evaluations > self._evaluations:
+            self._evaluations = self.series.evaluations
+            self.reports.want()
+        self.reports.poll()
+
+    def _report_end(self) -> None:
+        """Only what is ours to tell: steps were made, in a directory that no other job has."""
+        if not self.series.steps or self.owner.refusal or not self.owner.ours():
+            return
+        self.reports.begin(last=True)
+        limit = REPORT_STOP_SECONDS if self.stop_requested else self.reports.patience
+        asked = self.stop_requested
+        self.pump_until(lambda: not self.reports.poll() or self._in_a_hurry(asked), limit)
+
+    def _not_kept(self, error: str) -> None:
+        self.log.emit(Event.REPORT_FAILED, WARNING, error=error)
 
     # ---- hearing ----
 
@@ -319,20 +377,16 @@ class MasterSupervisor(Supervisor):
     def _show_end(self, end: End) -> None:
         self._note_local_ends()
         self.judge.publish(done=True)
+        facts = {
+            "exitCode": end.exit_code,
+            "rule": end.rule,
+            "rank": end.rank,
+            "message": end.message,
+        }
+        self.judge.close(facts)
 
     def _note_local_ends(self) -> None:
         """A rank that has ended is not waited for, and lags behind nobody."""
         for process in self.ranks.processes:
             if process.exit_code is not None:
                 self.judge.state.take_exit(process.rank, self.pod.node_rank, process.exit_code)
-
-
-def expected_ranks(pod: Pod) -> dict[int, int]:
-    """Global rank → node rank of every process of the job that we know of beforehand."""
-    per_node = pod.config.ranks_per_node
-    started = 1 if pod.copies is Copies.ONE else per_node
-    return {
-        node * per_node + local: node
-        for node in range(pod.config.num_nodes)
-        for local in range(started)
-    }

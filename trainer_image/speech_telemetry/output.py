@@ -15,7 +15,9 @@ from typing import BinaryIO
 from speech_telemetry.exceptions import ErrorFinder
 
 TAIL_LINES = 40
-LINE_LIMIT = 2000  # characters of a line that are looked at
+LINE_LIMIT = (
+    2000  # characters of a line that are shown, and that patterns of users are held against
+)
 PENDING_LIMIT = 65536  # bytes without a line end before they count as a line
 _ENDS = re.compile(rb"(?<=[\n\r])")  # progress bars end their lines with a carriage return
 
@@ -82,14 +84,15 @@ class RankOutput:
 
     def _take(self, raw: bytes) -> None:
         self._through(raw)
-        line = raw.decode("utf-8", "replace").rstrip("\r\n")[:LINE_LIMIT]
-        if not line.strip():
+        whole = raw.decode("utf-8", "replace").rstrip("\r\n")
+        line = whole[:LINE_LIMIT]
+        if not whole.strip():
             return
         self.tail.append(line)
         if self.captured is not None:
             self.captured.append(line)
         self._finder.take(line)
-        self._on_line(line)
+        self._on_line(whole)
 
 
 def error_file_message(path: Path) -> str:

@@ -27,9 +27,10 @@ from speech_telemetry.files import create_text
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0  # without a sign of life; a file server may well be away for half of it
 LOOK_SECONDS = 1.0
+FENCE_SECONDS = 2.0  # between two looks for who took over; one stat
 _NAME = re.compile(r"owner-(\d+)\.json")
 _UNKNOWN = Owner("", "?", "of a cut-off owner file")
-_REPORTS = (paths.EVENTS, paths.QUARANTINE, paths.RESULT, paths.PREFLIGHT)
+_REPORTS = (paths.EVENTS, paths.QUARANTINE, paths.RESULT, paths.PREFLIGHT, paths.REPORT)
 _LOGS = "attempt-*"  # below logs/; whatever else lies there is not ours
 
 
@@ -184,14 +185,32 @@ class Ownership:
     def beat(self) -> None:
         """One sign of life, and a look at whether the directory is still ours. Raises OSError."""
         os.utime(paths.owner_file(self._run_dir, self._number))
-        newest = records(self._run_dir)[-1]
-        if newest.number > self._number:
-            self.lost = newest.owner
+        self.look()
+
+    def look(self) -> bool:
+        """Whether the directory is still ours: who takes over has our number and one more. Raises OSError.
+
+        Whose it is now is known once that file is written.
+        """
+        if not self._number or not paths.owner_file(self._run_dir, self._number + 1).exists():
+            return self.lost is None
+        newer = [r.owner for r in records(self._run_dir) if r.number > self._number]
+        self.lost = next((o for o in reversed(newer) if o is not _UNKNOWN), self.lost)
+        return False
+
+    @property
+    def superseded(self) -> bool:
+        """Whether it was a newer attempt of our own job that took over."""
+        return self.lost is not None and self.lost.uid == self._me.uid
 
     def _beat(self, tell: Callable[[str], None]) -> None:
-        told = False
-        while not self._leaving.wait(BEAT_SECONDS):
+        told, due = False, self._monotonic() + BEAT_SECONDS
+        while not self._leaving.wait(FENCE_SECONDS):
             try:
+                if self._monotonic() < due:
+                    self.look()
+                    continue
+                due = self._monotonic() + BEAT_SECONDS
                 self.beat()
             except OSError as error:  # the file server is away, or somebody deleted the directory
                 if not told:

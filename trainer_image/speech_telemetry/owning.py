@@ -10,14 +10,16 @@ from collections.abc import Callable, Mapping
 
 from speech_contract import env
 from speech_contract.events import Event
+from speech_contract.outcome import EXIT_BAD_CONFIG, EXIT_SUPERSEDED
 from speech_contract.owner import CLUSTER, LAPTOP, Owner, in_use
 from speech_telemetry.logs import WARNING, EventLog
+from speech_telemetry.outcome import End
 from speech_telemetry.ownership import STALE_SECONDS, OccupiedError, Ownership
 from speech_telemetry.pod import Pod
 
 
 class Owning:
-    """`refusal` and `lost` are sentences for people; empty while all is well."""
+    """`refusal` is a sentence for people; empty while all is well."""
 
     def __init__(self, pod: Pod, environ: Mapping[str, str], log: EventLog) -> None:
         config = pod.config
@@ -55,10 +57,22 @@ class Owning:
         return True
 
     @property
-    def lost(self) -> str:
-        """Another job owns the directory now: it saw no sign of life of us for long."""
+    def lost(self) -> End | None:
+        """Another job owns the directory now, which saw no sign of life of us for long, or a newer attempt of ours."""
         owner = self._ownership.lost
-        return "" if owner is None else in_use(self._uri, owner)
+        if owner is None:
+            return None
+        if not self._ownership.superseded:
+            return End(EXIT_BAD_CONFIG, in_use(self._uri, owner))
+        text = f"attempt {owner.attempt} of this job has taken over {self._uri}; this one is stale and writes no more"
+        return End(EXIT_SUPERSEDED, text)
+
+    def ours(self) -> bool:
+        """A look right before something is published. A file server that is away proves nothing."""
+        try:
+            return self._ownership.look()
+        except OSError:
+            return True
 
     def stopping(self) -> None:
         """The ranks save and end."""

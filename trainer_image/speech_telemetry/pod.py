@@ -44,6 +44,13 @@ class Pod:
         return range(first, first + (1 if self.copies is Copies.ONE else self._per_node))
 
     @property
+    def expected_ranks(self) -> dict[int, int]:
+        """Global rank → node rank of every process of the job that is known of beforehand."""
+        started = 1 if self.copies is Copies.ONE else self._per_node
+        nodes = range(self.config.num_nodes)
+        return {node * self._per_node + local: node for node in nodes for local in range(started)}
+
+    @property
     def run_dir(self) -> Path:
         """The run directory."""
         return Path(self.config.run_dir)

@@ -6,7 +6,8 @@ Called by the engine (`send`, `stamp`) and by anyone's training loop, in three l
     report = Reporter()                  # socket from SPEECHTRAIN_SOCKET; does nothing when absent
     report.step(step, loss=loss, grad_norm=norm, learning_rate=lr, skipped={"DecodeError": 1})
 
-and, where there is more to say, `plan`, `components=`, `evaluation`, `checkpoint` and `phase`.
+and, where there is more to say, `plan`, `components=`, `evaluation`, `checkpoint` and `phase`. A script that saves by
+itself is told, and asked in turn, what to go on from after a NaN: `resume_from`, `skip_windows`.
 
 Nothing here blocks and nothing here raises into training: what can't be sent is counted in `dropped` and the
 count travels with the next datagram. Files beside the socket, named by rank, let the supervisor look at a rank
@@ -30,6 +31,7 @@ from typing import Any, TextIO
 from speech_contract import codec, env
 from speech_contract.phases import PHASES, Phase
 from speech_contract.report import Codebook, Plan, Weights
+from speech_contract.saves import Resume, Window, handed
 from speech_contract.scores import ScoreSpec
 from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Datagram
 
@@ -60,6 +62,8 @@ class Reporter:
         self._clock = clock
         self._monotonic = monotonic
         self._address = environ.get(env.SOCKET, "")
+        self._handed = handed(environ)
+        self._saved: dict[str, Any] = {}  # the newest checkpoint, until a step has told it again
         self._skipped: dict[str, int] = {}
         self._samples = 0
         self._audio_seconds = 0.0
@@ -89,13 +93,16 @@ class Reporter:
         samples: int = 0,
         audio_seconds: float = 0.0,
         updates: int | None = None,
+        window: Window | None = None,
     ) -> None:
         """Report one step. Numbers may be anything `float()` takes, tensors too.
 
         `loss` is the whole, `components` are its parts by name, each judged by itself. `skipped` holds the samples left
         out *since the last call*, by reason; `samples` and `audio_seconds` what was trained on since then. The reporter
         adds them up. `codebooks`: name → any of the fields of `speech_contract.report.Codebook`. `updates`: optimizer
-        steps so far, where they are not the steps.
+        steps so far, where they are not the steps. `window`: positions [first, last) of the data that was trained on
+        since the last call, over all ranks, counted in samples or batches as you like, in an order that is the same
+        in every attempt: after a NaN it is what `skip_windows` gives.
         """
         if self._socket is None:
             return
@@ -107,7 +114,10 @@ class Reporter:
                 "learning_rate": _real(learning_rate),
                 "planned_rate": _real(planned_learning_rate),
                 "updates": None if updates is None else int(updates),
+                "window": None if window is None else (int(window[0]), int(window[1])),
+                **self._saved,
             }
+            self._saved = {}
             self._report(step, _losses(loss, components), skipped, numbers, _books(codebooks))
         except (
             Exception
@@ -150,17 +160,37 @@ class Reporter:
             }
         )
 
-    def checkpoint(self, step: int | None = None) -> None:
-        """Say that a checkpoint is on the disk, whole: that of `step`, or of the step reported last.
+    def checkpoint(
+        self, step: int | None = None, path: str | os.PathLike[str] | None = None
+    ) -> None:
+        """Say that a checkpoint is on the disk, whole: that of `step`, or of the step reported last, at `path`.
 
-        In the phase Checkpoint; `phase` or `step` ends it.
+        On one rank, after every save: of these a NaN goes back to the newest confirmed one. In the phase Checkpoint;
+        `phase` or `step` ends it.
         """
-        self._tell(
-            lambda: {
-                "phase": Phase.CHECKPOINT,
-                "last_checkpoint_step": self._step if step is None else int(step),
-            }
-        )
+
+        def facts() -> dict[str, Any]:
+            saved = {"last_checkpoint_step": self._step if step is None else int(step)}
+            where = {} if path is None else {"checkpoint_path": os.path.abspath(path)}
+            self._saved = {**saved, **where}  # told twice: a datagram may be lost
+            return {"phase": Phase.CHECKPOINT, **self._saved}
+
+        self._tell(facts)
+
+    def resume_from(self) -> Resume | None:
+        """The checkpoint to go on from, `.step` and `.path`, of those that `checkpoint` told of; None: from scratch.
+
+        Never one after which a NaN came before it was confirmed. Say `resumed(step)` once it is loaded.
+        """
+        return self._handed.resume
+
+    def skip_windows(self) -> list[Window]:
+        """Positions of data [first, last) to pass over, rising: what a NaN was trained on, as `step` told it."""
+        return list(self._handed.windows)
+
+    def skips(self, position: int) -> bool:
+        """Whether this position of the data is to be passed over."""
+        return any(first <= position < last for first, last in self._handed.windows)
 
     def resumed(self, step: int) -> None:
         """Say once, before the first step, that the run goes on from the checkpoint of `step`."""
@@ -227,7 +257,7 @@ class Reporter:
         step: Any,
         losses: dict[str, float] | None,
         skipped: Mapping[str, int] | None,
-        numbers: dict[str, float | None],
+        numbers: dict[str, Any],
         codebooks: dict[str, Codebook] | None,
     ) -> None:
         for reason, count in (skipped or {}).items():
@@ -243,7 +273,7 @@ class Reporter:
                 codebooks=codebooks,
                 samples_total=self._samples or None,
                 audio_seconds_total=self._audio_seconds or None,
-                **numbers,  # type: ignore[arg-type]
+                **numbers,
             )
         )
 

@@ -134,6 +134,11 @@ class JobState:
         elif not same and datagram.rank == self._lead:
             self._first_bad = told
 
+    @property
+    def lead(self) -> int | None:
+        """The rank that speaks for the job; None before the first report."""
+        return self._lead
+
     def get(self, name: str) -> Any:
         """The last reported value of a Datagram field, over all reports of the leading rank."""
         return self._merged.get(name)
@@ -166,11 +171,12 @@ class JobState:
             audio_seconds_per_second=speeds.get("audio"),
             data_wait_ratio=speeds.get("wait"),
             eta_seconds=self._eta(speeds),
-            samples_skipped=self._skips(),
+            samples_skipped=self.skips(),
             non_finite_steps=self.get("non_finite_steps") or self.stdout_non_finite,
             updates=self.get("updates") or 0,
             rollbacks=self.get("rollbacks") or 0,
             discarded_steps=self.get("discarded_steps") or 0,
+            checkpoint_seconds=self.get("checkpoint_seconds"),
             resumed_from_step=self.get("resumed_from_step"),
             resume_note=self.get("resume_note") or "",
             last_checkpoint_step=self.get("last_checkpoint_step"),
@@ -237,7 +243,8 @@ class JobState:
             return None
         return float(max(0, total - self.step) * seconds)
 
-    def _skips(self) -> dict[str, int]:
+    def skips(self) -> dict[str, int]:
+        """Samples that were skipped so far, of all ranks, by reason."""
         counts: collections.Counter[str] = collections.Counter()
         for skipped in self._skipped.values():
             counts.update(skipped)

@@ -17,6 +17,7 @@ from speech_contract.outcome import EXIT_BAD_CONFIG, EXIT_INTERRUPTED, EXIT_STAL
 from speech_contract.phases import Phase
 from speech_contract.progress import Rule
 from speech_contract.report import Memory
+from speech_contract.saves import Handed
 from speech_contract.wire import Datagram
 from speech_health.log_pattern import PatternReader
 from speech_telemetry.board import Board
@@ -53,7 +54,7 @@ class Supervisor:
         self.patterns = PatternReader(self.config.health.log_patterns)
         self.failures: list[End] = []
         self.stop_requested = 0  # how often we were asked: the second time nothing is waited for
-        self._environ = environ
+        self._environ: Mapping[str, str] = environ
         self._termination = TerminationLog(pod.termination_log)
         self._written = 0.0
         self._ended: set[int] = set()
@@ -85,6 +86,10 @@ class Supervisor:
     def own(self) -> End | None:
         """Make the run directory ours before anything is written there; an End when it is another's."""
         return None
+
+    def hand(self, handed: Handed) -> None:
+        """What the ranks' environment says of the checkpoint to go on from."""
+        self._environ = handed.environ(self._environ)
 
     def disown(self) -> None:
         """The ranks are gone: another job may have the run directory."""
@@ -136,6 +141,10 @@ class Supervisor:
     def linger(self, end: End) -> None:
         """Stay for readers after the end."""
 
+    def reports_cpu_seconds(self) -> float:
+        """What reports cost so far, which are no ranks."""
+        return 0.0
+
     def pump_until(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Keep hearing the ranks until `condition` holds. False when the time was up first."""
         deadline = time.monotonic() + seconds
@@ -181,11 +190,14 @@ class Supervisor:
                 self.failures.append(end)
 
     def end_ranks(self, grace: float, *, patience: float = 0.0) -> None:
-        """Give the ranks `patience` seconds to end alone, SIGTERM them, and kill what is left after `grace`."""
+        """Give the ranks `patience` seconds to end alone, SIGTERM them, and kill what is left after `grace`.
+
+        Without any grace they are not asked first: they would begin to save.
+        """
         began = time.monotonic()
         if patience:
             self.pump_until(lambda: not self.ranks.alive, patience)
-        for process in self.ranks.alive:
+        for process in self.ranks.alive if grace > 0 else ():
             process.terminate()
         asked = self.stop_requested
         left = grace - (time.monotonic() - began)
@@ -270,10 +282,11 @@ class Supervisor:
             self.ranks.pump(due - time.monotonic())
 
     def _say_end(self, end: End) -> None:
+        ranks = _cpu_of_ended_children() - self.reports_cpu_seconds()
         self.log.emit(
             Event.SUPERVISOR_STOPPED, INFO if end.exit_code in ENDS_WELL else ERROR,
             exit_code=end.exit_code, rule=end.rule or None, rank=end.rank, error=end.message or None,
-            cpu_seconds=round(time.process_time(), 3), ranks_cpu_seconds=round(_cpu_of_ended_ranks(), 3),
+            cpu_seconds=round(time.process_time(), 3), ranks_cpu_seconds=round(ranks, 3),
         )  # fmt: skip
 
     def _in_a_hurry(self, asked: int) -> bool:
@@ -296,7 +309,7 @@ class Supervisor:
         self.stop_requested += 1
 
 
-def _cpu_of_ended_ranks() -> float:
+def _cpu_of_ended_children() -> float:
     """CPU seconds of the children that were waited for: the local ranks and what they started."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime

@@ -72,7 +72,10 @@ class WorkerSupervisor(Supervisor):
         join = Join(self.pod.node_rank, config.attempt, config.world_size, self.pod.name)
         while time.monotonic() < deadline:
             try:
-                if self._link.post(wire.PATH_JOIN, join, JoinReply).ready:
+                reply = self._link.post(wire.PATH_JOIN, join, JoinReply)
+                if reply.ready:
+                    if config.recipe.custom is not None:
+                        self.hand(reply.handed)
                     return None
                 pause, refusal = RETRY_FIRST, "the master waits for other workers"
             except LinkError as error:

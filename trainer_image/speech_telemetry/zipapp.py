@@ -32,10 +32,12 @@ TOO_OLD = (
 )
 _PYDANTIC_HALF = "api"
 _LIBRARY_HOLDS = (
-    "__init__.py", "hearing.py", "huggingface.py", "lightning.py", "planned.py", "reporter.py",
+    "__init__.py", "files.py", "hearing.py", "huggingface.py", "lightning.py", "planned.py", "reporter.py",
+    "sampled.py", "saves.py", "steering.py",
 )  # fmt: skip
 _REPORTER_NEEDS = (
-    "__init__.py", "codec.py", "env.py", "errors.py", "phases.py", "preflight.py", "report.py", "scores.py", "wire.py",
+    "__init__.py", "codec.py", "env.py", "errors.py", "paths.py", "phases.py", "preflight.py", "report.py", "saves.py",
+    "scores.py", "wire.py",
 )  # fmt: skip
 
 # Runs on any Python, the oldest too, so that it can say what it lacks.

@@ -4,6 +4,7 @@
     ├── ConfigError              64  the run config or a preset
     ├── DataError                65  a manifest, or all of its samples
     ├── CheckpointError          1   a checkpoint could not be written or read (a retry may help)
+    │   └── FencedOffError       47  a newer attempt has taken over (of `engine.fence`)
     ├── HardwareError            16  fewer devices than asked for
     ├── NonFiniteBudgetSpent     40  raised by the engine when roll-backs are spent
     ├── RanksDisagree            46  the ranks disagree at the end of a run: nothing was saved, it is not complete

@@ -26,7 +26,8 @@ from speech_contract.run_config import RunConfig
 from speech_trainer import recipes
 from speech_trainer.__main__ import Create, wrap_recipe
 from speech_trainer.engine import accumulation
-from speech_trainer.engine.bad_steps import RECORD, STATE, Fields, join, records
+from speech_trainer.engine.bad_steps import RECORD, STATE, records
+from speech_trainer.engine.batch_fields import Fields, below, join
 from speech_trainer.engine.distributed import prepare_torch
 from speech_trainer.engine.files import Files, read_json
 from speech_trainer.engine.layout import Replicated
@@ -179,7 +180,7 @@ def _train(
     built = recipe.build()
     _restore(built, tensors, folder)
     batches = [
-        _batch(document, tensors, f"batch/{number}/", folder).to(device)
+        _batch(document, tensors, f"batch/{number}", folder).to(device)
         for number, document in enumerate(record["batches"])
     ]
     for model in built.models.values():
@@ -208,15 +209,19 @@ def _restore(built: Built, tensors: Mapping[str, Tensor], folder: Path) -> None:
 
 
 def _batch(
-    document: Mapping[str, Any], tensors: Mapping[str, Tensor], prefix: str, folder: Path
+    document: Mapping[str, Any], tensors: Mapping[str, Tensor], place: str, folder: Path
 ) -> Batch:
-    """The class must be one that the recipe brought along: a file is no reason to import anything."""
-    module = sys.modules.get(str(document["module"]))
-    kind = getattr(module, str(document["type"]), None)
-    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
-        raise CheckpointError(f"{folder}: batch {document['type']!r} is none of this recipe's")
-    own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    return join(kind, Fields(own, dict(document)))
+    """The classes must be those that the recipe brought along: a file is no reason to import anything."""
+
+    def kind_of(document: Mapping[str, Any]) -> type[Any]:
+        module = sys.modules.get(str(document["module"]))
+        kind = getattr(module, str(document["type"]), None)
+        if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+            raise CheckpointError(f"{folder}: batch {document['type']!r} is none of this recipe's")
+        return kind
+
+    batch: Batch = join(Fields(below(place, tensors), dict(document)), kind_of)
+    return batch
 
 
 def _bad_modules(built: Built, watch: Watch) -> list[str]:

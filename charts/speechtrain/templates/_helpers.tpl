@@ -47,6 +47,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
   resources: [speechtrainingjobs]
   verbs: [delete, get, list, watch] # delete: ttlSecondsAfterFinished
 - apiGroups: [speechtrain.dev]
+  resources: [speechtrainingruntimes]
+  verbs: [list, watch]
+- apiGroups: [speechtrain.dev]
   resources: [speechtrainingjobs/status]
   verbs: [update]
 - apiGroups: [speechtrain.dev]
@@ -64,6 +67,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 - apiGroups: [""]
   resources: [events]
   verbs: [create, list] # list: why a kubelet does not start a pod, which it says nowhere else
+{{- if .Values.kueue.enabled }}
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [create, delete, get, list, watch]
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads/status]
+  verbs: [update] # the quota of an evicted job is given back once its pods are gone, of a finished one at its end
+{{- end }}
 {{- end -}}
 
 {{/* A rules file, of either server, with the links and labels of this release. Takes the root and the file. */}}

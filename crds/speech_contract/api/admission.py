@@ -1,4 +1,4 @@
-"""The ValidatingAdmissionPolicy, generated from the models: a mistyped field is refused while it is applied.
+"""The ValidatingAdmissionPolicies, generated from the models: a mistyped field is refused while it is applied.
 
 An API server drops unknown fields before any admission; those of the spec it keeps, because the CRD says so, and a
 policy sees them. It says what the operator would say (`errors.unknown_field`); only a guess from afar is the
@@ -8,14 +8,16 @@ judges every job anyhow: so the policy fails open. Called by `speechtrain crd` a
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import yaml
+from pydantic import BaseModel
 
 from speech_contract import names
+from speech_contract.api.crd import difference
 from speech_contract.api.fields import bare, fields_of, items_of, places_of
+from speech_contract.api.runtime import RuntimeSpec, SpeechTrainingRuntime
 from speech_contract.api.spec import JobSpec, SpeechTrainingJob
 from speech_contract.errors import LONGEST_SHOWN
 
@@ -30,32 +32,54 @@ SHORTEST_PREFIX: Final = 4
 NEW_SPEC: Final = "request.operation == 'CREATE' || object.spec != oldObject.spec"
 
 
+class _Kind(NamedTuple):
+    """Objects that have one spec: their models, and what the API calls them."""
+
+    spec: type[BaseModel]
+    whole: type[BaseModel]
+    plurals: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.plurals[0]}.{names.GROUP}"
+
+
+JOBS: Final = _Kind(JobSpec, SpeechTrainingJob, (names.PLURAL,))
+RUNTIMES: Final = _Kind(
+    RuntimeSpec, SpeechTrainingRuntime, (names.RUNTIME_PLURAL, names.CLUSTER_RUNTIME_PLURAL)
+)
+
+
 def documents() -> list[Document]:
-    """Policy and binding."""
+    """Policy and binding of jobs, then those of runtimes."""
+    return [document for kind in (JOBS, RUNTIMES) for document in _documents(kind)]
+
+
+def _documents(kind: _Kind) -> list[Document]:
     api = {"apiVersion": "admissionregistration.k8s.io/v1"}
-    metadata = {"metadata": {"name": names.CRD_NAME}}
-    binding = {"policyName": names.CRD_NAME, "validationActions": ["Deny"]}
+    metadata = {"metadata": {"name": kind.name}}
+    binding = {"policyName": kind.name, "validationActions": ["Deny"]}
     return [
-        {**api, "kind": "ValidatingAdmissionPolicy", **metadata, "spec": _policy()},
+        {**api, "kind": "ValidatingAdmissionPolicy", **metadata, "spec": _policy(kind)},
         {**api, "kind": "ValidatingAdmissionPolicyBinding", **metadata, "spec": binding},
     ]
 
 
-def _policy() -> Document:
-    jobs = {
+def _policy(kind: _Kind) -> Document:
+    objects = {
         "apiGroups": [names.GROUP],
         "apiVersions": [names.VERSION],
         "operations": ["CREATE", "UPDATE"],
-        "resources": [names.PLURAL],
+        "resources": list(kind.plurals),
     }
     return {
         "failurePolicy": "Ignore",
-        "matchConstraints": {"resourceRules": [jobs]},
+        "matchConstraints": {"resourceRules": [objects]},
         # A label, a finalizer: nothing of the spec, nothing to judge.
         "matchConditions": [{"name": "a-new-spec", "expression": NEW_SPEC}],
         "variables": [
-            {"name": "places", "expression": _places()},
-            {"name": "objects", "expression": _objects()},
+            {"name": "places", "expression": _places(kind)},
+            {"name": "objects", "expression": _objects(kind.spec)},
             {"name": "faults", "expression": _faults()},
         ],
         "validations": [
@@ -82,13 +106,13 @@ def _walk(kind: Any, path: str) -> Iterator[tuple[str, list[str]]]:
         yield from _walk(field, f"{path}{mark}.{name}")
 
 
-def _objects() -> str:
+def _objects(spec: type[BaseModel]) -> str:
     """A list of `{at, value, known}`: each object of this manifest, where it stands and what it may hold.
 
     Of a list or a map each item is one of them: `spec.trainer.env[0]`.
     """
     plain, listed = [], []
-    for path, known in _walk(JobSpec, "spec"):
+    for path, known in _walk(spec, "spec"):
         marks = path.count("[]") + path.count(".*")
         if marks == 0:
             plain.append(_object(f"'{path}'", f"{_reach(path)}.orValue({{}})", known))
@@ -120,10 +144,10 @@ def _reach(path: str) -> str:
     return "object" + "".join(f".?{step}" for step in path.split("."))
 
 
-def _places() -> str:
+def _places(kind: _Kind) -> str:
     """Where a field belongs that stands at the wrong place, by its name in lower case."""
-    found = {name.lower() for _, known in _walk(JobSpec, "spec") for name in known}
-    places = {name: places_of(SpeechTrainingJob, name) for name in sorted(found)}
+    found = {name.lower() for _, known in _walk(kind.spec, "spec") for name in known}
+    places = {name: places_of(kind.whole, name) for name in sorted(found)}
     pairs = (f"{_text(name)}: {_text(at[0])}" for name, at in places.items() if at)
     return "{" + ", ".join(pairs) + "}"
 
@@ -207,5 +231,4 @@ def render() -> str:
 
 def drift(committed: str, file: str = FILE) -> str:
     """What regenerating would change in one of FILES, as a unified diff; empty when it is up to date."""
-    old, new = committed.splitlines(keepends=True), render().splitlines(keepends=True)
-    return "".join(difflib.unified_diff(old, new, file, f"{file} (generated)"))
+    return difference(committed, render(), file)

@@ -4,6 +4,9 @@ An API server takes structural schemas only: no references, no null, no closed o
 `structural` rewrites what pydantic emits; the rest of this module says what pydantic cannot know. The
 whole spec preserves unknown fields, so that a client that does not check cannot have a mistyped field
 dropped in silence: the operator sees it and refuses the job by name.
+
+`schema` holds every default, for people; what is `served` holds none where a runtime may have one: an API server that
+filled it in would make it look like the job's own wish. `runtime_crd` has the kinds of runtimes.
 """
 
 from __future__ import annotations
@@ -18,11 +21,19 @@ import yaml
 from speech_contract import names
 from speech_contract.api.base import JOB_NAME, MAX_ITEMS, MAX_TEXT
 from speech_contract.api.descriptions import as_written, descriptions
+from speech_contract.api.merging import KEYS
+from speech_contract.api.runtime import RuntimeSpec
 from speech_contract.api.spec import STATUS, JobSpec
 from speech_contract.preflight import MAX_FAILED
 from speech_contract.report import MAX_BAD_SAMPLES
 from speech_contract.stated import MAX_PATTERNS
-from speech_contract.status import MAX_ATTEMPTS, MAX_EXCLUDED, MAX_FINDINGS, JobStatus
+from speech_contract.status import (
+    MAX_ATTEMPTS,
+    MAX_EXCLUDED,
+    MAX_FINDINGS,
+    MAX_WINDOW_TIMES,
+    JobStatus,
+)
 
 Schema = dict[str, Any]
 
@@ -45,9 +56,7 @@ KEPT: Final = (
 )
 # Lists that Kubernetes merges by key, by their path in the schema.
 LIST_MAPS: Final = {
-    "spec.trainer.env": "name",
-    "spec.trainer.volumeMounts": "mountPath",
-    "spec.health.logPatterns": "name",
+    **{f"spec.{path}": key for path, key in KEYS.items()},
     "status.conditions": "type",
     "status.restarts.causes": "fingerprint",
     "status.attempts": "number",
@@ -57,6 +66,7 @@ MOST_ITEMS: Final = {
     "spec.health.logPatterns": MAX_PATTERNS,
     "status.conditions": 16,
     "status.attempts": MAX_ATTEMPTS,
+    "status.restarts.windowTimes": MAX_WINDOW_TIMES,
     "status.health.findings": MAX_FINDINGS,
     "status.excludedNodes": MAX_EXCLUDED,
     "status.preflight.failed": MAX_FAILED,
@@ -69,12 +79,13 @@ COLUMNS: Final = (
     ("Step", "integer", ".status.progress.step", 0),
     ("Loss", "string", ".status.progress.loss", 0),
     ("Health", "string", ".status.health.verdict", 0),
-    ("Restarts", "integer", ".status.restarts.counted", 0),
+    ("Restarts", "integer", ".status.restarts.total", 0),
     ("Heard", "date", ".status.progress.heardAt", 0),
     ("Age", "date", ".metadata.creationTimestamp", 0),
     ("GradNorm", "string", ".status.progress.gradientNorm", 1),
     ("Skipped", "integer", ".status.progress.samplesSkipped", 1),
     ("ETA", "integer", ".status.progress.etaSeconds", 1),
+    ("Goodput", "string", ".status.goodput.ratio", 1),
     ("Message", "string", ".status.message", 1),
 )
 AT_CREATION: Final = "oldSelf.hasValue() || "
@@ -141,7 +152,7 @@ def _version() -> Schema:
         "storage": True,
         "subresources": {"status": {}},
         "additionalPrinterColumns": [_column(*column) for column in COLUMNS],
-        "schema": {"openAPIV3Schema": schema()},
+        "schema": {"openAPIV3Schema": served()},
     }
 
 
@@ -158,19 +169,56 @@ def schema() -> Schema:
         union["x-kubernetes-validations"] = [_one_of(list(union["properties"]))]
     managed_by = spec["properties"]["runPolicy"]["properties"]["managedBy"]
     managed_by["x-kubernetes-validations"] = [IMMUTABLE]
+    about = "A training job for a speech model, watched so that it cannot fail in silence."
+    status = structural(STATUS.json_schema(), "status", JobStatus)
     return {
-        "description": "A training job for a speech model, watched so that it cannot fail in silence.",
+        **whole(names.KIND, about, spec=spec, status=status),
+        "x-kubernetes-validations": [dict(rule) for rule in ROOT_RULES],
+    }
+
+
+def whole(kind: str, about: str, **parts: Schema) -> Schema:
+    """The schema of an object of this kind: what every object has, and its own parts, `spec` among them."""
+    return {
+        "description": about,
         "type": "object",
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string", "description": f"Always {names.API_VERSION}."},
-            "kind": {"type": "string", "description": f"Always {names.KIND}."},
+            "kind": {"type": "string", "description": f"Always {kind}."},
             "metadata": {"type": "object"},
-            "spec": spec,
-            "status": structural(STATUS.json_schema(), "status", JobStatus),
+            **parts,
         },
-        "x-kubernetes-validations": [dict(rule) for rule in ROOT_RULES],
     }
+
+
+def served() -> Schema:
+    """The schema of one job as an API server gets it."""
+    made = schema()
+    _leave_open(made["properties"]["spec"], runtime_spec())
+    return made
+
+
+def runtime_spec() -> Schema:
+    """The structural schema of a runtime's spec, which fills nothing in."""
+    made = structural(RuntimeSpec.model_json_schema(), "spec", RuntimeSpec)
+    _leave_open(made, made, objects=True)
+    return made
+
+
+def _leave_open(node: Schema, runtime: Schema, *, objects: bool = False) -> None:
+    """Take away each default of `node` wherever `runtime` has the field too; that of an object says nothing and stays.
+
+    `objects`: these go too. Items of lists keep theirs: an item is never half the job's.
+    """
+    for name, inner in runtime.get("properties", {}).items():
+        own = node["properties"][name]
+        if objects or own.get("default", {}) != {}:
+            own.pop("default", None)
+        _leave_open(own, inner, objects=objects)
+        if isinstance(inner.get("additionalProperties"), dict):
+            held = own["additionalProperties"], inner["additionalProperties"]
+            _leave_open(*held, objects=objects)
 
 
 def _one_of(names: list[str]) -> Schema:
@@ -284,5 +332,10 @@ def render() -> str:
 
 def drift(committed: str, file: str = FILE) -> str:
     """What regenerating would change in one of FILES, as a unified diff; empty when it is up to date."""
-    old, new = committed.splitlines(keepends=True), render().splitlines(keepends=True)
+    return difference(committed, render(), file)
+
+
+def difference(committed: str, generated: str, file: str) -> str:
+    """A unified diff of a committed file and what it is generated as; empty when they are the same."""
+    old, new = committed.splitlines(keepends=True), generated.splitlines(keepends=True)
     return "".join(difflib.unified_diff(old, new, file, f"{file} (generated)"))

@@ -18,18 +18,10 @@ from speech_contract.api.base import (
     OptionalName,
     Passed,
     Quantity,
+    Text,
+    exactly_one,
 )
-from speech_contract.errors import ContractError
-
-Text = Annotated[str, Field(min_length=1)]
-
-
-def _exactly_one(owner: Model, *names: str) -> None:
-    aliases = {name: type(owner).model_fields[name].alias or name for name in names}
-    given = [alias for name, alias in aliases.items() if getattr(owner, name) is not None]
-    if len(given) != 1:
-        rule = f"sets {', '.join(given) or 'none'} of {', '.join(aliases.values())}"
-        raise ContractError("", getattr(owner, "name", ""), rule, "set exactly one of them")
+from speech_contract.api.volumes import VOLUMES_SCHEMA, FieldReference, Volume
 
 
 class KeyReference(Model):
@@ -41,13 +33,6 @@ class KeyReference(Model):
     """The key whose value is taken."""
     optional: bool = False
     """True starts the pod even when object or key is not there."""
-
-
-class FieldReference(Model):
-    """A field of the pod, as in the downward API."""
-
-    field_path: Text
-    """As in `metadata.name` or `status.podIP`."""
 
 
 class EnvironmentSource(Model):
@@ -62,7 +47,7 @@ class EnvironmentSource(Model):
 
     @model_validator(mode="after")
     def _one(self) -> EnvironmentSource:
-        _exactly_one(self, "secret_key_ref", "config_map_key_ref", "field_ref")
+        exactly_one(self, "secret_key_ref", "config_map_key_ref", "field_ref")
         return self
 
 
@@ -79,7 +64,7 @@ class EnvironmentVariable(Model):
     @model_validator(mode="after")
     def _one(self) -> EnvironmentVariable:
         if self.value is not None and self.value_from is not None:
-            _exactly_one(self, "value", "value_from")
+            exactly_one(self, "value", "value_from")
         return self
 
 
@@ -104,7 +89,7 @@ class EnvironmentFrom(Model):
 
     @model_validator(mode="after")
     def _one(self) -> EnvironmentFrom:
-        _exactly_one(self, "config_map_ref", "secret_ref")
+        exactly_one(self, "config_map_ref", "secret_ref")
         return self
 
 
@@ -171,75 +156,6 @@ class Trainer(Model):
     """Who the trainer runs as."""
 
 
-class PersistentVolumeClaim(Model):
-    """A claim in the job's namespace."""
-
-    claim_name: Name
-    """Name of the claim in the job's namespace."""
-    read_only: bool = False
-    """True forbids writing."""
-
-
-class EmptyDirectory(Model):
-    """Scratch space that dies with the pod."""
-
-    medium: Literal["", "Memory"] = ""
-    """Memory keeps it in RAM; empty means the node's disk."""
-    size_limit: Quantity | None = None
-    """Largest size, as in 10Gi; unset means none."""
-
-
-class KeyToPath(Model):
-    """One key of a ConfigMap or Secret as a file."""
-
-    key: Text
-    """Key of the ConfigMap or Secret."""
-    path: Text
-    """Its file, relative to the mount."""
-
-
-class ConfigMapVolume(Model):
-    """A ConfigMap as files."""
-
-    name: Name
-    """Name of the ConfigMap."""
-    items: list[KeyToPath] = Field(default_factory=list)
-    """Keys that become files; empty means all."""
-    optional: bool = False
-    """True starts the pod even when it is not there."""
-
-
-class SecretVolume(Model):
-    """A Secret as files; referred to by name."""
-
-    secret_name: Name
-    """Name of the Secret."""
-    items: list[KeyToPath] = Field(default_factory=list)
-    """Keys that become files; empty means all."""
-    optional: bool = False
-    """True starts the pod even when it is not there."""
-
-
-class Volume(Model):
-    """A volume of the pod: exactly one of the sources that restricted Pod Security lets through."""
-
-    name: Label
-    """What `trainer.volumeMounts` calls it."""
-    persistent_volume_claim: PersistentVolumeClaim | None = None
-    """A claim in the job's namespace."""
-    empty_dir: EmptyDirectory | None = None
-    """Scratch space that dies with the pod."""
-    config_map: ConfigMapVolume | None = None
-    """A ConfigMap as files."""
-    secret: SecretVolume | None = None
-    """A Secret as files."""
-
-    @model_validator(mode="after")
-    def _one(self) -> Volume:
-        _exactly_one(self, "persistent_volume_claim", "empty_dir", "config_map", "secret")
-        return self
-
-
 class Affinity(Model):
     """Kubernetes' affinity, passed on."""
 
@@ -290,17 +206,15 @@ class PullSecret(Model):
     """Name of the Secret."""
 
 
-_VOLUMES_SCHEMA: Final[dict[str, Any]] = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "required": ["name"],
-        "properties": {"name": {"type": "string", "maxLength": 63}},
-        "x-kubernetes-preserve-unknown-fields": True,
-    },
-    "x-kubernetes-list-type": "map",
-    "x-kubernetes-list-map-keys": ["name"],
-}
+class PodSecurityContext(Model):
+    """By which groups the pods reach their volumes. Who they run as stands in `trainer.securityContext`."""
+
+    fs_group: Annotated[int, Field(ge=0)] | None = None
+    """Group that volumes are given to; unset means `trainer.securityContext.runAsGroup`, else 10001, 0 leaves them."""
+    supplemental_groups: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
+    """More groups of the pods' processes: for shares whose files no fsGroup changes, as on NFS."""
+
+
 _OPEN_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
     "x-kubernetes-preserve-unknown-fields": True,
@@ -310,8 +224,10 @@ _OPEN_SCHEMA: Final[dict[str, Any]] = {
 class Pod(Model):
     """How and where the pods run. On one machine only the names of volumes matter."""
 
-    volumes: Annotated[list[Volume], WithJsonSchema(_VOLUMES_SCHEMA)] = Field(default_factory=list)
-    """persistentVolumeClaim, emptyDir, configMap or secret; nothing of the host."""
+    volumes: Annotated[list[Volume], WithJsonSchema(VOLUMES_SCHEMA)] = Field(default_factory=list)
+    """persistentVolumeClaim, ephemeral, csi, emptyDir, configMap, secret or projected; nothing of the host."""
+    security_context: PodSecurityContext = Field(default_factory=PodSecurityContext)
+    """Groups by which the pods reach their volumes."""
     node_selector: dict[str, str] = Field(default_factory=dict)
     """Labels that a node must have."""
     tolerations: list[Toleration] = Field(default_factory=list)

@@ -6,13 +6,15 @@ what a cluster asks for that one machine does not.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from speech_contract import env, names, paths
 from speech_contract.api.base import JOB_NAME, matches
-from speech_contract.api.pod import Volume, VolumeMount
-from speech_contract.api.spec import JobSpec, SpeechTrainingJob
+from speech_contract.api.pod import VolumeMount
+from speech_contract.api.spec import Gang, JobSpec, SpeechTrainingJob
+from speech_contract.api.volumes import Volume
 from speech_contract.errors import ContractError, nearest
 from speech_contract.places import paths_of
 from speech_contract.recipes import Launcher
@@ -23,7 +25,10 @@ Rule = Callable[[JobSpec, bool], Problems]
 OURS_TO_SET: Final = frozenset(
     value for name, value in vars(env).items() if name.isupper() and isinstance(value, str)
 ) - {env.WRAP_RECIPE, env.PREFLIGHT_ONLY, env.OMP_NUM_THREADS}
-OUR_PATHS: Final = ("/dev/shm", paths.LAUNCHER_DIR, paths.RUN_CONFIG_FILE.rpartition("/")[0])  # noqa: S108
+# Of the pods that we make, of our images, and of the kernel.
+OUR_PATHS: Final = (
+    paths.LAUNCHER_DIR, paths.RUN_CONFIG_FILE.rpartition("/")[0], "/opt/speechtrain", "/dev", "/proc", "/sys",
+)  # fmt: skip
 
 
 def name_fits(job: SpeechTrainingJob) -> Problems:
@@ -110,6 +115,17 @@ def environment_is_free(spec: JobSpec, local: bool) -> Problems:
             )
 
 
+def words_have_an_end(spec: JobSpec, local: bool) -> Problems:
+    """No process can be given a NUL: it would end the word."""
+    trainer = spec.trainer
+    given = {f"command[{n}]": word for n, word in enumerate(trainer.command)}
+    given |= {f"args[{n}]": word for n, word in enumerate(trainer.args)}
+    given |= {f"env[{n}].value": item.value or "" for n, item in enumerate(trainer.env)}
+    for place, text in given.items():
+        if "\0" in text:
+            yield ContractError(f"spec.trainer.{place}", text, "holds a NUL", "remove it")
+
+
 def names_are_unique(spec: JobSpec, local: bool) -> Problems:
     """Lists that Kubernetes treats as maps hold each key once."""
     yield from _twice("spec.trainer.env", "name", [item.name for item in spec.trainer.env])
@@ -137,12 +153,26 @@ def mounts_find_their_volume(spec: JobSpec, local: bool) -> Problems:
             yield ContractError(
                 f"{field}.name", mount.name, "names no volume of spec.pod.volumes", remedy
             )
-        for own in OUR_PATHS:
-            if _below(mount.mount_path, own):
-                rule = f"covers {own}, which speechtrain uses itself"
-                yield ContractError(
-                    f"{field}.mountPath", mount.mount_path, rule, "mount it elsewhere"
-                )
+        yield from _mount_is_free(f"{field}.mountPath", mount.mount_path)
+        if mount.sub_path and (stray := _stray(mount.sub_path) or _absolute(mount.sub_path)):
+            yield ContractError(f"{field}.subPath", mount.sub_path, stray, _BELOW)
+
+
+def _absolute(path: str) -> str:
+    return "is absolute" if path.startswith("/") else ""
+
+
+def _mount_is_free(field: str, path: str) -> Problems:
+    if stray := _stray(path) or ("holds a colon" if ":" in path else ""):
+        yield ContractError(field, path, stray, _PLAINLY)
+        return
+    plain = posixpath.normpath(path)
+    plain = "/" if plain == "//" else plain  # POSIX leaves two slashes as they are
+    for own in OUR_PATHS:
+        if _below(plain, own) or _below(own, plain):
+            rule = f"covers {own}, which the pod itself needs"
+            yield ContractError(field, path, rule, "mount it elsewhere")
+            return
 
 
 def labels_are_free(spec: JobSpec, local: bool) -> Problems:
@@ -164,6 +194,34 @@ def paths_are_files(spec: JobSpec, local: bool) -> Problems:
         elif not local and not path.startswith("/"):
             rule = "is relative, which only `speechtrain run` on one machine can read"
             yield ContractError(field, path, rule, "write an absolute path on a volume")
+        elif stray := _stray(path, relative=local):
+            yield ContractError(field, path, stray, _PLAINLY)
+
+
+_PLAINLY: Final = "write the path as it is meant"
+_BELOW: Final = "write a path below the volume's root"
+
+
+def _stray(path: str, *, relative: bool = False) -> str:
+    """Why a path need not lie where it reads; a manifest on one machine may go up from its own folder."""
+    if not path.isprintable():
+        return "holds a control character"
+    if path.split("/")[0] == "~":
+        return "begins with `~`, which a shell alone makes a home directory"
+    return (
+        ""
+        if relative or ".." not in path.split("/")
+        else "goes up by `..`, out of the volume it names"
+    )
+
+
+def queue_has_its_gang(spec: JobSpec, local: bool) -> Problems:
+    """A queue that nobody asks would let the job start at once."""
+    policy = spec.run_policy.scheduling_policy
+    if policy.queue and policy.gang is not Gang.KUEUE:
+        field = "spec.runPolicy.schedulingPolicy.queue"
+        rule = f"is for gang: {Gang.KUEUE.value} alone"
+        yield ContractError(field, policy.queue, rule, "set gang: Kueue, or remove the queue")
 
 
 def _paths(spec: JobSpec) -> Iterator[tuple[str, str]]:
@@ -173,15 +231,30 @@ def _paths(spec: JobSpec) -> Iterator[tuple[str, str]]:
     yield from paths_of(spec.recipe, "spec.recipe")
 
 
+def run_directory_has_a_name(spec: JobSpec, local: bool) -> Problems:
+    """The root of a file system is nobody's to fill with checkpoints and logs."""
+    uri = spec.checkpoint.uri
+    if uri.startswith("/") and posixpath.normpath(uri).strip("/") == "":
+        rule = "is the root of the file system"
+        yield ContractError(
+            "spec.checkpoint.uri", uri, rule, "write a directory for this job alone"
+        )
+
+
 def checkpoints_outlive_the_pod(spec: JobSpec, local: bool) -> Problems:
-    """On a cluster the run directory lies on a volume that stays, or the job says that it may go."""
+    """On a cluster the run directory lies on a volume that stays, or the job says that it may go.
+
+    Of what a CSI driver makes for one pod only that driver knows whether it stays: by a claim one can see it.
+    """
     uri = spec.checkpoint.uri
     if local or spec.checkpoint.ephemeral or not uri.startswith("/"):
         return
     mounted = mount_of(uri, spec)
     volume = mounted[1] if mounted else None
-    if volume is None or volume.empty_dir is not None:
-        rule = "lies on no volume" if volume is None else f"lies on the emptyDir {volume.name}"
+    if volume is None or volume.persistent_volume_claim is None:
+        rule = (
+            "lies on no volume" if volume is None else f"lies on the {volume.source} {volume.name}"
+        )
         remedy = "mount a persistentVolumeClaim there, or set checkpoint.ephemeral: true"
         yield ContractError(
             "spec.checkpoint.uri", uri, f"{rule} and would be lost with its pod", remedy
@@ -207,10 +280,13 @@ RULES: Final[tuple[Rule, ...]] = (
     text_comes_with_a_manifest,
     command_is_for_custom,
     environment_is_free,
+    words_have_an_end,
     names_are_unique,
     mounts_find_their_volume,
     labels_are_free,
     paths_are_files,
+    queue_has_its_gang,
+    run_directory_has_a_name,
     checkpoints_outlive_the_pod,
 )
 

@@ -14,9 +14,10 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from speech_contract.api.base import MAX_INTEGER, MAX_ITEMS, MAX_TEXT
+from speech_contract.api.base import FORMS, MAX_INTEGER, MAX_ITEMS, MAX_TEXT
 from speech_contract.api.fields import fields_at, places_of
 from speech_contract.api.rules import broken_rules, broken_spec_rules
+from speech_contract.api.runtime import SpeechTrainingRuntime
 from speech_contract.api.spec import JobSpec, SpeechTrainingJob
 from speech_contract.errors import ContractError, nearest, unknown_field
 
@@ -53,6 +54,14 @@ def parse_spec(document: Any, *, local: bool = False) -> JobSpec:
     return spec
 
 
+def parse_runtime(document: Any) -> SpeechTrainingRuntime:
+    """Build a runtime of either kind: every field has its shape, and no rule is asked, for it is half a job.
+
+    Raises InvalidJob.
+    """
+    return _shaped(SpeechTrainingRuntime, document, ())
+
+
 def validate(document: Any, *, local: bool = False) -> list[ContractError]:
     """Every problem of a manifest; an empty list means that it can run."""
     try:
@@ -79,7 +88,8 @@ def _shaped(model: type[M], document: Any, place: tuple[str, ...]) -> M:
         return model.model_validate_json(text, strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        raise InvalidJob([_explain(detail, place) for detail in details]) from error
+        root = SpeechTrainingRuntime if model is SpeechTrainingRuntime else SpeechTrainingJob
+        raise InvalidJob([_explain(detail, place, root) for detail in details]) from error
 
 
 def _without_nulls(value: Any) -> Any:
@@ -126,12 +136,12 @@ def _no_text_key(path: str, key: object) -> ContractError:
     return ContractError(path, key, "is no text but a key", f'put it in quotes: "{key}"')
 
 
-def _explain(detail: ErrorDetails, place: tuple[str, ...]) -> ContractError:
+def _explain(detail: ErrorDetails, place: tuple[str, ...], root: type[BaseModel]) -> ContractError:
     """One of pydantic's errors as a sentence of ours."""
     location = (*place, *detail["loc"])
     kind, path, value = detail["type"], _path(location), detail["input"]
     if kind in _UNKNOWN:
-        return _explain_unknown(location[:-1], str(location[-1]), value)
+        return _explain_unknown(location[:-1], str(location[-1]), value, root)
     if kind == "missing":
         return ContractError(path, None, "is missing", "set it")
     context = detail.get("ctx", {})
@@ -143,11 +153,13 @@ def _explain(detail: ErrorDetails, place: tuple[str, ...]) -> ContractError:
     return ContractError(path or "the manifest", value, rule, remedy)
 
 
-def _explain_unknown(parent: Sequence[str | int], name: str, value: Any) -> ContractError:
+def _explain_unknown(
+    parent: Sequence[str | int], name: str, value: Any, root: type[BaseModel]
+) -> ContractError:
     """A mistyped field names its neighbour; one at the wrong place names the right one."""
-    known = fields_at(SpeechTrainingJob, parent)
+    known = fields_at(root, parent)
     error = unknown_field(_path(parent), name, value, known)
-    if nearest(name, known) is None and (places := places_of(SpeechTrainingJob, name)):
+    if nearest(name, known) is None and (places := places_of(root, name)):
         return ContractError(error.field, value, error.rule, f"did you mean {places[0]}?")
     return error
 
@@ -169,7 +181,8 @@ def _rule_and_remedy(
     if kind == "less_than_equal":
         return f"is above {context['le']}", f"write a whole number of at most {context['le']}"
     if kind == "string_pattern_mismatch":
-        return "has not the form of this field", f"match {context['pattern']}"
+        pattern = str(context["pattern"])
+        return "has not the form of this field", FORMS.get(pattern, f"match {pattern}")
     named = {
         "int_type": ("is no whole number", "write a whole number"),
         "bool_type": ("is neither true nor false", "write true or false, without quotes"),

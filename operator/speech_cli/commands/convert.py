@@ -10,6 +10,7 @@ import click
 import yaml
 
 from speech_cli import manifest
+from speech_cli.commands.options import file_argument
 from speech_cli.console import emit
 from speech_cli.errors import UserError
 from speech_cli.extras import lazily
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@file_argument
 @click.option("--checkpoint", default="", metavar="PATH",
               help="Run directory on a volume of the job; else a folder on its first claim.")  # fmt: skip
 @click.option("--name", default="", metavar="NAME",

@@ -1,11 +1,12 @@
-"""`speechtrain data synthesize|prepare|validate|encode`: words around `speech_trainer.data`, which does the work."""
+"""`speechtrain data …`: words around `speech_trainer.data`, which does the work.
+
+Whatever changes lines and no audio (`pair`, `import`) stands in `commands.data_lines`.
+"""
 
 from __future__ import annotations
 
-import functools
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,29 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from speech_cli.commands import data_lines
 from speech_cli.commands.options import json_option
 from speech_cli.console import emit, jsonable, make_console, say
-from speech_cli.errors import BadData, UserError
-from speech_cli.extras import lazily
+from speech_cli.extras import TRAINER as EXTRA
+from speech_cli.extras import lazily, told
 from speech_cli.rendering import words
+from speech_cli.rendering.problems import problem_lines
 from speech_contract import env, outcome
+from speech_contract.errors import nearest
 
-EXTRA = "trainer,cli"
 LANGUAGES = ("te", "hi", "en", "de")
-PROBLEMS_SHOWN = 20
+
+
+class Language(click.Choice[str]):
+    """A language that is there, or the one that was meant."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Raises BadParameter."""
+        if value in LANGUAGES:
+            return str(value)
+        guess = nearest(str(value), LANGUAGES)
+        remedy = f"did you mean {guess}?" if guess else f"use one of {', '.join(LANGUAGES)}"
+        self.fail(f"{value!r} is not spoken; {remedy}", param, ctx)
 
 
 longest_option = click.option(
@@ -39,30 +53,20 @@ def command() -> None:
     """Make, prepare and check speech to train on."""
 
 
-def told(work: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn the trainer's own errors into a sentence and their exit code."""
-
-    @functools.wraps(work)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        errors = lazily("speech_trainer.errors", EXTRA)
-        try:
-            return work(*args, **kwargs)
-        except errors.TrainerError as error:
-            refused = BadData if error.exit_code == outcome.EXIT_BAD_DATA else UserError
-            raise refused(str(error)) from error
-        except OSError as error:
-            place = f"{error.filename}: " if error.filename else ""
-            raise UserError(
-                f"{place}cannot be written or read ({error.strerror}); check path, rights and free space"
-            ) from error
-
-    return wrapper
+command.add_command(data_lines.pair)
+command.add_command(data_lines.bring)
 
 
 @command.command()
 @click.option("--language", "languages", multiple=True, default=("te",), show_default=True,
-              help=f"Language to speak; may be repeated. One of {', '.join(LANGUAGES)}.")  # fmt: skip
-@click.option("--speakers", default=1, show_default=True, help="Voices per language.")
+              type=Language(LANGUAGES), help="Language to speak; may be repeated.")  # fmt: skip
+@click.option(
+    "--speakers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Voices per language.",
+)
 @click.option(
     "--sentences",
     default=144,
@@ -149,7 +153,7 @@ def prepare(
         emit(report, output)
         return
     summary = f"{report.utterances} utterances, {words.duration(report.seconds)}: {report.manifest}"
-    say(make_console(), [summary, *_problem_lines(report.problems, "left out")])
+    say(make_console(), [summary, *problem_lines(report.problems, "left out")])
 
 
 @command.command()
@@ -169,7 +173,7 @@ def validate(manifest: Path, max_seconds: float, audio_only: bool, output: str |
         if manifest.is_dir():
             what, who = "audio files", f" ({report.other} other files, {report.hidden} hidden)"
         summary = f"{manifest}: {report.lines} {what}, {words.duration(report.seconds)} of good speech{who}"
-        say(make_console(), [summary, *_problem_lines(report.problems, "wrong")])
+        say(make_console(), [summary, *problem_lines(report.problems, "wrong")])
     if not report.ok:
         raise SystemExit(outcome.EXIT_BAD_DATA)
 
@@ -227,7 +231,7 @@ def encode(
     if output:
         emit(report, output)
         return
-    say(make_console(), [_encoded(report), *_problem_lines(report.problems, "left out")])
+    say(make_console(), [_encoded(report), *problem_lines(report.problems, "left out")])
 
 
 class _Shown:
@@ -267,18 +271,6 @@ def _encoded(report: Any) -> str:
     )
     alone = "; one by one: batches changed codes" if report.one_by_one else ""
     return f"{what}: {report.manifest} ({shards}{alone})"
-
-
-def _problem_lines(problems: tuple[Any, ...], what: str) -> list[str]:
-    if not problems:
-        return ["nothing is wrong"] if what == "wrong" else []
-    reasons: dict[str, int] = {}
-    for problem in problems:
-        reasons[problem.reason] = reasons.get(problem.reason, 0) + 1
-    shown = [f"  {problem}" for problem in problems[:PROBLEMS_SHOWN]]
-    hidden = len(problems) - len(shown)
-    more = [f"  and {hidden} more; -o json lists all"] if hidden else []
-    return [f"{what}: {words.tally(reasons)}", *shown, *more]
 
 
 def _bar(console: Console) -> Progress:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import click
 
 from speech_cli import place
-from speech_cli.commands.options import place_options
+from speech_cli.commands.options import job_argument, place_options
 from speech_cli.log_request import LogRequest
 from speech_cli.place import Where
 
 
 @click.command()
-@click.argument("job")
+@job_argument
 @place_options
 @click.option("--rank", type=click.IntRange(min=0), help="Global rank; else 0.")
 @click.option("--node-rank", type=click.IntRange(min=0), help="Pod: 0 is the master, 1 worker 0.")
 @click.option("--attempt", type=click.IntRange(min=1), help="Attempt; else the newest.")
-@click.option("--tail", default=50, show_default=True, help="How many lines.")
+@click.option(
+    "--tail", default=50, show_default=True, type=click.IntRange(min=0), help="How many lines."
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on until it ends, or Ctrl-C.")
 def command(
     job: str,

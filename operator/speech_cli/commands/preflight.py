@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from speech_cli import local, manifest
-from speech_cli.commands.options import json_option, plain_option
+from speech_cli.commands.options import file_argument, json_option, plain_option, runtime_option
 from speech_cli.commands.run import volume_folders
 from speech_cli.console import emit, make_console, say
 from speech_cli.errors import UserError
@@ -35,15 +35,21 @@ COLUMNS = ("CHECK", "WHAT", "MEASURED", "EXPECTED", "VERDICT", "REMEDY")
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@file_argument
 @click.option("--ranks", default=1, show_default=True, type=click.IntRange(1, 64),
               help="Processes on this machine, whatever the manifest says.")  # fmt: skip
 @click.option("--volume", "volumes", multiple=True, metavar="NAME=DIR",
               help="Folder that stands for a volume of the manifest; may be repeated.")  # fmt: skip
+@runtime_option
 @json_option
 @plain_option
 def command(
-    file: Path, ranks: int, volumes: tuple[str, ...], output: str | None, plain: bool
+    file: Path,
+    ranks: int,
+    volumes: tuple[str, ...],
+    runtime: Path | None,
+    output: str | None,
+    plain: bool,
 ) -> None:
     """Check the SpeechTrainingJob in FILE without training it.
 
@@ -51,7 +57,7 @@ def command(
     with 44 when a check failed; other codes as in docs/exit-codes.md when it did not come to the checks.
     """
     began = time.monotonic()
-    document = alone(manifest.load(file), ranks)
+    document = alone(manifest.load(file, runtime), ranks)
     folders = _all_volumes(document, volume_folders(volumes))
     console = make_console(plain=plain)
     with tempfile.TemporaryDirectory(prefix="speechtrain-") as root:

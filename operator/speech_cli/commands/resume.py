@@ -6,7 +6,7 @@ import click
 
 from speech_cli import local, place
 from speech_cli.cluster_place import ClusterPlace
-from speech_cli.commands.options import json_option, place_options, plain_option
+from speech_cli.commands.options import job_argument, json_option, place_options, plain_option
 from speech_cli.commands.run import finish
 from speech_cli.console import emit, make_console, say
 from speech_cli.place import Where
@@ -15,7 +15,7 @@ from speech_cli.watching import watcher_for
 
 
 @click.command()
-@click.argument("job")
+@job_argument
 @place_options
 @json_option
 @plain_option

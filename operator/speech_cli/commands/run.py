@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
-from speech_cli import local, manifest
-from speech_cli.commands.options import json_option, plain_option
+from speech_cli import local, manifest, reporting
+from speech_cli.commands.options import file_argument, json_option, plain_option, runtime_option
 from speech_cli.console import emit, make_console, say
 from speech_cli.errors import UserError
+from speech_cli.local_place import LocalPlace
 from speech_cli.rendering import verdict
 from speech_cli.rendering.cause import cause_of
 from speech_cli.rendering.view import Document, JobView, mapping, uid_of, view_of
@@ -20,13 +21,14 @@ from speech_contract.reasons import State
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@file_argument
 @click.option("--new", is_flag=True, help="Start over beside what a job of this name left behind.")
 @click.option("--volume", "volumes", multiple=True, metavar="NAME=DIR",
               help="Folder that stands for a volume of the manifest; may be repeated.")  # fmt: skip
 @click.option(
     "-n", "--namespace", help="Namespace of the state; else the manifest's, else default."
 )
+@runtime_option
 @json_option
 @plain_option
 def command(
@@ -34,6 +36,7 @@ def command(
     new: bool,
     volumes: tuple[str, ...],
     namespace: str | None,
+    runtime: Path | None,
     output: str | None,
     plain: bool,
 ) -> None:
@@ -43,7 +46,7 @@ def command(
     0 Complete, 75 suspended after saving, others as in docs/exit-codes.md. Ctrl-C saves and suspends;
     a second one stops at once.
     """
-    document = manifest.load(file)
+    document = manifest.load(file, runtime)
     place = namespace or mapping(document, "metadata").get("namespace") or local.DEFAULT_NAMESPACE
     folders = volume_folders(volumes)
     watcher = watcher_for(make_console(plain=plain, stderr=bool(output)), plain=plain)
@@ -56,6 +59,8 @@ def finish(document: Document, namespace: str, code: int, output: str | None, pl
     """Print the verdict and leave with the outcome's code."""
     view = view_of(document)
     folder = RunDirectory(local.run_dir(document, namespace), uid_of(document))
+    if view.finished:
+        reporting.redraw(folder.root, LocalPlace(namespace), document)
     if output:
         result = folder.result()
         emit(

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 
 import click
 from rich.text import Text
 
 from speech_cli import place
-from speech_cli.commands.options import form_option, place_options, plain_option
+from speech_cli.commands.options import (
+    all_or_one,
+    everywhere_option,
+    form_option,
+    optional_job_argument,
+    place_options,
+    plain_option,
+)
 from speech_cli.console import emit, make_console, say
 from speech_cli.place import Place, Where
 from speech_cli.rendering import live, words
@@ -18,9 +24,8 @@ from speech_cli.rendering.view import Document, view_of
 
 
 @click.command()
-@click.argument("job", required=False)
-@click.option("-A", "--all-namespaces", "everywhere", is_flag=True,
-              help="List the jobs of every namespace.")  # fmt: skip
+@optional_job_argument
+@everywhere_option
 @place_options
 @form_option
 @plain_option
@@ -31,10 +36,10 @@ def command(
 
     Jobs of this machine come first; where it has none, those of the kube context are shown.
     """
-    if everywhere and (job is not None or where.namespace):
-        raise click.UsageError("-A lists every namespace: give neither JOB nor -n beside it")
+    if everywhere and job is not None:
+        raise click.UsageError("-A lists every namespace: give no JOB beside it")
     if job is None:
-        _all(dataclasses.replace(where, everywhere=everywhere), output, plain)
+        _all(all_or_one(where, everywhere=everywhere), output, plain)
         return
     found, document = place.find(where, job)
     if output:

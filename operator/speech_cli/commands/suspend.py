@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from speech_cli import place
-from speech_cli.commands.options import place_options
+from speech_cli.commands.options import job_argument, place_options
 from speech_cli.console import make_console, say
 from speech_cli.place import Where
 
 
 @click.command()
-@click.argument("job")
+@job_argument
 @place_options
 def command(job: str, where: Where) -> None:
     """Let JOB save and stop; `speechtrain resume` continues it."""

@@ -5,23 +5,26 @@ With --replay-batch the first non-finite step is trained once more, and what wen
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
 from rich.text import Text
 
 from speech_cli import local, place, replaying
-from speech_cli.commands.options import json_option, place_options, plain_option
+from speech_cli.commands.options import (
+    json_option,
+    optional_job_argument,
+    place_options,
+    plain_option,
+)
 from speech_cli.console import emit, make_console, say
 from speech_cli.local_place import LocalPlace
 from speech_cli.place import Where
 from speech_cli.rendering import replayed, why
-from speech_cli.rendering.cause import cause_of
 
 
 @click.command()
-@click.argument("job", required=False)
+@optional_job_argument
 @click.option("--replay-batch", is_flag=True,
               help="Train once more on the batch of the first non-finite step; name what went bad first.")  # fmt: skip
 @click.option("--run-dir", type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -47,9 +50,7 @@ def command(
     if job is None or run_dir is not None or attempt is not None:
         raise click.UsageError("give JOB; --run-dir and --attempt belong to --replay-batch")
     found, document = place.find(where, job)
-    told = found.outcomes(document)
-    evidence = found.evidence(document, cause_of(document, told))
-    answer = why.explain(document, told, evidence, time.time())
+    answer = place.explained(found, document)
     if output:
         emit(answer, output)
         return

@@ -20,7 +20,7 @@ LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 SERVER_SETS: Final = {
     name: "the API server sets it"
     for name in ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields",
-                 "selfLink")
+                 "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds")
 } | {"ownerReferences": "the new job has no owner yet", "finalizers": "they guard the old job"}  # fmt: skip
 MASTER, WORKER = "Master", "Worker"
 
@@ -70,7 +70,7 @@ def _metadata(metadata: Reader, name: str) -> dict[str, Any]:
     if annotations:
         made["annotations"] = annotations
         metadata.notes.kept(metadata.at("annotations"))
-    metadata.finish(SERVER_SETS)
+    metadata.finish_known(policies.PLACES, SERVER_SETS)
     return made
 
 
@@ -100,11 +100,13 @@ def _spec(spec: Reader, metadata: dict[str, Any], checkpoint: str) -> dict[str, 
     nodes, template, restarts = _replicas(spec.inner("pytorchReplicaSpecs"))
     policy = spec.inner("runPolicy")
     policies.moved_down(spec, policy)
-    policies.queued(metadata, policy)
+    scheduling = policies.queued(metadata, policy)
     run_policy = policies.run_policy(policy)
     policies.restart_policies(restarts, run_policy, notes)
-    if priority := policies.finish_policy(policy):
+    if priority := policies.finish_policy(policy, scheduling):
         template.pod.setdefault("priorityClassName", priority)
+    if scheduling:
+        run_policy["schedulingPolicy"] = scheduling
     if template.grace_seconds:
         run_policy["terminationGracePeriodSeconds"] = template.grace_seconds
         notes.renamed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from speech_cli.conversion.notes import Notes, Reader
+from speech_contract.names import LABEL_QUEUE
 
 SAME: Final = ("suspend", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "cleanPodPolicy")
 MEMBERSHIP: Final = (
@@ -19,12 +20,9 @@ ELASTIC: Final = {
     "nProcPerNode": "spec.nprocPerNode is there too",
 } | {f"rdzv{name}": MEMBERSHIP for name in ("Backend", "Port", "Host", "Id", "Conf")}
 SCHEDULING: Final = {
-    name: "there is no gang scheduler or queue here yet; all pods are created together"
-    for name in ("minAvailable", "queue", "minResources", "scheduleTimeoutSeconds")
-}
+    name: "all pods of a gang start together or none" for name in ("minAvailable", "minResources")
+} | {"queue": "it names a queue of another scheduler than Kueue"}
 NEVER: Final = "Never"
-# Labels by which Kueue knows what waits in its queues.
-QUEUE: Final = "kueue.x-k8s.io/queue-name"
 # The operators before the Training Operator had these in `spec` itself, under the same apiVersion.
 ONCE_IN_SPEC: Final = (*SAME, "backoffLimit")
 # Every field that a person may have written at the wrong depth → the object that it belongs to.
@@ -58,21 +56,18 @@ def moved_down(spec: Reader, policy: Reader) -> None:
         spec.notes.renamed(spec.at(name), policy.at(name))
 
 
-def queued(metadata: dict[str, Any], policy: Reader) -> None:
-    """A job that Kueue would have admitted waits for ever where no queue looks at it."""
-    queue = (metadata.get("labels") or {}).get(QUEUE)
-    if queue is None:
-        return
+def queued(metadata: dict[str, Any], policy: Reader) -> dict[str, Any]:
+    """`schedulingPolicy` of a job that Kueue admits: `suspend` was Kueue's own way to keep it waiting."""
+    queue = (metadata.get("labels") or {}).get(LABEL_QUEUE)
+    if not queue:
+        return {}
+    policy.notes.renamed(
+        f"metadata.labels[{LABEL_QUEUE}]", "and spec.runPolicy.schedulingPolicy.gang: Kueue"
+    )
     if policy.look("suspend"):
-        policy.notes.refused(
-            policy.at("suspend"), True,
-            f"waits for a queue: label {QUEUE}: {queue} let Kueue start the old job, and nothing would start this one",
-            "remove suspend to start at once, or the label to resume it by hand",
-        )  # fmt: skip
-    else:
-        policy.notes.changed(
-            f"metadata.labels[{QUEUE}]", "kept as a label only: no queue admits the job here"
-        )
+        policy.take("suspend")
+        policy.notes.changed(policy.at("suspend"), f"unset: queue {queue} lets the job start")
+    return {"gang": "Kueue"}
 
 
 def run_policy(policy: Reader) -> dict[str, Any]:
@@ -94,9 +89,10 @@ def run_policy(policy: Reader) -> dict[str, Any]:
     return made
 
 
-def finish_policy(policy: Reader) -> str:
-    """Account for the rest; the priority class that the scheduling policy names."""
+def finish_policy(policy: Reader, made: dict[str, Any]) -> str:
+    """Account for the rest, the time for scheduling into `made`; the priority class that it names."""
     scheduling = policy.inner("schedulingPolicy")
+    scheduling.keep(made, "scheduleTimeoutSeconds")
     priority = scheduling.take("priorityClass")
     scheduling.finish(SCHEDULING)
     policy.finish_known(

@@ -12,9 +12,12 @@ AS_CLAIM: Final = "make it a PersistentVolumeClaim and name that"
 MODES: Final = {"defaultMode": "files of a volume keep Kubernetes' default mode"}
 FIELDS: Final = {
     "persistentVolumeClaim": ("claimName", "readOnly"),
+    "ephemeral": ("volumeClaimTemplate",),
+    "csi": ("driver", "readOnly", "fsType", "volumeAttributes", "nodePublishSecretRef"),
     "emptyDir": ("medium", "sizeLimit"),
     "configMap": ("name", "optional"),
     "secret": ("secretName", "optional"),
+    "projected": ("sources",),
 }
 
 

@@ -9,7 +9,6 @@ from speech_cli.conversion import sources
 from speech_cli.conversion.notes import Reader
 from speech_contract import names
 
-PRODUCT: Final = "nvidia.com/gpu.product"
 GPU_TAINT: Final = "nvidia.com/gpu"
 CHANGE_DIRECTORY: Final = 'cd "$0" && exec "$@"'
 POD_SAME: Final = (
@@ -63,7 +62,7 @@ def convert_template(template: Reader) -> Converted:
     spec = template.inner("spec")
     container = _container(spec)
     made.trainer, shared = _trainer(container)
-    _security(container.inner("securityContext"), spec.inner("securityContext"), made.trainer)
+    _security(container.inner("securityContext"), spec.inner("securityContext"), made)
     container.finish(CONTAINER_REASONS)
     if found := sources.volumes(spec, shared):
         made.pod["volumes"] = found
@@ -156,7 +155,7 @@ def _working_directory(container: Reader, trainer: dict[str, Any]) -> None:
     container.notes.changed(container.at("workingDir"), "the command goes there through /bin/sh")
 
 
-def _security(container: Reader, pod: Reader, trainer: dict[str, Any]) -> None:
+def _security(container: Reader, pod: Reader, converted: Converted) -> None:
     made: dict[str, Any] = {}
     for name in ("runAsUser", "runAsGroup"):
         inner, outer = container.take(name), pod.take(name)
@@ -172,7 +171,7 @@ def _security(container: Reader, pod: Reader, trainer: dict[str, Any]) -> None:
         elif value is not None:
             made[name] = value
             container.notes.kept(at)
-    _group_of_files(pod, made)
+    _groups_of_files(pod, converted.pod)
     container.keep(made, "readOnlyRootFilesystem")
     _capabilities(container, made)
     container.refuse("privileged", rule="is not possible", remedy="ask for a device as a resource")
@@ -183,20 +182,24 @@ def _security(container: Reader, pod: Reader, trainer: dict[str, Any]) -> None:
             container.at("runAsUser"), "unset: the image's user must not be root, else set it"
         )
     if made:
-        trainer["securityContext"] = made
+        converted.trainer["securityContext"] = made
 
 
-def _group_of_files(pod: Reader, made: dict[str, Any]) -> None:
+def _groups_of_files(pod: Reader, into: dict[str, Any]) -> None:
     pod.take("fsGroupChangePolicy")  # always OnRootMismatch
-    group = pod.take("fsGroup")
-    if group is None:
-        return
-    if group != 0 and made.setdefault("runAsGroup", group) == group:
-        pod.notes.renamed(
-            pod.at("fsGroup"), "spec.trainer.securityContext.runAsGroup, which is both"
+    made: dict[str, Any] = {}
+    if pod.look("fsGroup") == 0:
+        pod.notes.dropped(
+            pod.at("fsGroup"), "root's group is no job's; volumes are given to another"
         )
-    else:
-        pod.notes.dropped(pod.at("fsGroup"), "runAsGroup is the group of files too")
+        pod.take("fsGroup")
+    elif pod.look("fsGroup") is None:
+        pod.notes.changed(
+            pod.at("fsGroup"), "unset: claims that it may write are given to a group; 0 leaves them"
+        )
+    pod.keep(made, "fsGroup", "supplementalGroups")
+    if made:
+        into["securityContext"] = made
 
 
 def _capabilities(container: Reader, made: dict[str, Any]) -> None:
@@ -226,9 +229,11 @@ def _scheduling(spec: Reader, made: Converted) -> None:
         made.pod["schedulerName"] = scheduler
         spec.notes.kept(spec.at("schedulerName"))
     selector = spec.take_map("nodeSelector")
-    if product := selector.pop(PRODUCT, None):
+    if product := selector.pop(names.LABEL_GPU_PRODUCT, None):
         made.accelerator = str(product)
-        spec.notes.renamed(f"{spec.at('nodeSelector')}[{PRODUCT}]", f"spec.accelerator: {product}")
+        spec.notes.renamed(
+            f"{spec.at('nodeSelector')}[{names.LABEL_GPU_PRODUCT}]", f"spec.accelerator: {product}"
+        )
     if selector:
         made.pod["nodeSelector"] = selector
         spec.notes.kept(spec.at("nodeSelector"))

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from speech_cli.errors import BadData
-from speech_cli.recordings.content import Source, dialect_of, kind_of
-from speech_cli.recordings.documents import history
+from speech_cli.recordings.content import METRIC, Source, dialect_of, kind_of
+from speech_cli.recordings.documents import history, told
 from speech_cli.recordings.events import EVENT_FILE, tensorboard
 from speech_cli.recordings.offline import OFFLINE_FILE, offline_run
 from speech_contract.report import Reads
@@ -34,6 +34,7 @@ FORMATS: Final[Mapping[str, str]] = {
     "JSON lines": "an object a line, under any suffix: detectron2, mmengine, LLaMA-Factory, our own events",
     "JSON list of entries": "a list of objects, nested ones too: dora, audiocraft",
     "Keras history": 'an object of lists: {"loss": [...], "val_loss": [...]}',
+    "MLflow metric": "a file of mlruns/…/metrics, called after what it holds: milliseconds, value, step",
     "table": "CSV, TSV or ; with a header: Lightning's metrics.csv, exports of Weights & Biases",
     "TensorBoard's CSV export": "Wall time,Step,Value; the tag is taken from the file's name",
     "TensorBoard": "an event file, or a directory with some",
@@ -120,6 +121,9 @@ class Recording:
             self.format = "Weights & Biases"
             with source.open() as file:
                 return self._rows.read(offline_run(file.read()))
+        if kind == "metric":
+            self.format = "MLflow metric"
+            return self._rows.read(_metric(source))
         if kind == "lines":
             self.format = "JSON lines"
             return self._rows.read(_entries(source.lines()))
@@ -214,4 +218,14 @@ def _entries(lines: Iterable[str]) -> Iterator[Mapping[str, Any]]:
         except ValueError:
             continue
         if isinstance(entry, dict):
-            yield entry
+            yield told(entry)
+
+
+def _metric(source: Source) -> Iterator[Mapping[str, Any]]:
+    """Of MLflow: one series, named by the path below `metrics`."""
+    parts = source.path.absolute().parts
+    below = parts[parts.index("metrics") + 1 :] if "metrics" in parts[:-1] else parts[-1:]
+    name = "/".join(below)
+    for row in map(METRIC.match, source.lines()):
+        if row is not None:
+            yield {"step": int(row["step"]), name: row["value"]}

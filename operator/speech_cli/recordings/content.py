@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
@@ -19,6 +20,8 @@ HEAD: Final = 65536  # bytes that tell the kind
 _GZIP: Final = b"\x1f\x8b"
 _WORDS: Final = ("loss", "step", "epoch", "norm", "value", "iter")  # in a header worth a table
 _DELIMITERS: Final = (",", "\t", ";")
+# mlflow/store/tracking/file_store.py: milliseconds, value, step
+METRIC: Final = re.compile(r"1\d{12} (?P<value>[-+.\dA-Za-z]+) (?P<step>\d+)(?:\s|$)")
 _MARKS: Final = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
@@ -67,7 +70,7 @@ class Source:
 
 
 def kind_of(source: Source) -> str:
-    """`events`, `offline`, `document`, `lines`, `table` or `printed`."""
+    """`events`, `offline`, `metric`, `document`, `lines`, `table` or `printed`."""
     if source.head.startswith(MAGIC):
         return "offline"
     if is_event_file(source.head) or (EVENT_FILE in source.path.name and b"\x00" in source.head):
@@ -75,6 +78,8 @@ def kind_of(source: Source) -> str:
     start = source.start.lstrip()
     if start[:1] in ("{", "["):
         return _json_kind(source, start)
+    if METRIC.match(start):
+        return "metric"
     return "table" if dialect_of(source) is not None else "printed"
 
 

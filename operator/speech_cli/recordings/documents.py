@@ -14,6 +14,7 @@ HUGGING_FACE: Final = "Hugging Face trainer_state.json"
 KERAS: Final = "Keras history"
 ENTRIES: Final = "JSON list of entries"
 _HISTORY: Final = "log_history"
+_CONTEXTS: Final = {"validate": "validation/", "test": "test/"}  # of Comet's experiments
 
 
 def history(text: str) -> tuple[str, list[Mapping[str, Any]], bool]:
@@ -37,7 +38,15 @@ def history(text: str) -> tuple[str, list[Mapping[str, Any]], bool]:
 
 
 def _mappings(entries: list[Any]) -> list[Mapping[str, Any]]:
-    return [entry for entry in entries if isinstance(entry, Mapping)]
+    return [told(entry) for entry in entries if isinstance(entry, Mapping)]
+
+
+def told(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An entry as a row of columns. Comet's names its one metric in a field of its own."""
+    if "metricName" not in entry:
+        return entry
+    name = f"{_CONTEXTS.get(str(entry.get('runContext')), '')}{entry['metricName']}"
+    return {**entry, name: entry.get("metricValue")}
 
 
 def _series(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, list[Any]]]:

@@ -20,27 +20,26 @@ from speech_cli.rendering.view import (
 from speech_contract import outcome
 from speech_contract.outcome import Outcome
 from speech_contract.progress import Rule
-from speech_contract.reasons import Reason
+from speech_contract.reasons import NO_SPEC, Reason
 from speech_contract.report import BadStep
 from speech_contract.status import Failure, JobStatus
 
+# Budgets whose remedy says how the checkpoints are gone on from.
+SPENT: Final = frozenset((Reason.RESTART_BUDGET_SPENT.value, Reason.SAME_CAUSE.value))
+
 # Why a *job* ends whatever its last attempt says of itself.
-JOB_REASONS: Final = frozenset(
-    reason.value
-    for reason in (
-        Reason.DEADLINE_EXCEEDED,
-        Reason.RESTART_BUDGET_SPENT,
-        Reason.SAME_CAUSE,
-        Reason.NO_CONFIRMED_CHECKPOINT,
-    )
-)
+JOB_REASONS: Final = SPENT | {
+    Reason.DEADLINE_EXCEEDED.value,
+    Reason.NO_CONFIRMED_CHECKPOINT.value,
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Cause:
     """Why an attempt ended. `step` is the first bad step when one is known, else the newest step.
 
-    `samples`: some of the first bad step's batch.
+    `samples`: some of the first bad step's batch. `goes_on`: the remedy itself says how the job's
+    checkpoints are gone on from.
     """
 
     exit_code: int | None
@@ -50,6 +49,7 @@ class Cause:
     evidence: str = ""
     action: str = ""
     remedy: str = ""
+    goes_on: bool = False
     rank: int | None = None
     step: int | None = None
     component: str = ""
@@ -88,6 +88,7 @@ def cause_of(document: Document, outcomes: Sequence[Outcome]) -> Cause:
         evidence=finding.evidence if finding else "",
         action=finding.action if finding else "",
         remedy=_remedy(failure, finding, told, code),
+        goes_on=failure.reason in SPENT and bool(failure.remedy),
         rank=_known(
             bad.rank if bad else None,
             told.rank if told else None,
@@ -132,7 +133,7 @@ def _message(failure: Failure, told: Outcome | None, view: JobView) -> str:
 
 
 def _exit_code(status: JobStatus, told: Outcome | None, view: JobView) -> int | None:
-    if view.reason in (Reason.INVALID_SPEC.value, Reason.IMMUTABLE_FIELD.value):
+    if view.reason in (*NO_SPEC, Reason.IMMUTABLE_FIELD):
         return outcome.EXIT_BAD_CONFIG
     newest = max(status.attempts, key=lambda attempt: attempt.number, default=None)
     return _known(
@@ -145,7 +146,9 @@ def _exit_code(status: JobStatus, told: Outcome | None, view: JobView) -> int | 
 def _remedy(
     failure: Failure, finding: FindingView | None, told: Outcome | None, code: int | None
 ) -> str:
-    """The rule that ended the attempt knows best; else what the controller says, else the table."""
+    """The rule that ended the attempt knows best, unless the job has a reason of its own; else the table."""
+    if failure.reason in JOB_REASONS and failure.remedy:
+        return failure.remedy
     table = outcome.meaning_of(code).remedy if code is not None else ""
     by_rule = finding.remedy if finding and told and told.rule == finding.rule else ""
     return _first(by_rule, failure.remedy, finding and finding.remedy, table)

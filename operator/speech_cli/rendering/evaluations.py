@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from speech_cli.rendering.verdict import score_number, title
+from speech_cli.rendering.verdict import score_number
 from speech_contract.result import Result
+from speech_contract.scores import title
 
 ROWS_SHOWN = 8
 COLUMNS_SHOWN = 6

@@ -5,7 +5,7 @@ Called by `speech_cli.watching` with every update; knows no clock, no process an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from speech_cli.rendering import words
-from speech_cli.rendering.view import FindingView, JobView
+from speech_cli.rendering.time_spent import goodput_text
+from speech_cli.rendering.view import FindingView, JobView, RankView
 from speech_contract.losses import HEADLINES
 from speech_contract.phases import Phase
 
@@ -123,13 +124,19 @@ def fact_rows(view: JobView) -> Iterator[tuple[str, str]]:
         yield "throughput", f"{words.number(view.audio_rate, 3)} seconds of audio a second"
     if view.checkpoint is not None:
         yield "checkpoint", _checkpoint(view)
-    if view.reads is not None:
-        yield "reads", str(view.reads)
+    texts = {"reads": "" if view.reads is None else str(view.reads), "runtime": view.runtime}
+    yield from ((name, text) for name, text in texts.items() if text)
     if view.skipped:
         yield "skipped samples", words.tally(view.skipped_by_reason) or str(view.skipped)
     if view.non_finite or view.discarded:
         yield "non-finite steps", _non_finite(view)
-    for rank in view.ranks if len(view.ranks) > 1 else ():
+    if spent := goodput_text(view):
+        yield "goodput", spent
+    yield from _rank_rows(view.ranks if len(view.ranks) > 1 else ())
+
+
+def _rank_rows(ranks: Sequence[RankView]) -> Iterator[tuple[str, str]]:
+    for rank in ranks:
         step = words.steps(rank.step, None)
         yield f"rank {rank.rank}", f"{rank.replica}, step {step}, {rank.phase} for {rank.age:.0f} s"
 

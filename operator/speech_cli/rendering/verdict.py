@@ -15,17 +15,7 @@ from speech_cli.rendering.view import JobView
 from speech_contract import outcome
 from speech_contract.reasons import State
 from speech_contract.result import Result
-from speech_contract.scores import Better, ScoreSpec
-
-# Scores and baselines as people say them; anything else is shown by its own name.
-TITLES: Mapping[str, str] = {
-    "dtw_mel": "DTW-mel",
-    "snr": "SNR",
-    "si_sdr": "SI-SDR",
-    "pesq": "PESQ",
-    "stoi": "STOI",
-    "constant_frame": "constant median frame",
-}
+from speech_contract.scores import Better, ScoreSpec, title
 
 
 def score_lines(result: Result) -> Iterator[str]:
@@ -75,11 +65,6 @@ def beats_baselines(result: Result) -> bool | None:
         for value in result.trivial(name).values()
     ]
     return all(compared) if compared else None
-
-
-def title(name: str) -> str:
-    """A score's name for people: `dtw_mel` → `DTW-mel`, `length_ratio` → `length ratio`."""
-    return TITLES.get(name, name.replace("_", " "))
 
 
 def score_number(value: float, unit: str = "") -> str:

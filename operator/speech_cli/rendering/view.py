@@ -12,11 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from speech_contract.findings import SEVERITY_ORDER, Finding, FindingStatus, Verdict
+from speech_contract.goodput import Goodput
 from speech_contract.names import replica
 from speech_contract.progress import Progress, Severity
-from speech_contract.reasons import AT_REST, Condition, Reason, State
+from speech_contract.reasons import AT_REST, ON_ITS_WAY, Condition, State
 from speech_contract.report import Reads
-from speech_contract.status import ConditionStatus, JobFinding, JobStatus, show_status
+from speech_contract.status import ConditionStatus, JobFinding, JobRuntime, JobStatus, show_status
 
 Document = Mapping[str, Any]
 
@@ -91,6 +92,8 @@ class JobView:
     heard: float | None = None  # when somebody last knew: epoch seconds
     reads: Reads | None = None
     run_directory: str = ""  # as it was accepted
+    runtime: str = ""  # kind, name, generation
+    goodput: Goodput = dataclasses.field(default_factory=Goodput)  # as of the last written status
 
     @property
     def at_rest(self) -> bool:
@@ -194,7 +197,7 @@ def _from_status(document: Document) -> JobView:
         message=reason[1],
         verdict=status.health.verdict.value,
         attempt=status.attempt or None,
-        restarts=status.restarts.counted,
+        restarts=max(status.restarts.total, status.restarts.counted),
         ready=status.replicas.ready + status.replicas.succeeded,
         nodes=status.replicas.desired or whole(mapping(document, "spec").get("numNodes")) or 1,
         phase=status.startup.phase.value if status.startup else "",
@@ -218,7 +221,17 @@ def _from_status(document: Document) -> JobView:
         heard=moment(progress.heard_at or progress.updated_at),
         reads=progress.reads,
         run_directory=status.run_directory or _directory(document),
+        runtime=_runtime(status.runtime),
+        goodput=status.goodput,
     )
+
+
+def _runtime(given: JobRuntime | None) -> str:
+    """`ClusterSpeechTrainingRuntime h200, generation 3`."""
+    if given is None:
+        return ""
+    told = f"{given.kind} {given.name}"
+    return told if given.generation is None else f"{told}, generation {given.generation}"
 
 
 def _directory(document: Document) -> str:
@@ -236,13 +249,14 @@ def _reason(status: JobStatus) -> tuple[str, str]:
     """Why the job is in the state it is in: the first condition that says something is wrong or done."""
     true, false = ConditionStatus.TRUE, ConditionStatus.FALSE
     telling = [
-        (Condition.FAILED, true), (Condition.RESTARTING, true), (Condition.SUSPENDED, true),
+        (Condition.FAILED, true), (Condition.QUEUED, true), (Condition.RESTARTING, true),
+        (Condition.SUSPENDED, true),
         (Condition.COMPLETE, true), (Condition.ACCEPTED, false),
     ]  # fmt: skip
     found = {(c.type, c.status): (c.reason, c.message) for c in reversed(status.conditions)}
     waiting = found.get((Condition.RUNNING, false), ("", ""))
     fallback = (status.failure.reason, status.failure.message) if status.failure else ("", "")
-    if waiting[0] not in ("", Reason.ATTEMPT_STARTED, Reason.POD_CREATED):
+    if waiting[0] not in ("", *ON_ITS_WAY):
         fallback = waiting
     return next((found[key] for key in telling if key in found), fallback)
 

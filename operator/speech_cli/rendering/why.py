@@ -14,6 +14,7 @@ from speech_cli.rendering.cause import Cause, cause_of
 from speech_cli.rendering.evaluations import Evaluated
 from speech_cli.rendering.events import WARNING, EventRow
 from speech_cli.rendering.live import as_of, finding_line
+from speech_cli.rendering.time_spent import goodput_text
 from speech_cli.rendering.view import Document, FindingView, JobView, status_of, view_of
 from speech_contract import outcome
 from speech_contract.outcome import Outcome
@@ -85,6 +86,8 @@ class Explanation:
     heard: str = ""  # `, as of 35s ago`; "" while that is news
     unseen: str = ""  # why nothing newer is known
     reads: str = ""  # how its numbers came, and what of them is not judged
+    runtime: str = ""  # that it runs by
+    goodput: str = ""  # what its time went into
 
     @property
     def cause(self) -> Cause:
@@ -143,6 +146,8 @@ def explain(
         heard=as_of(view, now),
         unseen=_unseen(view),
         reads="" if view.reads is None else str(view.reads),
+        runtime=view.runtime,
+        goodput=goodput_text(view),
     )  # fmt: skip
 
 
@@ -169,6 +174,8 @@ def lines(answer: Explanation) -> Iterator[tuple[str, str]]:
     yield from _attempts(answer.attempts, open_word)
     if answer.rollbacks or answer.discarded_steps:
         yield "back", _back(answer)
+    if answer.goodput:
+        yield "goodput", answer.goodput
     if answer.state != State.COMPLETE.value:
         yield from _what(answer)
     else:
@@ -182,6 +189,8 @@ def lines(answer: Explanation) -> Iterator[tuple[str, str]]:
     yield from _block("course", answer.course)
     if answer.reads:
         yield "reads", answer.reads
+    if answer.runtime:
+        yield "runtime", answer.runtime
     yield from _log(answer)
     yield from _events(answer.events)
     yield from (("note", fault) for fault in answer.faults[:1])
@@ -291,6 +300,8 @@ def _next_step(view: JobView, cause: Cause, found: Evidence) -> str:
     if view.state == State.COMPLETE.value:
         open_remedies = [f.remedy for f in view.findings if f.active and f.remedy]
         return open_remedies[0] if open_remedies else "nothing to do"
+    if view.state == State.FAILED.value and cause.goes_on:
+        return cause.remedy  # from the checkpoints, which --new would leave behind
     if view.state == State.FAILED.value:
         return f"{cause.remedy or 'read the log'}; then {found.again}"
     if view.state in (State.SUSPENDED.value, State.SUSPENDING.value):

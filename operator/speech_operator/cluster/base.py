@@ -12,13 +12,13 @@ adopted. A cluster never decides; what it hears of goes to `Controller.mark` by 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from speech_contract.run_config import RunConfig
 from speech_operator.child_kind import ChildKind, R
-from speech_operator.plan import JobEvent
-from speech_operator.snapshot import Endpoints, Platform
+from speech_operator.plan import JobEvent, Mark
+from speech_operator.snapshot import Endpoints, NodeRecord, Platform
 
 
 class JobKey(NamedTuple):
@@ -75,6 +75,10 @@ class Cluster(Protocol):
         """
         ...
 
+    async def nodes(self, wanted: Collection[str]) -> Mapping[str, NodeRecord]:
+        """What is known of the nodes of these names; of one that is gone, that it is. Nothing where nobody watches."""
+        ...
+
     async def endpoints(self, key: JobKey, nodes: int, config: RunConfig | None) -> Endpoints:
         """Where the pods meet: out of `config` when the attempt has one, else constants or fresh ports."""
         ...
@@ -96,6 +100,10 @@ class Cluster(Protocol):
         grace_seconds: int | None = None,
     ) -> None:
         """Delete with a uid precondition; what is gone already is no error, another uid a Conflict."""
+        ...
+
+    async def mark(self, key: JobKey, mark: Mark) -> None:
+        """State facts in an object's status; nothing where it is gone, or no longer reads as its record."""
         ...
 
     async def delete_job(self, key: JobKey, uid: str) -> None:

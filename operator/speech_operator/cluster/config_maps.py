@@ -1,4 +1,4 @@
-"""A ConfigMap as the API server shows it → the run config of an attempt and the spec that it was built from.
+"""A ConfigMap as the API server shows it → the run config of an attempt, the spec that it was built from, the runtime.
 
 Called by `children`. The texts are parsed at the first look: these objects never change.
 """
@@ -16,7 +16,10 @@ from speech_contract.run_config import RunConfig
 from speech_operator.child_kind import Document
 from speech_operator.cluster.base import ClusterError
 from speech_operator.cluster.pod_record import child_record
-from speech_operator.resources.config_map import ACCEPTED, RUN
+from speech_operator.resources.config_map import ACCEPTED, RUN, RUNTIME, spec_of
+from speech_operator.runtimes import from_text
+from speech_operator.shared import shared
+from speech_operator.snapshot import RuntimeRecord
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +32,7 @@ class StoredConfig:
     attempt: int
     run_text: str
     accepted_text: str
+    runtime_text: str = ""
 
     @functools.cached_property
     def run(self) -> RunConfig:
@@ -40,6 +44,11 @@ class StoredConfig:
         """The spec."""
         return _accepted(self.accepted_text)
 
+    @functools.cached_property
+    def runtime(self) -> RuntimeRecord | None:
+        """The runtime."""
+        return from_text(self.runtime_text)
+
 
 def stored(document: Document, job: str) -> StoredConfig | None:
     """None for a ConfigMap with the job's label that is no attempt's."""
@@ -47,13 +56,13 @@ def stored(document: Document, job: str) -> StoredConfig | None:
     if made.name != names.config_name(job, made.attempt):
         return None
     data = document.get("data") or {}
-    texts = data.get(RUN, ""), data.get(ACCEPTED, "{}")
+    texts = data.get(RUN, ""), data.get(ACCEPTED, "{}"), data.get(RUNTIME, "")
     return StoredConfig(made.name, made.uid, made.owner_uid, made.attempt, *texts)
 
 
 def _run_config(text: str) -> RunConfig:
     try:
-        return codec.loads(RunConfig, text, RUN)
+        return shared(codec.loads(RunConfig, text, RUN))
     except ContractError as error:
         raise ClusterError(str(error)) from error
 
@@ -61,6 +70,6 @@ def _run_config(text: str) -> RunConfig:
 def _accepted(text: str) -> JobSpec | None:
     """None when this operator would refuse what an older one accepted; today's spec counts then."""
     try:
-        return parse_spec(json.loads(text))
+        return spec_of(text) or shared(parse_spec(json.loads(text)))
     except InvalidJob:
         return None

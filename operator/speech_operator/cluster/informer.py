@@ -2,7 +2,8 @@
 
 A list is taken in pages and replaces the store as a whole, so that what went while nobody looked is
 found missing (a synthetic delete). A watch goes on from where it was; only 410 costs a new list. A watch that
-has gone silent, bookmarks included, is given up: load balancers drop connections without a word.
+has gone silent, bookmarks included, is given up: load balancers drop connections without a word. What we make
+ourselves is there as soon as the API server says so: a pass before the watch does would make it again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import functools
 import json
 import logging
 import urllib.parse
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, NamedTuple
 
 from speech_contract import names
@@ -25,8 +26,8 @@ from speech_operator.cluster.base import ClusterError, JobKey
 from speech_operator.cluster.rest import Answer, ApiError, Rest, Sleep
 from speech_operator.events import log
 
-PAGE: Final = 500
 GONE: Final = 410
+UNSERVED: Final = frozenset({403, 404})
 RELIST_AFTER_FAILURES: Final = 5  # the place to go on from may be what is wrong
 Random = Callable[[], float]  # in [0, 1)
 Name = tuple[str, str]  # namespace ("" where there are none) and name
@@ -44,6 +45,10 @@ class Timings:
 
 class _Gone(Exception):
     """The place in history that we wanted to go on from is no longer kept."""
+
+
+class _Unserved(Exception):
+    """An optional kind that the API server does not have, or does not let us see."""
 
 
 class Tracked(NamedTuple):
@@ -65,6 +70,7 @@ class _Scope:
         self.version = ""
         self.failures = 0
         self.synced = asyncio.Event()
+        self.served = False
         self.names: set[Name] = set()
 
 
@@ -91,6 +97,7 @@ class Informer(Generic[R]):
         self._scopes = [_Scope(namespace, kind.path(namespace)) for namespace in spaces]
         self._objects: dict[Name, Tracked] = {}
         self._jobs: dict[JobKey, set[Name]] = {}
+        self._making: set[Name] = set()  # of which nothing was heard since their POST was sent
 
     @property
     def namespaces(self) -> tuple[str, ...]:
@@ -102,19 +109,48 @@ class Informer(Generic[R]):
         """Whether every namespace was listed once. Before that "no pod" means nothing."""
         return all(scope.synced.is_set() for scope in self._scopes)
 
+    @property
+    def served(self) -> bool:
+        """Whether the API server has this kind and lets us see it: else "none" means nothing."""
+        return all(scope.served for scope in self._scopes)
+
     async def wait_until_synced(self) -> None:
         """Return when `synced`."""
         await asyncio.gather(*(scope.synced.wait() for scope in self._scopes))
 
     def records(self, key: JobKey) -> list[R]:
-        """Objects with the label of the job, or all of a kind that is of no job, by name.
+        """Objects with the label of the job, or all that it may name of a kind that is of no job, by name.
 
         Raises ClusterError before the first list is whole.
         """
         if not self.synced:
             raise ClusterError(f"the {self._kind.plural} are not listed yet")
-        found = self._objects if self._kind.concerns else self._jobs.get(key, ())
+        if self._kind.of_no_job:
+            found = {name for name in self._objects if name[0] in ("", key.namespace)}
+        else:
+            found = self._jobs.get(key, set())
         return [self._objects[name].record for name in sorted(found)]
+
+    def named(self, namespace: str, wanted: Iterable[str]) -> list[R]:
+        """Those of these names, in one namespace ("" where there are none)."""
+        found = (self._objects.get((namespace, name)) for name in wanted)
+        return [tracked.record for tracked in found if tracked is not None]
+
+    @contextlib.contextmanager
+    def making(self, namespace: str, name: str) -> Iterator[Callable[[Document], None]]:
+        """Around a POST. Gives what takes its answer in, unless list or watch came first and may know more."""
+        at = (namespace if self._kind.namespaced else "", name)
+        self._making.add(at)
+        try:
+            yield functools.partial(self._made, at)
+        finally:
+            self._making.discard(at)
+
+    def _made(self, at: Name, document: Document) -> None:
+        tracked = self._track(document) if at in self._making else None
+        scope = next((s for s in self._scopes if s.namespace in ("", at[0])), None)
+        if tracked is not None and scope is not None:
+            self._keep(scope, at, tracked)
 
     def tracked(self) -> list[Tracked]:
         """Everything that is known now."""
@@ -139,11 +175,23 @@ class Informer(Generic[R]):
                     continue
             except _Gone:
                 scope.version = ""
+            except _Unserved as error:
+                self._without(scope, error)
+                await self._sleep(self._timings.last_backoff)
+                continue
             except (ClusterError, ValueError, KeyError) as error:
                 self._tell(scope, error)
             if scope.failures >= RELIST_AFTER_FAILURES:
                 scope.version = ""
             await self._sleep(self._backoff(max(1, scope.failures)))
+
+    def _without(self, scope: _Scope, error: _Unserved) -> None:
+        """There are none, until it is served."""
+        if scope.names or not scope.synced.is_set():
+            self._tell(scope, error)
+        self._replace(scope, {})
+        scope.version, scope.failures, scope.served = "", 0, False
+        scope.synced.set()
 
     def _backoff(self, failures: int) -> float:
         timings = self._timings
@@ -153,12 +201,14 @@ class Informer(Generic[R]):
     def _tell(self, scope: _Scope, error: Exception) -> None:
         where = scope.namespace or "all"
         facts = {"resource": self._kind.plural, "scope": where, "error": str(error)}
+        if isinstance(error, _Unserved) and self._kind.without:
+            facts["without"] = self._kind.without
         log(Event.WATCH_INTERRUPTED, logging.WARNING, **facts)
 
     async def _list(self, scope: _Scope) -> None:
         """Every page, then one replacement."""
         found: dict[Name, Tracked] = {}
-        query = {**self._selector, "limit": str(PAGE)}
+        query = {**self._selector, "limit": str(self._kind.page)}
         while True:
             page = await self._page(scope, query)
             for document in page.get("items") or ():
@@ -170,7 +220,7 @@ class Informer(Generic[R]):
                 break
             query["continue"] = more
         self._replace(scope, found)
-        scope.version = page["metadata"]["resourceVersion"]
+        scope.version, scope.served = page["metadata"]["resourceVersion"], True
         scope.synced.set()
 
     async def _page(self, scope: _Scope, query: Mapping[str, str]) -> dict[str, Any]:
@@ -179,21 +229,24 @@ class Informer(Generic[R]):
         except ApiError as error:
             if error.status == GONE:
                 raise _Gone from error
+            if self._kind.optional and error.status in UNSERVED:
+                raise _Unserved(str(error)) from error
             raise
 
     @property
     def _selector(self) -> dict[str, str]:
-        return {} if self._kind.concerns else {"labelSelector": names.LABEL_JOB_NAME}
+        return {} if self._kind.of_no_job else {"labelSelector": names.LABEL_JOB_NAME}
 
     def _track(self, document: Document) -> Tracked | None:
         metadata = document["metadata"]
         labels = metadata.get("labels") or {}
-        job = "" if self._kind.concerns else labels.get(names.LABEL_JOB_NAME, "")
+        job = "" if self._kind.of_no_job else labels.get(names.LABEL_JOB_NAME, "")
         record = self._kind.project(document, job)
         key = JobKey(metadata.get("namespace", ""), job)
         return None if record is None else Tracked(key, record)
 
     def _replace(self, scope: _Scope, found: Mapping[Name, Tracked]) -> None:
+        self._making.clear()
         for name in scope.names - found.keys():
             self._drop(scope, name)
         for name, tracked in found.items():
@@ -230,6 +283,7 @@ class Informer(Generic[R]):
         if kind == "ERROR" or event.get("kind") == "Status":
             raise _refusal(scope, body if kind else event)
         if kind != "BOOKMARK":
+            self._making.discard(_name(body))
             tracked = None if kind == "DELETED" else self._track(body)
             if tracked is None:
                 self._drop(scope, _name(body))
@@ -262,7 +316,10 @@ class Informer(Generic[R]):
 
 
 class Informers:
-    """One informer for each watched kind. `mark` is called with each job that a change has to do with."""
+    """One informer for each watched kind. `mark` is called with each job that a change has to do with.
+
+    `jobs`: the manifests that are known, for objects that jobs name.
+    """
 
     def __init__(
         self,
@@ -273,8 +330,10 @@ class Informers:
         sleep: Sleep = asyncio.sleep,
         timings: Timings | None = None,
         kinds: Sequence[ChildKind[Any]] = KINDS,
+        jobs: Callable[[], Iterable[tuple[JobKey, Document]]] = tuple,
     ) -> None:
         self._mark = mark
+        self._documents = jobs
         self._by_kind: dict[ChildKind[Any], Informer[Any]] = {}
         for kind in kinds:
             if kind.watched:
@@ -285,6 +344,10 @@ class Informers:
     def of(self, kind: ChildKind[R]) -> Informer[R]:
         """The informer of a watched kind."""
         return self._by_kind[kind]
+
+    def find(self, kind: ChildKind[R]) -> Informer[R] | None:
+        """The same, of a kind that this operator may have been told not to watch."""
+        return self._by_kind.get(kind)
 
     @property
     def synced(self) -> bool:
@@ -303,11 +366,15 @@ class Informers:
                 group.create_task(informer.run(), name=kind.plural)
 
     def _tell(self, kind: ChildKind[Any], changed: Tracked) -> None:
-        if kind.concerns is None:
+        if not kind.of_no_job:
             self._mark(changed.key)
-            return
+        if kind.named_by is not None:
+            for key in [k for k, job in self._documents() if kind.named_by(changed.record, job)]:
+                self._mark(key)
+        if kind.concerns is None or not self.synced:
+            return  # before everything is listed no job was looked at yet
         for other, informer in self._by_kind.items():
-            for tracked in informer.tracked() if other.concerns is None else ():
+            for tracked in () if other.of_no_job else informer.tracked():
                 if kind.concerns(changed.record, tracked.record):
                     self._mark(tracked.key)
 

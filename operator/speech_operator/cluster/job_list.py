@@ -1,27 +1,32 @@
-"""All jobs of an API server, page by page. Called by `kubernetes` and by the job watch."""
+"""All objects of a kind, page by page. Called by `kubernetes`, the job watch, and `remembered`."""
 
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
 from speech_contract import names
 from speech_operator.cluster.rest import Body, Rest
 
-PAGE: Final = 500
+PAGE: Final = 100  # objects; as parsed a page of jobs takes some MiB, and goes before the next one
 
 
 async def list_jobs(rest: Rest, namespaces: Sequence[str]) -> AsyncIterator[Body]:
     """Every job of these namespaces; of all, when none is named. Raises ClusterError."""
     for namespace in namespaces or ("",):
         where = f"/namespaces/{namespace}" if namespace else ""
-        query = {"limit": str(PAGE)}
-        while True:
-            words = urllib.parse.urlencode(query)
-            page = await rest.get(f"/apis/{names.API_VERSION}{where}/{names.PLURAL}?{words}")
-            for job in page.get("items") or ():
-                yield job
-            query["continue"] = page["metadata"].get("continue") or ""
-            if not query["continue"]:
-                break
+        async for job in list_all(rest, f"/apis/{names.API_VERSION}{where}/{names.PLURAL}", {}):
+            yield job
+
+
+async def list_all(rest: Rest, path: str, query: Mapping[str, str]) -> AsyncIterator[Body]:
+    """Every object under a path. Raises ClusterError."""
+    asked = {**query, "limit": str(PAGE)}
+    while True:
+        page = await rest.get(f"{path}?{urllib.parse.urlencode(asked)}")
+        for found in page.get("items") or ():
+            yield found
+        asked["continue"] = (page.get("metadata") or {}).get("continue") or ""
+        if not asked["continue"]:
+            break

@@ -12,6 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 ESSENTIAL: Final = frozenset({"attempt", "attempts", "conditions", "restarts"})
+COUNTS: Final = frozenset(
+    {"restarts.counted", "restarts.causes", "restarts.causes.fingerprint", "restarts.causes.count"}
+)
 REMEDY: Final = (
     "the CRD is older than this operator; apply the CRD of this version "
     "(helm upgrade with crds.enabled, or kubectl apply --server-side -f its file)"
@@ -41,8 +44,11 @@ def _missing(sent: Any, kept: Any, path: str) -> Iterator[str]:
 
 
 def essential(lost: Sequence[str]) -> bool:
-    """Whether what was dropped decides what follows: without its counts no budget of restarts would ever bind."""
-    return any(path in ESSENTIAL or path.startswith("restarts.") for path in lost)
+    """Whether what was dropped decides what follows: without its counts no budget of restarts would ever bind.
+
+    Without what was added to them later, counts are never reset and no window binds.
+    """
+    return any(path in ESSENTIAL | COUNTS for path in lost)
 
 
 def without(status: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:

@@ -6,8 +6,9 @@ create is looked into: ours of this attempt (an earlier pass made it) or somebod
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from speech_contract import names, wire
@@ -22,25 +23,24 @@ from speech_operator.cluster.base import (
     ClusterError,
     Conflict,
     JobKey,
-    Unsatisfiable,
 )
 from speech_operator.cluster.informer import Informers
 from speech_operator.cluster.job_list import list_jobs
+from speech_operator.cluster.known_jobs import KnownJobs
+from speech_operator.cluster.marks import put_mark
+from speech_operator.cluster.nodes import known_nodes
+from speech_operator.cluster.packed import pack, unpack
 from speech_operator.cluster.pod_record import child_record, owner_uid
 from speech_operator.cluster.pod_warnings import with_warning
 from speech_operator.cluster.remembered import Remembered
 from speech_operator.cluster.rest import ApiError, Body, Clock, Rest, TokenBucket
+from speech_operator.cluster.unsatisfiable import refusal, somebody_elses, unserved
 from speech_operator.events import log
-from speech_operator.plan import JobEvent
-from speech_operator.snapshot import Endpoints, Platform
+from speech_operator.plan import JobEvent, Mark
+from speech_operator.snapshot import Endpoints, NodeRecord, Platform
 from speech_operator.timestamps import to_text
 
 PROGRESS_TIMEOUT_SECONDS: Final = 5.0  # beyond the time that was asked for
-REMEDY_OF_POLICY: Final = (
-    "let image and job fit the namespace's Pod Security level, or use another namespace"
-)
-REMEDY_OF_QUOTA: Final = "ask for less, or wait until others have freed what this job needs"
-REMEDY: Final = "correct the job, or ask who runs the cluster; it is tried again"
 
 
 class Watcher(Protocol):
@@ -56,7 +56,10 @@ class Watcher(Protocol):
 
 
 class KubernetesCluster:
-    """A `Cluster` behind an API server. `progress_writes` bounds status writes that bring new numbers only."""
+    """A `Cluster` behind an API server. `progress_writes` bounds status writes that bring new numbers only.
+
+    `known`: what somebody who watches jobs keeps current; None: every look asks the API server.
+    """
 
     def __init__(
         self,
@@ -66,15 +69,17 @@ class KubernetesCluster:
         wall_clock: Clock,
         progress_writes: TokenBucket,
         watcher: Watcher | None = None,
+        known: KnownJobs | None = None,
     ) -> None:
         self._rest = rest
+        self._known = known
         self._informers = informers
         self._platform = platform
         self._wall_clock = wall_clock
         self._progress_writes = progress_writes
         self._watcher = watcher
-        self._remembered = Remembered(rest)
-        self._last: dict[JobKey, Mapping[str, Any]] = {}  # status as read in this pass
+        self._remembered = Remembered(rest, informers.of(POD).namespaces)
+        self._last: dict[JobKey, bytes] = {}  # the job as read in this pass
         self._lost: dict[JobKey, list[str]] = {}  # fields of its status that the API server drops
         # Names that were taken when we wanted them.
         self._suspects: dict[JobKey, dict[ChildKind[Any], set[str]]] = {}
@@ -87,17 +92,29 @@ class KubernetesCluster:
     # ------------------------------------------------------------------ what is
 
     async def get_job(self, key: JobKey) -> Mapping[str, Any] | None:
-        """The job document, always fresh."""
-        document = await self._rest.find(_job_path(key))
+        """The job document: what was heard of it last, else asked for."""
+        document = self._known.newest(key) if self._known else None
+        document = document or await self._ask(key)
         if document is None:
             self._forget(key)
         else:
-            self._last[key] = document.get("status") or {}
+            self._last[key] = pack(document)
         if self._watcher is not None:
             self._watcher.read(key, document)
         return document
 
+    async def _ask(self, key: JobKey) -> Mapping[str, Any] | None:
+        document = await self._rest.find(_job_path(key))
+        if document is not None and self._known is not None:
+            self._known.answered(key, document)
+        return document
+
+    def _doubt(self, key: JobKey) -> None:
+        if self._known is not None:
+            self._known.doubt(key)
+
     def _forget(self, key: JobKey) -> None:
+        self._doubt(key)
         self._remembered.forget(key)
         self._last.pop(key, None)
         self._suspects.pop(key, None)
@@ -128,14 +145,21 @@ class KubernetesCluster:
     def _taken_names(self, key: JobKey, kind: ChildKind[Any]) -> set[str]:
         return self._suspects.setdefault(key, {}).setdefault(kind, set())
 
+    async def nodes(self, wanted: Collection[str]) -> Mapping[str, NodeRecord]:
+        """From the watch of nodes, where there is one."""
+        return await known_nodes(self._rest, self._informers, wanted)
+
     async def endpoints(self, key: JobKey, nodes: int, config: RunConfig | None) -> Endpoints:
-        """Names that the headless Service gives to pods: `<pod>.<service>`.
+        """Names that the headless Service gives to pods: `<pod>.<service>`. One pod alone knows its own name without.
 
         The Service's own name stands for all pods of the job, so it is no address of the master.
         """
         if config is not None:
             addresses = tuple(config.supervisor_addresses)
             return Endpoints(config.master_address, config.master_port, addresses)
+        if nodes == 1:  # not localhost: there nobody else would hear the supervisor
+            own = names.pod_name(key.name, 0)
+            return Endpoints(own, names.MASTER_PORT, (f"{own}:{names.SUPERVISOR_PORT}",))
         service = names.service_name(key.name)
         hosts = [f"{names.pod_name(key.name, rank)}.{service}" for rank in range(nodes)]
         supervisors = tuple(f"{host}:{names.SUPERVISOR_PORT}" for host in hosts)
@@ -155,19 +179,31 @@ class KubernetesCluster:
         address = f"{host}:{names.SUPERVISOR_PORT}"
         return await http.get(address, path, timeout, wire.PROGRESS_LIMIT_BYTES)
 
+    @contextlib.contextmanager
+    def _doubting(self, key: JobKey) -> Iterator[None]:
+        """Around a write: one that fails says that the job may be another than we know."""
+        try:
+            yield
+        except ClusterError:
+            self._doubt(key)
+            raise
+
     # ------------------------------------------------------------------ what is to be
 
     async def put_status(self, key: JobKey, document: dict[str, Any], version: str) -> None:
         """PUT `/status` at the observed version; numbers alone wait when their budget is spent."""
         if self._numbers_alone(key, document) and not self._progress_writes.try_take():
             return  # nothing is lost: the next pass writes newer ones
-        answer = await self._put_what_fits(key, document, version)
+        with self._doubting(key):
+            answer = await self._put_what_fits(key, document, version)
+        if self._known is not None:
+            self._known.answered(key, answer)
         if self._watcher is not None:
             self._watcher.wrote(key, document)
         lost = list(kept.dropped(document, answer.get("status")))
-        if lost and lost != self._lost.get(key):
-            self._lost[key] = lost
-            await self._tell_lost(key, answer, lost)
+        if lost:
+            fields = f"status.{', status.'.join(lost[:8])}"
+            await self._tell_lost(key, answer, lost, f"the API server does not keep {fields}")
         if kept.essential(lost):
             raise ClusterError(
                 f"nothing is begun on a status without {', '.join(lost)}: {kept.REMEDY}"
@@ -187,17 +223,23 @@ class KubernetesCluster:
                     raise Conflict(str(error)) from error
                 fits = kept.without(document, error.fields) if error.status == 422 else document
                 if fits == document:
+                    if error.status == 422 and (job := self._last_read(key)):
+                        sentence = f"this job stands still, its status is refused ({error.message})"
+                        await self._tell_lost(key, job, error.fields, sentence)
                     raise
                 document = fits
 
-    async def _tell_lost(self, key: JobKey, answer: Body, lost: Sequence[str]) -> None:
+    async def _tell_lost(
+        self, key: JobKey, job: Mapping[str, Any], lost: Sequence[str], sentence: str
+    ) -> None:
         """Once for a job and what it loses, in the life of this process."""
-        sentence = (
-            f"the API server does not keep status.{', status.'.join(lost[:8])}: {kept.REMEDY}"
-        )
+        if list(lost) == self._lost.get(key):
+            return
+        self._lost[key] = list(lost)
+        sentence = f"{sentence}: {kept.REMEDY}"
         facts = {"namespace": key.namespace, "job": key.name, "fields": list(lost)}
         log(Event.STATUS_CUT, logging.WARNING, text=sentence, **facts)
-        uid = str((answer.get("metadata") or {}).get("uid", ""))
+        uid = str((job.get("metadata") or {}).get("uid", ""))
         try:
             told = JobEvent(Reason.OUTDATED_CRD.value, sentence[:1024], warning=True)
             await self.post_event(key, uid, told)
@@ -205,19 +247,31 @@ class KubernetesCluster:
             verb = "post_event"
             log(Event.CLUSTER_CALL_FAILED, logging.WARNING, verb=verb, error=str(error), **facts)
 
+    def _last_read(self, key: JobKey) -> Mapping[str, Any] | None:
+        packed = self._last.get(key)
+        return None if packed is None else unpack(packed)
+
     def _numbers_alone(self, key: JobKey, document: Mapping[str, Any]) -> bool:
-        old = self._last.get(key) or {}
+        old = (self._last_read(key) or {}).get("status") or {}
         changed = {k for k in old.keys() | document.keys() if old.get(k) != document.get(k)}
         return changed == {"progress"}
 
     async def create(self, key: JobKey, kind: ChildKind[Any], manifest: Mapping[str, Any]) -> None:
         """POST. See the port."""
+        with self._doubting(key):
+            await self._create(key, kind, manifest)
+
+    async def _create(self, key: JobKey, kind: ChildKind[Any], manifest: Mapping[str, Any]) -> None:
         if kind.watched:
-            await self._post(key, kind, manifest)
+            name = manifest["metadata"]["name"]
+            with self._informers.of(kind).making(key.namespace, name) as take:
+                take(await self._post(key, kind, manifest))
             return
-        if names.LABEL_ATTEMPT in manifest["metadata"].get("labels", {}):
+        attempt = manifest["metadata"].get("labels", {}).get(names.LABEL_ATTEMPT)
+        if attempt is not None:
             self._remembered.begin_attempt(key)
-        with self._remembered.writing(key, kind, owner_uid(manifest)) as known:
+        uid, first = owner_uid(manifest), attempt == "1"
+        with self._remembered.writing(key, kind, uid, first=first) as known:
             made = kind.project(await self._post(key, kind, manifest), key.name)
             if made is not None:
                 known[made.name] = made
@@ -228,7 +282,9 @@ class KubernetesCluster:
         except ApiError as error:
             if error.reason == "AlreadyExists":
                 raise await self._taken(key, kind, manifest) from error
-            raise (_refusal(error) or error) from error
+            if kind.optional and error.status == 404:
+                raise unserved(kind) from error
+            raise (refusal(error) or error) from error
 
     async def _taken(
         self, key: JobKey, kind: ChildKind[Any], manifest: Mapping[str, Any]
@@ -237,7 +293,7 @@ class KubernetesCluster:
         name, uid = manifest["metadata"]["name"], owner_uid(manifest)
         if not kind.watched:
             ours = any(r.name == name for r in await self._remembered.read(key, kind, uid))
-            return AlreadyExists(name, ours=True) if ours else _somebody_elses(kind, name)
+            return AlreadyExists(name, ours=True) if ours else somebody_elses(kind, name)
         there = await self._rest.find(kind.path(key.namespace, name))
         if there is None:
             return ClusterError(f"{kind.noun} {name} went at this moment")
@@ -259,12 +315,17 @@ class KubernetesCluster:
         options: Body = {"preconditions": {"uid": uid}}
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
-        with self._remembered.dropping(key, kind, name):
+        with self._doubting(key), self._remembered.dropping(key, kind, name):
             await self._delete(kind.path(key.namespace, name), options)
+
+    async def mark(self, key: JobKey, mark: Mark) -> None:
+        """PUT `/status` of the object as it is now, at its version."""
+        await put_mark(self._rest, key, mark, to_text(self._wall_clock()))
 
     async def delete_job(self, key: JobKey, uid: str) -> None:
         """Delete the job; garbage collection takes its children."""
         options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        self._doubt(key)
         await self._delete(_job_path(key), options)
 
     async def _delete(self, path: str, options: Body) -> None:
@@ -298,28 +359,6 @@ class KubernetesCluster:
             "count": 1,
         }
         await self._rest.post(f"/api/v1/namespaces/{key.namespace}/events", body)
-
-
-def _refusal(error: ApiError) -> Unsatisfiable | None:
-    """What the API server will not take however often it is asked; None for what may pass."""
-    if error.status in (400, 422):
-        return Unsatisfiable(f"{error.message}; {REMEDY}")
-    if error.status != 403 or "NamespaceTerminating" in error.causes:
-        return None
-    if "cannot create resource" in error.message:  # the operator's own rights, not the job's fault
-        return None
-    if "violates PodSecurity" in error.message:
-        return Unsatisfiable(f"{error.message}; {REMEDY_OF_POLICY}")
-    quota = "exceeded quota" in error.message
-    return Unsatisfiable(f"{error.message}; {REMEDY_OF_QUOTA if quota else REMEDY}")
-
-
-def _somebody_elses(kind: ChildKind[Any], name: str) -> Unsatisfiable:
-    """The sentence for a name that is taken; what a deleted namesake left goes by itself in a moment."""
-    remedy = (
-        "wait for garbage collection if it is of a deleted job, else delete it or rename this job"
-    )
-    return Unsatisfiable(f"{kind.noun} {name} belongs to somebody else; {remedy}")
 
 
 def _as_made(manifest: Mapping[str, Any]) -> Body:

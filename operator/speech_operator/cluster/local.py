@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -40,9 +40,9 @@ from speech_operator.cluster.local_state import (
     PodFile,
     job_folders,
 )
-from speech_operator.plan import JobEvent
+from speech_operator.plan import JobEvent, Mark
 from speech_operator.resources.config_map import ACCEPTED, RUN
-from speech_operator.snapshot import Endpoints, Platform, PodRecord
+from speech_operator.snapshot import Endpoints, NodeRecord, Platform, PodRecord, RuntimeRecord
 from speech_operator.timestamps import to_text
 from speech_telemetry.files import replace_text
 
@@ -220,6 +220,13 @@ class LocalCluster:
         folder.write_pod(dataclasses.replace(pod, kill_at=sooner))
         local_process.terminate(pod.pid, pod.start_ticks)
 
+    async def nodes(self, wanted: Collection[str]) -> Mapping[str, NodeRecord]:
+        """One machine does not watch itself."""
+        return {}
+
+    async def mark(self, key: JobKey, mark: Mark) -> None:
+        """Nothing: one machine has no objects of other controllers."""
+
     async def delete_job(self, key: JobKey, uid: str) -> None:
         """End its processes and delete its folder; volumes and the run directory stay."""
         folder = self._folder(key)
@@ -322,6 +329,11 @@ class LocalConfig:
     def accepted(self) -> JobSpec | None:
         """accepted.json."""
         return _accepted(self.folder.accepted(self.attempt))
+
+    @property
+    def runtime(self) -> RuntimeRecord | None:
+        """It was merged into the manifest before."""
+        return None
 
 
 def free_ports(count: int) -> list[int]:

@@ -35,17 +35,18 @@ def local_path(path: str, spec: JobSpec, folder: Path, volumes: Mapping[str, Pat
 def ignored_fields(spec: JobSpec) -> list[str]:
     """Fields of the manifest that mean nothing on one machine, as far as they are set."""
     trainer, pod = spec.trainer, spec.pod
-    named = {
+    named: dict[str, object] = {
         "accelerator": spec.accelerator,
         "trainer.image": trainer.image,
         "trainer.resourcesPerNode": trainer.resources_per_node.model_fields_set,
         "trainer.envFrom": trainer.env_from,
         "trainer.env[].valueFrom": [v for v in trainer.env if v.value_from is not None],
         "trainer.securityContext": trainer.security_context.model_fields_set,
+        "runPolicy.schedulingPolicy": spec.run_policy.scheduling_policy.model_fields_set,
     }
     named |= {
-        f"pod.{type(pod).model_fields[name].alias}": getattr(pod, name)
-        for name in type(pod).model_fields
+        f"pod.{field.alias}": getattr(pod, name) != field.get_default(call_default_factory=True)
+        for name, field in type(pod).model_fields.items()
         if name != "volumes"
     }
     return [name for name, value in named.items() if value]

@@ -27,6 +27,7 @@ from speech_telemetry.files import replace_text
 JOB, LOCK, CONTROLLER_LOCK = "job.json", "lock", "controller.lock"
 PODS, ATTEMPTS, EVENTS = "pods", "attempts", "events.jsonl"
 RUN_CONFIG, ACCEPTED = "run.json", "accepted.json"
+ROOT_LOCK = "run-directories.lock"  # below the root: of `one_at_a_time`
 VOLUMES = "volumes"  # beside the namespaces, so no namespace may be called so
 
 Document = dict[str, Any]
@@ -221,3 +222,12 @@ def job_folders(root: Path) -> list[tuple[str, str]]:
     """(namespace, name) of every job below the root."""
     found = (path.parent for path in root.glob(f"*/*/{JOB}"))
     return sorted((p.parent.name, p.name) for p in found if p.parent.name != VOLUMES)
+
+
+@contextlib.contextmanager
+def one_at_a_time(state_root: Path) -> Iterator[None]:
+    """Two commands that start at once look one after the other, so the first one is seen by the second."""
+    state_root.mkdir(parents=True, exist_ok=True)
+    with (state_root / ROOT_LOCK).open("a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

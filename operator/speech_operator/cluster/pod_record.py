@@ -1,13 +1,15 @@
 """A pod as the API server shows it → the small record that reconcile needs. Called by `informer` for every change.
 
 Kubernetes names who took a pod in three places: `status.reason`, the condition DisruptionTarget, and the
-container's own reason. The first two win: what a container dies of after an eviction is no news.
+container's own reason. The first two win: what a container dies of after an eviction is no news. There may be tens of
+thousands of records: names that many of them have are kept once.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -47,15 +49,17 @@ def record(pod: Document, job: str) -> PodRecord:
         attempt=_whole(labels.get(names.LABEL_ATTEMPT)),
         owner_uid=owner_uid(pod),
         phase=_phase(status, ended),
-        ready=_condition(status, "Ready").get("status") == "True",
+        ready=condition(status, "Ready").get("status") == "True",
         deleting="deletionTimestamp" in metadata,
+        asked_at=_asked_at(metadata),
+        gone_by=time_of(metadata.get("deletionTimestamp")),
         exit_code=ended.get("exitCode"),
         reason=_reason(status, ended),
-        finished_at=_time(ended.get("finishedAt")),
+        finished_at=time_of(ended.get("finishedAt")),
         outcome=outcome,
         message="" if outcome else told,
-        node=(pod.get("spec") or {}).get("nodeName") or "",
-        created_at=_time(metadata.get("creationTimestamp")) or 0.0,
+        node=sys.intern((pod.get("spec") or {}).get("nodeName") or ""),
+        created_at=time_of(metadata.get("creationTimestamp")) or 0.0,
         unschedulable_since=_unschedulable_since(status),
         address=status.get("podIP") or "",
         hindrance=hindrance,
@@ -74,7 +78,7 @@ def node_rank(pod_name: str, job: str) -> int:
 def owner_uid(child: Document) -> str:
     """The uid of the object that controls it; empty without one."""
     owners = child["metadata"].get("ownerReferences") or ()
-    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
+    return sys.intern(next((str(owner["uid"]) for owner in owners if owner.get("controller")), ""))
 
 
 def _terminated(status: Document) -> Document:
@@ -102,15 +106,24 @@ def _phase(status: Document, ended: Document) -> PodPhase:
 
 
 def _reason(status: Document, ended: Document) -> str:
-    disruption = _condition(status, DISRUPTION)
+    disruption = condition(status, DISRUPTION)
     taken = disruption.get("reason", "") if disruption.get("status") == "True" else ""
     return str(status.get("reason") or taken or ended.get("reason") or "")
 
 
+def _asked_at(metadata: Document) -> float | None:
+    """An API server writes down the end of the grace, and its length."""
+    ends, grace = (
+        time_of(metadata.get("deletionTimestamp")),
+        metadata.get("deletionGracePeriodSeconds"),
+    )
+    return ends - grace if ends is not None and isinstance(grace, int) else None
+
+
 def _unschedulable_since(status: Document) -> float | None:
-    scheduled = _condition(status, "PodScheduled")
+    scheduled = condition(status, "PodScheduled")
     waits = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
-    return _time(scheduled.get("lastTransitionTime")) if waits else None
+    return time_of(scheduled.get("lastTransitionTime")) if waits else None
 
 
 def _hindrance(status: Document) -> tuple[str, str]:
@@ -123,13 +136,14 @@ def _hindrance(status: Document) -> tuple[str, str]:
         reason = str(waiting.get("reason") or "")
         if reason not in ON_ITS_WAY:
             return SAME.get(reason, reason), str(waiting.get("message") or "")
-    scheduled = _condition(status, "PodScheduled")
+    scheduled = condition(status, "PodScheduled")
     if scheduled.get("status") == "False":
         return str(scheduled.get("reason") or ""), str(scheduled.get("message") or "")
     return "", ""
 
 
-def _condition(status: Document, kind: str) -> Document:
+def condition(status: Document, kind: str) -> Document:
+    """The condition of a status that has this type; empty without one."""
     found = (c for c in status.get("conditions") or () if c.get("type") == kind)
     return next(found, {})
 
@@ -139,7 +153,8 @@ def _whole(text: object) -> int:
     return int(text) if isinstance(text, str) and text.isdecimal() else 0
 
 
-def _time(text: object) -> float | None:
+def time_of(text: object) -> float | None:
+    """Epoch seconds of an RFC 3339 text; None for anything else."""
     try:
         return to_epoch(text) if isinstance(text, str) else None
     except ValueError:

@@ -9,6 +9,7 @@ from speech_operator.plan import Draft
 from speech_operator.snapshot import Observed
 from speech_operator.timestamps import to_epoch
 
+LOOK_SECONDS = 10.0
 REMEDY = (
     "raise runPolicy.activeDeadlineSeconds in a new job with the same checkpoint.uri: it resumes"
 )
@@ -20,7 +21,10 @@ def deadline(seen: Observed, draft: Draft, now: float) -> Draft:
     start = draft.status.start_time
     if seconds is None or start is None:
         return draft
-    remaining = to_epoch(start) + seconds - now
+    waits_since = st.unplaced_since(draft.status)
+    remaining = to_epoch(start) + seconds - (now if waits_since is None else to_epoch(waits_since))
+    if waits_since is not None:  # that time does not count, and may be over at any moment
+        return draft.requeued(max(remaining, LOOK_SECONDS))
     if remaining > 0:
         return draft.requeued(remaining)
     message = f"still running after {seconds} s; the pods get their grace to save"

@@ -10,14 +10,16 @@ import dataclasses
 
 from speech_contract.reasons import Condition, Reason
 from speech_operator import status as st
-from speech_operator.children import CONFIG_MAP, POD, SERVICE
+from speech_operator.children import CONFIG_MAP, FLAVOR, POD, SERVICE
 from speech_operator.plan import Create, Delete, Draft
 from speech_operator.policies.exclusion import still_excluded
 from speech_operator.policies.restart import grace_after
 from speech_operator.resources.config_map import build_config_map, build_run_config
 from speech_operator.resources.pods import build_pod
 from speech_operator.resources.service import build_service
+from speech_operator.resources.workload import admitted
 from speech_operator.snapshot import Observed
+from speech_operator.workloads import own_workload, queued
 
 
 def gang(seen: Observed, draft: Draft, now: float) -> Draft:
@@ -52,8 +54,10 @@ def _complete(seen: Observed, draft: Draft, now: float) -> Draft:
     attempt, nodes = draft.status.attempt, seen.spec.num_nodes
     old = [p for p in seen.own_pods if p.attempt != attempt and not p.deleting]
     draft = draft.deleting(*(Delete(POD, p.name, p.uid, grace_after(None, seen)) for p in old))
-    stale = [old for old in seen.stale_run_configs if old.attempt < attempt]
-    draft = draft.deleting(*(Delete(CONFIG_MAP, old.name, old.uid) for old in stale))
+    # Not before the new one is there: the newest holds what the job was accepted with.
+    stale = seen.stale_run_configs if seen.run_config is not None else ()
+    gone = [Delete(CONFIG_MAP, one.name, one.uid) for one in stale if one.attempt < attempt]
+    draft = draft.deleting(*gone)
     if seen.foreign_pods:
         return _name_taken(seen, draft, now)
     taken = {pod.node_rank for pod in seen.own_pods}
@@ -75,8 +79,12 @@ def _children(seen: Observed, draft: Draft, missing: list[int]) -> tuple[Create,
     if not seen.service_present:
         creates.append(Create(SERVICE, build_service(seen.job)))
     excluded = [node.name for node in draft.status.excluded_nodes]
-    creates += [Create(POD, build_pod(seen, config, rank, excluded)) for rank in missing]
-    return tuple(creates)
+    pods = (build_pod(seen, config, rank, excluded) for rank in missing)
+    workload = own_workload(seen) if queued(seen) else None
+    if workload is not None:
+        flavors = seen.of(FLAVOR)
+        pods = (admitted(pod, workload, flavors) for pod in pods)
+    return (*creates, *(Create(POD, pod) for pod in pods))
 
 
 def _name_taken(seen: Observed, draft: Draft, now: float) -> Draft:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 
-from speech_contract.outcome import Cause, Next
+from speech_contract.outcome import EXIT_NON_FINITE, Next, fingerprint_head
+from speech_contract.progress import Rule
 from speech_contract.reasons import NO_CHECKPOINT, Condition, Reason
 from speech_contract.status import JobStatus, Restarts
+from speech_operator import budgets
 from speech_operator import status as st
+from speech_operator.accounts import accounts
+from speech_operator.budgets import Refusal
 from speech_operator.children import POD
 from speech_operator.ending import Ending
 from speech_operator.plan import Delete, Draft
 from speech_operator.policies.cleanup import FAILURE_GRACE_SECONDS
 from speech_operator.policies.exclusion import exclude
 from speech_operator.snapshot import Observed
-
-OUT_OF_MEMORY_LIMIT = 2  # the same limit of memory is met again: retried once
 
 
 def restart(seen: Observed, draft: Draft, now: float) -> Draft:
@@ -30,52 +32,63 @@ def restart(seen: Observed, draft: Draft, now: float) -> Draft:
     status = st.end_attempt(draft.status, ending.reason, now)
     refusal = _refusal_by_code(ending)
     if refusal is None and ending.counted:
-        restarts = st.count_restart(status.restarts, ending.fingerprint)
-        refusal = _refusal_by_budget(seen, status, restarts, ending)
-        if (
-            refusal is not None
-        ):  # the causes are worth reading; `counted` says restarts that were made
-            restarts = dataclasses.replace(restarts, counted=status.restarts.counted)
-        status = dataclasses.replace(status, restarts=restarts)
+        ending = dataclasses.replace(ending, fingerprint=_fingerprint(seen, ending))
+        status, refusal = _charged(seen, status, ending, now)
     draft = draft.to(status=status, status_first=True, decided=True)
     return _fail(draft, ending, *refusal, now) if refusal else _again(seen, draft, ending, now)
 
 
-Refusal = tuple[Reason | str, str, str]  # reason, message, remedy
+def _fingerprint(seen: Observed, ending: Ending) -> str:
+    """Of a stranger's NaN its step is part of the cause: past the data of the last one, another is another."""
+    step = ending.non_finite_step
+    if seen.spec.recipe.custom is None or step is None:
+        return ending.fingerprint
+    return f"{ending.fingerprint}/{step}"
 
 
 def _refusal_by_code(ending: Ending) -> Refusal | None:
     """The exit code alone says that there is no point in going on."""
     if ending.next in (Next.FAIL, Next.COMPLETE):
-        return ending.cause, ending.message, ""
+        return Refusal(ending.cause, ending.message, "")
     if ending.next is Next.RESTART_CONFIRMED and ending.last_confirmed_step is None:
         message = ending.message
         if NO_CHECKPOINT not in message:
             message = f"{message}; {NO_CHECKPOINT} to go back to"
-        return Reason.NO_CONFIRMED_CHECKPOINT, message, ""
+        return Refusal(Reason.NO_CONFIRMED_CHECKPOINT, message, "")
     return None
 
 
-def _refusal_by_budget(
-    seen: Observed, status: JobStatus, restarts: Restarts, ending: Ending
-) -> Refusal | None:
+def _charged(
+    seen: Observed, status: JobStatus, ending: Ending, now: float
+) -> tuple[JobStatus, Refusal | None]:
+    """Charge the budgets with the restart; of one that is not made the causes alone, which are worth reading."""
     budget = seen.spec.run_policy.restarts
-    limit = budget.same_cause
-    if ending.cause == Cause.OUT_OF_MEMORY.value:
-        limit = min(limit, OUT_OF_MEMORY_LIMIT)
-    times = st.cause_count(restarts, ending.fingerprint)
-    if times >= limit:
-        message = f"{ending.cause} for the {_ordinal(times)} time: {ending.message}"
-        return Reason.SAME_CAUSE, message, ""
-    if status.restarts.counted >= budget.max:
-        message = f"the budget of restarts ({budget.max}) is spent; last: {ending.message}"
-        remedy = f"{ending.remedy}; runPolicy.restarts.max: {budget.max} is the budget"
-        return Reason.RESTART_BUDGET_SPENT, message, remedy
-    return None
+    steps = [status.progress.step, ending.step, *(told.step for told in accounts(seen))]
+    farthest = max((step for step in steps if step is not None), default=None)
+    before = budgets.progressed(status.restarts, farthest, budget)
+    after = budgets.count(before, ending.fingerprint, budget, now)
+    refusal = budgets.refusal(before, after, ending, budget, now)
+    if refusal is None or refusal.reason is not Reason.SAME_CAUSE:
+        refusal = _by_rollbacks(seen, after, ending) or refusal
+    if refusal is not None:
+        after = dataclasses.replace(before, causes=after.causes)
+    return dataclasses.replace(status, restarts=after), refusal
 
 
-def _ordinal(number: int) -> str:
-    return {1: "first", 2: "second", 3: "third"}.get(number, f"{number}th")
+def _by_rollbacks(seen: Observed, after: Restarts, ending: Ending) -> Refusal | None:
+    """Of a script that saves by itself a new attempt is the roll-back, and `maxRollbacks` its budget."""
+    backs, limit = _times_back(after), seen.spec.health.non_finite.max_rollbacks
+    if seen.spec.recipe.custom is None or ending.non_finite_step is None or backs <= limit:
+        return None
+    message = f"non-finite steps for the {budgets.ordinal(backs)} time: {ending.message}"
+    remedy = budgets.go_on(ending, f"health.nonFinite.maxRollbacks: {limit}")
+    return Refusal(Reason.RESTART_BUDGET_SPENT, message, remedy)
+
+
+def _times_back(restarts: Restarts) -> int:
+    """Attempts that rule NonFinite ended since progress gave restarts back."""
+    ours = fingerprint_head(EXIT_NON_FINITE, Rule.NON_FINITE.value)
+    return sum(cause.count for cause in restarts.causes if cause.fingerprint.startswith(ours))
 
 
 def _fail(
@@ -101,6 +114,7 @@ def _again(seen: Observed, draft: Draft, ending: Ending, now: float) -> Draft:
 
 def grace_after(reason: str | None, seen: Observed) -> int:
     """Time that the other pods of an ended attempt get: all of it where they can still save together."""
-    if reason in (Reason.ATTEMPT_INTERRUPTED.value, Reason.SUSPENDED.value):
+    saved = (Reason.ATTEMPT_INTERRUPTED, Reason.SUSPENDED, Reason.EVICTED)
+    if reason in {one.value for one in saved}:
         return seen.spec.run_policy.termination_grace_period_seconds
     return FAILURE_GRACE_SECONDS

@@ -1,4 +1,5 @@
-"""Says once that an attempt goes on from what another job left, or by other settings than it was saved with."""
+"""Says once that an attempt goes on from what another job left, or by other settings than it was saved with, or what a
+script that saves by itself was given."""
 
 from __future__ import annotations
 

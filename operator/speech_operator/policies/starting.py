@@ -1,8 +1,9 @@
 """What keeps the pods of an attempt from starting, in the words of scheduler or kubelet: condition and Event.
 
 How long is too long says the rule NotStarting, which `health` asks here (`late`). Scheduler and kubelet try again by
-themselves, ever more slowly; nothing of a job is ended for it but by its deadline. What the API server refuses to take
-at all, for quota or Pod Security, `refusals` writes into the same condition.
+themselves, ever more slowly; nothing of a job is ended for it but by its deadline, which counts from when all pods have
+room. Half of a gang is `release`'s matter. What the API server refuses to take at all, for quota or Pod Security,
+`refusals` writes into the same condition.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final
 from speech_contract.findings import Finding, FindingStatus
 from speech_contract.phases import Phase
 from speech_contract.progress import Rule, Severity
-from speech_contract.reasons import Condition, Reason
+from speech_contract.reasons import ON_ITS_WAY, Condition, Reason
 from speech_contract.status import JobStatus
 from speech_operator import status as st
 from speech_operator.ending import UNSCHEDULABLE
@@ -24,11 +25,12 @@ SOON_SECONDS: Final = 10.0  # a scheduler often finds no node at first and one a
 LOOK_SECONDS: Final = 60.0  # between two looks at pods that wait: not all words come by a watch
 KUBELET_SECONDS: Final = 120.0  # its complaints seldom go by themselves
 NO_NODE: Final = frozenset({UNSCHEDULABLE, "SchedulerError", "SchedulingGated"})
-ON_ITS_WAY: Final = (Reason.ATTEMPT_STARTED, Reason.POD_CREATED)
 REMEDIES: Final = {
     UNSCHEDULABLE: "free or add what the scheduler misses, or ask for less: resourcesPerNode, accelerator, "
     "nodeSelector and tolerations of the job",
     Reason.POD_REFUSED.value: "the sentence says what to change; it is tried again each minute",
+    Reason.GANG_RELEASED.value: "free or add room for all pods together, or let a queue admit the job "
+    "(runPolicy.schedulingPolicy.gang: Kueue); they are asked for again by themselves",
     "ImagePullBackOff": "correct trainer.image, push it, or name a pull secret of this namespace in "
     "pod.imagePullSecrets",
     "InvalidImageName": "correct trainer.image, in a new job under another name",

@@ -1,4 +1,8 @@
-"""The job is complete when rank 0 says done with exit code 0 and no critical finding is open."""
+"""The job is complete when rank 0 says done with exit code 0 and no critical finding is open.
+
+A script that is asked to stop, by a drain, an eviction or a suspension, often ends with 0 too: that is no success. A
+recipe of ours says 75 then, so that its 0 is always one.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from speech_operator.snapshot import Observed, PodPhase, PodRecord
 def success(seen: Observed, draft: Draft, now: float) -> Draft:
     """Complete the job, or fail one that ended well by its exit code alone."""
     master = seen.master
-    if master is None or not _done(master) or st.open_attempt(draft.status) is None:
+    if master is None or not _done(seen, master) or st.open_attempt(draft.status) is None:
         return draft
     finding = critical(seen, master)
     draft = draft.to(decided=True).requeued(0.0)  # the next pass cleans up
@@ -34,7 +38,14 @@ def success(seen: Observed, draft: Draft, now: float) -> Draft:
 def succeeded(seen: Observed) -> bool:
     """Whether the job is done and may be called so."""
     master = seen.master
-    return master is not None and _done(master) and critical(seen, master) is None
+    return master is not None and _done(seen, master) and critical(seen, master) is None
+
+
+def stopped_well(seen: Observed, pod: PodRecord) -> bool:
+    """Whether it ended with 0 after it was asked to stop; where nobody can say which came first, it did."""
+    if seen.spec.recipe.custom is None or not pod.deleting or not _ended_well(pod):
+        return False
+    return pod.asked_at is None or pod.finished_at is None or pod.finished_at >= pod.asked_at
 
 
 def critical(seen: Observed, master: PodRecord) -> Finding | None:
@@ -45,8 +56,12 @@ def critical(seen: Observed, master: PodRecord) -> Finding | None:
     return next((f for f in open_ones if f.severity is Severity.CRITICAL), None)
 
 
-def _done(master: PodRecord) -> bool:
-    return master.phase is PodPhase.SUCCEEDED and master.exit_code in (None, EXIT_DONE)
+def _done(seen: Observed, master: PodRecord) -> bool:
+    return _ended_well(master) and not stopped_well(seen, master)
+
+
+def _ended_well(pod: PodRecord) -> bool:
+    return pod.phase is PodPhase.SUCCEEDED and pod.exit_code in (None, EXIT_DONE)
 
 
 def _fail(draft: Draft, master: PodRecord, finding: Finding, now: float) -> Draft:

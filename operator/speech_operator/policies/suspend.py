@@ -16,7 +16,7 @@ from speech_operator.ending import ending_of
 from speech_operator.plan import Delete, Draft
 from speech_operator.policies.success import succeeded
 from speech_operator.snapshot import Observed, PodPhase
-from speech_operator.timestamps import to_epoch, to_text
+from speech_operator.workloads import leave_queue
 
 
 def suspend(seen: Observed, draft: Draft, now: float) -> Draft:
@@ -27,30 +27,25 @@ def suspend(seen: Observed, draft: Draft, now: float) -> Draft:
         return draft  # it was done before it could be stopped
     if seen.own_pods:
         return _stop(seen, draft, now)
-    return _stopped(draft, now)
+    return leave_queue(seen, _stopped(draft, now))
 
 
 def _resume(draft: Draft, now: float) -> Draft:
     suspended = st.is_true(draft.status, Condition.SUSPENDED)
     if not suspended and not st.has_reason(draft.status, Condition.SUSPENDED, Reason.SUSPENDING):
         return draft
-    status = _clock_moved_on(draft, now) if suspended else draft.status
+    since = st.condition(draft.status, Condition.SUSPENDED)
+    assert since is not None, "asked for above"
+    status = draft.status
+    if suspended:
+        status = st.moved_on(status, since.last_transition_time, now)
     message = "resumed; training goes on from its last checkpoint"
     status = st.with_condition(status, Condition.SUSPENDED, False, Reason.RESUMED, message, now)
     return draft.to(status=status, status_first=True).told(Reason.RESUMED, message)
 
 
-def _clock_moved_on(draft: Draft, now: float) -> JobStatus:
-    """`startTime` later by the time spent suspended, so that `now - startTime` is time that counts."""
-    status, since = draft.status, st.condition(draft.status, Condition.SUSPENDED)
-    if status.start_time is None or since is None:
-        return status
-    away = max(0.0, now - to_epoch(since.last_transition_time))
-    return dataclasses.replace(status, start_time=to_text(to_epoch(status.start_time) + away))
-
-
 def _stop(seen: Observed, draft: Draft, now: float) -> Draft:
-    status = _what_the_pods_said(seen, draft.status)
+    status = what_the_pods_said(seen, draft.status)
     if not st.has_reason(status, Condition.SUSPENDED, Reason.SUSPENDING):
         message = "the pods save and stop"
         status = st.with_condition(
@@ -62,7 +57,7 @@ def _stop(seen: Observed, draft: Draft, now: float) -> Draft:
     return draft.to(status=status, status_first=True, decided=True).deleting(*deletes)
 
 
-def _what_the_pods_said(seen: Observed, status: JobStatus) -> JobStatus:
+def what_the_pods_said(seen: Observed, status: JobStatus) -> JobStatus:
     """Keep exit code and step of the attempt: they decide which checkpoint the next one takes."""
     ended = [pod for pod in seen.current_pods if pod.phase is PodPhase.FAILED]
     if not ended or st.open_attempt(status) is None:
@@ -78,7 +73,9 @@ def _stopped(draft: Draft, now: float) -> Draft:
         message = "suspended before it began; set runPolicy.suspend: false to start it"
     status = st.end_attempt(draft.status, Reason.SUSPENDED, now)
     status = st.with_condition(status, Condition.SUSPENDED, True, Reason.SUSPENDED, message, now)
-    for kind in (Condition.RUNNING, Condition.RESTARTING):
+    kinds = [Condition.RUNNING, Condition.RESTARTING]
+    kinds += [Condition.QUEUED] if st.condition(status, Condition.QUEUED) else []
+    for kind in kinds:
         status = st.with_condition(status, kind, False, Reason.SUSPENDED, message, now)
     status = dataclasses.replace(status, startup=None)
     return draft.to(status=status, decided=True).told(Reason.SUSPENDED, message)

@@ -1,6 +1,7 @@
 """Second policy: says whether the spec can be run, and runs nothing that was never valid.
 
-A job that was accepted once goes on by what was accepted when a later change is refused.
+A job that was accepted once goes on by what was accepted when a later change is refused. One that waits for its runtime
+looks again when that comes, by a watch (`children.RUNTIME`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from speech_operator.snapshot import Observed
 def validation(seen: Observed, draft: Draft, now: float) -> Draft:
     """Set the condition Accepted; decide when there is no spec to run by."""
     if seen.job.spec is None:
-        draft = _refuse(draft, Reason.INVALID_SPEC, seen.job.problems, now)
+        draft = _refuse(draft, seen.job.reason, seen.job.problems, now)
         return draft if seen.accepted else draft.to(decided=True)
     changed = changed_immutable(seen.accepted, seen.job.spec) if seen.accepted else []
     if changed:
@@ -25,7 +26,9 @@ def validation(seen: Observed, draft: Draft, now: float) -> Draft:
     status = st.with_condition(
         draft.status, Condition.ACCEPTED, True, Reason.SPEC_VALID, "the spec can be run", now
     )
-    if not st.is_true(draft.status, Condition.ACCEPTED):
+    if st.condition(draft.status, Condition.ACCEPTED) and not st.is_true(
+        draft.status, Condition.ACCEPTED
+    ):  # of a job that was never refused it says nothing that its start does not say
         draft = draft.told(Reason.SPEC_VALID, "the spec can be run")
     return draft.to(status=status)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import weakref
 from typing import Any, Final
 
 from speech_contract import codec, names, paths
@@ -13,10 +14,13 @@ from speech_contract.recipes import Copies
 from speech_contract.run_config import ResumeFrom, RunConfig, attempt_token
 from speech_contract.status import Attempt, JobStatus
 from speech_operator.resources.metadata import child_metadata
+from speech_operator.runtimes import to_text
 from speech_operator.snapshot import Job, Observed, Platform
 
 RUN: Final = paths.RUN_CONFIG_FILE.rpartition("/")[2]  # mounted
 ACCEPTED: Final = "accepted.json"  # the operator's own
+RUNTIME: Final = "runtime.json"  # likewise, of a job that names one
+_WRITTEN: Final[weakref.WeakValueDictionary[str, JobSpec]] = weakref.WeakValueDictionary()
 _GPU = re.compile(r"(^|\.)(nvidia|amd)\.com/gpu$")
 
 
@@ -45,6 +49,7 @@ def build_run_config(seen: Observed, status: JobStatus) -> RunConfig:
         resume_before=resume_before(status),
         health=spec.health,
         strategic_logging=spec.strategic_logging,
+        tracking=spec.tracking,
         grace_seconds=spec.run_policy.termination_grace_period_seconds,
         omp_threads=omp_threads(spec, per_node, seen.platform),
         accelerator="" if seen.platform.local else asked_accelerator(spec),
@@ -52,7 +57,10 @@ def build_run_config(seen: Observed, status: JobStatus) -> RunConfig:
 
 
 def build_config_map(job: Job, config: RunConfig, accepted: JobSpec) -> dict[str, Any]:
-    """The immutable ConfigMap of the attempt: its run config, and beside it the spec that was accepted for it."""
+    """The immutable ConfigMap of the attempt: its run config, and beside it the spec that was accepted for it.
+
+    That spec holds what the job's runtime added; the runtime lies beside it, for what may still change in the job.
+    """
     name = names.config_name(job.name, config.attempt)
     return {
         "apiVersion": "v1",
@@ -61,9 +69,21 @@ def build_config_map(job: Job, config: RunConfig, accepted: JobSpec) -> dict[str
         "immutable": True,
         "data": {
             RUN: codec.dumps(config),
-            ACCEPTED: json.dumps(spec_document(accepted), ensure_ascii=False),
+            ACCEPTED: _written(accepted),
+            **({RUNTIME: to_text(job.runtime)} if job.runtime else {}),
         },
     }
+
+
+def _written(accepted: JobSpec) -> str:
+    text = json.dumps(spec_document(accepted), ensure_ascii=False)
+    _WRITTEN[text] = accepted
+    return text
+
+
+def spec_of(text: str) -> JobSpec | None:
+    """The spec that this text was written from, if this process did and still has it: no need of another one."""
+    return _WRITTEN.get(text)
 
 
 def resume_from(status: JobStatus) -> ResumeFrom:

@@ -22,6 +22,10 @@ LAUNCHER_FILE = f"{paths.LAUNCHER_DIR}/launch.pyz"
 CPU_PER_RANK_MILLI = 250  # without any request a pod is the first to be evicted
 NODE_FAILURE_SECONDS = 300  # a node may be unreachable this long before its pods go
 _CONFIG_DIR, _, _CONFIG_KEY = paths.RUN_CONFIG_FILE.rpartition("/")
+# Fields of `spec.pod` that are no plain fields of a pod's spec, or are more there than the job asks for.
+OWN_WORDS = frozenset(
+    {"labels", "annotations", "volumes", "tolerations", "nodeSelector", "securityContext"}
+)
 _SHM, _TMP, _CONFIG, _LAUNCHER = "dshm", "tmp", "run-config", "launcher"
 
 
@@ -57,13 +61,11 @@ def launch_command(spec: JobSpec) -> list[str]:
 
 def _pod_spec(seen: Observed, spec: JobSpec, config: RunConfig, node_rank: int) -> dict[str, Any]:
     scheduling = {
-        key: value
-        for key, value in _plain(spec.pod).items()
-        if key not in ("labels", "annotations", "volumes", "tolerations", "nodeSelector") and value
+        key: value for key, value in _plain(spec.pod).items() if key not in OWN_WORDS and value
     }
     selector = dict(spec.pod.node_selector)
     if spec.accelerator:
-        selector.setdefault("nvidia.com/gpu.product", spec.accelerator)
+        selector.setdefault(names.LABEL_GPU_PRODUCT, spec.accelerator)
     body = {
         **scheduling,
         "restartPolicy": "Never",
@@ -190,14 +192,21 @@ def _tolerations(spec: JobSpec) -> list[dict[str, Any]]:
 
 
 def _pod_security(spec: JobSpec) -> dict[str, Any]:
-    context = spec.trainer.security_context
-    group = context.run_as_group
+    """A fresh volume is root's: the kubelet gives it to fsGroup, which every process of the pod is in."""
+    asked = spec.pod.security_context
     security: dict[str, Any] = {
         "runAsNonRoot": True,
         "seccompProfile": {"type": "RuntimeDefault"},
         "fsGroupChangePolicy": "OnRootMismatch",
     }
-    return security if group is None else {**security, "fsGroup": group}
+    group = asked.fs_group
+    if group is None:
+        group = spec.trainer.security_context.run_as_group or names.IMAGE_GROUP
+    if group:
+        security["fsGroup"] = group
+    if asked.supplemental_groups:
+        security["supplementalGroups"] = list(asked.supplemental_groups)
+    return security
 
 
 def _restricted() -> dict[str, Any]:

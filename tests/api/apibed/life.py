@@ -8,11 +8,14 @@ import json
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from typing import Any
 
 from speech_contract import names
 from speech_operator import controller
-from speech_operator.cluster.base import JobKey
+from speech_operator.children import NODE, kinds
+from speech_operator.cluster.base import ClusterError, JobKey
 from speech_operator.cluster.informer import Informers, Timings
+from speech_operator.cluster.known_jobs import KnownJobs
 from speech_operator.cluster.kubernetes import KubernetesCluster
 from speech_operator.cluster.rest import Pace, Rest, TokenBucket, Transport
 from speech_operator.controller import Controller
@@ -31,22 +34,31 @@ class Life:
         marks: Transport,
         namespaces: tuple[str, ...],
         timings: Timings = QUICK,
+        *,
+        kueue: bool = False,
+        nodes: bool = False,
     ) -> None:
         rest = Rest(transport, time.monotonic, pace=PACE)
-        self.informers = Informers(rest, namespaces, self.mark, random.random, timings=timings)
+        self.known = KnownJobs(time.monotonic)
+        looked_at = kinds(kueue=kueue) + ((NODE,) if nodes else ())
+        self.informers = Informers(
+            rest, namespaces, self.mark, random.random,
+            timings=timings, kinds=looked_at, jobs=self.known.documents,
+        )  # fmt: skip
         self.cluster = KubernetesCluster(
             rest,
             self.informers,
-            Platform(default_image="trainer:default", launcher_image="operator:test"),
+            Platform(default_image="trainer:default", launcher_image="operator:test", kueue=kueue),
             time.time,
             TokenBucket(1000.0, 1000.0, time.monotonic, asyncio.sleep),
+            known=self.known,
         )
         self.controller = Controller(self.cluster, time.time)
         self._marks = marks
         self._namespaces = namespaces
 
     def mark(self, key: JobKey) -> None:
-        self.controller.mark(key)
+        self.controller.mark(key, soon=True)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -60,14 +72,28 @@ class Life:
         await self.controller.run()
 
     async def _watch_jobs(self, namespace: str) -> None:
-        """What kopf does: everything that is there, then every change."""
+        """What kopf does: everything that is there, then every change, whatever comes between."""
         path = f"/apis/{names.API_VERSION}/namespaces/{namespace}/{names.PLURAL}?watch=true"
         while True:
             stream: AsyncGenerator[bytes, None] = self._marks.stream(path, 10.0)
-            async with contextlib.aclosing(stream) as lines:
-                async for line in lines:
-                    metadata = json.loads(line)["object"]["metadata"]
-                    self.mark(JobKey(metadata["namespace"], metadata["name"]))
+            try:
+                async with contextlib.aclosing(stream) as lines:
+                    async for line in lines:
+                        self._hear(json.loads(line))
+            except (
+                ClusterError
+            ):  # a CRD that changes shuts its watches down, and refuses the next ones
+                await asyncio.sleep(0.1)
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        """Raises: ClusterError for a refusal, which is a line too."""
+        if event.get("type") == "ERROR" or "object" not in event:
+            raise ClusterError(str(event))
+        metadata = event["object"]["metadata"]
+        key = JobKey(metadata["namespace"], metadata["name"])
+        gone = event["type"] == "DELETED"
+        wish = self.known.told(key, None if gone else event["object"])
+        self.controller.mark(key, soon=not wish)
 
 
 @contextlib.contextmanager
@@ -83,15 +109,24 @@ def short_backoff() -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def alive(
-    transport: Transport, marks: Transport, *namespaces: str, timings: Timings = QUICK
+    transport: Transport,
+    marks: Transport,
+    *namespaces: str,
+    timings: Timings = QUICK,
+    kueue: bool = False,
+    nodes: bool = False,
 ) -> AsyncIterator[Life]:
     """A life that ends with the block, at whatever point it is."""
-    life = Life(transport, marks, namespaces, timings)
+    life = Life(transport, marks, namespaces, timings, kueue=kueue, nodes=nodes)
     task = asyncio.create_task(life.run())
     try:
         yield life
         if task.done():
             task.result()
+    except TimeoutError as error:
+        if task.done():  # what was waited for could not come: say why
+            raise AssertionError(f"the operator ended: {task.exception()!r}") from error
+        raise
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ from speech_operator.settings import variable
 CHART = Path(__file__).resolve().parents[3] / "charts" / "speechtrain"
 
 
-def rendered(bed: Bed, home: str, *namespaces: str) -> list[Body]:
+def rendered(bed: Bed, home: str, *namespaces: str, kueue: bool = False) -> list[Body]:
     """RBAC and account of the chart as released into `home`; of `namespaces` alone if there are some."""
     parts = [f"--show-only=templates/{name}.yaml" for name in ("rbac", "serviceaccount")]
     values = ["--set-json", f"watchNamespaces={json.dumps(namespaces)}"]
+    values += ["--set", f"kueue.enabled={json.dumps(kueue)}"]
     text = bed.helm("template", home, str(CHART), "--namespace", home, *parts, *values)
     return [document for document in yaml.safe_load_all(text) if document]
 
@@ -72,24 +73,36 @@ def called(bed: Bed, home: str) -> list[tuple[str, str]]:
 
 
 class Process:
-    """One operator as a process of its own. `echo`: print what it logs, for the report of a failing test."""
+    """One operator as a process of its own. `echo`: print what it logs, for the report of a failing test.
+
+    `environ`: what Python is to be started with, for the operator of an earlier build. `program`: what it is to run.
+    """
 
     def __init__(
-        self, kubeconfig: Path, name: str, home: str, *, echo: bool = True, **settings: str
+        self,
+        kubeconfig: Path,
+        name: str,
+        home: str,
+        *,
+        echo: bool = True,
+        environ: Mapping[str, str] = os.environ,
+        program: Sequence[str] = ("-m", "speech_operator"),
+        **settings: str,
     ) -> None:
         given = {
             "kubeconfig": str(kubeconfig), "leader_election": "true", "lease_name": home,
             "metrics_port": "0", "probes_port": "0", "pod_name": name, "pod_namespace": home,
             **settings,
         }  # fmt: skip
-        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "PYTHONPATH", "HOME")}
+        kept = {k: v for k, v in environ.items() if k in ("PATH", "PYTHONPATH", "HOME")}
         self._environ = kept | {variable(field): value for field, value in given.items()}
         self._echo = echo
+        self._program = program
         self.lines: list[Body] = []
 
     async def __aenter__(self) -> Process:
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "speech_operator",
+            sys.executable, *self._program,
             env=self._environ, stdout=asyncio.subprocess.PIPE, limit=2**20,
         )  # fmt: skip
         self._reading = asyncio.create_task(self._read())

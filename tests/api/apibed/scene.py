@@ -15,7 +15,7 @@ from bed.api import ApiError, wait_for
 from bed.cluster import Bed
 
 from speech_contract import codec, names
-from speech_contract.api import crd
+from speech_contract.api import crd, runtime_crd
 from speech_contract.outcome import Outcome
 from speech_operator.cluster.base import ClusterError, JobKey
 
@@ -48,11 +48,14 @@ spec:
 """
 
 
-def install(bed: Bed) -> None:
-    """The CRD, and wait until it is served."""
-    bed.api.post(CRDS, crd.definition())
-    served = f"/apis/{names.API_VERSION}/{names.PLURAL}"
-    wait_for("the CRD", lambda: bed.api.find(served))
+def install(bed: Bed, document: Body | None = None) -> None:
+    """The CRDs of this build, or that of another one, and wait until they are served."""
+    made = [document] if document else [crd.definition(), *runtime_crd.definitions()]
+    for one in made:
+        bed.api.post(CRDS, one)
+    for one in made:
+        served = f"/apis/{names.API_VERSION}/{one['spec']['names']['plural']}"
+        wait_for("the CRD", lambda at=served: bed.api.find(at))
 
 
 class Scene:
@@ -84,8 +87,10 @@ class Scene:
 
     @staticmethod
     def manifest(**spec: Any) -> Body:
+        """The job above with other fields; one that is None is not written."""
         document: Body = copy.deepcopy(yaml.safe_load(JOB))
-        document["spec"].update(spec)
+        written = {**document["spec"], **spec}
+        document["spec"] = {name: value for name, value in written.items() if value is not None}
         return document
 
     async def create(self, **spec: Any) -> Body:
@@ -100,6 +105,18 @@ class Scene:
 
     async def delete(self) -> None:
         await self.admin.delete(self.job_path)
+
+    # ------------------------------------------------------------------ runtimes
+
+    async def create_runtime(
+        self, name: str, spec: Body, kind: str = names.RUNTIME_KIND, query: str = ""
+    ) -> str:
+        """A runtime of this namespace, or one of the cluster; its path."""
+        where = f"namespaces/{self.namespace}/" if kind == names.RUNTIME_KIND else ""
+        path = f"/apis/{names.API_VERSION}/{where}{kind.lower()}s"
+        head = {"apiVersion": names.API_VERSION, "kind": kind, "metadata": {"name": name}}
+        await self.admin.post(path + query, {**head, "spec": spec})
+        return f"{path}/{name}"
 
     # ------------------------------------------------------------------ its children
 

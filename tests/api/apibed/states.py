@@ -9,8 +9,8 @@ from typing import Any
 
 from apibed.scene import Scene
 
-# Identity, time and bookkeeping of the API server. Nothing that we write is in here but times and the token,
-# which is a hash of the job's uid.
+# Identity, time and bookkeeping of the API server. Nothing that we write is in here but times, how long each part of
+# a life took (`goodput`, by which nothing is decided), and the token, which is a hash of the job's uid.
 DROPPED = (
     "uid",
     "resourceVersion",
@@ -31,6 +31,7 @@ async def end_state(scene: Scene) -> str:
     for kind in KINDS:
         state[kind] = sorted(await scene.list(kind), key=lambda child: child["metadata"]["name"])
     uid = job["metadata"]["uid"] if job else "no job"
+    (job or {}).get("status", {}).pop("goodput", None)
     text = json.dumps(_clean(state), indent=1, sort_keys=True)
     text = text.replace(uid, "<uid>").replace(scene.namespace, "<namespace>")
     return TOKEN.sub("<token>", TIME.sub("<time>", text))

@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from apibed.admin import Admin
 from apibed.life import QUICK, alive
@@ -20,11 +21,14 @@ from apibed.scene import Scene
 from apibed.states import difference, end_state
 from apibed.transports import FAULTS, STREAM_FAULTS, WATCH, Faulty, Mortal, Recording
 
+from speech_contract import names
 from speech_contract.outcome import Outcome
 
 AT_ONCE = 8
 FAULT_TIMINGS = dataclasses.replace(QUICK, inactivity=1.5)
 Run = Callable[[], Awaitable[str]]
+Script = Callable[[Scene], Awaitable[None]]
+TEAM = {"kind": names.RUNTIME_KIND, "name": "team"}
 _RUNS = itertools.count(1)
 
 
@@ -37,19 +41,22 @@ class Sweep:
     problems: list[str]
 
 
-async def crash_sweep(admin: Admin) -> Sweep:
+async def crash_sweep(admin: Admin, played: Script | None = None) -> Sweep:
     """The operator dies after each write of the script, and another takes over."""
-    wanted, recording = await healthy(admin)
+    played = played or script
+    wanted, recording = await healthy(admin, played)
     assert '"counted": 1' in wanted
     struck: list[str] = []
     writes = range(1, len(recording.writes) + 1)
-    runs = [functools.partial(_dies_after, admin, write, wanted, struck) for write in writes]
+    runs = [
+        functools.partial(_dies_after, admin, played, write, wanted, struck) for write in writes
+    ]
     return Sweep(len(runs), struck, await side_by_side(runs))
 
 
 async def fault_sweep(admin: Admin, way: int | None = None) -> Sweep:
     """Each request of the script fails once, in this way; None: each in another one, in turn."""
-    wanted, recording = await healthy(admin)
+    wanted, recording = await healthy(admin, script)
     struck: list[str] = []
     runs: list[Run] = []
     for at, request in enumerate(recording.requests, start=1):
@@ -62,9 +69,18 @@ async def fault_sweep(admin: Admin, way: int | None = None) -> Sweep:
 
 async def script(scene: Scene) -> None:
     """Start; a worker dies; the gang comes back and finishes."""
-    await scene.create()
+    await start_and_finish(scene)
+
+
+async def start_and_finish(
+    scene: Scene, meanwhile: Callable[[], Awaitable[None]] | None = None, **spec: Any
+) -> None:
+    """The same for a job of such a spec; `meanwhile`: what happens before the worker dies."""
+    await scene.create(**spec)
     await scene.gang(1)
     await scene.runs("asr-master-0")
+    if meanwhile is not None:
+        await meanwhile()
     await scene.ends("asr-worker-0", 139)
     for pod in await scene.gang(2):
         await scene.runs(pod["metadata"]["name"])
@@ -74,12 +90,30 @@ async def script(scene: Scene) -> None:
     await scene.state("Complete")
 
 
-async def healthy(admin: Admin) -> tuple[str, Recording]:
+async def changing_runtime(scene: Scene) -> None:
+    """As `script`, by a runtime that has changed before the gang comes back."""
+    path = await scene.create_runtime("team", said("old"))
+    await start_and_finish(scene, functools.partial(_change, scene, path), runtimeRef=TEAM)
+    kept = [found["data"]["accepted.json"] for found in await scene.list("configmaps")]
+    assert kept
+    assert all('"old"' in text and '"new"' not in text for text in kept), kept
+
+
+async def _change(scene: Scene, path: str) -> None:
+    await scene.admin.patch(path, {"spec": said("new")})
+
+
+def said(word: str) -> dict[str, Any]:
+    """A runtime's spec that every pod shows."""
+    return {"trainer": {"env": [{"name": "RUNTIME", "value": word}]}}
+
+
+async def healthy(admin: Admin, played: Script) -> tuple[str, Recording]:
     """The end state of a run that nothing disturbs, and its requests."""
     scene = await _scene(admin, "healthy")
     recording = Recording(admin.transport)
     async with alive(recording, admin.transport, scene.namespace):
-        await script(scene)
+        await played(scene)
         state = await settled(scene)
     return state, recording
 
@@ -100,10 +134,12 @@ async def _scene(admin: Admin, what: str) -> Scene:
     return await Scene.make(admin, f"sweep-{next(_RUNS)}-{what}")
 
 
-async def _dies_after(admin: Admin, write: int, wanted: str, struck: list[str]) -> str:
+async def _dies_after(
+    admin: Admin, played: Script, write: int, wanted: str, struck: list[str]
+) -> str:
     """What differs at the end. A pass more or less is no fault: the last numbers may never come up."""
     scene = await _scene(admin, f"crash-{write}")
-    playing = asyncio.create_task(script(scene))
+    playing = asyncio.create_task(played(scene))
     try:
         mortal = Mortal(admin.transport, write)
         async with alive(mortal, admin.transport, scene.namespace):

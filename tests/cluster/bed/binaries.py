@@ -44,7 +44,7 @@ def ensure(family: Family, cache: Path, tell: Progress) -> dict[str, Path]:
     compiler's words when the build fails.
     """
     if not folder(family, cache).exists():
-        with _lock(cache, tell):
+        with lock(cache, tell):
             if not folder(family, cache).exists():
                 _build(family, cache, tell)
     return paths(family, cache)
@@ -62,7 +62,7 @@ def _key(family: Family) -> str:
 
 
 @contextmanager
-def _lock(cache: Path, tell: Progress) -> Iterator[None]:
+def lock(cache: Path, tell: Progress) -> Iterator[None]:
     """One build at a time: two would only take each other's cores and memory."""
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "build.lock").open("w") as lock:

@@ -182,6 +182,11 @@ class Bed:
         return self._request.name
 
     @property
+    def first(self) -> int:
+        """The host's number of the cluster's process 1: see `namespaces_of`."""
+        return self._first
+
+    @property
     def kubeconfig(self) -> Path:
         return self.layout.pki / "admin.kubeconfig"
 
@@ -243,6 +248,29 @@ class Bed:
         patch = [{"op": "add", "path": place, "value": str(count)}]
         self.api.patch(f"{path}/status", patch, JSON_PATCH)
         bootstrap.resource_is_offered(self.api, resource, count)
+
+    def local_volume(
+        self,
+        name: str,
+        folder: Path,
+        size: str,
+        modes: Sequence[str],
+        claim: Mapping[str, str] | None = None,
+    ) -> None:
+        """A volume that is a folder of the node, for `claim` alone where one is named.
+
+        As with a disk, and unlike hostPath, the kubelet gives it to the pod's fsGroup.
+        """
+        own = {"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE]}
+        spec = {
+            "storageClassName": "",
+            "accessModes": list(modes),
+            "capacity": {"storage": size},
+            "local": {"path": str(folder)},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [own]}]}},
+            **({"claimRef": dict(claim)} if claim else {}),
+        }
+        self.api.post("/api/v1/persistentvolumes", {"metadata": {"name": name}, "spec": spec})
 
     def audit(self, user: str = "") -> Iterator[dict[str, Any]]:
         """The requests that the API server answered so far, oldest first, one dict each.

@@ -48,6 +48,13 @@ class Builder:
         self._run("push", "--quiet", reference, f"docker-archive:{out.resolve()}:{reference}")
         return out
 
+    def repack(self, archive: Path, reference: str, out: Path) -> Path:
+        """Write a docker archive of `build` as an OCI archive, with compressed layers. Raises RuntimeError."""
+        self._run("pull", "--quiet", f"docker-archive:{archive.resolve()}")
+        out.unlink(missing_ok=True)
+        self._run("push", "--quiet", reference, f"oci-archive:{out.resolve()}:{reference}")
+        return out
+
     def _run(self, *arguments: str) -> None:
         done = subprocess.run(
             [*self._buildah, *arguments], capture_output=True, text=True, check=False

@@ -70,4 +70,7 @@ PROMETHEUS = Family(
 )
 KWOK = Family(name="kwok", targets={"kwok": "sigs.k8s.io/kwok/cmd/kwok"}, stages=_KWOK_STAGES)
 
+# Built by `make accept-queues` alone; other tests have its CRDs (`bed.crds`) and speak for its controller.
+KUEUE = Family(name="kueue", targets={"kueue": "sigs.k8s.io/kueue/cmd/kueue"})
+
 ALL = {family.name: family for family in (KUBERNETES, HELM, PROMETHEUS, KWOK)}

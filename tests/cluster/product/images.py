@@ -34,16 +34,18 @@ IN_USE_SECONDS = 3600.0
 _SITE_PACKAGES = f"opt/speechtrain/lib/python{IMAGE_PYTHON}/site-packages"
 
 
-def operator_image(builder: Builder, cache: Path, tell: Progress) -> Path:
-    """The archive of OPERATOR_IMAGE. Raises RuntimeError with the words of pip or of the build."""
-    return _build(builder, cache, tell, "operator", OPERATOR_IMAGE, locks=("bootstrap", "operator"))
+def operator_image(
+    builder: Builder, cache: Path, tell: Progress, reference: str = OPERATOR_IMAGE
+) -> Path:
+    """The archive of the operator's image. Raises RuntimeError with the words of pip or of the build."""
+    return _build(builder, cache, tell, "operator", reference, locks=("bootstrap", "operator"))
 
 
-def trainer_image(builder: Builder, cache: Path, tell: Progress) -> Path:
-    """The archive of TRAINER_IMAGE, whole, with gigabytes of torch. Raises as `operator_image`."""
-    return _build(
-        builder, cache, tell, "trainer_image", TRAINER_IMAGE, locks=("bootstrap", "trainer")
-    )
+def trainer_image(
+    builder: Builder, cache: Path, tell: Progress, reference: str = TRAINER_IMAGE
+) -> Path:
+    """The archive of the trainer's, whole, with gigabytes of torch. Raises as `operator_image`."""
+    return _build(builder, cache, tell, "trainer_image", reference, locks=("bootstrap", "trainer"))
 
 
 def trainer_without_packages(builder: Builder, cache: Path, tell: Progress) -> Path:
@@ -119,7 +121,12 @@ def _build(
 ) -> Path:  # fmt: skip
     base = rootfs.python_image(cache, tell)
     name = reference.rpartition("/")[2].partition(":")[0]
-    texts = [base.name, *locks, *(f"{key}={value}" for key, value in sorted(settings.items()))]
+    texts = [
+        base.name,
+        reference,
+        *locks,
+        *(f"{key}={value}" for key, value in sorted(settings.items())),
+    ]
     # of the same sources, pins, base and settings
     out = _made(cache / "images") / f"{name}-{_digest([*texts, _sources()])}.tar"
     with (out.parent / f"{name}.lock").open("w") as guard:

@@ -113,15 +113,11 @@ class Namespace:
             self._claim(claim, folder)
 
     def _claim(self, claim: str, folder: Path) -> None:
-        """A static volume: the cluster's administrator may name a path of the node, a pod may not."""
-        folder.chmod(0o777)  # pods run as 10001
+        """A static volume of the node. Who may write it is the kubelet's to see to, as with any fresh claim."""
         size, modes = "1Gi", ["ReadWriteMany"]
         volume = f"{self.name}-{claim}"
         bound = {"storageClassName": "", "accessModes": modes}
-        place = {"hostPath": {"path": str(folder)}, "capacity": {"storage": size}}
-        self.bed.api.post(
-            "/api/v1/persistentvolumes", {"metadata": {"name": volume}, "spec": {**bound, **place}}
-        )
+        self.bed.local_volume(volume, folder, size, modes)
         wanted = {"volumeName": volume, "resources": {"requests": {"storage": size}}}
         self.bed.api.post(
             f"/api/v1/namespaces/{self.name}/persistentvolumeclaims",

@@ -47,6 +47,13 @@ def vits(name: str, *, steps: int, nodes: int = 2, cpu: str = CPU, **spec: Any) 
     )
 
 
+def codec(name: str, *, steps: int, **spec: Any) -> Object:
+    """The same for a codec Debug of one pod, with half of its batch: from much less its codebooks can't start."""
+    made = vits(name, steps=steps, nodes=1, recipe={"codec": {"preset": "Debug"}}, **spec)
+    made["spec"]["training"]["globalBatchSize"] = 8
+    return made
+
+
 def script(name: str, code: str, *, cpu: str = CPU, **spec: Any) -> Object:
     """A Python script in a foreign image, watched by the injected launcher."""
     limits = {"cpu": cpu, "memory": "1Gi"}

@@ -9,6 +9,7 @@ import argparse
 import itertools
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -46,6 +47,16 @@ def strict_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+SHUFFLED = 42  # TrainingArguments.seed: what the Trainer's first epoch is shuffled by
+POISON_AT = 7  # place of the first word
+
+
+def poisoned(data: list[dict[str, torch.Tensor]], position: int) -> None:
+    """Mark the sample that the first epoch draws at `position`."""
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(SHUFFLED))
+    data[int(order[position])]["input_ids"][POISON_AT] = 0
+
+
 def samples(count: int) -> list[dict[str, torch.Tensor]]:
     """Reference of 6 codes, 4 words, target of 6 codes that repeats the reference, end."""
     generator = torch.Generator().manual_seed(0)
@@ -61,7 +72,7 @@ def samples(count: int) -> list[dict[str, torch.Tensor]]:
 
 
 class Poisoned(LlamaForCausalLM):
-    """Its loss turns NaN once it has seen so many batches."""
+    """Its loss turns NaN once it has seen so many batches, or with a marked sample."""
 
     healthy_batches = 10**9
     seen = 0
@@ -70,7 +81,8 @@ class Poisoned(LlamaForCausalLM):
         output = super().forward(*arguments, **named)
         if self.training:
             self.seen += 1
-        if self.seen > self.healthy_batches and output.loss is not None:
+        marked = self.training and bool((named["input_ids"][:, POISON_AT] == 0).any())
+        if (marked or self.seen > self.healthy_batches) and output.loss is not None:
             output.loss = output.loss * float("nan")
         return output
 
@@ -123,6 +135,8 @@ def options(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--max-grad-norm", type=float, default=1.0)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--poison", type=int, metavar="POSITION")
+    parser.add_argument("--save-steps", type=int)
     parser.add_argument("--accumulate", type=int, default=1)
     parser.add_argument("--evaluate", action="store_true")
     parser.add_argument("--deaf", action="store_true")
@@ -156,22 +170,33 @@ def run(words: list[str]) -> None:
     model: nn.Module = (NoReference if chosen.deaf else Poisoned)(config)
     if not chosen.deaf:
         model.healthy_batches = chosen.nan_after
-    if chosen.resume:  # as docs/foreign-trainers.md says, for the oldest version
+    if (
+        chosen.resume or chosen.save_steps
+    ):  # as docs/foreign-trainers.md says, for the oldest version
         array = [np._core.multiarray._reconstruct, np.ndarray, np.dtype, np.dtypes.UInt32DType]
         torch.serialization.add_safe_globals(array)
     strategy = "steps" if chosen.evaluate else "no"
+    saved = "steps" if chosen.save_steps else strategy
+    data = samples(64)
+    if chosen.poison is not None:
+        poisoned(data, chosen.poison)
     arguments = TrainingArguments(
         chosen.out, max_steps=chosen.steps, per_device_train_batch_size=4,
         learning_rate=chosen.learning_rate, logging_steps=chosen.logging_steps,
         max_grad_norm=chosen.max_grad_norm, report_to=[],
         gradient_accumulation_steps=chosen.accumulate, eval_strategy=strategy, eval_steps=5,
-        save_strategy=strategy, save_steps=5, use_cpu=True, dataloader_pin_memory=False,
+        save_strategy=saved, save_steps=chosen.save_steps or 5, use_cpu=True, dataloader_pin_memory=False,
         remove_unused_columns=False, label_names=["labels"],
     )  # fmt: skip
     Trainer(
-        model, arguments, train_dataset=samples(64), eval_dataset=samples(8), callbacks=callbacks,
+        model, arguments, train_dataset=data, eval_dataset=samples(8), callbacks=callbacks,
         processing_class=strict_tokenizer(), data_collator=default_data_collator,
-    ).train(resume_from_checkpoint=chosen.resume or None)  # fmt: skip
+    ).train(resume_from_checkpoint=chosen.resume or _saved_before(chosen) or None)  # fmt: skip
+
+
+def _saved_before(chosen: argparse.Namespace) -> bool:
+    """As many scripts decide it: the newest folder, if there is one."""
+    return chosen.save_steps is not None and any(Path(chosen.out).glob("checkpoint-*"))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,17 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from twins import codec_books, codec_data, codec_step, vits_build, vits_data, vits_step
+from twins import (
+    cloning_build,
+    cloning_data,
+    cloning_step,
+    codec_books,
+    codec_data,
+    codec_step,
+    vits_build,
+    vits_data,
+    vits_step,
+)
 
 from speech_contract.preflight import Check
 from speech_contract.progress import Rule
@@ -185,7 +195,11 @@ CODEC: tuple[Twin, ...] = (
         codec_books.each_rank_its_own_books, Check.CODEBOOKS, (Rule.RANK_DIVERGENCE,), ranks=2
     ),
     # what is fed and planned
-    Twin(codec_data.frozen_encoder, Check.PARAMETERS, later="a checkpoint's bits (NotUpdating)"),
+    Twin(
+        codec_data.frozen_encoder,
+        Check.PARAMETERS,
+        later="held-out scores; what is frozen is not watched by NotUpdating",
+    ),
     Twin(codec_data.silent_audio, Check.INPUTS, later="held-out scores"),
     Twin(codec_data.constant_audio, Check.INPUTS, later="held-out scores"),
     Twin(codec_data.one_batch_for_ever, Check.INPUTS, later="held-out scores (GoalUnreachable)"),
@@ -209,5 +223,109 @@ CODEC: tuple[Twin, ...] = (
         (Rule.GOAL_UNREACHABLE,),
         warned=True,
         training=PLANNED,
+    ),
+)  # fmt: skip
+
+SCORES = "held-out scores"
+CLONING: tuple[Twin, ...] = (
+    # what is made of a batch and of its loss
+    Twin(cloning_step.codes_missing, Check.INPUTS, (Rule.ZERO_LOSS, Rule.NO_GRADIENT)),
+    Twin(cloning_step.no_backward, Check.GRADIENTS, (Rule.NO_GRADIENT,)),
+    Twin(cloning_step.labels_shifted_twice, Check.INPUTS, later=SCORES),
+    Twin(cloning_step.labels_not_shifted, Check.INPUTS, later="a loss below what codes allow"),
+    Twin(cloning_step.ends_masked, Check.INPUTS, later="the held-out `eoc_accuracy`"),
+    Twin(cloning_step.begin_is_learned, Check.INPUTS, later="nothing: the loss looks better than it is"),
+    Twin(cloning_step.reference_is_learned, Check.INPUTS, later=SCORES),
+    Twin(cloning_step.frames_of_the_neighbour, Check.INPUTS, later="nothing that is reported"),
+    Twin(cloning_step.mean_of_means, Check.INPUTS, later=SCORES),
+    Twin(cloning_step.divided_by_words, Check.INITIAL_LOSS, later="the level of the loss"),
+    # what is built
+    Twin(cloning_build.table_frozen, Check.PARAMETERS, later=SCORES),
+    Twin(cloning_build.backbone_frozen, Check.PARAMETERS, later=SCORES),
+    Twin(cloning_build.table_without_optimizer, Check.PARAMETERS, later=SCORES),
+    Twin(cloning_build.backbone_detached, Check.GRADIENTS, (Rule.NO_GRADIENT,)),
+    Twin(cloning_build.rows_detached, Check.GRADIENTS, later=SCORES),
+    Twin(cloning_build.deaf_to_the_reference, Check.INPUTS, later="the held-out `swap_gain` and `mute_gain`"),
+    Twin(cloning_build.sees_the_future, Check.INPUTS, later="a loss below what codes allow"),
+    Twin(
+        cloning_build.wrong_rope_base,
+        Check.EFFECTIVE_CONFIG,
+        later="nothing: from random weights it is as good; a pretrained model is refused",
+    ),
+    Twin(cloning_build.untied_table, Check.EFFECTIVE_CONFIG, later="the exported model"),
+    Twin(cloning_build.books_too_close, Check.INPUTS, later="the exported model"),
+    Twin(
+        cloning_build.adapters_do_nothing,
+        Check.GRADIENTS,
+        (Rule.NO_GRADIENT,),
+        emulated="adapters beside random weights: no pretrained model is at hand",
+    ),
+    Twin(
+        cloning_build.half_precision_weights,
+        Check.WEIGHTS,
+        recipe={"learningRate": "2e-5"},
+        emulated="weights are rounded to bfloat16 after each update: the engine's gate wants float32 ones",
+        later=SCORES,
+    ),
+    Twin(cloning_build.schedule_stepped_per_process, None, (Rule.SCHEDULE_MISMATCH,)),
+    Twin(
+        cloning_build.schedule_that_ended,
+        Check.LEARNING_RATE,
+        (Rule.NOT_UPDATING,),
+        warned=True,
+        acts_from=cloning_build.ENDS_AFTER + 1,
+        training=PLANNED,
+    ),
+    Twin(
+        cloning_build.warm_up_for_ever,
+        Check.LEARNING_RATE,
+        (Rule.NOT_UPDATING,),
+        warned=True,
+        training=PLANNED,
+    ),
+    # what is fed and planned
+    Twin(cloning_data.reference_is_the_target, Check.DATA, later="the held-out `swap_gain`"),
+    Twin(
+        cloning_data.lines_without_a_reference,
+        Check.DATA,
+        warned=True,
+        later="the held-out `swap_gain` and `mute_gain`",
+    ),
+    Twin(cloning_data.held_out_copies, Check.DATA, later="nothing: scores look better than they are"),
+    Twin(
+        cloning_data.held_out_sentences_known,
+        Check.DATA,
+        warned=True,
+        later="nothing: scores look better than they are",
+    ),
+    Twin(cloning_data.audio_features_empty, Check.INPUTS, later="a loss below what codes allow"),
+    Twin(cloning_data.delay_undone, Check.INPUTS, later="what it speaks"),
+    Twin(cloning_data.reference_text_without_audio, Check.INPUTS, later="the held-out `swap_gain`"),
+    Twin(cloning_data.one_batch_for_ever, Check.INPUTS, later="held-out scores (GoalUnreachable)"),
+    Twin(
+        cloning_data.three_steps_an_epoch,
+        Check.DATA,
+        (Rule.GOAL_UNREACHABLE,),
+        warned=True,
+        training=PLANNED,
+    ),
+    Twin(
+        cloning_data.batches_of_a_fixed_number,
+        Check.INPUTS,
+        recipe={"microBatchTokens": 200},
+        later="the memory of the longest batch",
+    ),
+    Twin(
+        cloning_data.never_scored,
+        Check.DATA,
+        warned=True,
+        training={**PLANNED, "evaluateEverySteps": 0},
+        later="nothing until the run is over",
+    ),
+    Twin(
+        cloning_data.evaluates_another_model,
+        None,
+        (Rule.NOT_UPDATING,),
+        training={"evaluateEverySteps": 4},
     ),
 )  # fmt: skip

@@ -6,6 +6,7 @@ as WeSpeaker uses it, parts the cells by bars: `|     Epoch|     Batch|      Los
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Final
 
@@ -18,9 +19,11 @@ from speech_telemetry.printed.said import Said
 MOST: Final = 32  # columns
 _NAMES: Final = re.compile(r"\s*[A-Za-z_][\w./-]*(?:\s+[A-Za-z_][\w./-]*)+\s*")
 _VALUE: Final = re.compile(rf"[-+]?{NUMBER}", re.IGNORECASE)
+_COUNT: Final = re.compile(r"\d+/\d+")
+_WORD: Final = re.compile(r"\S+")
 _BARS: Final = re.compile(r"[|│┃]")
 _NAME: Final = re.compile(r"[A-Za-z_][\w ./-]*")
-FEWEST: Final = 3  # cells between bars that are a table's, and not a line's parts
+FEWEST: Final = 3  # cells that make a table of a line
 
 
 class Columns:
@@ -28,6 +31,7 @@ class Columns:
 
     def __init__(self) -> None:
         self._meanings: tuple[Meaning, ...] = ()
+        self._starts: tuple[int, ...] = ()  # of names parted by blanks: where each begins
 
     def __bool__(self) -> bool:
         return bool(self._meanings)
@@ -44,11 +48,14 @@ class Columns:
         if not counted or not any(_trained(one) for one in found):
             return False
         self._meanings = found
+        self._starts = tuple(word.start() for word in _WORD.finditer(line)) if " " in line else ()
         return True
 
     def row(self, line: str) -> Said | None:
         """What a row says; None when the line is none."""
         cells = barred(line) or line.split()
+        if self._meanings and len(cells) < len(self._meanings):
+            cells = self._placed(line)
         if not self._meanings or len(cells) < len(self._meanings):
             return None
         pairs = [
@@ -56,13 +63,22 @@ class Columns:
             for one, cell in zip(self._meanings, cells, strict=False)
             if one.role in (Role.EPOCH, Role.STEP) or _trained(one)
         ]
-        if not all(_VALUE.fullmatch(cell) for _, cell in pairs):
+        if not all(map(_holds, pairs)):
             return None
-        said = filled(formats.COLUMNS, (one for one, _ in pairs), (cell for _, cell in pairs))
+        told = [(one, cell.partition("/")[0]) for one, cell in pairs]
+        said = filled(formats.COLUMNS, (one for one, _ in told), (cell for _, cell in told))
         for one, cell in zip(self._meanings, cells, strict=False):
-            if one.held_out:
+            if one.held_out and _VALUE.fullmatch(cell):
                 take_held(said, one, cell)
         return said
+
+    def _placed(self, line: str) -> list[str]:
+        """Cells below the first letters of their names, some of them empty, as Chainer's PrintReport aligns them."""
+        starts = self._starts[: len(self._meanings)]
+        if not starts or any(line[at - 1 : at].strip() for at in starts[1:]):
+            return []
+        cells = [line[a:b].strip() for a, b in itertools.pairwise((*starts, len(line)))]
+        return cells if sum(map(bool, cells)) >= FEWEST else []
 
 
 def barred(line: str) -> list[str]:
@@ -77,6 +93,13 @@ def nameless(line: str) -> bool:
     """A row of numbers and no names: only its heading could say what they are."""
     cells = barred(line.rstrip()) or line.split()
     return len(cells) >= FEWEST and sum(bool(_VALUE.fullmatch(cell)) for cell in cells) >= FEWEST
+
+
+def _holds(pair: tuple[Meaning, str]) -> bool:
+    """A value where one belongs; a counter may say of how many."""
+    one, cell = pair
+    counted = one.role in (Role.EPOCH, Role.STEP) and _COUNT.fullmatch(cell)
+    return bool(counted or _VALUE.fullmatch(cell))
 
 
 def _trained(found: Meaning) -> bool:

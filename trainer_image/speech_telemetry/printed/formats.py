@@ -13,9 +13,12 @@ from typing import Final
 from speech_telemetry.printed.numbers import NUMBER
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Format:
-    """A way to print. `mark` is in every line of it, `step` finds the counter where no word names it."""
+    """A way to print, told apart by identity.
+
+    `mark` is in every line of it, `step` finds the counter where no word names it.
+    """
 
     name: str
     mark: str
@@ -39,6 +42,9 @@ WESEP: Final = Format("WeSep", "TRAIN|")
 ENDED: Final = Format("sentence of a stop", "")
 SENTENCE: Final = Format("sentence of a skipped update", "")
 JSON: Final = Format("JSON lines", "")
+# Megatron-LM megatron/training/training.py: ` iteration      10/     100 | … | lm loss: 6.5E+00 | … | number of nan
+# iterations:   0 |`; where every iteration since its last line was skipped no loss is printed
+MEGATRON: Final = Format("Megatron", " nan iterations: ")
 
 # Facts of the formats; where they can be looked up.
 FORMATS: Final = (
@@ -79,8 +85,7 @@ FORMATS: Final = (
     Format("Tacotron 2", "Train loss ", _p(r"(?<=Train loss )(?P<step>\d+) (?=\S+ Grad Norm)")),
     # speechbrain/utils/train_logger.py, FileTrainLogger: `epoch: 1, lr: 1e-3 - train loss: 2.9 - valid loss: …`
     Format("SpeechBrain", " - train loss: "),
-    # Megatron-LM megatron/training/training.py: ` iteration      10/     100 | … | lm loss: 6.5E+00 |`
-    Format("Megatron", "lm loss: "),
+    MEGATRON,
     # jik876/hifi-gan train.py: `Steps : 40, Gen Loss Total : 3.1, Mel-Spec. Error : 0.3, s/b : 0.4`
     Format("HiFi-GAN", "Gen Loss Total"),
     # RVC-Project train.py: `loss_disc=3.9, loss_gen=3.1, loss_fm=9.5,loss_mel=20.1, loss_kl=1.1`
@@ -107,6 +112,10 @@ TABLE_ROW: Final = re.compile(
     rf"^\s*[|│┃║]\s*(?P<name>[A-Za-z][\w ./-]*?)\s*[|│┃║]\s*(?P<value>[-+]?{NUMBER})\s*(?:[|│┃║].*)?$",
     re.IGNORECASE,
 )
+# audiotools/ml/decorators.py draws no frame: `loss │ 2.3 │ 2.4`
+FRAMELESS_ROW: Final = re.compile(
+    rf"^\s*(?P<name>[A-Za-z][\w ./-]*?)\s*│\s*(?P<value>[-+]?{NUMBER})\s*(?:│.*)?$", re.IGNORECASE
+)
 # fastai writes the row of its table as a list where it finds no terminal, and no heading with it:
 # `[epoch, train_loss, valid_loss, …, '00:01']`.
 FASTAI_ROW: Final = re.compile(
@@ -130,9 +139,17 @@ CLOSES: Final = re.compile(
     r"^\W*(?:(?:running |starting |start )?training\b|epoch\b)", re.IGNORECASE
 )
 EVALUATION: Final = "> EVALUATION"  # Coqui's heading: until its next `> TRAINING`
+# What stands before the line itself: torchrun and torch, Ray's workers, the stamps of `kubectl logs --timestamps`.
+PREFIX: Final = re.compile(
+    r"(?:\[(?:rank|default)(?P<rank>\d+)\]:?\s?|\(\w+ pid=\d+(?:, ip=[\d.]+)?\) "
+    r"|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d) (?:std(?:out|err) [FP] )?)+"
+)
 LOGGER: Final = re.compile(
     r"^[A-Z]+:[\w.-]+:"
 )  # VITS logs under the run's name, which may be "test"
+
+
+_MARKED: Final = tuple((row.mark, row) for row in FORMATS)
 
 
 def is_summary(line: str) -> bool:
@@ -147,7 +164,7 @@ def is_summary(line: str) -> bool:
 
 def format_of(line: str) -> Format | None:
     """The first row of the table whose mark the line bears; a common word alone is no mark."""
-    for row in FORMATS:
-        if row.mark in line and (not row.loss or (row.step and row.step.search(line))):
+    for mark, row in _MARKED:
+        if mark in line and (not row.loss or (row.step and row.step.search(line))):
             return row
     return None

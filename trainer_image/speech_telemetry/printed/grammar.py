@@ -5,17 +5,17 @@ from __future__ import annotations
 import functools
 import math
 import re
+import string
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 from speech_health.columns import is_score
 from speech_telemetry.printed.formats import (
     BAR,
-    ENDED,
     FASTAI,
     FASTAI_ROW,
     JSON,
-    SENTENCE,
+    MEGATRON,
     VITS,
     WESEP,
     WESEP_ROW,
@@ -25,20 +25,38 @@ from speech_telemetry.printed.formats import (
 from speech_telemetry.printed.names import HELD_OUT, Meaning, Role, meaning
 from speech_telemetry.printed.numbers import NUMBER, TOKEN, count_of, is_word, signed, value_of
 from speech_telemetry.printed.said import Said
+from speech_telemetry.printed.sentences import all_skipped, sentence
 
 MOST_PARTS: Final = 24  # components of a line; more are no loss's components
 LOSSES: Final = (Role.LOSS, Role.AVERAGE, Role.PART)
+# Looked up once: each number of a line asks for some.
+_AVERAGE: Final = Role.AVERAGE
+_BESIDE: Final = Role.BESIDE
+_EPOCH: Final = Role.EPOCH
+_LOSS: Final = Role.LOSS
+_NONE: Final = Role.NONE
+_NORM: Final = Role.NORM
+_OF: Final = Role.OF
+_PART: Final = Role.PART
+_RANK: Final = Role.RANK
+_RATE: Final = Role.RATE
+_REWARD: Final = Role.REWARD
+_SPREAD: Final = Role.SPREAD
+_STEP: Final = Role.STEP
+_TERM: Final = Role.TERM
 
 
 BAR_SHAPE: Final = re.compile(
-    r"(?P<step>\d{1,12})(?:/(?P<total>\d{1,12})|it) "
+    r"(?P<step>\d{1,12})(?:/(?P<total>\d{1,12})|it|steps) "
     r"\[(?P<elapsed>\d+(?::\d\d)+)[^,\]]*,?(?P<rate>[^,\]]*)(?P<postfix>.*)"
 )
 _OF_EPOCHS: Final = re.compile(
     r"^\W*epochs?\W*\d*\s*%?$", re.IGNORECASE
 )  # a bar around the bars of steps
 # Words that a training bar may wear; any other (Map, Loading, Downloading) is somebody else's bar.
-_TRAINING_BAR: Final = re.compile(r"^\W*\d*\W*$|train|epoch|step|iter|batch", re.IGNORECASE)
+_TRAINING_BAR: Final = re.compile(
+    r"^\W*\d*\W*$|train|epoch|step|iter|batch|loss\W{1,3}(?:\d|nan\b|inf\b)", re.IGNORECASE
+)
 _SOMEBODY_ELSES: Final = re.compile(
     r"tokeniz|adding|packing|truncat|dataset|download|loading|map\b|filter|extract|prepar|generat|saving|writing|"
     r"fetch|cach|convert|sanity|reading|scor|decod|sampling|inference|predict",
@@ -57,19 +75,10 @@ _LIST: Final = re.compile(
 )
 _VITS_NAMES: Final = ("disc", "gen", "fm", "mel", "dur", "kl")
 
-# ESPnet: "The grad norm is nan. Skipping updating the model."
-_NOT_FINITE: Final = r"\b(?:nan|inf|non-?finite|not finite)\b"
-_SKIPPED: Final = re.compile(rf"{_NOT_FINITE}.*\bskip|\bskip.*{_NOT_FINITE}", re.IGNORECASE)
-# pytorch-accelerated: "Stopping training due to NaN loss in training step"; SpeechBrain, which leaves the NaN out of
-# the loss that it prints: "ValueError: Loss is not finite and patience is exhausted."
-_ENDED: Final = re.compile(
-    rf"\b(?:stop|exit|terminat|abort|halt)\w*\b.*\bdue to\b.*{_NOT_FINITE}"
-    r"|^\w*(?:Error: )?loss is (?:not |non-?)finite\b",
-    re.IGNORECASE,
-)
-_OF_TRAINING: Final = re.compile(r"loss|grad|norm|update|batch", re.IGNORECASE)
 _PROSE: Final = re.compile(r"[A-Za-z]{2,}['\",]* [A-Za-z'\"]*[a-z]{2,}")
-_RANK_PREFIX: Final = re.compile(r"^\[(?:rank|default)(\d+)\]:?|\] \((\d+)/\d+\) ")
+_NAMES_SOMETHING: Final = re.compile(r"\([A-Za-z]+ ")
+_LETTERS: Final = f"{string.ascii_letters}_ "
+_RANK_OF: Final = re.compile(r"\] \((\d+)/\d+\) ")  # icefall
 
 
 def read(line: str, folded: str) -> Said:
@@ -79,23 +88,20 @@ def read(line: str, folded: str) -> Said:
         listed = _row(line)
         if listed is not None:
             return listed
-    if "skip" in folded and "|" not in line and _SKIPPED.search(line) and _OF_TRAINING.search(line):
-        return said if _scales(folded) else Said(SENTENCE, norm=math.nan, keys=("skipped",))
-    if (
-        ("due to" in folded or "finite" in folded)
-        and _ENDED.search(line)
-        and _OF_TRAINING.search(line)
-    ):
-        return Said(ENDED, loss="nan", keys=("ended",))
+    sentenced = sentence(line, folded)
+    if sentenced is not None:
+        return sentenced
     text = line
-    if " [" in line and ("<" in line or "it [" in line or ":" in line):
+    if " [" in line and ("<" in line or "/s" in line or "it [" in line or "/it" in line):
         text = _bar(line, said)
         if said.foreign:
             return said
     text = _formatted(line, text, said)
-    if "rank" in line or "] (" in line:
+    if "] (" in line:
         _ranked(line, said)
     _numbers(text, said)
+    if said.format is MEGATRON and not said.values and all_skipped(line):
+        said.norm, said.keys = math.nan, ("skipped",)
     return said
 
 
@@ -112,15 +118,10 @@ def _formatted(line: str, text: str, said: Said) -> str:
     return text
 
 
-def _scales(folded: str) -> bool:
-    """A loss scaler at work: its overflows are no fault."""
-    return "loss scale" in folded or "loss_scale" in folded or "overflow" in folded
-
-
 def _ranked(line: str, said: Said) -> None:
-    found = _RANK_PREFIX.search(line)
+    found = _RANK_OF.search(line)
     if found is not None:
-        said.rank = int(found[1] or found[2])
+        said.rank = int(found[1])
 
 
 @functools.lru_cache(maxsize=256)
@@ -136,8 +137,9 @@ def _bar(line: str, said: Said) -> str:
     bar = BAR_SHAPE.search(line)
     if bar is None:
         return line
-    head = line[: bar.start()].partition("|")[0].rstrip()
-    title = head.rstrip("0123456789% :")
+    front = line[: bar.start()]
+    head = front.partition("|")[0].rstrip()
+    title = (_described(front) if "oss" in front else "") or head.rstrip("0123456789% :")
     rate = bar["rate"]
     plain = rate.endswith(("it/s", "s/it")) and len(rate) < 12
     if not _ours(title) or (not plain and _FOREIGN_RATE.search(rate)):
@@ -145,11 +147,17 @@ def _bar(line: str, said: Said) -> str:
         return line
     said.step = int(bar["step"])
     said.total = None if bar["total"] is None or _OF_EPOCHS.search(head) else int(bar["total"])
-    said.bar, said.elapsed = f"{title}{bar['postfix']}", bar["elapsed"].rjust(12)
+    postfix = bar["postfix"]
+    said.bar, said.elapsed = f"{title}{postfix}", bar["elapsed"].rjust(12)
     epoch = _EPOCH_OF_TITLE.search(head) if "poch" in head else None
     said.epoch = None if epoch is None else float(epoch[1])
-    postfix = bar["postfix"]
     return f"{title} ;{postfix if 'oss' in postfix else _SHORT.sub('loss=', postfix)}"
+
+
+def _described(front: str) -> str:
+    """A title that tells the loss, as `Epoch 3 | loss: 0.51:  10%|#` and torchtune's `1|5|Loss: 0.51:   1%|`."""
+    words, percent, _ = front.rpartition("%|")
+    return words.rpartition(":")[0] if percent else ""
 
 
 def _placed(row: Format, text: str, said: Said) -> str:
@@ -230,7 +238,7 @@ def filled(form: Format, meanings: Iterable[Meaning], tokens: Iterable[str]) -> 
     """What names and numbers say that are known to belong together, as `read` would."""
     said, keys = Said(form), []
     for found, token in zip(meanings, tokens):  # noqa: B905 - as many as groups; strict costs
-        if found.role is not Role.NONE and _take(said, found, token):
+        if found.role is not _NONE and _take(said, found, token):
             keys.append(found.name)
     said.keys = tuple(keys)
     if said.loss is None and len(said.parts) == 1 and not any(said.parts.values()):
@@ -240,29 +248,41 @@ def filled(form: Format, meanings: Iterable[Meaning], tokens: Iterable[str]) -> 
 
 def _cells(text: str) -> Iterator[tuple[Meaning, str, int]]:
     """Each number with the meaning of the words before it, and where it ends."""
-    before = 0
+    before, bracketed = 0, ")" in text
     for match in TOKEN.finditer(text):
         start, end = match.span()
         start = signed(text, start)
-        found, token = meaning(text[before:start]), text[start:end]
-        if found.role is Role.NONE and is_word(token):
+        words = text[before:start]
+        if bracketed and words[:1] == ")":
+            words = _qualified(text, before, words)
+        found, token = meaning(words), text[start:end]
+        if found.role is _NONE and is_word(token):
             continue  # a word of a sentence: `number of nan iterations: 0`
         yield found, token, end
         before = end
 
 
+def _qualified(text: str, at: int, words: str) -> str:
+    """The loss behind `discr (scale 1)` is the discriminator's: the words before a bracket that names something."""
+    opens = text.rfind("(", 0, at)
+    if opens < 0 or not _NAMES_SOMETHING.match(text, opens):
+        return words
+    whose = text[len(text[:opens].rstrip(_LETTERS)) : opens]
+    return f"{whose.strip()} {words[1:].lstrip()}"
+
+
 def _numbers(text: str, said: Said) -> None:
     """Everything that names and numbers say."""
     keys: list[str] = []
-    held, last, behind = said.held_out, Role.NONE, 0
+    held, last, behind = said.held_out, _NONE, 0
     for found, token, end in _cells(text):
         held = found.held_out or (held and not found.training)
-        if found.role is Role.OF and last is Role.STEP and said.total is None:
+        if found.role is _OF and last is _STEP and said.total is None:
             said.total = count_of(token)
         last = found.role
-        if found.role in (Role.NONE, Role.OF):
+        if found.role in (_NONE, _OF):
             said.held_out |= held
-            said.batch |= held and found.role is Role.OF
+            said.batch |= held and found.role is _OF
             continue
         if held:
             said.held_out = True
@@ -270,7 +290,7 @@ def _numbers(text: str, said: Said) -> None:
             held = not found.alone
             continue
         if not found.assigned and not _measured(token, found.role, text, end, keys):
-            said.prose |= found.role is not Role.EPOCH
+            said.prose |= found.role is not _EPOCH
             continue
         if _take(said, found, token):
             keys.append(found.name)
@@ -284,7 +304,7 @@ def _numbers(text: str, said: Said) -> None:
 
 def _measured(token: str, role: Role, text: str, end: int, keys: list[str]) -> bool:
     """`loss 0.3` is a value, `loss 5 times` is prose; `| loss 0 |` is a cell."""
-    if role not in (Role.LOSS, Role.PART, Role.AVERAGE, Role.TERM) or not token.isdigit():
+    if role not in (_LOSS, _PART, _AVERAGE, _TERM) or not token.isdigit():
         return True
     rest = text[end : end + 2].strip()
     return rest[:1] in ("|", ",", ";") if rest else bool(keys)
@@ -293,28 +313,28 @@ def _measured(token: str, role: Role, text: str, end: int, keys: list[str]) -> b
 def _take(said: Said, found: Meaning, token: str) -> bool:
     """Keep one number; False when it is of no use."""
     role = found.role
-    if role is Role.STEP:
+    if role is _STEP:
         count = count_of(token)
         if said.step is None:
             said.step = count
         return count is not None
-    if role is Role.EPOCH:
+    if role is _EPOCH:
         said.epoch = value_of(token) if said.epoch is None else said.epoch
         return True
-    if role is Role.RANK:
+    if role is _RANK:
         said.rank = count_of(token) if said.rank is None else said.rank
         return False
     value = value_of(token)
     if value is None:
         return False
-    if role in (Role.LOSS, Role.AVERAGE):
-        _take_loss(said, token, role is Role.AVERAGE, found.name.endswith("_step"))
-    elif role is Role.BESIDE and said.loss is None:
+    if role in (_LOSS, _AVERAGE):
+        _take_loss(said, token, role is _AVERAGE, found.name.endswith("_step"))
+    elif role is _BESIDE and said.loss is None:
         return False
-    elif role in (Role.PART, Role.TERM, Role.BESIDE):
+    elif role in (_PART, _TERM, _BESIDE):
         _take_part(said, found, value)
     else:
-        _take_rest(said, role, value)
+        _take_rest(said, role, value, token)
     return True
 
 
@@ -333,24 +353,28 @@ def take_held(said: Said, found: Meaning, token: str) -> None:
 
 
 def _take_part(said: Said, found: Meaning, value: float) -> None:
-    if found.role is Role.TERM:
+    if found.role is _TERM:
         # A perplexity overflows while the loss is sound; nan is nan everywhere.
         if math.isnan(value):
             said.bad.setdefault(found.name, value)
         elif value and math.isfinite(value) and len(said.terms) < MOST_PARTS:
             said.terms.setdefault(found.name, value)
-    elif len(said.parts) < MOST_PARTS:
-        said.parts.setdefault(found.name, value)
+    elif found.name not in said.parts and len(said.parts) < MOST_PARTS:
+        said.parts[found.name] = value
+    elif not math.isfinite(value):  # not lost with names that are too many, or there twice
+        said.bad.setdefault(found.name, value)
 
 
-def _take_rest(said: Said, role: Role, value: float) -> None:
-    if role is Role.NORM:
+def _take_rest(said: Said, role: Role, value: float, token: str) -> None:
+    if role is _NORM:
         said.norm = value if said.norm is None else _larger(said.norm, value)
-    elif role is Role.RATE:
+    elif role is _RATE:
         said.rate = value if said.rate is None else said.rate
-    elif role is Role.REWARD:
+        if not value:  # `{:g}` and `{:e}` round nothing to 0
+            said.unrated = token.isdigit() or "e" in token
+    elif role is _REWARD:
         said.reward = value if said.reward is None else said.reward
-    elif role is Role.SPREAD:
+    elif role is _SPREAD:
         said.spread = value if said.spread is None else said.spread
 
 
@@ -366,7 +390,7 @@ def take_named(said: Said, name: str, token: str) -> None:
     found = meaning(f"{name}: ")
     if found.held_out:
         return take_held(said, found, token)
-    if found.role in (Role.NONE, Role.OF):
+    if found.role in (_NONE, _OF):
         return
     if _take(said, found, token):
         said.keys = (*said.keys, found.name)

@@ -67,17 +67,22 @@ _CAMEL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _PARTS: Final = re.compile(r"[\s_/.\-]+")
 _SIGNS: Final = re.compile(r"[^a-z0-9/]+")
 _UNIT: Final = re.compile(r"\S*/s(?:ec)?$")
+# `epoch 3 done. loss: `; the dot of `Disc. Loss: ` and `Mel-Spec. Error : ` ends no sentence
+_OVER: Final = re.compile(r".*\b(?:done|finished|completed?|over|ended)\. ", re.IGNORECASE)
 _DIGITS: Final = re.compile(r"^\d+$")
 
 # Words round `loss` that do not change what it means.
 _HARMLESS: Final = frozenset(
     "train training total tot avg average mean running current epoch batch mini minibatch step iter iteration the "
-    "and with info debug warning error root main it is lm reduced smoothed global overall net model".split()
+    "and with info debug warning error root main it is lm reduced smoothed global overall net model "
+    "done finished".split()
 )
 _AROUND_STEP: Final = frozenset(
     "train training global current info debug warning root main the at finished done num opt epoch batch".split()
 )
-_BEHIND: Final = frozenset("step total sum avg average mean value epoch item so far".split())
+_BEHIND: Final = frozenset(
+    "step total sum avg average mean value epoch item so far train training".split()
+)
 # A loss of these is not this report's, or no loss at all.
 _OTHER: Final = frozenset(
     "best min minimum lowest final last prev previous target initial history old max maximum init".split()
@@ -91,8 +96,12 @@ _PROSE: Final = frozenset(
 )
 _STEPS: Final = frozenset("step steps iter iters iteration iterations update updates".split())
 _TERMS: Final = frozenset(
-    "ce ppl perplexity nll xent mse l1 l2 smoothl1 mae kl kld bce elbo cost objective nelbo crossentropy".split()
+    "ce ppl perplexity nll xent mse l1 l2 smoothl1 mae kl kld bce elbo cost objective nelbo crossentropy "
+    "objf".split()
 )
+_COSTS_OF_TIME: Final = frozenset(
+    "batch reader run time data step".split()
+)  # `avg_batch_cost: 0.31 s`
 _BESIDE: Final = frozenset("cls reg seg box obj dfl rec recon vq commit commitment".split())
 _REWARDS: Final = frozenset("reward rewards".split())
 _ADVERSARIES: Final = re.compile(r"^(?:D|G)(?:_[A-Za-z]+)?$")  # CycleGAN's D_A, G_A
@@ -125,6 +134,9 @@ def _context(text: str) -> Meaning:
 
 
 def _named(name: str, sign: str, before: str, quoted: bool) -> Meaning:
+    over = _OVER.match(name)
+    if over is not None:
+        before, name = f"{before}{over[0]}", name[over.end() :]
     bare, is_sentence = name, False
     if not sign and name.lower().endswith((" is", " are")):
         bare, is_sentence = name.rpartition(" ")[0], True
@@ -156,7 +168,7 @@ def _words(name: str) -> list[str]:
 def _role(words: list[str], name: str) -> tuple[Role, str]:
     plain = [word.rstrip("0123456789") or word for word in words]
     shown = _shown(name)
-    for word in ("loss", "losses"):
+    for word in ("loss", "losses", "logloss"):
         if word in words:
             return _loss(words, words.index(word), shown), shown
     if not words:
@@ -182,6 +194,8 @@ def _counter(words: list[str], plain: list[str], name: str) -> Role:
         return Role.STEP
     if words == ["globalstep"] or words == ["rank"]:
         return Role.STEP if last == "globalstep" else Role.RANK
+    if last == "cost" and _COSTS_OF_TIME & set(words):
+        return Role.NONE
     term = set(words) - _HARMLESS
     term = {"".join(words)} if "".join(words) in _TERMS else term
     if (len(term) == 1 and term <= _TERMS) or _ADVERSARIES.match(name):

@@ -23,7 +23,14 @@ from speech_telemetry.printed.scores import Scores
 from speech_telemetry.printed.shapes import Shapes
 from speech_telemetry.printed.standing import StandIn
 
-LINE_LIMIT: Final = 4096  # characters; nobody prints a loss behind that
+LINE_LIMIT: Final = 8192  # characters that are read; behind them a NaN alone is looked for
+# No name is so long, and what is (base64, a path) would be gone over from each of its characters on.
+_ENDLESS: Final = re.compile(r"[^\s=:,|'\"\[\](){}<>]{256,}")
+_ENDLESS_FROM: Final = 256
+_BAD_BEHIND: Final = re.compile(
+    r"[\w./-]{0,24}(?:loss|norm)[\w./-]{0,24}['\"]?\s{0,4}[=:]\s{0,4}['\"]?[-+]?(?:nan|inf)\b",
+    re.IGNORECASE,
+)
 CLIFF: Final = (
     100.0  # a printed 0.0000 after a loss of more than 100 of its last digits fell, not faded
 )
@@ -76,8 +83,11 @@ class LineReader:
             if known is not None:
                 told = self._sample if known.values else self._judge
                 return told(known, line, now, time)
+        if len(line) > _ENDLESS_FROM:
+            line = _ENDLESS.sub("…", line)
         if len(line) > LINE_LIMIT:
-            line = line[:LINE_LIMIT]
+            behind = _BAD_BEHIND.search(line, LINE_LIMIT)
+            line = line[:LINE_LIMIT] + (f" {behind[0]}" if behind else "")
         folded = line.lower()
         if self._block is None and not self._columns and not _worth_a_look(folded):
             return None
@@ -89,8 +99,7 @@ class LineReader:
     def _read(self, line: str, folded: str, now: float, time: float) -> StepSample | None:
         if formats.is_summary(line):
             return None
-        if line.startswith(("INFO:", "DEBUG:", "WARNING:")):
-            line = formats.LOGGER.sub("", line)
+        whole, (line, rank) = line, _bare(line)
         if self._block is None and (self._columns or "loss" in folded):
             row = self._columns.row(line)
             if row is not None:
@@ -109,8 +118,10 @@ class LineReader:
         if len(line) < HEADING and self._heading(line):
             return None
         said = grammar.read(line, folded)
+        if rank is not None and said.rank is None:
+            said.rank = rank
         if said.values:
-            self._shapes.learn(line, said)
+            self._shapes.learn(whole, said)
         return self._judge(said, line, now, time)
 
     def _judge(self, said: Said, line: str, now: float, time: float) -> StepSample | None:
@@ -150,6 +161,8 @@ class LineReader:
             fields |= {"evaluation": scores, "evaluated": True}
         if said.reward is not None or said.spread is not None:
             fields |= {"reward": said.reward, "reward_spread": said.spread}
+        if said.unrated:
+            fields["unrated"] = True
         if said.terms or said.parts:
             fields["parts"] = {**said.terms, **said.parts}
         return from_fields(fields)
@@ -223,6 +236,8 @@ class LineReader:
         kind = formats.BLOCK
         if row is None:
             row, kind = formats.TABLE_ROW.match(line), formats.TABLE
+        if row is None and "│" in line:
+            row = formats.FRAMELESS_ROW.match(line)
         if row is None:
             done = self._close(now, time)
             if done is not None and formats.CLOSES.match(line):
@@ -332,6 +347,19 @@ class LineReader:
                 return True
         self._zero = (said.bar, self._counter.step)
         return False
+
+
+def _bare(line: str) -> tuple[str, int | None]:
+    """A line without what launchers and loggers put before it, and the rank that they name."""
+    rank = None
+    if line[:1] in "[(" or line[10:11] == "T":
+        prefix = formats.PREFIX.match(line)
+        if prefix is not None:
+            line = line[prefix.end() :]
+            rank = None if prefix["rank"] is None else int(prefix["rank"])
+    if line.startswith(("INFO:", "DEBUG:", "WARNING:")):
+        line = formats.LOGGER.sub("", line)
+    return line, rank
 
 
 def _bad(said: Said) -> bool:

@@ -21,6 +21,7 @@ class Said:
     held: dict[str, float] = dataclasses.field(default_factory=dict)  # losses on held-out data
     norm: float | None = None
     rate: float | None = None
+    unrated: bool = False  # the rate is 0 in a form that rounds nothing to 0
     reward: float | None = None
     spread: float | None = None
     step: int | None = None

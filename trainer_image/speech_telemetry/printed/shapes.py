@@ -19,6 +19,7 @@ from speech_telemetry.printed.said import Said
 
 KEPT: Final = 4  # patterns; a script has few kinds of lines with values
 TRIES: Final = 64  # lines without a twin, after which nothing more is learned
+LOOKS: Final = 512  # lines that are looked at: what has no shape by then costs twice for nothing
 _READ_APART: Final = (
     formats.VITS,
     formats.BLOCK,
@@ -74,7 +75,7 @@ class _Shape:
         }
         for (part, name, read), token in zip(self._slots, found.groups()):  # noqa: B905 - costs
             (parts if part else fields)[name] = read(token)
-        if fields.get("step", 0) is None:  # `step: 1.5` is no counter
+        if fields.get("step", 0) is None or fields.get("rate") == 0.0:  # `step: 1.5` is no counter
             return grammar.filled(self._form, self._meanings, found.groups())
         said = object.__new__(Said)
         vars(said).update(fields)  # at a third of the constructor's cost
@@ -114,7 +115,7 @@ class Shapes:
     def __init__(self) -> None:
         self._shapes: list[_Shape] = []
         self._before: dict[tuple[str, ...], None] = {}
-        self._tries = TRIES
+        self._tries, self._looks = TRIES, LOOKS
 
     def read(self, line: str) -> Said | None:
         """What the line says; None when it has no known shape."""
@@ -126,8 +127,11 @@ class Shapes:
 
     def learn(self, line: str, said: Said) -> None:
         """Keep the shape of a line that the grammar has read, when it came before."""
-        if not self._tries or len(self._shapes) >= KEPT or not _simple(line, said):
+        if not (self._tries and self._looks) or len(self._shapes) >= KEPT:
             return
+        if not _simple(line, said):
+            return
+        self._looks -= 1
         cells = grammar.cells(line)
         if any(found.held_out or not _sure(found) for found, _, _ in cells):
             return

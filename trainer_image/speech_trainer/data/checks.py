@@ -15,6 +15,7 @@ from typing import Final
 
 from torch import Tensor
 
+from speech_trainer.audio.files import open_regular
 from speech_trainer.data.errors import EmptyText, SampleError
 from speech_trainer.data.manifest import Manifest, Problem, Utterance, symbols
 from speech_trainer.data.samples import (
@@ -97,7 +98,7 @@ class LineChecks:
 
 def digest(path: Path) -> str:
     """SHA-256 of a file, hexadecimal. Raises: OSError."""
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from speech_contract import codec
 from speech_contract.errors import ContractError
+from speech_trainer.audio.files import open_regular
 from speech_trainer.data.checks import DURATION_TOLERANCE
 from speech_trainer.data.errors import BadCodes
 from speech_trainer.data.manifest import Manifest, Utterance
@@ -42,6 +43,11 @@ class CodecFacts:
     codebook_size: int
     sample_rate: int  # Hz
     hop: int  # samples a frame
+
+    def __str__(self) -> str:
+        """In a sentence."""
+        books = f"{self.codebooks} books of {self.codebook_size}"
+        return f"{self.kind} {self.digest[:8]} ({books}, {self.frame_rate:g} frames a second)"
 
     @property
     def frame_rate(self) -> float:
@@ -84,14 +90,22 @@ def reference_of(utterance: Utterance) -> CodesReference:
         raise BadCodes(error.field, error.value, error.rule, _AGAIN) from error
 
 
-def read_codes(manifest: Manifest, utterance: Utterance) -> Tensor:
-    """Codes [Q, F], int64, of one utterance of `manifest`.
+def read_codes(
+    manifest: Manifest, utterance: Utterance, made_by: CodecFacts | None = None
+) -> Tensor:
+    """Codes [Q, F], int64, of one utterance of `manifest`; `made_by`: the codec of all other codes of a run.
 
-    Raises: BadCodes when they are not there or not whole (digest), out of their codebook, or of another length than the
-    recording. Keeps no file open, so that any thread may call it.
+    Raises: BadCodes when they are not there or not whole (digest), out of their codebook, of another length than the
+    recording, or another codec's: the same number is another sound there. Keeps no file open, so that any thread may
+    call it.
     """
     reference = reference_of(utterance)
     codes, facts = _stored(manifest.path.parent / reference.file, reference)
+    if made_by is not None and facts != made_by:
+        rule = f"was made by another codec: {facts}, the first recordings by {made_by}"
+        raise BadCodes(
+            f"{FIELD}.file", reference.file, rule, "encode all recordings with one codec"
+        )
     check_codes(codes, facts, utterance)
     if codes.size(1) != reference.frames or digest_of(codes) != reference.sha256:
         raise BadCodes(
@@ -125,10 +139,22 @@ def digest_of(codes: Tensor) -> str:
     ).hexdigest()
 
 
+def codec_of(manifest: Manifest) -> CodecFacts | None:
+    """The codec of the first line whose shard is whole; None when there is none."""
+    for utterance in manifest.utterances:
+        try:
+            found = facts_of(manifest.path.parent / reference_of(utterance).file)
+        except BadCodes:
+            continue
+        if found is not None:
+            return found
+    return None
+
+
 def facts_of(path: Path) -> CodecFacts | None:
     """Which codec wrote a shard; None when it is no shard of ours, or not whole."""
     try:
-        with safe_open(path, "pt") as shard:
+        with open_regular(path), safe_open(path, "pt") as shard:
             return _facts(shard)
     except (OSError, SafetensorError, ValueError):
         return None
@@ -136,7 +162,7 @@ def facts_of(path: Path) -> CodecFacts | None:
 
 def _stored(path: Path, reference: CodesReference) -> tuple[Tensor, CodecFacts]:
     try:
-        with safe_open(path, "pt") as shard:
+        with open_regular(path), safe_open(path, "pt") as shard:
             codes, facts = shard.get_tensor(reference.key), _facts(shard)
     except FileNotFoundError as error:
         remedy = "paths are relative to the manifest: keep its shards beside it, or encode anew"

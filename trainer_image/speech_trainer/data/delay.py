@@ -1,8 +1,8 @@
 """The delay pattern: codes of several books as rows of a language model, and back (Copet et al. 2023, "delay").
 
 Book c is shifted by c rows, so that a row predicts book 0 of a frame beside later books of earlier frames. Before its
-data stands BOC, behind it EOC; both are codes beyond those of the codec. Called by `data.sequences` and by whoever
-generates. Shapes: Q books, F frames, R rows.
+data stands BOC, behind it EOC; both are codes beyond those of the codec. Called by `data.sequences` and by
+`models.sampling`. Shapes: Q books, F frames, R rows, V values of a place.
 """
 
 from __future__ import annotations
@@ -68,6 +68,22 @@ class Grid:
         ended = rows == self.eoc
         again = ended & (ended.cumsum(0) > 1)
         return rows.masked_fill(again | (rows == self.boc), IGNORED)
+
+    def allowed(self, row: int, frames: int | None) -> Tensor:
+        """[Q, V] bool: what may stand in this row of a recording of so many frames, above 0; None: not ended so far.
+
+        Where a book has not begun or has ended, that is BOC or EOC alone. Book 0 tells the end of all: it may end in
+        any row behind its first frame, and the others follow by their delay.
+        """
+        frame = row - torch.arange(self.books) - int(self.framed)
+        ended = torch.zeros_like(frame, dtype=torch.bool) if frames is None else frame >= frames
+        found = torch.zeros(self.books, self.size, dtype=torch.bool)
+        found[:, : self.codes] = ((frame >= 0) & ~ended)[:, None]
+        found[:, self.boc] = frame < 0
+        found[:, self.eoc] = ended
+        if frames is None:
+            found[0, self.eoc] = frame[0] > 0
+        return found
 
     def learned_codes(self, frames: int) -> int:
         """How many labels `learned` leaves of a recording."""

@@ -10,7 +10,6 @@ some codecs from the first frame on. Each is padded to whole frames of its own, 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from speech_trainer.data.codes import FIELD, CodesReference, Encoder, check_code
 from speech_trainer.data.errors import BadCodes
 from speech_trainer.data.folder import listed_once
 from speech_trainer.data.manifest import Manifest, Problem, Utterance, scan_manifest, write_manifest
+from speech_trainer.data.references import moved
 from speech_trainer.errors import DataError
 
 _READERS: Final = 4  # threads that decode and resample
@@ -191,13 +191,12 @@ class _Found:
         return path
 
     def _lines(self) -> Iterator[Utterance]:
-        codes, home = self._codes, self.out.resolve()
-        for utterance in self.manifest.utterances:
+        codes = self._codes
+        for utterance in moved(self.manifest, self.out):
             reference = codes.get(str(utterance.line))
             if reference is not None:
-                audio = os.path.relpath(self.manifest.audio_path(utterance).resolve(), home)
                 extra = {**utterance.extra, FIELD: codec.to_document(reference)}
-                yield dataclasses.replace(utterance, audio_filepath=audio, extra=extra)
+                yield dataclasses.replace(utterance, extra=extra)
 
     def report(
         self, target: Path | None, encoded: int, kept: int, missing: int, one_by_one: bool

@@ -19,6 +19,7 @@ from speech_contract.events import MESSAGES, Event
 from speech_contract.result import BadSample
 from speech_trainer.data.errors import SampleError
 from speech_trainer.data.manifest import Utterance
+from speech_trainer.data.padding import TokenBudget, deal
 from speech_trainer.data.sampler import Draw, Sampler, Window
 from speech_trainer.errors import DataError
 
@@ -61,7 +62,11 @@ class _Loaded(Generic[B]):
 
 
 class TrainingStream(Generic[B]):
-    """`engine.recipe.DataStream` over a sampler, a sample loader and a recipe's collate."""
+    """`engine.recipe.DataStream` over a sampler, a sample loader and a recipe's collate.
+
+    `budget`: micro-batches are cut by padded length instead of into equal numbers of samples, and a step has as many
+    as it needs. A bad sample is then replaced by one that fits in its place.
+    """
 
     def __init__(
         self,
@@ -70,8 +75,9 @@ class TrainingStream(Generic[B]):
         collate: Collate[S, B],
         place: Place,
         on_skip: Callable[[Skip], None],
+        budget: TokenBudget | None = None,
     ) -> None:
-        self._sampler = sampler
+        self._sampler, self._budget = sampler, budget
         self._load: Load[Any] = load
         self._collate: Collate[Any, B] = collate
         self._place = place
@@ -85,8 +91,11 @@ class TrainingStream(Generic[B]):
 
     @property
     def micro_batches(self) -> int:
-        """Batches that each rank takes a step: as many as the largest share needs."""
-        return micro_batches(self._sampler.batch_size, self._place)
+        """Batches that each rank takes in the next step: as many as the largest share needs."""
+        if self._budget is None:
+            return micro_batches(self._sampler.batch_size, self._place)
+        self._read_ahead()
+        return len(self._ahead[0][1].result().batches)
 
     @property
     def step_count(self) -> int | None:
@@ -158,12 +167,27 @@ class TrainingStream(Generic[B]):
     def _load_batch(self, draw: Draw) -> _Loaded[B]:
         skips: list[Skip] = []
         batches: list[B] = []
-        for positions in cut(rank_slice(draw.positions, self._place), self.micro_batches):
-            found = [self._load_or_replace(position, skips) for position in positions]
+        for positions in self._shares(draw):
+            longest = max(map(self._length, positions), default=0)
+            found = [self._load_or_replace(position, longest, skips) for position in positions]
             batches.append(self._collate([sample for sample in found if sample is not None]))
         return _Loaded(batches, skips)
 
-    def _load_or_replace(self, position: int, skips: list[Skip]) -> Any:
+    def _shares(self, draw: Draw) -> list[Sequence[int]]:
+        """Positions of each micro-batch of this rank."""
+        place, positions = self._place, draw.positions
+        if self._budget is None:
+            count = micro_batches(self._sampler.batch_size, place)
+            return cut(rank_slice(positions, place), count)
+        lengths = [self._length(position) for position in positions]
+        dealt = deal(lengths, self._budget.most, place.world_size, place.micro_batch_size)
+        return [[positions[number] for number in part] for part in dealt[place.rank]]
+
+    def _length(self, position: int) -> int:
+        """In tokens; 0 where nobody counts them."""
+        return self._budget.lengths[self._sampler.index(position)] if self._budget else 0
+
+    def _load_or_replace(self, position: int, longest: int, skips: list[Skip]) -> Any:
         """What `load` gave for this place or for another one; None when all were bad."""
         index = self._sampler.index(position)
         for attempt in range(1 + _MAX_REPLACEMENTS):
@@ -172,6 +196,8 @@ class TrainingStream(Generic[B]):
             except SampleError as error:
                 skips.append(Skip(position, index, error))
                 index = self._sampler.replacement(position, attempt)
+                if self._budget is not None:
+                    index = self._budget.stand_in(index, longest)
         return None
 
 

@@ -86,6 +86,11 @@ def symbols(utterance: Utterance) -> str:
     return "".join(letter for letter in text if unicodedata.category(letter)[0] in "LN")
 
 
+def plain(text: str) -> str:
+    """What two sentences have in common that are the same but for case and blanks."""
+    return " ".join(text.casefold().split())
+
+
 def parse_line(text: str, line: int, *, needs_text: bool = True) -> Utterance | Problem:
     """Turn one line of a manifest into an utterance, or say what is wrong with it."""
     try:

@@ -5,7 +5,7 @@ Whatever `data validate` would call wrong is left out and reported, never fixed 
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,11 +14,13 @@ from speech_trainer.audio.files import write_wav
 from speech_trainer.audio.resampling import resample
 from speech_trainer.data.checks import MAX_SECONDS, LineChecks, digest
 from speech_trainer.data.manifest import (
+    Manifest,
     Problem,
     Utterance,
     write_manifest,
 )
 from speech_trainer.data.recordings import scan_recordings
+from speech_trainer.data.references import REF_AUDIO, named_by, with_reference
 from speech_trainer.errors import DataError
 
 AUDIO_FOLDER: Final = "wavs"
@@ -72,7 +74,7 @@ def prepare(
     if target.resolve() == source.resolve():
         raise DataError(f"folder: {str(folder)!r} holds the source manifest; name another folder")
     (folder / AUDIO_FOLDER).mkdir(parents=True, exist_ok=True)
-    prepared: list[Utterance] = []
+    prepared: list[tuple[Path, Utterance]] = []  # beside the audio that it was
     checks = LineChecks(manifest, options.max_seconds, options.needs_text)
     for utterance in manifest.utterances:
         if options.max_samples is not None and len(prepared) >= options.max_samples:
@@ -81,14 +83,34 @@ def prepare(
         if isinstance(result, list):
             problems.extend(result)
         else:
-            prepared.append(result)
+            prepared.append((manifest.audio_path(utterance).resolve(), result))
             on_utterance(len(prepared))
     if not prepared:
         first = f", first: {problems[0]}" if problems else ""
         raise DataError(f"manifest: {str(source)!r} has no usable line{first}")
-    write_manifest(target, prepared)
-    seconds = sum(utterance.duration for utterance in prepared)
-    return PrepareReport(target, len(prepared), seconds, tuple(problems))
+    by_audio = dict(prepared)
+    lines = [_heard(manifest, utterance, by_audio, problems) for _, utterance in prepared]
+    write_manifest(target, lines)
+    seconds = sum(utterance.duration for utterance in lines)
+    return PrepareReport(target, len(lines), seconds, tuple(problems))
+
+
+def _heard(
+    manifest: Manifest,
+    utterance: Utterance,
+    prepared: Mapping[Path, Utterance],
+    problems: list[Problem],
+) -> Utterance:
+    """The line with the new name of its reference; without one that was left out."""
+    named = named_by(manifest, utterance)
+    if named is None:
+        return utterance
+    found = prepared.get(named)
+    if found is None:
+        value, rule = utterance.extra[REF_AUDIO], "is no line that is kept"
+        remedy = "the line is kept without it; `speechtrain data pair` gives another"
+        problems.append(Problem(utterance.line, REF_AUDIO, value, rule, remedy))
+    return with_reference(utterance, found.audio_filepath if found else None)
 
 
 def _prepare_one(

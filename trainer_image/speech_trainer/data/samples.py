@@ -5,7 +5,7 @@ of the file system and of libsndfile become `SampleError` here and nowhere else.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
@@ -73,10 +73,10 @@ def load_sample(
     return Sample(utterance, waveform, tokens, recorded_at)
 
 
-def usable(indexes: Iterable[int], count: int, load: Callable[[int], S]) -> list[S]:
-    """The first `count` samples that load; each bad one is a warning."""
+def usable(size: int, count: int, load: Callable[[int], S]) -> list[S]:
+    """`count` of `size` samples that load, from all over the manifest; each bad one is a warning."""
     samples: list[S] = []
-    for index in indexes:
+    for index in spread(size, count):
         if len(samples) == count:
             break
         try:
@@ -85,6 +85,13 @@ def usable(indexes: Iterable[int], count: int, load: Callable[[int], S]) -> list
             extra = {"event": Event.SAMPLE_REPLACED.value, "index": index}
             logger.warning(MESSAGES[Event.SAMPLE_REPLACED], exc_info=error, extra=extra)
     return samples
+
+
+def spread(size: int, count: int) -> Iterator[int]:
+    """Every index below `size`, `count` evenly spaced ones first: manifests are often sorted by speaker or language."""
+    first = dict.fromkeys(n * size // count for n in range(min(size, count)))
+    yield from first
+    yield from (index for index in range(size) if index not in first)
 
 
 def load_waveform(path: Path, limits: SampleLimits) -> tuple[Tensor, int]:

@@ -27,6 +27,7 @@ from speech_contract import codec, paths
 from speech_contract.events import Event
 from speech_contract.report import MAX_BAD_SAMPLES, MAX_SAMPLE_NAME
 from speech_contract.run_config import RunConfig
+from speech_trainer.engine.batch_fields import split
 from speech_trainer.engine.distributed import World
 from speech_trainer.engine.files import Files
 from speech_trainer.engine.flags import StepFlags
@@ -43,7 +44,6 @@ LIMIT_BYTES: Final = (
 )  # of state; a larger model's record names the step and keeps no weights
 KEPT: Final = 3  # records of the newest attempts
 _NAME: Final = re.compile(r"step-(\d+)\.a(\d+)")
-_PLAIN: Final = (str, int, float, bool, type(None))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,55 +152,6 @@ def records(run_dir: Path) -> list[Path]:
     named = [(_NAME.fullmatch(path.name), path) for path in found]
     ordered = sorted((int(m[2]), int(m[1]), path) for m, path in named if m)
     return [path for _, _, path in ordered]
-
-
-@dataclasses.dataclass(frozen=True)
-class Fields:
-    """A batch taken apart: tensors, and a document that names its class and holds the plain values."""
-
-    tensors: dict[str, Tensor]
-    document: dict[str, Any]
-
-
-def split(batch: Batch) -> Fields:
-    """Take a batch apart. What is neither tensor nor plain is told in `samples`, and empty in a replay."""
-    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(batch)  # type: ignore[arg-type]
-    values = {field.name: getattr(batch, field.name) for field in fields}
-    tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
-    rest = {name: value for name, value in values.items() if name not in tensors}
-    plain = {name: _listed(value) for name, value in rest.items() if _is_plain(value)}
-    told = [_told(item) for name in rest.keys() - plain.keys() for item in rest[name]]
-    kind = type(batch)
-    document = {"module": kind.__module__, "type": kind.__qualname__, "plain": plain}
-    return Fields(
-        tensors, {**document, "empty": sorted(rest.keys() - plain.keys()), "samples": told}
-    )
-
-
-def join(kind: type[Any], fields: Fields) -> Batch:
-    """Put a batch together again."""
-    plain = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in fields.document["plain"].items()
-    }
-    empty: dict[str, Any] = {name: () for name in fields.document["empty"]}
-    batch: Batch = kind(**fields.tensors, **plain, **empty)
-    return batch
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(isinstance(item, _PLAIN) for item in value)
-    return isinstance(value, _PLAIN)
-
-
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _told(item: Any) -> str:
-    """How a person finds a sample again: its file, or all of it."""
-    return str(getattr(item, "audio_filepath", item))
 
 
 def _generators(device: torch.device) -> tuple[Any, ...]:

@@ -66,6 +66,7 @@ class BestCheckpoint:
         self._result = self._result or self._written()
         if self._result is None:
             return
+        self._store.fence.check()
         self._tidy()
         self._result = dataclasses.replace(self._result, best=self._best())
         write_json(self._run_dir / paths.RESULT, codec.to_document(self._result))

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import torch
 
-from speech_contract import codec, paths
+from speech_contract import codec, paths, pictures
 from speech_contract.events import Event
 from speech_contract.result import Result
 from speech_telemetry.files import replace_text
@@ -52,7 +52,12 @@ def evaluate(
     recipe: Recipe, built: Built, step: int, run_dir: Path, reporting: Reporting
 ) -> Result:
     """Score the model and tell people. Exceptions pass: a broken evaluation is a broken run."""
-    result = _result(recipe.evaluate(built, step), step, run_dir)
+    found = recipe.evaluate(built, step)
+    result = _result(found, step, run_dir)
+    if found.pictures:
+        folder = run_dir / paths.SAMPLES / f"step-{step}"
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_text(folder / pictures.FILE, codec.dumps(found.pictures.fitted()))
     reporting.facts.evaluation = result.scores
     reporting.facts.score_specs = result.specs or None
     reporting.event(

@@ -314,6 +314,7 @@ class CheckpointStore:
         except CheckpointError:
             self.drop(draft)
             raise
+        self.fence.check()  # what is there now is no longer ours to delete
         self._retain(before)
         return draft.saved
 
@@ -332,7 +333,9 @@ class CheckpointStore:
         if (final / paths.QUARANTINED).exists():  # from before a roll-back of this attempt
             self._files.remove_tree(final)
         self._remove_uncommitted(saved)
+        self.fence.check()  # until here it has another name, which the next attempt sweeps away
         self._files.rename(temporary, final)
+        self.fence.check()
         self._files.write_new(final / paths.COMMIT, json.dumps({"sha256": digests}))
 
     @contextlib.contextmanager
@@ -340,6 +343,7 @@ class CheckpointStore:
         try:
             yield
         except (OSError, SafetensorError) as error:
+            self.fence.check()  # a newer attempt swept away what was half written
             free = self._files.free_bytes(self._root)
             raise CheckpointError(explain(error, self.path(draft.saved), needed, free)) from error
 

@@ -1,5 +1,9 @@
 """The fence between attempts, and the windows of data that all of them pass over. Used by `engine.checkpoints`.
 
+A pod whose node lost the API server lives on, and so may its trainer, while the next attempt trains elsewhere. It looks
+for a newer fence right before each thing that it publishes. No file system compares and renames in one step, so what
+slips through in between must not matter: a checkpoint that the newer fence does not list is ignored for good.
+
 attempts/attempt-M          created exclusively when an attempt starts: the fence and its resume target
 skips/M-n.json              windows of sampler positions that no later step may train on
 """
@@ -12,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from speech_contract import paths
+from speech_contract.outcome import EXIT_SUPERSEDED
 from speech_trainer.engine.files import Files, explain, read_json
 from speech_trainer.engine.flags import Window
 from speech_trainer.errors import CheckpointError
@@ -21,6 +26,8 @@ Records = dict[int, dict[str, Any]]  # number of an attempt → what its file sa
 
 class FencedOffError(CheckpointError):
     """A newer attempt has taken over; this process must write nothing more."""
+
+    exit_code = EXIT_SUPERSEDED
 
 
 class Fence:
@@ -52,9 +59,12 @@ class Fence:
         )
 
     def check(self) -> None:
-        """Raise FencedOffError when a newer attempt has started: from now on nothing of ours counts."""
-        newest = max(self.records(), default=self.number)
-        if newest > self.number:
+        """Raise FencedOffError when a newer attempt has started: from now on nothing of ours counts.
+
+        Names alone are looked at. Of ranks that raised no fence nothing is asked: they publish nothing.
+        """
+        newest = max(self._numbers(), default=0)
+        if 0 < self.number < newest:
             raise FencedOffError(
                 f"checkpoint.uri: attempt {newest} has taken over {self._run_dir}; this process "
                 f"(attempt {self.number}) is stale and stops writing"
@@ -62,12 +72,12 @@ class Fence:
 
     def records(self) -> Records:
         """Every attempt. A file cut off by a crash fenced nothing yet: its attempt never trained."""
-        found: Records = {}
-        for path in (self._run_dir / paths.ATTEMPTS).glob("attempt-*"):
-            number = path.name.removeprefix("attempt-")
-            if number.isdigit():
-                found[int(number)] = read_json(path) or {}
-        return found
+        return {n: read_json(paths.attempt_file(self._run_dir, n)) or {} for n in self._numbers()}
+
+    def _numbers(self) -> list[int]:
+        found = (self._run_dir / paths.ATTEMPTS).glob("attempt-*")
+        numbers = (path.name.removeprefix("attempt-") for path in found)
+        return [int(number) for number in numbers if number.isdigit()]
 
     def write_skips(self, left: int, target: int, windows: list[Window], cause: str) -> Path:
         """Record windows before going back from step `left` to step `target`. Raises CheckpointError."""

@@ -66,8 +66,7 @@ class Engine:
     """One rank of one attempt."""
 
     def __init__(self, config: RunConfig, recipe: Recipe, world: World, outside: Outside) -> None:
-        self.config, self.recipe, self.world = config, recipe, world
-        self.outside = outside
+        self.config, self.recipe, self.world, self.outside = config, recipe, world, outside
         self.run_dir = Path(config.run_dir)
         self.max_steps = config.training.max_steps
         self.reporting = Reporting(
@@ -176,6 +175,7 @@ class Engine:
         """Let rank 0 use whole models while the others wait; training stays as it was. All get its answer."""
 
         def aside() -> T:
+            self.saver.check_fence()  # samples, a result or an export will be written
             with cadence.aside(whole, self.world.device):
                 return act(whole)
 
@@ -336,7 +336,9 @@ class Engine:
             result = cadence.evaluate(self.recipe, whole, step, run_dir, self.reporting)
             return self.best.beaten_by(result)
 
-        if self._alone(act):
+        best = self._alone(act)
+        self.reporting.send(self.counters)  # the scores belong to this step, not to the next
+        if best:
             self._keep_best()
 
     def _keep_best(self) -> None:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from speech_contract.pictures import Pictures
 from speech_contract.run_config import Precision, RunConfig
 from speech_contract.scores import ScoreSpec
 from speech_trainer.engine.expectations import Expectations
@@ -212,7 +213,10 @@ class DataStream(Protocol):
 
     @property
     def micro_batches(self) -> int:
-        """Batches that each rank takes a step; the same on every rank, though some may be stand-ins."""
+        """Batches that each rank takes in the next step; the same on every rank, though some may be stand-ins.
+
+        Asked for between steps. It may differ from step to step.
+        """
         ...
 
     @property
@@ -266,13 +270,15 @@ class Section:
 class Evaluation:
     """Held-out scores. `baselines`: name of a trivial answer → what it scores; a useful model must beat it.
 
-    `specs`: which way each score gets better, and its unit; nothing is concluded from one without.
+    `specs`: which way each score gets better, and its unit; nothing is concluded from one without. `pictures`: what the
+    model looks like from inside; the engine keeps them beside the samples of the step, the report draws them.
     """
 
     scores: Mapping[str, float]
     baselines: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
     samples: tuple[Path, ...] = ()
     specs: Mapping[str, ScoreSpec] = dataclasses.field(default_factory=dict)
+    pictures: Pictures = dataclasses.field(default_factory=Pictures)
 
 
 class Recipe(Protocol):

@@ -69,6 +69,7 @@ class Facts:
     rollbacks: int = 0
     discarded_steps: int = 0
     data_wait_seconds: float = 0.0
+    checkpoint_seconds: float = 0.0
     evaluation: dict[str, float] | None = None
     score_specs: dict[str, ScoreSpec] | None = None
     last_checkpoint_step: int | None = None

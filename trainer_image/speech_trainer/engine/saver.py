@@ -111,6 +111,10 @@ class Saver:
             self._rebase(saved, self.layout.collect(built))
         return self._store.document(saved)
 
+    def check_fence(self) -> None:
+        """Rank 0, before it writes what is no checkpoint. Raises FencedOffError."""
+        self._store.fence.check()
+
     def save(
         self,
         step: int,
@@ -141,14 +145,21 @@ class Saver:
         except CheckpointError as error:
             if must or not self._world.lead(self._any_left):
                 raise
+            self._took(started)
             self._reporting.event(Event.CHECKPOINT_FAILED, step=step, error=str(error))
             self._reporting.say(f"checkpoint at step {step} failed: {error}")
             return False
-        self._tell(saved, round(time.monotonic() - started, 3), weights)
+        self._tell(saved, self._took(started), weights)
         self._rebase(saved, tensors)
         self.saved_step = step
         self._reporting.facts.last_checkpoint_step = step
         return True
+
+    def _took(self, started: float) -> float:
+        """Seconds of a save, which training stood still for whether it worked or not."""
+        seconds = round(time.monotonic() - started, 3)
+        self._reporting.facts.checkpoint_seconds += seconds
+        return seconds
 
     def _write(self, draft: Draft, tensors: Tensors) -> None:
         """Every rank its part; when one cannot, none is kept."""

@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import Cache
 
 from speech_trainer.data.delay import Grid
 from speech_trainer.data.sequences import Columns, Piece
@@ -46,6 +47,16 @@ class Sizes:
     num_attention_heads: int
     num_key_value_heads: int
     head_dim: int
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What a built model is in one respect, what it must be, and what to do when it is not."""
+
+    name: str
+    found: object
+    wanted: object
+    remedy: str
 
 
 class Backbone(nn.Module, ABC):
@@ -90,8 +101,11 @@ class Backbone(nn.Module, ABC):
         """Blocks, each gathered for itself where weights are split over ranks."""
 
     @abstractmethod
-    def hidden(self, embedded: Tensor, columns: Columns) -> Tensor:
-        """[B, L, D] → [B, L, D] after the last norm. No place sees a later one."""
+    def hidden(self, embedded: Tensor, columns: Columns, past: Cache | None = None) -> Tensor:
+        """[B, L, D] → [B, L, D] after the last norm. No place sees a later one.
+
+        `past`: what earlier calls kept of the places before these, of one sequence; these are added to it.
+        """
 
     @abstractmethod
     def attention(self, columns: Columns) -> list[Tensor]:
@@ -104,6 +118,10 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def checkpoint_layers(self) -> None:
         """Keep no activations inside of layers: compute them again in backward."""
+
+    @abstractmethod
+    def facts(self) -> list[Fact]:
+        """Measured on the modules that run: what loads and speaks garbage when it is another."""
 
     def embed(self, columns: Columns) -> Tensor:
         """Text by its table, rows as the sum of their codes': [B, L, D]."""
@@ -166,6 +184,13 @@ def require(found: object, wanted: object, field: str, remedy: str) -> None:
     """Raises: ConfigError when a value of a checkpoint's config is another."""
     if found != wanted:
         raise ConfigError(f"{FIELD}: config.json, {field}: {found!r} is not {wanted!r}; {remedy}")
+
+
+def rope_base(rotary: nn.Module) -> float:
+    """Of rotary embeddings as they are applied: their second frequency is base^(-2/D), rounded to three digits."""
+    frequencies: Tensor = rotary.get_buffer("inv_freq")
+    size = 2 * frequencies.numel()
+    return float(f"{float(frequencies[1]) ** (-size / 2):.3g}")
 
 
 def tensor_files(directory: Path) -> dict[str, Path]:

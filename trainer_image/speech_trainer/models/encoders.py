@@ -1,8 +1,8 @@
-"""Codecs that turn recordings into codes: ours as it is exported, and the tokenizer of Higgs Audio v2.
+"""Codecs that turn recordings into codes and back: ours as it is exported, and the tokenizer of Higgs Audio v2.
 
-Called by `speechtrain data encode`. Weights are read from safetensors alone and must be whole: `from_pretrained` fills
-what is missing with random numbers, and codes of those look like any others. Shapes: B batch, T samples, Q codebooks,
-F frames.
+Called by `speechtrain data encode`, `speaking` and `recipes.voice_cloning`. Weights are read from safetensors alone and
+must be whole: `from_pretrained` fills what is missing with random numbers, and codes of those look like any others.
+Shapes: B batch, T samples, Q codebooks, F frames.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,8 @@ from speech_trainer.data.checks import digest
 from speech_trainer.data.codes import CodecFacts
 from speech_trainer.errors import ConfigError
 
+_FILES: Final = ("config.json", ".safetensors", ".safetensors.index.json")
+FOLDER: Final = "codec"  # in the export of a cloned voice: what its codes are spoken by
 KINDS: Final[Mapping[str, Any]] = {
     "dac": DacModel,
     "higgs_audio_v2_tokenizer": HiggsAudioV2TokenizerModel,
@@ -44,10 +47,18 @@ class CodecEncoder:
             codes: Tensor = self._model.encode(waveforms.to(self._device)).audio_codes
         return codes.cpu()
 
+    @torch.inference_mode()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes [Q, F] → waveform [T] on the host, in float32 within an autocast too."""
+        with torch.autocast(self._device.type, enabled=False):
+            found = self._model.decode(audio_codes=codes[None].to(self._device)).audio_values
+        waveform: Tensor = found.flatten().cpu()
+        return waveform
+
 
 def load_encoder(directory: Path, device: torch.device) -> CodecEncoder:
     """The codec in a folder with config.json and safetensors. Raises: ConfigError."""
-    kind = _kind(directory)
+    kind = kind_of(directory)
     try:
         found: Any = KINDS[kind].from_pretrained(
             directory, output_loading_info=True, use_safetensors=True, dtype=torch.float32
@@ -79,6 +90,14 @@ def device_of(name: str, environment: Mapping[str, str]) -> torch.device:
         raise ConfigError(f"device: {name!r} is not there ({reason}); write cpu or auto") from error
 
 
+def copy_codec(directory: Path, target: Path) -> None:
+    """Put config and weights of a codec, and nothing else that lies there, into a folder. Raises: OSError."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(directory.iterdir()):
+        if path.name.endswith(_FILES):
+            shutil.copyfile(path, target / path.name)
+
+
 def weights_digest(directory: Path) -> str:
     """SHA-256 of model.safetensors; of the digests of all files where there are several."""
     digests = [digest(path) for path in sorted(directory.glob("*.safetensors"))]
@@ -87,7 +106,8 @@ def weights_digest(directory: Path) -> str:
     )
 
 
-def _kind(directory: Path) -> str:
+def kind_of(directory: Path) -> str:
+    """model_type of a codec. Raises: ConfigError when it is none."""
     path = directory / "config.json"
     try:
         kind = json.loads(path.read_text(encoding="utf-8")).get("model_type")

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 
 import torch
 from torch import Tensor, nn
-from transformers import HiggsAudioV2Config, HiggsAudioV2ForConditionalGeneration
+from transformers import Cache, HiggsAudioV2Config, HiggsAudioV2ForConditionalGeneration
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -23,7 +23,7 @@ from speech_trainer.data.delay import Grid
 from speech_trainer.data.sequences import Columns, Piece
 from speech_trainer.errors import ConfigError
 from speech_trainer.models import backbone
-from speech_trainer.models.backbone import Backbone, Sizes, Spoken, require
+from speech_trainer.models.backbone import Backbone, Fact, Sizes, Spoken, require, rope_base
 from speech_trainer.models.eager import attention_of
 from speech_trainer.models.tokens import Tokens
 
@@ -107,19 +107,20 @@ class HiggsV2(Backbone):
     def layers(self) -> Sequence[nn.Module]:
         return list(self.stock.model.layers)
 
-    def hidden(self, embedded: Tensor, columns: Columns) -> Tensor:
+    def hidden(self, embedded: Tensor, columns: Columns, past: Cache | None = None) -> Tensor:
         inner = self.stock.model
-        places = torch.arange(embedded.size(1), device=embedded.device)[None]
+        first = 0 if past is None else past.get_seq_length()
+        places = torch.arange(first, first + embedded.size(1), device=embedded.device)[None]
         mask = create_causal_mask(
             config=self.stock.config,
             inputs_embeds=embedded,
             attention_mask=None,
-            past_key_values=None,
+            past_key_values=past,
             position_ids=places,
         )
         turns = inner.rotary_emb(embedded, places)
         for layer in inner.layers:
-            embedded = layer(embedded, columns.row_at, columns.text_at, mask, turns)
+            embedded = layer(embedded, columns.row_at, columns.text_at, mask, turns, past)
         found: Tensor = inner.norm(embedded)
         return found
 
@@ -130,6 +131,19 @@ class HiggsV2(Backbone):
         inner = self.stock.model
         rest = nn.ModuleList([inner.embed_tokens, inner.layers, inner.norm])
         return {"table": self.table, "head": self.stock.audio_lm_head, "backbone": rest}
+
+    def facts(self) -> list[Fact]:
+        rows = self.table.num_embeddings
+        return [
+            Fact(
+                "rope base", rope_base(self.stock.model.rotary_emb), ROPE_BASE,
+                "restore the published config: another base loads, and speaks garbage",
+            ),
+            Fact(
+                "rows of the table", rows, self.grid.books * self.grid.size,
+                "set codebook_size 1026 (1024 codes, BOC and EOC)",
+            ),
+        ]  # fmt: skip
 
     def checkpoint_layers(self) -> None:
         self.stock.activation_checkpointing_enable({"use_reentrant": False})
@@ -185,7 +199,13 @@ class RoutedLayer(GradientCheckpointingLayer):
             self.add_module(name, child)
 
     def forward(
-        self, hidden: Tensor, row_at: Tensor, text_at: Tensor, mask: Tensor | None, turns: object
+        self,
+        hidden: Tensor,
+        row_at: Tensor,
+        text_at: Tensor,
+        mask: Tensor | None,
+        turns: object,
+        past: Cache | None = None,
     ) -> Tensor:
         """[B, L, D] → [B, L, D]; `row_at` [N] and `text_at` [M] number the places of the whole batch through."""
         flat = hidden.flatten(0, 1)
@@ -194,7 +214,10 @@ class RoutedLayer(GradientCheckpointingLayer):
         normed = flat.index_copy(0, row_at, rows.to(flat.dtype))
         normed = normed.index_copy(0, text_at, text.to(flat.dtype)).view_as(hidden)
         attended, _ = self.self_attn(
-            hidden_states=normed, attention_mask=mask, position_embeddings=turns
+            hidden_states=normed,
+            attention_mask=mask,
+            position_embeddings=turns,
+            past_key_values=past,
         )
         flat = flat + attended.flatten(0, 1)
         rows, text = flat.index_select(0, row_at), flat.index_select(0, text_at)

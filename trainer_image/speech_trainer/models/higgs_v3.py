@@ -22,14 +22,14 @@ from typing import Any, ClassVar, Final
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import Qwen3Config, Qwen3Model
+from transformers import Cache, Qwen3Config, Qwen3Model
 
 from speech_telemetry.files import replace_text
 from speech_trainer.data.delay import Grid
 from speech_trainer.data.sequences import Columns, Piece
 from speech_trainer.errors import ConfigError
 from speech_trainer.models import backbone
-from speech_trainer.models.backbone import Backbone, Sizes, Spoken, require
+from speech_trainer.models.backbone import Backbone, Fact, Sizes, Spoken, require, rope_base
 from speech_trainer.models.eager import attention_of
 from speech_trainer.models.tokens import Tokens
 
@@ -99,8 +99,10 @@ class HiggsV3(Backbone):
     def layers(self) -> Sequence[nn.Module]:
         return list(self.body.layers)
 
-    def hidden(self, embedded: Tensor, columns: Columns) -> Tensor:
-        found: Tensor = self.body(inputs_embeds=embedded, use_cache=False).last_hidden_state
+    def hidden(self, embedded: Tensor, columns: Columns, past: Cache | None = None) -> Tensor:
+        found: Tensor = self.body(
+            inputs_embeds=embedded, past_key_values=past, use_cache=past is not None
+        ).last_hidden_state
         return found
 
     def attention(self, columns: Columns) -> list[Tensor]:
@@ -108,6 +110,19 @@ class HiggsV3(Backbone):
 
     def roles(self) -> dict[str, nn.Module]:
         return {"table": self.codes, "backbone": self.body}
+
+    def facts(self) -> list[Fact]:
+        tied = self.head is self.table.weight
+        return [
+            Fact(
+                "rope base", rope_base(self.body.rotary_emb), ROPE_BASE,
+                f"build Qwen3 with rope_theta {ROPE_BASE:g}: another base loads, and speaks garbage",
+            ),
+            Fact(
+                "head", "the table" if tied else "another tensor", "the table",
+                "v3 predicts codes by the table that reads them: two copies drift apart, and the export keeps one",
+            ),
+        ]  # fmt: skip
 
     def checkpoint_layers(self) -> None:
         self.body.activation_checkpointing_enable({"use_reentrant": False})

@@ -17,6 +17,7 @@ from speech_trainer.data.errors import EmptyText, OtherSampleError
 from speech_trainer.errors import ConfigError
 
 FILE: Final = "tokenizer.json"
+_TOGETHER: Final = 1000  # texts whose ids are held at a time, where only their number is asked for
 
 
 class Tokens:
@@ -44,6 +45,17 @@ class Tokens:
         """Ids of a text of ours."""
         found: Any = self._tokenizer.encode(text, add_special_tokens=False)
         return [int(token) for token in found]
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """How many ids `encode` gives of each, or would without its faults: many at once, which is faster."""
+        found: list[int] = []
+        for first in range(0, len(texts), _TOGETHER):
+            part = [text.strip() for text in texts[first : first + _TOGETHER]]
+            encoded: Any = self._tokenizer(
+                part, add_special_tokens=False, return_attention_mask=False
+            )
+            found += map(len, encoded["input_ids"])
+        return found
 
     def encode(self, text: str) -> list[int]:
         """Ids of what is to be spoken. Raises: EmptyText, OtherSampleError for a text that holds marks of a prompt."""

@@ -169,6 +169,17 @@ class VitsGenerator(nn.Module):
         return torch.exp(self._log_duration(hidden, token_mask, self.voice(speakers))).squeeze(1)
 
     @torch.no_grad()
+    def aligned_durations(self, tokens: Tensor, linear: Tensor, speakers: Tensor) -> Tensor:
+        """Frames [B, L] that the alignment gives each token of magnitudes [B, N, F]: all whole, no noise."""
+        frame_mask = torch.ones_like(linear[:, :1])
+        token_mask = torch.ones_like(tokens, dtype=torch.float32).unsqueeze(1)
+        voice = self.voice(speakers)
+        _, mean, log_scale = self.encode_text(tokens, token_mask)
+        _, latent, _ = self.vits.posterior_encoder(linear, frame_mask, voice)
+        flowed = self.vits.flow(latent, frame_mask, voice)
+        return align(flowed, mean, log_scale, token_mask, frame_mask).sum(dim=1)
+
+    @torch.no_grad()
     def reconstruct(self, linear: Tensor, speakers: Tensor) -> Tensor:
         """Waveform [B, T] decoded from the posterior mean of magnitudes [B, N, F]."""
         mask = torch.ones_like(linear[:, :1])

@@ -26,6 +26,11 @@ from speech_trainer.preflight.rows import listed, number, row, warning
 
 POINTS: Final = 200  # of a planned curve
 STEPPED: Final = 1000  # updates that a schedule without a closed form is followed for
+TRIAL: Final = 200  # updates: a shorter run may well end in its warm-up
+LEAST_HEIGHT: Final = (
+    0.5  # of the rate that was asked for: a cosine begins before a long warm-up ends
+)
+LEAST_LENGTH: Final = 0.9  # of the plan, after which a rate of 0 is an end
 ABSURD_RATE: Final = 1.0  # an Adam step moves every weight by the rate; weights are below 1
 STATES_PER_WEIGHT: Final = 3  # the weight and Adam's two moments
 _SAME: Final = 1e-6  # relative difference of two numbers that say the same
@@ -129,14 +134,19 @@ def base_rate(plan: OptimizerPlan) -> float:
 
 def planned_rates(plan: OptimizerPlan, updates: int) -> list[float]:
     """Rates at up to POINTS updates of the whole plan, the first ones among them."""
+    return list(planned_curve(plan, updates).values())
+
+
+def planned_curve(plan: OptimizerPlan, updates: int) -> dict[int, float]:
+    """The same by the number of the update, from 0."""
     schedule = plan.schedule
     if schedule is None:
-        return [base_rate(plan)]
+        return {0: base_rate(plan)}
     if isinstance(schedule, LambdaLR):
         share: Callable[[int], float] = schedule.lr_lambdas[0]
         places = sorted({*range(min(updates, POINTS)), *range(0, updates, 1 + updates // POINTS)})
-        return [float(schedule.base_lrs[0]) * float(share(place)) for place in places]
-    return _followed(plan, min(updates, STEPPED))
+        return {place: float(schedule.base_lrs[0]) * float(share(place)) for place in places}
+    return dict(enumerate(_followed(plan, min(updates, STEPPED))))
 
 
 def _followed(plan: OptimizerPlan, updates: int) -> list[float]:
@@ -162,7 +172,9 @@ def learning_rates(built: Built, max_steps: int) -> list[CheckResult]:
     """The planned curve of every optimizer: finite, never negative, and not 0 all the way."""
     rows: list[CheckResult] = []
     for name, plan in built.optimizers.items():
-        rates = planned_rates(plan, max(1, max_steps - plan.active_from + 1))
+        updates = max(1, max_steps - plan.active_from + 1)
+        curve_of = planned_curve(plan, updates)
+        rates = list(curve_of.values())
         peak, sound = max(rates), all(math.isfinite(rate) and rate >= 0 for rate in rates)
         curve = f"{number(rates[0])} rising to {number(peak)}, last {number(rates[-1])}"
         rows.append(
@@ -179,7 +191,26 @@ def learning_rates(built: Built, max_steps: int) -> list[CheckResult]:
                     f"below {ABSURD_RATE:g}", "lower learningRate: one update is larger than the weights",
                 )
             )  # fmt: skip
+            rows += _course(name, curve_of, base_rate(plan)) if updates >= TRIAL else []
     return rows
+
+
+def _course(name: str, rates: Mapping[int, float], asked: float) -> list[CheckResult]:
+    """A warm-up that outlasts the run, and a schedule that ends before it. `rates` by update."""
+    peak, last = max(rates.values()), max(place for place, rate in rates.items() if rate > 0)
+    share = (last + 1) / (max(rates) + 1)
+    return [
+        warning(
+            Check.LEARNING_RATE, f"height of {name}", peak >= LEAST_HEIGHT * asked, f"{number(peak)} at most",
+            f"at least {LEAST_HEIGHT:.0%} of {number(asked)}",
+            "shorten the warm-up, or train longer: the rate that was asked for is never reached",
+        ),
+        warning(
+            Check.LEARNING_RATE, f"length of {name}", share >= LEAST_LENGTH, f"above 0 until {share:.0%} of the run",
+            f"above 0 for {LEAST_LENGTH:.0%} of it",
+            "make the schedule as long as the training, and step it once an update, whatever the number of ranks",
+        ),
+    ]  # fmt: skip
 
 
 def parameters(built: Built, frozen: Collection[str]) -> list[CheckResult]:

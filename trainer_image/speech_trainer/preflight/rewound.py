@@ -22,6 +22,7 @@ class _Moment:
     position: int
     skipped: dict[str, int]
     state: dict[str, Any]
+    of_step: int  # batches that this rank takes in the step it belongs to
 
 
 class Rewound:
@@ -33,13 +34,24 @@ class Rewound:
         self._state = stream.state_dict()
         self._ahead: collections.deque[_Moment] = collections.deque()
 
-    def peek(self, count: int) -> list[Batch]:
-        """The next `count` batches, which stay where they are."""
-        while len(self._ahead) < count:
-            batch, stream = self._stream.next_batch(), self._stream
+    def peek_steps(self, least: int) -> list[list[Batch]]:
+        """The next whole steps that hold so many batches or more, which stay where they are. Called between steps."""
+        while len(self._ahead) < least:
+            self._read_step()
+        ahead, steps = list(self._ahead), list[list[Batch]]()
+        while ahead:
+            count = ahead[0].of_step
+            steps.append([moment.batch for moment in ahead[:count]])
+            ahead = ahead[count:]
+        return steps
+
+    def _read_step(self) -> None:
+        stream = self._stream
+        count = stream.micro_batches
+        for _ in range(count):
+            batch = stream.next_batch()
             state = stream.state_dict()
-            self._ahead.append(_Moment(batch, stream.position, stream.skipped, state))
-        return [moment.batch for moment in list(self._ahead)[:count]]
+            self._ahead.append(_Moment(batch, stream.position, stream.skipped, state, count))
 
     def next_batch(self) -> Batch:
         """The next batch of this rank."""
@@ -51,8 +63,8 @@ class Rewound:
 
     @property
     def micro_batches(self) -> int:
-        """As the stream's own."""
-        return self._stream.micro_batches
+        """Of the next step."""
+        return self._ahead[0].of_step if self._ahead else self._stream.micro_batches
 
     @property
     def step_count(self) -> int | None:

@@ -142,11 +142,10 @@ class Preflight:
 
     def _trials(self) -> None:
         subject, world = self._subject, self._around.world
-        each = self._stream.micro_batches
-        whole = self._stream.peek(each * -(-BATCHES // each))  # of whole steps
-        batches = whole[:BATCHES]
+        steps = self._stream.peek_steps(BATCHES)
+        batches = [batch for step in steps for batch in step][:BATCHES]
         self._rows += self._expected.inputs(batches)
-        self._rows += self._batch_size(whole, each)
+        self._rows += self._batch_size(steps)
         plans = subject.built.optimizers.values()
         late = max([self._expected.active_from, *(plan.active_from for plan in plans)])
         random = random_state(world.device)
@@ -196,12 +195,10 @@ class Preflight:
             bad = [dataclasses.replace(r, rank=self._around.world.rank) for r in rows]
             self._conclude([r for r in bad if r.mark is Mark.FAILED])
 
-    def _batch_size(self, batches: Sequence[Batch], each: int) -> list[CheckResult]:
-        """`each`: batches that a rank takes a step."""
+    def _batch_size(self, steps: Sequence[Sequence[Batch]]) -> list[CheckResult]:
         wanted = self._subject.recipe.run_facts().global_batch_size
         if wanted is None:
             return []
-        steps = [batches[first : first + each] for first in range(0, len(batches), each)]
         shares = self._around.world.gather([sum(b.samples for b in step) for step in steps])
         sizes = [sum(share) for share in zip(*shares, strict=True)]
         # A sample that could not be replaced leaves its place empty, and is counted elsewhere.

@@ -1,7 +1,7 @@
 """Measurements on four fixed samples, outside the step: where attention goes, and whether the reference matters.
 
-Called by `strategic.callbacks`. A probe leaves no trace: evaluation mode, no gradient, its own random numbers, and
-the attention implementation put back as it was.
+Called by `strategic.callbacks`; `recipes.voice_cloning` measures by the same words. A probe leaves no trace:
+evaluation mode, no gradient, its own random numbers, and the attention implementation put back as it was.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ _NOT_ASKED: Final = (
     "audio_labels",
     "num_items_in_batch",
 )  # targets are no input of a probe
-_NOISE: Final = 1e-4  # of probability: what reordered sums on a GPU may move without any cause
+NOISE: Final = 1e-4  # of probability: what reordered sums on a GPU may move without any cause
 _REFERENCES: Final = ("ref", "speaker", "prompt", "input_features", "input_values")
 
 
@@ -107,8 +107,8 @@ def reference(model: nn.Module, inputs: Mapping[str, Any], words: Words) -> dict
     places = _targets(inputs, plain)
     facts: dict[str, Any] = {"reference": where, "samples": plain.size(0)}
     for name, answer in answers.items():
-        facts[name] = _difference(plain, _logits(answer), places)
-    alike = all(facts[name]["largest change"] < _NOISE for name in answers)
+        facts[name] = difference(plain, _logits(answer), places)
+    alike = all(facts[name]["largest change"] < NOISE for name in answers)
     facts["verdict"] = (
         "the reference is ignored: the answer is the same without it"
         if alike
@@ -238,12 +238,15 @@ def _targets(inputs: Mapping[str, Any], logits: Tensor) -> Tensor:
     return torch.ones(logits.shape[:-1], dtype=torch.bool)
 
 
-def _difference(plain: Tensor, other: Tensor, places: Tensor) -> dict[str, float]:
-    """Of predictions at `places`: share that change, mean and largest change in probability."""
+def difference(plain: Tensor, other: Tensor, places: Tensor) -> dict[str, float]:
+    """Of predictions at `places`: share that change, mean and largest change in probability.
+
+    `places`: mask of logits' shape without its last dimension. Raises ValueError when it is empty.
+    """
     if plain.shape != other.shape:
         return {"predictions that change": 1.0, "mean change": 1.0, "largest change": 1.0}
     moved = (plain.argmax(-1) != other.argmax(-1))[places].float()
-    change = (plain.softmax(-1) - other.softmax(-1)).abs().sum(-1)[places] / 2
+    change = plain.softmax(-1).sub_(other.softmax(-1)).abs_().sum(-1)[places] / 2
     if not change.numel():
         raise ValueError("the fixed samples hold no target")
     return {
@@ -263,7 +266,7 @@ def _by_group(
         if not groups or not name.startswith(("speaker", "language")):
             continue
         told[f"by {name}"] = {
-            str(int(group)): _difference(
+            str(int(group)): difference(
                 plain[value == group], swapped[value == group], places[value == group]
             )
             for group in value.unique()

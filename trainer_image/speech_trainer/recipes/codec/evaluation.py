@@ -23,9 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speech_contract.pictures import COLUMNS, Map, Pictures
 from speech_contract.scores import Better, ScoreSpec
 from speech_trainer.audio import perceptual
-from speech_trainer.audio.files import write_pairs
+from speech_trainer.audio.files import write_takes
 from speech_trainer.engine.recipe import Evaluation
 from speech_trainer.models.codec import Codec
 from speech_trainer.recipes.codec.material import Material
@@ -59,9 +60,7 @@ def si_sdr(candidate: Tensor, reference: Tensor) -> float:
 
 def code_scores(codes: Sequence[Tensor], size: int, frames_a_second: float) -> Scores:
     """Of codes [L, F] of several recordings, all books together."""
-    usage = torch.stack(
-        [torch.bincount(book, minlength=size) for book in torch.cat(list(codes), dim=1)]
-    )
+    usage = _usage(codes, size)
     shares = usage / usage.sum(dim=1, keepdim=True)
     entropy = torch.special.entr(shares).sum(dim=1)
     return {
@@ -69,6 +68,32 @@ def code_scores(codes: Sequence[Tensor], size: int, frames_a_second: float) -> S
         "dead_codes": float((usage == 0).float().mean()),
         "bits_used": float(entropy.sum()) / math.log(2.0) * frames_a_second,
     }
+
+
+def _usage(codes: Sequence[Tensor], size: int) -> Tensor:
+    """[L, K]: how often each code of each level was chosen."""
+    return torch.stack(
+        [torch.bincount(book, minlength=size) for book in torch.cat(list(codes), dim=1)]
+    )
+
+
+def usage_map(codes: Sequence[Tensor], size: int) -> Pictures:
+    """How often each code was chosen, the most frequent first, of codes [L, F] of several recordings.
+
+    In shares of what even use would give; neighbours by rank are joined where there are more codes than columns.
+    """
+    usage = _usage(codes, size)
+    ranked = usage.sort(dim=1, descending=True).values / usage.sum(dim=1, keepdim=True) * size
+    group = -(-size // COLUMNS)
+    padded = functional.pad(ranked, (0, -size % group))
+    together = padded.unflatten(1, (-1, group)).mean(dim=2)
+    rows = [f"q{book}: {int((own > 0).sum())} of {size}" for book, own in enumerate(usage)]
+    values = together.tolist()
+    across = "codes by how often they are chosen" + (f", {group} together" if group > 1 else "")
+    note = "1 = as often as if all were; the rows say how many are in use"
+    return Pictures(
+        maps=[Map("Codebooks: how often each code is chosen", across, rows, values, note)]
+    )
 
 
 class Evaluator:
@@ -121,15 +146,17 @@ class Evaluator:
             pairs.append((decoded, clip[: decoded.numel()]))
             codes += [quantized.codes[0].cpu()] if coded else []
         rate = self._material.settings.sample_rate
-        written = write_pairs(folder, ("decoded", "recorded"), pairs[:_WRITTEN], rate)
-        if not self._held_out:
-            return Evaluation(scores={}, samples=written)
-        scores = self._compare(pairs, sdr=True) | perceptual.scores(pairs, rate)
+        written = write_takes(folder, ("decoded", "recorded"), pairs[:_WRITTEN], rate)
         settings = self._material.settings
+        drawn = usage_map(codes, settings.quantizer.codes) if coded else Pictures()
+        if not self._held_out:
+            return Evaluation(scores={}, samples=written, pictures=drawn)
+        scores = self._compare(pairs, sdr=True) | perceptual.scores(pairs, rate)
         if coded:
             frames = settings.sample_rate / settings.hop
             scores |= code_scores(codes, settings.quantizer.codes, frames)
-        return Evaluation(scores, self.baselines, written, {**SPECS, **perceptual.SPECS})
+        specs = {**SPECS, **perceptual.SPECS}
+        return Evaluation(scores, self.baselines, written, specs, drawn)
 
     def _compare(self, pairs: Sequence[tuple[Tensor, Tensor]], *, sdr: bool) -> Scores:
         """Means over (candidate, reference) pairs of waveforms [T]."""

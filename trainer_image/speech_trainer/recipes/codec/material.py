@@ -45,7 +45,7 @@ class Material:
         if manifest is None:
             return []
         hop = self.settings.hop
-        found = usable(range(len(manifest.utterances)), count, lambda i: self.load(manifest, i))
+        found = usable(len(manifest.utterances), count, lambda i: self.load(manifest, i))
         return [s.waveform[: s.waveform.numel() // hop * hop] for s in found]
 
 

@@ -14,6 +14,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from speech_contract.pictures import Line, Pictures, Plot
 from speech_contract.scores import Better, ScoreSpec
 from speech_trainer.audio.distance import (
     constant_distance,
@@ -21,14 +22,15 @@ from speech_trainer.audio.distance import (
     length_ratio,
     median_frame,
 )
-from speech_trainer.audio.files import write_pairs
+from speech_trainer.audio.files import write_takes
 from speech_trainer.audio.spectrograms import Spectrograms
 from speech_trainer.data.samples import Sample
 from speech_trainer.engine.recipe import Evaluation
-from speech_trainer.models.vits import VitsGenerator
+from speech_trainer.models.vits import MAX_TOKEN_FRAMES, VitsGenerator
 from speech_trainer.recipes.vits.presets import VitsSettings
 
 _WRITTEN: Final = 4  # sentences written as audio
+_NOTE: Final = 160  # characters of a sentence under its alignment
 BEST_SCORE: Final = "dtw_mel"  # tells which checkpoint is the best
 SPECS: Final = {
     "dtw_mel": ScoreSpec(Better.LOWER),
@@ -92,9 +94,14 @@ class Evaluator:
         spoken = [self._speak(generator, sample) for sample in samples]
         recorded = [sample.waveform for sample in samples]
         listened = list(zip(spoken, recorded, strict=True))[:_WRITTEN]
-        written = write_pairs(folder, ("synthesized", "recorded"), listened, self._rate)
+        written = write_takes(folder, ("synthesized", "recorded"), listened, self._rate)
+        plots = [
+            self._alignment(generator, sample, number)
+            for number, sample in enumerate(samples[:_WRITTEN], start=1)
+        ]
+        drawn = Pictures(plots=plots)
         if not self._held_out:
-            return Evaluation(scores={}, samples=written)
+            return Evaluation(scores={}, samples=written, pictures=drawn)
         mels = [self._log_mel(waveform) for waveform in spoken]
         pairs = list(zip(mels, self._targets, strict=True))
         scores = {
@@ -102,12 +109,27 @@ class Evaluator:
             "length_ratio": fmean(length_ratio(mel, target) for mel, target in pairs),
             "posterior_mel": fmean(self._posterior_mel(generator, s) for s in self._held_out),
         }
-        return Evaluation(scores, self.baselines, written, SPECS)
+        return Evaluation(scores, self.baselines, written, SPECS, drawn)
 
     def _speak(self, generator: VitsGenerator, sample: Sample) -> Tensor:
         device = generator.vits.device
         tokens = torch.tensor([sample.tokens], device=device)
         return generator.synthesize(tokens, self._speaker(sample, device)).cpu()
+
+    def _alignment(self, generator: VitsGenerator, sample: Sample, number: int) -> Plot:
+        """Which token each frame of the recording belongs to, beside the durations that synthesis would give."""
+        device = generator.vits.device
+        tokens = torch.tensor([sample.tokens], device=device)
+        linear = self._spectrograms.linear(self._whole_frames(sample.waveform)).to(device)
+        speaker = self._speaker(sample, device)
+        length = torch.tensor([tokens.size(1)], device=device)
+        found = generator.aligned_durations(tokens, linear, speaker)
+        predicted = generator.predicted_durations(tokens, length, speaker)
+        spoken = predicted[0].nan_to_num(0.0).clamp(0, MAX_TOKEN_FRAMES)  # diverged it is anything
+        lines = [_path("aligned", found[0]), _path("predicted", spoken)]
+        text = sample.utterance.text
+        note = text if len(text) <= _NOTE else f"{text[:_NOTE]}…"
+        return Plot(f"{number}: alignment", "frame", "token", lines, note)
 
     def _posterior_mel(self, generator: VitsGenerator, sample: Sample) -> float:
         device = generator.vits.device
@@ -129,3 +151,9 @@ class Evaluator:
         padded = torch.nn.functional.pad(waveform, (0, max(0, short)))
         mel: Tensor = self._spectrograms(self._whole_frames(padded))
         return mel.squeeze(0)
+
+
+def _path(label: str, durations: Tensor) -> Line:
+    """Through the end of each token, from durations [L] in frames."""
+    ends = [0.0, *durations.double().cumsum(dim=0).tolist()]
+    return Line(label, ends, list(map(float, range(len(ends)))))

@@ -48,7 +48,7 @@ class Voice:
         """The first usable samples of a manifest, at most `count`."""
         if manifest is None:
             return []
-        return usable(range(len(manifest.utterances)), count, lambda i: self.load(manifest, i))
+        return usable(len(manifest.utterances), count, lambda i: self.load(manifest, i))
 
 
 def read_voice(spec: VitsRecipe, context: RecipeContext) -> Voice:

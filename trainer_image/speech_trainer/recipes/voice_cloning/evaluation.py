@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Final
 
 import torch
@@ -25,10 +25,10 @@ from torch.nn import functional
 
 from speech_contract.scores import Better, ScoreSpec
 from speech_trainer.data.delay import IGNORED, Grid
-from speech_trainer.data.manifest import Utterance
 from speech_trainer.data.samples import usable
 from speech_trainer.engine.recipe import Evaluation
 from speech_trainer.models.cloner import Cloner
+from speech_trainer.recipes.voice_cloning import references
 from speech_trainer.recipes.voice_cloning.baselines import Scores, Trivial
 from speech_trainer.recipes.voice_cloning.batch import Collate
 from speech_trainer.recipes.voice_cloning.material import Material, Sample
@@ -82,7 +82,7 @@ class Evaluator:
         self._material, self._collate = material, Collate(material)
         lines = material.held_out
         self.samples = usable(
-            range(len(lines.utterances)),
+            len(lines.utterances),
             material.settings.evaluation_samples,
             lambda index: material.load(lines, index),
         )
@@ -102,7 +102,7 @@ class Evaluator:
         """What trivial answers score."""
         material, lines = self._material, self._material.training
         known = usable(
-            range(len(lines.utterances)),
+            len(lines.utterances),
             _COUNTED,
             lambda index: material.spoken(lines, lines.utterances[index]),
         )
@@ -114,7 +114,10 @@ class Evaluator:
             return Evaluation(scores={})
         own = self.tally(cloner, self.samples, device)
         scores, baselines = own.scores(self._material.grid), dict(self.trivial)
-        variants = {"swap": self.swapped(), "mute": self.muted()}
+        variants = {
+            "swap": references.swapped(self._material, self.samples),
+            "mute": references.muted(self._material, self.samples),
+        }
         for name, others in variants.items():
             pairs = [(s, other) for s, other in zip(self.samples, others, strict=True) if other]
             if len(pairs) < 2:
@@ -137,30 +140,7 @@ class Evaluator:
             logits = cloner(batch.columns, predict=True)
             assert isinstance(logits, Tensor)
             owner = batch.columns.label_at // batch.columns.tokens.size(1) + first
-            yield _tally(logits, batch.columns.labels, owner, self._material.grid)
-
-    def swapped(self) -> list[Sample | None]:
-        """Each with the reference of another voice: of another speaker where lines name speakers."""
-        return [self._swapped(number) for number in range(len(self.samples))]
-
-    def muted(self) -> list[Sample | None]:
-        """Each without its reference; None where it has none."""
-        return [
-            self._material.sample(s.utterance, s.spoken, None, None) if s.reference else None
-            for s in self.samples
-        ]
-
-    def _swapped(self, number: int) -> Sample | None:
-        sample = self.samples[number]
-        if sample.reference is None or sample.heard is None:
-            return None
-        following = [*self.samples[number + 1 :], *self.samples[:number]]
-        for other in following:
-            if other.heard is not None and _different(other.heard, sample.heard):
-                return self._material.sample(
-                    sample.utterance, sample.spoken, other.heard, other.reference
-                )
-        return None
+            yield tally_of(logits, batch.columns.labels, owner, self._material.grid)
 
 
 _NAMES: Final = {"swap": "reference_swapped", "mute": "reference_muted"}
@@ -179,17 +159,18 @@ def specs(grid: Grid) -> dict[str, ScoreSpec]:
     return found
 
 
-def _different(one: Utterance, other: Utterance) -> bool:
-    """Of two references' lines."""
-    named = one.speaker and other.speaker
-    return one.speaker != other.speaker if named else one != other
-
-
 def _gain(name: str, own: Sequence[float], changed: Sequence[float]) -> Scores:
     costs = [b - a for a, b in zip(own, changed, strict=True)]
-    mean = fmean(costs)
-    error = stdev(costs) / math.sqrt(len(costs))
-    return {f"{name}_gain": mean, f"{name}_gain_low": mean - _INTERVAL * error}
+    return {f"{name}_gain": fmean(costs), f"{name}_gain_low": low_end(costs)}
+
+
+def low_end(costs: Sequence[float]) -> float:
+    """Of the 95 % interval of their mean; NaN for one alone."""
+    if len(costs) < 2:
+        return math.nan
+    # Not `statistics.stdev`, which has no answer to a NaN and raises.
+    error = float(torch.tensor(costs, dtype=torch.float64).std()) / math.sqrt(len(costs))
+    return fmean(costs) - _INTERVAL * error
 
 
 def _means(nats: Tensor, hits: Tensor, counted: Tensor) -> Scores:
@@ -199,7 +180,8 @@ def _means(nats: Tensor, hits: Tensor, counted: Tensor) -> Scores:
     }
 
 
-def _tally(logits: Tensor, labels: Tensor, owner: Tensor, grid: Grid) -> Tally:
+def tally_of(logits: Tensor, labels: Tensor, owner: Tensor, grid: Grid) -> Tally:
+    """Of logits [P, Q, V] and labels [P, Q]; `owner` [P] numbers the recordings from 0."""
     nats = functional.cross_entropy(
         logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
     )

@@ -1,23 +1,25 @@
 """What a voice-cloning run is about, before any model: settings, tokenizer, manifests, and who is heard for whom.
 
 Made once by `recipes.voice_cloning.recipe`; its preflight, evaluation and sections read it. A line's reference is
-another recording: `ref_audio` names the audio of another line of the same manifest.
+another line of the same manifest (`data.references`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Final
 
+import torch
 from torch import Tensor
 
 from speech_contract.recipes import VoiceCloningRecipe
-from speech_trainer.data.codes import FIELD, read_codes
+from speech_trainer.data.codes import FIELD, CodecFacts, codec_of, read_codes, reference_of
 from speech_trainer.data.delay import Grid
 from speech_trainer.data.errors import BadCodes, TooLong, TooShort
 from speech_trainer.data.manifest import Manifest, Utterance
+from speech_trainer.data.padding import TokenBudget
+from speech_trainer.data.references import references
 from speech_trainer.data.sequences import Sequence, lay
 from speech_trainer.engine.recipe import RecipeContext
 from speech_trainer.errors import ConfigError, DataError
@@ -26,8 +28,6 @@ from speech_trainer.models.tokens import Tokens, byte_tokens, load_tokens
 from speech_trainer.recipes.spoken import spoken
 from speech_trainer.recipes.voice_cloning.backbones import BACKBONES
 from speech_trainer.recipes.voice_cloning.presets import CloningSettings, resolve
-
-REF_AUDIO: Final = "ref_audio"
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,11 @@ class Sample:
     reference: Spoken | None
     heard: Utterance | None
     sequence: Sequence
+
+    @property
+    def audio_filepath(self) -> str:
+        """By which people find it again."""
+        return self.utterance.audio_filepath
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,37 @@ class Material:
     tokens: Tokens
     training: Lines
     held_out: Lines
+    codec: CodecFacts | None  # that made the codes of both; None: no line has any
+
+    @cached_property
+    def budget(self) -> TokenBudget | None:
+        """How micro-batches of the training lines are cut; None: by number."""
+        most = self.settings.micro_batch_tokens
+        return None if most is None else TokenBudget(self.lengths(self.training), most)
+
+    def lengths(self, lines: Lines) -> list[int]:
+        """Places of each line's sequence, by the manifest alone: nothing is loaded."""
+        utterances = {u.line: u for pair in (lines.utterances, lines.references) for u in pair if u}
+        texts = self.tokens.lengths([u.text for u in utterances.values()])
+        own = {
+            u.line: words + _frames(u) + self.grid.extra
+            for u, words in zip(utterances.values(), texts, strict=True)
+        }
+        bare, paired = self._structure(heard=False), self._structure(heard=True)
+        return [
+            own[u.line] + (bare if heard is None else paired + own[heard.line])
+            for u, heard in zip(lines.utterances, lines.references, strict=True)
+        ]
+
+    def _structure(self, *, heard: bool) -> int:
+        """Places of a prompt that are neither words nor codes."""
+        sound = Spoken("a", torch.zeros(self.grid.books, 1, dtype=torch.long))
+        pieces = self.kind.prompt(
+            self.tokens, self.grid, sound.text, sound if heard else None, sound.codes
+        )
+        (words,) = self.tokens.lengths([sound.text])
+        own = words + 1 + self.grid.extra
+        return sum(len(piece.tokens) for piece in pieces) - own * (2 if heard else 1)
 
     def load(self, lines: Lines, index: int) -> Sample:
         """One sequence. Raises: SampleError."""
@@ -94,7 +130,7 @@ class Material:
         if utterance.duration > self.settings.max_seconds:
             rule = f"is longer than {self.settings.max_seconds:g} s"
             raise TooLong("duration", utterance.duration, rule, "cut it into sentences")
-        codes = read_codes(lines.manifest, utterance)
+        codes = read_codes(lines.manifest, utterance, self.codec)
         self._check(codes, utterance)
         return Spoken(utterance.text, codes)
 
@@ -121,34 +157,31 @@ def read_material(spec: VoiceCloningRecipe, context: RecipeContext) -> Material:
             "data: train or validation is missing; the recipe voiceCloning needs both manifests"
         )
     settings, kind = resolve(spec, context.config.training), BACKBONES[spec.backbone]
+    training = spoken(data.train, "train", context)
+    held_out = spoken(data.validation, "validation", context)
+    codec = codec_of(training)
     if spec.pretrained:
         folder = Path(spec.pretrained)
         grid, tokens = kind.grid_of(folder), load_tokens(folder, kind.markers)
     else:
-        grid = Grid(settings.books, settings.codes, kind.framed)
-        tokens = byte_tokens(kind.markers)
-    training = spoken(data.train, "train", context).first(data.max_samples)
-    held_out = spoken(data.validation, "validation", context)
-    return Material(settings, kind, grid, tokens, paired(training), paired(held_out))
+        grid, tokens = _grid(codec, training, kind), byte_tokens(kind.markers)
+    lines = Lines(training.first(data.max_samples), references(training)[: data.max_samples])
+    others = Lines(held_out, references(held_out))
+    return Material(settings, kind, grid, tokens, lines, others, codec)
 
 
-def paired(manifest: Manifest) -> Lines:
-    """Every line with its reference. Raises: DataError."""
-    by_audio = {manifest.audio_path(u).resolve(): u for u in manifest.utterances}
-    found = tuple(_reference(manifest, u, by_audio) for u in manifest.utterances)
-    return Lines(manifest, found)
-
-
-def _reference(
-    manifest: Manifest, utterance: Utterance, by_audio: Mapping[Path, Utterance]
-) -> Utterance | None:
-    named = utterance.extra.get(REF_AUDIO)
-    if not named:
-        return None
-    found = by_audio.get((manifest.path.parent / str(named)).resolve())
-    if found is None:
+def _grid(codec: CodecFacts | None, training: Manifest, kind: type[Backbone]) -> Grid:
+    """As many books and codes as the data have: a model from random weights has no sizes of its own."""
+    if codec is None:
         raise DataError(
-            f"{manifest.path}, line {utterance.line}, {REF_AUDIO}: {named!r} is the audio of no other line here; name "
-            "one that is: its text and its codes are the reference"
+            f"{training.path}: {FIELD} is missing or can't be read in every line; write them: `speechtrain data encode`"
         )
-    return found
+    return Grid(codec.codebooks, codec.codebook_size, kind.framed)
+
+
+def _frames(utterance: Utterance) -> int:
+    """Of its codes, as the line says; 0 for a line without, which can't be loaded either."""
+    try:
+        return reference_of(utterance).frames
+    except BadCodes:
+        return 0

@@ -1,41 +1,35 @@
-"""What voice cloning must measure before its first step: data, batches, losses. Called by `VoiceCloning`.
+"""What voice cloning must measure before its first step: losses, data, and by `inputs` batches. Called by the recipe.
 
-docs/preflight.md gives the formula of each range. What a batch is made of is checked row by row of it: the loss of a
-model whose rows or labels lie a place too far looks like any other.
+docs/preflight.md gives the formula of each range.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
-import torch
-from torch import Tensor
-
 from speech_contract.preflight import Check, CheckResult
+from speech_contract.run_config import Training
 from speech_trainer.data.codes import FIELD
-from speech_trainer.data.delay import IGNORED
-from speech_trainer.data.manifest import Utterance
-from speech_trainer.data.sequences import Columns
+from speech_trainer.data.manifest import Utterance, plain
 from speech_trainer.engine.expectations import Expectations, Range, Setting
 from speech_trainer.engine.recipe import Built
 from speech_trainer.preflight import manifests
-from speech_trainer.preflight.rows import number, row, skipped, warning
-from speech_trainer.recipes.voice_cloning import parts
-from speech_trainer.recipes.voice_cloning.batch import CloningBatch
-from speech_trainer.recipes.voice_cloning.causality import probe
+from speech_trainer.preflight.rows import row, warning
+from speech_trainer.recipes.voice_cloning import inputs, parts
 from speech_trainer.recipes.voice_cloning.material import Lines, Material
-from speech_trainer.recipes.voice_cloning.sections import prompt_of
 
 TOLERANCE: Final = 0.05  # of the logarithm of the choices, for random weights
 LEAST_KNOWN: Final = 0.5  # nats a code; below it labels leak, or the data was learned by heart
 WITHOUT_REFERENCE: Final = 0.05  # of lines, above which voices are invented
-SAME: Final = 1e-3  # of the spread of logits: what rounding makes of one and the same prediction
+TRIAL: Final = 200  # steps: who runs fewer looks whether it runs
 LOUDEST: Final = 60.0  # of z-loss at random weights: (ln V)² and a little
 
 
-def expectations(material: Material, built: Built, *, fresh: bool) -> Expectations:
+def expectations(
+    material: Material, built: Built, training: Training, *, fresh: bool
+) -> Expectations:
     """Everything that the engine measures for this model."""
     settings, chance = material.settings, math.log(material.grid.size)
     low, high = (1.0 - TOLERANCE, 1.0 + TOLERANCE) if fresh else (LEAST_KNOWN / chance, 1.2)
@@ -48,8 +42,8 @@ def expectations(material: Material, built: Built, *, fresh: bool) -> Expectatio
         weights={"codes/cross_entropy": 1.0, "codes/z": settings.z_weight},
         objectives={parts.MODEL: "codes/cross_entropy"},
         learning_rates={parts.MODEL: Setting("learningRate", settings.learning_rate)},
-        data=lambda: data_rows(material),
-        inputs=lambda batches: input_rows(material, built, batches),
+        data=lambda: data_rows(material, training),
+        inputs=lambda batches: inputs.input_rows(material, built, batches),
         frozen=parts.frozen(built, material),
     )
 
@@ -57,8 +51,8 @@ def expectations(material: Material, built: Built, *, fresh: bool) -> Expectatio
 # -- data -----------------------------------------------------------------------------------------------------------
 
 
-def data_rows(material: Material) -> list[CheckResult]:
-    """What manifests alone tell. Pure."""
+def data_rows(material: Material, planned: Training) -> list[CheckResult]:
+    """What manifests and the plan alone tell. Pure."""
     training, held_out = material.training, material.held_out
     return [
         manifests.epoch_row(training.manifest, material.settings.batch_size),
@@ -67,17 +61,57 @@ def data_rows(material: Material) -> list[CheckResult]:
         manifests.pace_row(training.utterances),
         manifests.duplicates_row(training.manifest),
         manifests.overlap_row(training.manifest, held_out.manifest),
+        _codes_again(training, held_out),
         _texts_again(training, held_out),
+        _scored(planned),
         _own_reference(training, "training"),
         _own_reference(held_out, "held out"),
         _references(training),
+        *_longest(material),
     ]
+
+
+def _codes_again(training: Lines, held_out: Lines) -> CheckResult:
+    """Recordings that are trained on under another name: their codes tell."""
+    known = {_digest(u) for u in training.utterances} - {""}
+    again = [u.line for u in held_out.utterances if _digest(u) in known]
+    count = len(held_out.utterances)
+    return row(
+        Check.DATA, "held-out codes in training", len(again) <= manifests.SHARE_OF_HELD_OUT * count,
+        f"{len(again)} of {count}" + (f", line {again[0]} first" if again else ""),
+        f"at most {manifests.SHARE_OF_HELD_OUT:.0%}",
+        "take the copies out of one of the two: their scores would mean nothing",
+    )  # fmt: skip
+
+
+def _scored(planned: Training) -> CheckResult:
+    """A model of codes gets worse long before its training loss tells."""
+    never = planned.evaluate_every_steps == 0 and planned.max_steps >= TRIAL
+    return warning(
+        Check.DATA, "held-out scores", not never, "at the end alone" if never else "on the way", "on the way",
+        "set training.evaluateEverySteps: else nobody knows which checkpoint is the best, and the run may end past it",
+    )  # fmt: skip
+
+
+def _longest(material: Material) -> list[CheckResult]:
+    """Sequences that no micro-batch has room for."""
+    budget = material.budget
+    if budget is None:
+        return []
+    over = sum(length > budget.most for length in budget.lengths)
+    return [
+        warning(
+            Check.DATA, "longest sequences", not over, f"{max(budget.lengths)} tokens at most, {over} lines above",
+            f"at most {budget.most} (microBatchTokens)",
+            "raise microBatchTokens or cut these recordings: each goes alone, and may not fit into memory",
+        )
+    ]  # fmt: skip
 
 
 def _texts_again(training: Lines, held_out: Lines) -> CheckResult:
     """A sentence that was learned tells nothing about one that was not, whoever speaks it."""
-    known = {_plain(u.text) for u in training.utterances}
-    again = sum(_plain(u.text) in known for u in held_out.utterances)
+    known = {plain(u.text) for u in training.utterances}
+    again = sum(plain(u.text) in known for u in held_out.utterances)
     return warning(
         Check.DATA, "held-out sentences in training", again == 0, f"{again} of {len(held_out.utterances)}", "none",
         "hold other sentences out: scores of these say how well they are known by heart",
@@ -118,115 +152,3 @@ def _references(lines: Lines) -> CheckResult:
         f"at most {WITHOUT_REFERENCE:.0%}", "name another recording of the speaker in ref_audio: without one a model "
         "learns to invent voices",
     )  # fmt: skip
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
-
-
-# -- batches ---------------------------------------------------------------------------------------------------------
-
-
-def input_rows(
-    material: Material, built: Built, batches: Sequence[CloningBatch]
-) -> list[CheckResult]:
-    """Real batches, on every rank: what lies in them, and what the model looks at."""
-    full = [batch for batch in batches if batch.samples]
-    if not full:
-        return []
-    return [
-        _places(material, full),
-        _labels(material, full),
-        _ends(material, full),
-        _hidden_reference(full),
-        *_looks(built, full[0]),
-    ]
-
-
-def _places(material: Material, batches: Sequence[CloningBatch]) -> CheckResult:
-    """Rows of codes against what each utterance of a batch should have, at the places meant for them."""
-    odd = []
-    for batch in batches:
-        columns, length = batch.columns, batch.columns.tokens.size(1)
-        found = torch.bincount(columns.row_at // length, minlength=batch.samples).tolist()
-        for rows, sample in zip(found, batch.members, strict=True):
-            spoken = [s for s in (sample.reference, sample.spoken) if s is not None]
-            wanted = sum(s.codes.size(1) + material.grid.extra for s in spoken)
-            if rows != wanted or sample.sequence.row_at.numel() != wanted:
-                odd.append(f"line {sample.utterance.line} has {rows} rows for {wanted}")
-    first = batches[0].members[0]
-    shown = odd[0] if odd else f"all meet; {prompt_of(material, first)}"
-    return row(
-        Check.INPUTS, "frames and placeholders", not odd, shown, "as many in every row of a batch",
-        "a frame too many in one row moves its neighbours' frames: look at the prompt and the delay",
-    )  # fmt: skip
-
-
-def _labels(material: Material, batches: Sequence[CloningBatch]) -> CheckResult:
-    """Each label is the code of the next place, not of its own."""
-    right = total = here = 0
-    for batch in batches:
-        codes = _by_place(batch.columns)
-        counted = batch.columns.labels != IGNORED
-        following = codes[(batch.columns.label_at + 1).clamp_max(len(codes) - 1)]
-        right += int(((following == batch.columns.labels) & counted).sum())
-        here += int(((codes[batch.columns.label_at] == batch.columns.labels) & counted).sum())
-        total += int(counted.sum())
-    shown = f"{right} of {total} are the code of the next place, {here} of their own"
-    return row(
-        Check.INPUTS, "labels", right == total > 0, shown, "all of the next place",
-        "shift labels by one place, once: a model that is asked for what it was just shown learns to copy",
-    )  # fmt: skip
-
-
-def _by_place(columns: Columns) -> Tensor:
-    """Codes [B · L, Q]; IGNORED - 1 where there are none, which equals no label."""
-    codes = torch.full((columns.tokens.numel(), columns.rows.size(1)), IGNORED - 1)
-    codes[columns.row_at] = columns.rows
-    return codes
-
-
-def _ends(material: Material, batches: Sequence[CloningBatch]) -> CheckResult:
-    """One EOC of every book that has one is learned, and no BOC."""
-    grid = material.grid
-    wanted = sum(b.samples for b in batches) * (grid.books - (0 if grid.framed else 1))
-    ends = sum(int((b.columns.labels == grid.eoc).sum()) for b in batches)
-    begun = sum(int((b.columns.labels == grid.boc).sum()) for b in batches)
-    return row(
-        Check.INPUTS, "ends", ends == wanted and begun == 0, f"{ends} EOC and {begun} BOC are learned",
-        f"{wanted} EOC, one for each book that ends, and no BOC",
-        "keep one EOC a book as a label: a model without never stops; BOC is structure, which nobody has to learn",
-    )  # fmt: skip
-
-
-def _hidden_reference(batches: Sequence[CloningBatch]) -> CheckResult:
-    """No row of a reference is predicted."""
-    learned = 0
-    for batch in batches:
-        heard = batch.columns.row_at[batch.columns.reference]
-        learned += int(torch.isin(batch.columns.label_at + 1, heard).sum())
-    return row(
-        Check.INPUTS, "reference hidden from the loss", learned == 0, f"{learned} of its rows are learned", "none",
-        "mask the reference's labels: it is given, not spoken",
-    )  # fmt: skip
-
-
-def _looks(built: Built, batch: CloningBatch) -> list[CheckResult]:
-    found = probe(built.models[parts.MODEL], batch.columns)
-    rows = [
-        row(
-            Check.INPUTS, "no label leaks into its input", found.later <= SAME,
-            f"another future moves predictions by {number(found.later)} of their spread", f"at most {SAME:g}",
-            "attention or inputs reach past their place: the loss falls towards 0, and speech does not come",
-        ),
-    ]  # fmt: skip
-    if found.reference is None:
-        return [*rows, skipped(Check.INPUTS, "no reference in this batch")]
-    rows.append(
-        row(
-            Check.INPUTS, "the reference reaches the output", found.reference > 0.0,
-            f"another reference moves predictions by {number(found.reference)} of their spread", "above 0",
-            "the reference's codes never get to attention: look at its rows and at the mask",
-        )
-    )  # fmt: skip
-    return rows

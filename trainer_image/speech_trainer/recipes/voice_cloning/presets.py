@@ -26,8 +26,6 @@ class CloningSettings:
     learning_rate: float
     log_every_steps: int
     sizes: Sizes | None = None  # of a model from random weights
-    books: int = 8  # of such a model; a pretrained one has its own
-    codes: int = 1024
     lora: LoraSettings | None = None  # None: every weight trains
     z_weight: float = 0.0
     warmup_steps: int = 20  # updates; linear
@@ -39,8 +37,12 @@ class CloningSettings:
     checkpoint_layers: bool = (
         False  # activations inside of layers are computed twice and never kept
     )
+    micro_batch_tokens: int | None = (
+        None  # of a padded micro-batch; None: a rank's share at once, or microBatchSize
+    )
     split: bool = False  # weights, gradients and optimizer state over the ranks (FSDP2)
     evaluation_samples: int = 64
+    generated_samples: int = 4  # held-out sentences that are spoken freely at each evaluation
 
 
 _DEBUG: Final = CloningSettings(
@@ -64,6 +66,7 @@ _FULL: Final = CloningSettings(
     log_every_steps=10,
     warmup_steps=200,
     checkpoint_layers=True,
+    micro_batch_tokens=8192,
     split=True,
 )
 
@@ -91,6 +94,7 @@ def resolve(spec: VoiceCloningRecipe, training: Training) -> CloningSettings:
         preset,
         learning_rate=_number(spec.learning_rate, preset.learning_rate),
         z_weight=_number(spec.z_loss, preset.z_weight),
+        micro_batch_tokens=spec.micro_batch_tokens or preset.micro_batch_tokens,
         lora=_lora(spec.adapters, preset),
         batch_size=training.global_batch_size or preset.batch_size,
         log_every_steps=training.log_every_steps or preset.log_every_steps,

@@ -6,6 +6,8 @@ their number, over all ranks and micro-batches (`CloningBatch.count`): a mean of
 
 from __future__ import annotations
 
+import dataclasses
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,15 @@ from speech_trainer.engine.recipe import (
     StepRecord,
 )
 from speech_trainer.losses.codes import CodeLosses
+from speech_trainer.models.encoders import FOLDER, copy_codec
 from speech_trainer.modules import lora
 from speech_trainer.recipes.voice_cloning import parts, preflight, sections
 from speech_trainer.recipes.voice_cloning.batch import CloningBatch, Collate
 from speech_trainer.recipes.voice_cloning.evaluation import BEST_SCORE, Evaluator
+from speech_trainer.recipes.voice_cloning.generation import Speaker
+from speech_trainer.recipes.voice_cloning.listening import Listeners, find_codec, find_recognizer
 from speech_trainer.recipes.voice_cloning.material import read_material
+from speech_trainer.recipes.voice_cloning.probing import Probes
 from speech_trainer.strategic.collect import collect
 
 
@@ -45,7 +51,9 @@ class VoiceCloning:
         self.spec, self.context = spec, context
         self.material = read_material(spec, context)
         self.settings = self.material.settings
-        self._evaluator: Evaluator | None = None
+        self.codec = find_codec(spec, self.material.training.manifest)
+        recognizer = find_recognizer(spec, self.codec)
+        self._listeners = Listeners(self.codec, recognizer, context.device)
 
     def effective_config(self) -> dict[str, Any]:
         """The preset with every override applied, and what the data made of it."""
@@ -58,6 +66,8 @@ class VoiceCloning:
             "adapters": "None" if self.settings.lora is None else "Lora",
             "zLoss": self.settings.z_weight,
             "pretrained": self.spec.pretrained,
+            "codec": "" if self.codec is None else str(self.codec),
+            "recognizer": self.spec.recognizer,
             "globalBatchSize": self.settings.batch_size,
             **({} if micro is None else {"microBatchSize": micro}),
             "books": grid.books,
@@ -84,24 +94,30 @@ class VoiceCloning:
         return round(self.material.training.manifest.seconds, 3)
 
     def build(self) -> Built:
-        """The model on the device, and its optimizer."""
+        """The model on the device, and its optimizer. Where scores are taken, what listens must be readable too."""
+        if self.context.rank == 0:
+            _ = self._listeners.codec, self._listeners.recognizer
         return parts.build(self.material, self.spec.pretrained, self.context)
 
     def data(self) -> TrainingStream[CloningBatch]:
         """The training stream of this rank; lines of about one length go together."""
         training, lines = self.context.config.training, self.material.training
         place = Place(self.context.rank, self.context.world_size, training.micro_batch_size)
+        budget = self.material.budget
+        lengths = budget.lengths if budget else lines.seconds
         return TrainingStream(
-            Sampler(lines.seconds, self.settings.batch_size, training.seed),
+            Sampler(lengths, self.settings.batch_size, training.seed),
             load=lambda index, _: self.material.load(lines, index),
             collate=Collate(self.material, pin_memory=self.context.device.type == "cuda"),
             place=place,
             on_skip=Quarantine(self.context.run_dir / paths.QUARANTINE, lines.utterances),
+            budget=budget,
         )
 
     def preflight_checks(self, built: Built) -> Expectations:
         """What a fresh or pretrained model must measure before its first step."""
-        return preflight.expectations(self.material, built, fresh=not self.spec.pretrained)
+        training, fresh = self.context.config.training, not self.spec.pretrained
+        return preflight.expectations(self.material, built, training, fresh=fresh)
 
     def train_step(self, built: Built, batch: CloningBatch, step: int) -> StepRecord:
         """Forward and backward; no optimizer is stepped and the host is never asked."""
@@ -122,27 +138,55 @@ class VoiceCloning:
         """Nothing: the recipe keeps no shadow weights."""
 
     def evaluate(self, built: Built, step: int) -> Evaluation:
-        """Held-out scores beside trivial answers, and beside the same model with another reference or none."""
-        if self._evaluator is None:
-            self._evaluator = Evaluator(self.material)
+        """Held-out scores beside trivial answers, and beside the same model with another reference or none.
+
+        And what it says freely: how its lengths are, and files to listen to where a codec is at hand.
+        """
+        folder = self.context.run_dir / paths.SAMPLES / f"step-{step}"
         with self.context.autocast():
-            return self._evaluator(parts.cloner_of(built), self.context.device)
+            found = self._evaluator(parts.cloner_of(built), self.context.device)
+            speech = self._speaker(parts.backbone_of(built), folder)
+        return dataclasses.replace(
+            found,
+            scores={**found.scores, **speech.scores},
+            baselines={**found.baselines, **speech.baselines},
+            samples=speech.samples,
+            specs={**found.specs, **speech.specs},
+        )
+
+    @cached_property
+    def _evaluator(self) -> Evaluator:
+        return Evaluator(self.material)
+
+    @cached_property
+    def _speaker(self) -> Speaker:
+        return Speaker(self.material, self._evaluator.samples, self._listeners)
 
     def strategic_sections(self, built: Built, batch: CloningBatch, step: int) -> list[Section]:
-        """Input and Output; a section that fails says so and keeps the others."""
-        cloner = parts.cloner_of(built)
+        """All four; a section that fails says so and keeps the others."""
+        cloner, material = parts.cloner_of(built), self.material
         return collect(
             {
-                "Input": lambda: sections.describe_input(self.material, batch, step),
-                "Output": lambda: sections.describe_output(self.material, cloner, batch),
+                "Input": lambda: sections.describe_input(material, batch, step),
+                "Output": lambda: sections.describe_output(material, cloner, batch),
+                "Shared attention": lambda: self._probes.attention(cloner.backbone),
+                "Zero-shot verification": lambda: self._probes.reference(
+                    cloner, self.context.device
+                ),
             }
         )
 
+    @cached_property
+    def _probes(self) -> Probes:
+        return Probes(self.material, self._evaluator.samples)
+
     def export(self, built: Built, directory: Path) -> None:
-        """The published form of the backbone, adapters merged, with its tokenizer."""
+        """The published form of the backbone, adapters merged, with its tokenizer, and the codec that is at hand."""
         backbone = parts.backbone_of(built)
         origin = Path(self.spec.pretrained) if self.spec.pretrained else None
         directory.mkdir(parents=True, exist_ok=True)
         with lora.merged(backbone):
             backbone.save(directory, origin)
         self.material.tokens.save(directory)
+        if self.codec is not None:
+            copy_codec(self.codec, directory / FOLDER)

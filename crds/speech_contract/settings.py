@@ -1,0 +1,23 @@
+"""What sections of settings share, so that it is not generated anew for each: equality, hash and text.
+
+Used by `thresholds`, `course` and `stated`. A dataclass that generates none of them (`eq=False, repr=False`) costs half
+at import, and there are two dozen, loaded by every command that judges.
+"""
+
+from __future__ import annotations
+
+
+class Section:
+    """Base of frozen dataclasses without slots: equal to one of its own class with equal fields."""
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((self.__class__, *self.__dict__.values()))
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={value!r}" for name, value in self.__dict__.items())
+        return f"{type(self).__qualname__}({fields})"

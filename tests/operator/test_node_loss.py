@@ -1,0 +1,301 @@
+"""Nodes that no longer answer: who is lost with them and when, what is told once, and what is deleted by force."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import Any
+
+import pytest
+
+from speech_contract.api import parse
+from speech_contract.phases import Phase
+from speech_contract.reasons import Condition, Reason, State
+from speech_operator import status as st
+from speech_operator.apply import apply
+from speech_operator.children import NODE, POD
+from speech_operator.cluster.node_record import node
+from speech_operator.observe import observe
+from speech_operator.policies.node_loss import down_for, lost_in, state_of
+from speech_operator.reconcile import reconcile
+from speech_operator.snapshot import NodeRecord, PodPhase
+
+
+def document(name: str = "node-1", ready: str = "True", **spec: Any) -> dict[str, Any]:
+    told = {"type": "Ready", "status": ready, "lastTransitionTime": "1970-01-01T00:01:00Z"}
+    return {
+        "metadata": {"name": name, "uid": f"uid-{name}"},
+        "spec": spec,
+        "status": {"conditions": [{"type": "MemoryPressure", "status": "False"}, told]},
+    }
+
+
+OUT = {"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}
+
+
+@pytest.mark.parametrize(
+    ("made", "since", "out", "cordoned", "off"),
+    [
+        (document(), None, False, False, False),
+        (document(ready="False"), 60.0, False, False, False),
+        (document(ready="Unknown"), 60.0, False, False, False),
+        (document(ready="Unknown", taints=[OUT]), 60.0, True, False, True),
+        (document(taints=[OUT]), None, True, False, False),  # it lives: the taint is of before
+        (document(unschedulable=True), None, False, True, False),
+        ({"metadata": {"name": "node-1", "uid": "u"}}, None, False, False, False),
+    ],
+)
+def test_what_is_kept_of_a_node(
+    made: Any, since: float | None, out: bool, cordoned: bool, off: bool
+) -> None:
+    found = node(made, "")
+    assert (found.not_ready_since, found.out_of_service, found.cordoned) == (since, out, cordoned)
+    assert found.off is off
+
+
+def test_a_heartbeat_is_no_news() -> None:
+    later = document()
+    later["status"]["conditions"][1]["lastHeartbeatTime"] = "1970-01-01T00:05:00Z"
+    assert node(later, "") == node(document(), "")
+
+
+def test_a_node_concerns_the_jobs_with_pods_on_it(build: Any) -> None:
+    assert NODE.concerns is not None
+    one = NodeRecord("node-1", "u")
+    assert [NODE.concerns(one, build.pod(rank)) for rank in (0, 1)] == [False, True]
+
+
+def down(build: Any, seconds: float, name: str = "node-1", **fields: Any) -> dict[str, NodeRecord]:
+    return {name: NodeRecord(name, "u", not_ready_since=build.now - seconds, **fields)}
+
+
+HEARD: dict[str, float] = {}
+
+TABLE: list[Any] = [
+    # node down for, master silent for, unheard workers → seconds until worker 1 is lost
+    pytest.param(95, 0.5, {"1": 40.0}, 0.0, id="both witnesses"),
+    pytest.param(95, 20.5, {"1": 10.0}, 0.0, id="it was silent before the last answer, and since"),
+    pytest.param(95, 2.0, {"1": 10.0}, 18.0, id="silent for too short a time"),
+    pytest.param(10, 0.5, {"1": 40.0}, 20.0, id="NotReady for too short a time"),
+    pytest.param(95, 0.5, HEARD, None, id="its supervisor speaks: only the kubelet is away"),
+    pytest.param(95, 31.0, HEARD, 0.0, id="nobody answers at all"),
+    pytest.param(95, None, HEARD, 30.0, id="an operator that has just started only begins to listen"),
+    pytest.param(None, 31.0, {"1": 40.0}, None, id="the node is Ready: a stall is health's matter"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("seconds", "silent", "unheard", "left"), TABLE)
+def test_a_pod_is_lost_when_node_and_progress_agree(
+    build: Any, seconds: float | None, silent: float | None, unheard: Any, left: float | None
+) -> None:
+    nodes = {} if seconds is None else down(build, seconds)
+    told = build.progress(phase=Phase.TRAINING, running=True, unheard=unheard)
+    pods = [build.pod(0), build.pod(1)]
+    seen = build.seen(*pods, nodes=nodes, progress=told, silent_seconds=silent)
+    assert lost_in(seen, pods[1], build.now) == left
+    plan = reconcile(seen, build.now)
+    assert (plan.status.state is State.RESTARTING) is (left == 0)
+    if left:
+        assert plan.requeue_after is not None
+        assert plan.requeue_after <= left
+
+
+def test_the_masters_own_silence_counts_for_its_own_node_alone(build: Any) -> None:
+    told = build.progress(running=True)
+    pods = [build.pod(0), build.pod(1)]
+    given: Any = {"progress": told, "silent_seconds": 12.0}
+    seen = build.seen(*pods, nodes=down(build, 95, "node-0"), **given)
+    assert lost_in(seen, pods[0], build.now) == 18.0
+    assert lost_in(seen, pods[1], build.now) is None
+
+
+@pytest.mark.parametrize(
+    ("worker", "phase", "lost"),
+    [
+        ({"phase": PodPhase.PENDING}, Phase.RENDEZVOUS, True),
+        ({}, Phase.RENDEZVOUS, True),
+        ({}, Phase.TRAINING, False),
+        ({"phase": PodPhase.FAILED, "exit_code": 1, "finished_at": 0.0}, Phase.TRAINING, False),
+    ],
+)
+def test_a_pod_that_never_came_is_lost_by_its_node_alone(
+    build: Any, worker: Any, phase: Phase, lost: bool
+) -> None:
+    pods = [build.pod(0), build.pod(1, **worker)]
+    told = build.progress(phase=phase)
+    seen = build.seen(*pods, nodes=down(build, 40), progress=told, silent_seconds=1.0)
+    assert (lost_in(seen, pods[1], build.now) == 0) is lost
+
+
+def test_the_attempt_ends_by_name_and_costs_no_restart(build: Any) -> None:
+    nodes = {"node-1": NodeRecord("node-1", "u", not_ready_since=build.now - 95)}
+    told = build.progress(running=True, unheard={"1": 60.0})
+    seen = build.seen(build.pod(0), build.pod(1), nodes=nodes, progress=told, silent_seconds=1.0)
+    plan = reconcile(seen, build.now)
+    last = plan.status.attempts[-1]
+    assert (last.cause, last.node, plan.status.restarts.counted) == ("NodeLost", "node-1", 0)
+    assert {d.name for d in plan.deletes} == {"asr-master-0", "asr-worker-0"}
+    assert 0 not in {d.grace_seconds for d in plan.deletes}
+    (event,) = [e for e in plan.events if e.reason == "AttemptInterrupted"]
+    assert "node node-1 has been NotReady since 2027-01-15T07:58:25Z" in event.message
+    assert "its pod asr-worker-0 tells nothing" in event.message
+
+
+@pytest.mark.parametrize("nodes", [{}, {"node-1": NodeRecord("node-1", "u")}])
+def test_without_a_word_of_the_node_all_is_as_before(build: Any, nodes: Any) -> None:
+    """Whoever may not watch nodes waits for what Kubernetes does to the pod, minutes later."""
+    told = build.progress(running=True, unheard={"1": 60.0})
+    seen = build.seen(build.pod(0), build.pod(1), nodes=nodes, progress=told, silent_seconds=1.0)
+    plan = reconcile(seen, build.now)
+    assert (plan.status.state, plan.deletes) == (State.RUNNING, ())
+
+
+def test_a_node_that_is_away_beside_a_job_that_trains_is_told_once_and_taken_back(
+    build: Any,
+) -> None:
+    pods = [build.pod(0), build.pod(1)]
+    given: Any = {"progress": build.progress(running=True), "silent_seconds": 1.0}
+    trains = reconcile(build.seen(*pods, **given), build.now).status
+    early = reconcile(build.seen(*pods, nodes=down(build, 20), status=trains, **given), build.now)
+    assert (early.requeue_after, [e.reason for e in early.events]) == (10.0, [])
+    plan = reconcile(build.seen(*pods, nodes=down(build, 40), status=trains, **given), build.now)
+    running = st.condition(plan.status, Condition.RUNNING)
+    assert running is not None
+    assert (plan.status.state, running.reason) == (State.RUNNING, "NodeNotReady")
+    assert "goes on" in running.message
+    assert [e.reason for e in plan.events] == ["NodeNotReady"]
+    same = build.seen(*pods, nodes=down(build, 40), status=plan.status, **given)
+    assert reconcile(same, build.now + 5).events == ()
+    assert reconcile(same, build.now + 5).status == plan.status  # no write a pass
+    back = build.seen(*pods, nodes={}, status=plan.status, **given)
+    running = st.condition(reconcile(back, build.now + 9).status, Condition.RUNNING)
+    assert running is not None
+    assert running.reason == "TrainingStarted"
+
+
+def test_of_a_pod_without_a_supervisor_nobody_knows(build: Any) -> None:
+    written = build.document()
+    written["spec"]["recipe"] = {"custom": {"launcher": "None"}}
+    spec = parse(written, local=True).spec
+    seen = build.seen(
+        build.pod(0), build.pod(1), spec=spec, nodes=down(build, 95), silent_seconds=95.0
+    )
+    plan = reconcile(seen, build.now)
+    assert plan.deletes == ()
+    assert "custom.launcher: None" in str(plan.status.message)
+
+
+OFF = [
+    pytest.param({"gone": True}, True, id="gone"),
+    pytest.param({"out_of_service": True, "not_ready_since": 1.0}, True, id="out of service"),
+    pytest.param({"out_of_service": True}, False, id="tainted, and alive"),
+    pytest.param({"not_ready_since": 1.0}, False, id="silent: it may live"),
+    pytest.param({}, False, id="alive"),
+]
+
+
+@pytest.mark.parametrize("overdue", [-1.0, 70.0])
+@pytest.mark.parametrize(("fields", "forced"), OFF)
+def test_a_pod_is_deleted_by_force_only_when_its_node_is_off(
+    build: Any, fields: Any, forced: bool, overdue: float
+) -> None:
+    ended = st.end_attempt(build.status(), Reason.ATTEMPT_INTERRUPTED, build.now)
+    pod = build.pod(1, deleting=True, gone_by=build.now - overdue)
+    nodes = {"node-1": NodeRecord("node-1", "u", **fields)}
+    plan = reconcile(build.seen(pod, status=ended, nodes=nodes), build.now)
+    grace_is_over = overdue > 0
+    assert [(d.name, d.grace_seconds) for d in plan.deletes] == (
+        [("asr-worker-0", 0)] if forced and grace_is_over else []
+    )
+    assert build.created(plan, POD) == []  # the old one is there yet
+    told = [e.reason for e in plan.events]
+    assert told == ([] if not grace_is_over else ["PodAbandoned"] if forced else ["PodStuck"])
+    if told:
+        again = build.seen(pod, status=plan.status, nodes=nodes)
+        assert reconcile(again, build.now + 1).events == ()
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (NodeRecord("n", "u"), "node n is Ready"),
+        (NodeRecord("n", "u", cordoned=True), "node n is cordoned"),
+        (NodeRecord("n", "", gone=True), "node n is gone from the cluster"),
+        (NodeRecord("n", "u", not_ready_since=0.0), "NotReady since 1970-01-01T00:00:00Z"),
+    ],
+)
+def test_a_node_in_words(record: NodeRecord, words: str) -> None:
+    assert words in state_of(record)
+    assert (down_for(record, 5.0) is None) is (words.endswith(("Ready", "cordoned")))
+
+
+def test_a_pod_of_a_live_node_that_stays_is_no_reason_to_delete_the_node(build: Any) -> None:
+    ended = st.end_attempt(build.status(), Reason.ATTEMPT_INTERRUPTED, build.now)
+    pod = build.pod(1, deleting=True, gone_by=build.now - 70)
+    nodes = {"node-1": NodeRecord("node-1", "u")}
+    plan = reconcile(build.seen(pod, status=ended, nodes=nodes), build.now)
+    assert "kubectl describe pod asr-worker-0" in str(plan.status.message)
+    assert "delete node" not in str(plan.status.message)
+
+
+# ---------------------------------------------------------------------- a whole loss, a crash after each write
+
+
+async def lose_a_node(cluster: Any, build: Any, crash: type[BaseException]) -> list[str]:
+    """A gang trains, its worker's node goes silent, is taken out of the cluster; what was there at each pass."""
+    now, alive = build.now, []
+    told = build.progress(phase=Phase.TRAINING, running=True)
+    for at in range(28):
+        now += 10.0
+        attempts = {pod.attempt for pod in cluster.pods.values()}
+        alive.append("+".join(map(str, sorted(attempts))))
+        for name, pod in list(cluster.pods.items()):
+            if pod.deleting and pod.node != "node-1":
+                del cluster.pods[name]
+            elif pod.phase is PodPhase.PENDING:
+                rank = pod.node_rank
+                placed = f"node-{rank}" if pod.attempt == 1 else f"node-{rank + 5}"
+                cluster.pods[name] = dataclasses.replace(pod, phase=PodPhase.RUNNING, node=placed)
+        stuck_pods = {n: p for n, p in cluster.pods.items() if p.deleting}
+        for name, pod in stuck_pods.items():
+            cluster.pods[name] = dataclasses.replace(pod, gone_by=pod.gone_by or now + 30)
+        first = "asr-worker-0" in cluster.pods and cluster.pods["asr-worker-0"].attempt == 1
+        if at == 5:
+            cluster.nodes_known["node-1"] = NodeRecord("node-1", "u", not_ready_since=now)
+        if at == 17:
+            cluster.nodes_known["node-1"] = NodeRecord("node-1", "", gone=True)
+        unheard = {"1": 10.0 * (at - 5)} if first and at > 5 else {}
+        attempt = (cluster.document.get("status") or {}).get("attempt", 1)
+        news = dataclasses.replace(told, attempt=attempt, unheard=unheard)
+        try:
+            seen = await observe(cluster, build.key, news, 1.0)
+            assert seen is not None
+            await apply(cluster, build.key, seen, reconcile(seen, now), at_once=1)
+        except crash:
+            cluster.dead = False  # another operator takes over
+    return alive
+
+
+def sweep(cluster: Any, build: Any, crash: type[BaseException]) -> tuple[Any, ...]:
+    alive = asyncio.run(lose_a_node(cluster, build, crash))
+    status = cluster.document["status"]
+    assert not any("+" in both for both in alive), "two attempts alive"
+    return (
+        status["state"],
+        status["attempt"],
+        [a.get("cause") for a in status["attempts"]],
+        sorted((p.name, p.attempt, p.node) for p in cluster.pods.values()),
+        [name for name, grace in cluster.graces if grace == 0],
+    )
+
+
+def test_a_lost_node_ends_the_same_whatever_write_the_operator_dies_after(
+    build: Any, make_cluster: Any, crash: Any
+) -> None:
+    calm = make_cluster()
+    wanted = sweep(calm, build, crash)
+    assert wanted[:3] == ("Running", 2, ["NodeLost", None])
+    assert wanted[4] == ["asr-worker-0"]
+    for write in range(1, calm.writes + 1):
+        state, *rest = sweep(make_cluster(crash_after=frozenset({write})), build, crash)
+        assert (state, *rest) == wanted, f"a crash after write {write}"

@@ -1,0 +1,530 @@
+"""Jobs that Kueue admits: no pod without quota, time to save when it is taken away, quota given back at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from speech_contract import names
+from speech_contract.reasons import Condition, Reason, State
+from speech_contract.status import JobStatus
+from speech_operator import status as st
+from speech_operator.children import FLAVOR, POD, PRIORITY, QUEUE_PRIORITY, WORKLOAD
+from speech_operator.cluster.base import JobKey
+from speech_operator.cluster.kueue_records import INACTIVE, flavor, priority, workload
+from speech_operator.cluster.marks import marked, put_mark
+from speech_operator.cluster.rest import Answer, Rest
+from speech_operator.plan import Fact, Mark
+from speech_operator.reconcile import reconcile
+from speech_operator.refusals import refusal
+from speech_operator.resources.workload import build_workload, digest_of
+from speech_operator.snapshot import (
+    Assignment,
+    FlavorRecord,
+    Platform,
+    PodPhase,
+    PriorityRecord,
+    WorkloadRecord,
+)
+from speech_operator.timestamps import to_epoch, to_text
+
+HERE = Platform(default_image="trainer:1", launcher_image="operator:1", kueue=True)
+NAME = "speechtrainingjob-asr"
+PLACE = WorkloadRecord(NAME, "w1", "u", queue="team")
+KEPT = {"schedulingPolicy": {"gang": "Kueue", "queue": "team"}}
+H200 = FlavorRecord(
+    "h200", "f1", {"gpu": "H200"}, ({"key": "gpu", "operator": "Exists", "effect": "NoSchedule"},)
+)
+
+
+def place(build: Any, **fields: Any) -> WorkloadRecord:
+    fields = {"uid": "w1", "owner_uid": build.uid, "queue": "team", **fields}
+    return WorkloadRecord(NAME, **fields)
+
+
+def admitted(build: Any, **fields: Any) -> WorkloadRecord:
+    given = {"master": Assignment(("h200",)), "worker": Assignment(("h200",))}
+    fields = {"assignments": given, "cluster_queue": "gpus", **fields}
+    return place(build, reserved=True, admitted=True, **fields)
+
+
+def seen(build: Any, *pods: Any, there: WorkloadRecord | None = None, **fields: Any) -> Any:
+    """A snapshot of a job that asks for Kueue, with its place and one flavor."""
+    policy = {**KEPT, **fields.pop("policy", {})}
+    spec = build.spec(fields.pop("nodes", 2), **policy)
+    more = fields.pop("children", {})
+    children = {WORKLOAD: (there,) if there else (), FLAVOR: (H200,), **more}
+    fields.setdefault("platform", HERE)
+    return build.seen(*pods, spec=spec, children=children, **fields)
+
+
+def told(status: JobStatus) -> tuple[str, str, str]:
+    found = st.condition(status, Condition.QUEUED)
+    return (found.status.value, found.reason, found.message) if found else ("", "", "")
+
+
+class TestWaiting:
+    def test_a_new_job_asks_for_a_place_and_makes_no_pod(self, build: Any) -> None:
+        plan = reconcile(seen(build, status=JobStatus()), build.now)
+        assert [create.kind for create in plan.creates] == [WORKLOAD]
+        assert plan.status.state is State.QUEUED
+        assert (plan.status.attempt, plan.status.start_time) == (0, None)
+        assert told(plan.status) == ("True", "Queued", "asks for a place in queue team")
+        assert [event.reason for event in plan.events] == ["Queued"]
+
+    def test_what_it_asks_for_is_a_set_of_pods_for_each_replica_type(self, build: Any) -> None:
+        snapshot = seen(build, status=JobStatus(), nodes=4)
+        manifest = build_workload(snapshot, snapshot.job.status)
+        spec = manifest["spec"]
+        assert [(s["name"], s["count"]) for s in spec["podSets"]] == [("master", 1), ("worker", 3)]
+        (container,) = spec["podSets"][1]["template"]["spec"]["containers"]
+        assert container["resources"] == {"requests": {"cpu": "250m"}}
+        assert (spec["queueName"], spec["priority"]) == ("team", 0)
+        metadata = manifest["metadata"]
+        assert metadata["ownerReferences"][0]["uid"] == build.uid
+        assert metadata["labels"] == {names.LABEL_JOB_NAME: "asr"}
+        assert "finalizers" not in metadata
+
+    def test_kueues_words_are_the_jobs(self, build: Any) -> None:
+        words = "couldn't assign flavors to pod set worker: insufficient quota for cpu"
+        first = reconcile(seen(build, status=JobStatus()), build.now).status
+        plan = reconcile(seen(build, there=place(build, words=words), status=first), build.now)
+        assert told(plan.status) == ("True", "Queued", words)
+        assert (plan.status.state, plan.status.message) == (State.QUEUED, words)
+        assert (plan.creates, plan.events) == ((), ())
+
+    @pytest.mark.parametrize(
+        ("case", "reason", "words"),
+        [
+            ("no queue", "QueueMissing", "kueue.x-k8s.io/queue-name"),
+            ("not looked at", "QueueMissing", "kueue.enabled"),
+            ("name taken", "NameTaken", "belongs to somebody else"),
+            ("no class", "QueueMissing", "WorkloadPriorityClass high is not there"),
+        ],
+    )
+    def test_what_keeps_it_from_a_place_is_said_once(
+        self, build: Any, case: str, reason: str, words: str
+    ) -> None:
+        fields: dict[str, Any] = {"status": JobStatus(), "policy": KEPT}
+        if case == "no queue":
+            fields["policy"] = {"schedulingPolicy": {"gang": "Kueue"}}
+        elif case == "not looked at":
+            fields["platform"] = Platform(default_image="trainer:1")
+        elif case == "name taken":
+            fields["there"] = place(build, owner_uid="another")
+        spec = build.spec(**fields["policy"])
+        if case == "no class":
+            fields["job"] = build.job(spec, JobStatus(), queue_priority="high")
+        plan = reconcile(seen(build, **fields), build.now)
+        assert plan.creates == ()
+        assert told(plan.status)[1] == reason
+        assert words in told(plan.status)[2]
+        assert [(e.reason, e.warning) for e in plan.events if e.warning] == [(reason, True)]
+        job = build.job(spec, plan.status, queue_priority="high" if case == "no class" else "")
+        again = reconcile(seen(build, **{**fields, "job": job}), build.now)
+        assert again.events == ()
+
+    def test_the_label_names_the_queue_and_the_class(self, build: Any) -> None:
+        spec = build.spec(schedulingPolicy={"gang": "Kueue"})
+        job = build.job(spec, JobStatus(), queue="theirs", queue_priority="high")
+        policy = {"schedulingPolicy": {"gang": "Kueue"}}
+        classes = {QUEUE_PRIORITY: (PriorityRecord("high", "c", 70),)}
+        plan = reconcile(seen(build, job=job, policy=policy, children=classes), build.now)
+        (manifest,) = build.created(plan, WORKLOAD)
+        assert manifest["spec"]["queueName"] == "theirs"
+        assert manifest["spec"]["priority"] == 70
+        assert manifest["spec"]["priorityClassRef"] == {
+            "group": "kueue.x-k8s.io", "kind": "WorkloadPriorityClass", "name": "high",
+        }  # fmt: skip
+
+    def test_the_clusters_default_priority_counts(self, build: Any) -> None:
+        classes = {PRIORITY: (PriorityRecord("usual", "c", 5, default=True),)}
+        snapshot = seen(build, status=JobStatus(), children=classes)
+        spec = build_workload(snapshot, JobStatus())["spec"]
+        assert (spec["priority"], spec["priorityClassRef"]["name"]) == (5, "usual")
+
+    @pytest.mark.parametrize("changed", ["spec", "queue", "nothing", "reserved"])
+    def test_what_changed_before_it_is_admitted_is_asked_for_anew(
+        self, build: Any, changed: str
+    ) -> None:
+        snapshot = seen(build, status=JobStatus())
+        digest = digest_of(build_workload(snapshot, JobStatus()))
+        there = place(build, digest=digest)
+        if changed == "spec":
+            there = place(build, digest="of another spec")
+        elif changed == "queue":
+            there = place(build, digest=digest, queue="other")
+        elif changed == "reserved":
+            there = place(build, digest="of another spec", reserved=True)
+        plan = reconcile(seen(build, there=there, status=JobStatus()), build.now)
+        gone = [(d.kind, d.uid) for d in plan.deletes]
+        assert gone == ([(WORKLOAD, "w1")] if changed in ("spec", "queue") else [])
+        assert plan.creates == ()
+
+    def test_an_api_server_without_kueue_is_told_of_until_it_has_it(self, build: Any) -> None:
+        first = reconcile(seen(build, status=JobStatus()), build.now)
+        job = build.job(build.spec(**KEPT), first.status)
+        refused = refusal(job, "the API server serves no Workload", build.now)
+        assert refused is not None
+        assert (refused.status.state, refused.status.reason) == (State.QUEUED, "QueueRefused")
+        again = reconcile(seen(build, status=refused.status), build.now)
+        assert [create.kind for create in again.creates] == [WORKLOAD]
+        assert (again.status, again.events) == (refused.status, ())
+        there = reconcile(seen(build, there=place(build), status=again.status), build.now)
+        assert told(there.status)[1] == "Queued"
+
+    def test_a_job_that_asks_for_no_queue_any_more_leaves_it(self, build: Any) -> None:
+        waits = reconcile(seen(build, there=place(build), status=JobStatus()), build.now).status
+        policy = {"schedulingPolicy": {}}
+        plan = reconcile(seen(build, there=place(build), status=waits, policy=policy), build.now)
+        assert [(d.kind, d.uid) for d in plan.deletes] == [(WORKLOAD, "w1")]
+        assert (plan.status.state, plan.status.attempt) == (State.STARTING, 1)
+
+    def test_one_machine_has_no_queue(self, build: Any) -> None:
+        plan = reconcile(
+            seen(build, status=JobStatus(), platform=Platform(local=True, cores=8)), build.now
+        )
+        assert plan.status.attempt == 1
+
+
+class TestAdmission:
+    def test_pods_come_with_it_and_keep_to_its_nodes(self, build: Any) -> None:
+        queued = reconcile(seen(build, status=JobStatus()), build.now).status
+        plan = reconcile(seen(build, there=admitted(build), status=queued), build.now + 50)
+        assert told(plan.status) == ("False", "Admitted", "admitted by ClusterQueue gpus")
+        assert plan.status.attempt == 1
+        assert plan.status.start_time == to_text(build.now + 50)
+        pods = build.created(plan, POD)
+        assert len(pods) == 2
+        for pod in pods:
+            assert pod["spec"]["nodeSelector"] == {"gpu": "H200"}
+            assert pod["spec"]["tolerations"].count(H200.tolerations[0]) == 1
+
+    def test_each_replica_type_has_its_own_flavor_and_what_checks_add(self, build: Any) -> None:
+        cold = FlavorRecord("cold", "f2", {"gpu": "A100", "zone": "b"})
+        given = {
+            "master": Assignment(("h200",)),
+            "worker": Assignment(
+                ("cold",), {"pool": "p1"}, ({"key": "spot", "operator": "Exists"},),
+                {"provisioned": "yes"}, {"request": "r1"},
+            ),
+        }  # fmt: skip
+        there = admitted(build, assignments=given)
+        status = build.status(whole=False)
+        plan = reconcile(
+            seen(build, there=there, status=status, children={FLAVOR: (H200, cold)}), build.now
+        )
+        master, worker = build.created(plan, POD)
+        assert master["spec"]["nodeSelector"] == {"gpu": "H200"}
+        assert worker["spec"]["nodeSelector"] == {"gpu": "A100", "zone": "b", "pool": "p1"}
+        assert {"key": "spot", "operator": "Exists"} in worker["spec"]["tolerations"]
+        assert worker["metadata"]["labels"]["provisioned"] == "yes"
+        assert worker["metadata"]["annotations"]["request"] == "r1"
+        assert "provisioned" not in master["metadata"]["labels"]
+
+    def test_without_its_flavor_no_pod_is_made(self, build: Any) -> None:
+        plan = reconcile(
+            seen(build, there=admitted(build), status=JobStatus(), children={FLAVOR: ()}), build.now
+        )
+        assert (plan.creates, plan.status.attempt) == ((), 0)
+        assert told(plan.status)[:2] == ("True", "FlavorMissing")
+
+    def test_it_is_kept_over_restarts_of_the_gang(self, build: Any) -> None:
+        pods = [build.failed(0, 1), build.pod(1)]
+        plan = reconcile(seen(build, *pods, there=admitted(build)), build.now)
+        assert plan.status.state is State.RESTARTING
+        assert (plan.marks, [d for d in plan.deletes if d.kind is WORKLOAD]) == ((), [])
+        again = reconcile(seen(build, there=admitted(build), status=plan.status), build.now)
+        assert again.status.attempt == 2
+        assert len(build.created(again, POD)) == 2
+
+    @pytest.mark.parametrize(("ready", "said"), [(True, True), (False, False)])
+    def test_kueue_is_told_when_all_pods_are_ready(
+        self, build: Any, ready: bool, said: bool
+    ) -> None:
+        pods = [build.pod(0, ready=True), build.pod(1, ready=ready)]
+        plan = reconcile(seen(build, *pods, there=admitted(build)), build.now)
+        facts = [fact[:2] for mark in plan.marks for fact in mark.facts]
+        assert facts == ([("PodsReady", True)] if said else [])
+        known = reconcile(seen(build, *pods, there=admitted(build, pods_ready=True)), build.now)
+        assert known.marks == ()
+
+    def test_queued_time_does_not_count_for_the_deadline(self, build: Any) -> None:
+        status = build.status()
+        status = st.end_attempt(status, Reason.EVICTED, build.now)
+        status = st.with_condition(status, Condition.QUEUED, True, Reason.QUEUED, "", build.now)
+        policy = {"activeDeadlineSeconds": 150}
+        late = build.now + 5000
+        waits = reconcile(seen(build, there=place(build), status=status, policy=policy), late)
+        assert waits.status.state is State.QUEUED
+        plan = reconcile(seen(build, there=admitted(build), status=status, policy=policy), late)
+        assert plan.status.state is not State.FAILED
+        assert to_epoch(str(plan.status.start_time)) == to_epoch(str(status.start_time)) + 5000
+
+
+class TestEviction:
+    @pytest.mark.parametrize(
+        ("there", "words"),
+        [
+            ({"evicted": "Preempted", "words": "for w2", "reserved": True, "admitted": True},
+             "Preempted: for w2"),
+            ({"deleting": True, "reserved": True, "admitted": True}, "its Workload was deleted"),
+            (None, "its Workload was deleted"),
+            ({"words": INACTIVE}, INACTIVE),
+        ],
+    )  # fmt: skip
+    def test_pods_get_all_of_their_grace(self, build: Any, there: Any, words: str) -> None:
+        record = None if there is None else place(build, **there)
+        pods = [build.pod(0), build.pod(1)]
+        plan = reconcile(seen(build, *pods, there=record), build.now)
+        assert {(d.name, d.grace_seconds) for d in plan.deletes} == {
+            ("asr-master-0", 120),
+            ("asr-worker-0", 120),
+        }
+        assert plan.status_first
+        assert (plan.status.state, plan.status.reason) == (State.SUSPENDING, "Evicted")
+        assert words in str(plan.status.message)
+        assert (plan.creates, plan.marks) == ((), ())
+
+    def test_it_ends_the_attempt_and_costs_no_restart(self, build: Any) -> None:
+        there = admitted(build, evicted="Preempted", words="for w2")
+        saved = [
+            build.failed(n, 75, deleting=True, outcome=build.outcome(75, rank=n, step=40))
+            for n in (0, 1)
+        ]
+        stopping = reconcile(seen(build, *saved, there=there), build.now)
+        assert stopping.status.attempts[-1].exit_code == 75
+        plan = reconcile(seen(build, there=there, status=stopping.status), build.now)
+        last = plan.status.attempts[-1]
+        assert (last.reason, last.last_step) == ("Evicted", 40)
+        assert (plan.status.state, plan.status.restarts.counted) == (State.QUEUED, 0)
+        assert plan.status.startup is None
+
+    @pytest.mark.parametrize(
+        ("why", "requeued"), [("Preempted", True), ("PodsReadyTimeout", False)]
+    )
+    def test_quota_is_given_back_once_the_pods_are_gone(
+        self, build: Any, why: str, requeued: bool
+    ) -> None:
+        there = admitted(build, evicted=why, words="w")
+        plan = reconcile(seen(build, there=there), build.now)
+        (mark,) = plan.marks
+        assert (mark.record, mark.without) == (there, ("admission",))
+        assert {fact.type: fact.value for fact in mark.facts} == {
+            "Requeued": requeued, "QuotaReserved": False, "Admitted": False, "PodsReady": False,
+        }  # fmt: skip
+        after = place(build, evicted=why, words="w")
+        assert reconcile(seen(build, there=after, status=plan.status), build.now).marks == ()
+
+    def test_a_job_that_was_done_first_completes(self, build: Any) -> None:
+        there = admitted(build, evicted="Preempted")
+        plan = reconcile(seen(build, build.done(0), build.pod(1), there=there), build.now)
+        assert plan.status.state is State.COMPLETE
+
+    def test_what_was_admitted_again_goes_on(self, build: Any) -> None:
+        first = reconcile(seen(build, there=admitted(build, evicted="Preempted")), build.now).status
+        plan = reconcile(seen(build, there=admitted(build), status=first), build.now + 9)
+        assert (plan.status.attempt, plan.status.state) == (2, State.STARTING)
+
+
+class TestEnd:
+    @pytest.mark.parametrize("done", [True, False])
+    def test_quota_is_given_back_when_no_pod_runs_any_more(self, build: Any, done: bool) -> None:
+        status = build.status()
+        if done:
+            status = st.with_success(status, "training is done", build.now)
+        else:
+            failure = st.failure_of("Error", "boom", _ending(build))
+            status = st.with_failure(status, failure, build.now)
+        running = reconcile(
+            seen(build, build.pod(1), there=admitted(build), status=status), build.now
+        )
+        assert running.marks == ()
+        plan = reconcile(
+            seen(build, build.done(0), there=admitted(build), status=status), build.now
+        )
+        (mark,) = plan.marks
+        assert mark.facts[0][:3] == ("Finished", True, "Succeeded" if done else "Failed")
+        assert mark.without == ("admission",)
+        over = admitted(build, finished=True)
+        assert reconcile(seen(build, there=over, status=status), build.now).marks == ()
+
+    @pytest.mark.parametrize("waits", [True, False])
+    def test_a_suspended_job_holds_no_place(self, build: Any, waits: bool) -> None:
+        policy = {"suspend": True}
+        there = place(build) if waits else admitted(build)
+        status = reconcile(seen(build, there=place(build), status=JobStatus()), build.now).status
+        status = status if waits else build.status()
+        plan = reconcile(seen(build, there=there, status=status, policy=policy), build.now)
+        assert [(d.kind, d.uid) for d in plan.deletes] == [(WORKLOAD, "w1")]
+        assert plan.status.state is State.SUSPENDED
+        assert not st.is_true(plan.status, Condition.QUEUED)
+        again = reconcile(seen(build, status=plan.status), build.now)
+        assert (again.status.state, [c.kind for c in again.creates]) == (State.QUEUED, [WORKLOAD])
+
+
+def _ending(build: Any) -> Any:
+    from speech_operator.ending import ending_of
+
+    return ending_of([build.failed(0, 1)])
+
+
+class TestRecords:
+    def document(self, conditions: list[tuple[str, str, str, str]], **more: Any) -> dict[str, Any]:
+        listed = [
+            {"type": kind, "status": value, "reason": reason, "message": message}
+            for kind, value, reason, message in conditions
+        ]
+        metadata = {
+            "name": NAME,
+            "uid": "w1",
+            "ownerReferences": [{"uid": "u", "controller": True}],
+        }
+        spec = {"queueName": "team", **more.pop("spec", {})}
+        return {"metadata": metadata, "spec": spec, "status": {"conditions": listed, **more}}
+
+    def test_a_workload_that_waits(self) -> None:
+        made = workload(
+            self.document([("QuotaReserved", "False", "Pending", "insufficient quota")]), "asr"
+        )
+        assert made == WorkloadRecord(NAME, "w1", "u", queue="team", words="insufficient quota")
+        assert not made.holds
+
+    def test_one_that_is_admitted(self) -> None:
+        admission = {
+            "clusterQueue": "gpus",
+            "podSetAssignments": [
+                {"name": "master", "flavors": {"nvidia.com/gpu": "h200", "cpu": "h200", "a": "x"}}
+            ],
+        }
+        update = {
+            "name": "master", "nodeSelector": {"pool": "p"}, "labels": {"l": "1"},
+            "annotations": {"n": "2"}, "tolerations": [{"key": "spot"}],
+        }  # fmt: skip
+        checks = [{"name": "dws", "state": "Ready", "message": "", "podSetUpdates": [update]}]
+        made = workload(
+            self.document(
+                [("QuotaReserved", "True", "", "x"), ("Admitted", "True", "", "x")],
+                admission=admission, admissionChecks=checks,
+            ), "asr",
+        )  # fmt: skip
+        assert (made.holds, made.cluster_queue, made.words) == (True, "gpus", "")
+        assert made.assignments == {
+            "master": Assignment(
+                ("x", "h200"), {"pool": "p"}, ({"key": "spot"},), {"l": "1"}, {"n": "2"}
+            )
+        }
+
+    @pytest.mark.parametrize(
+        ("conditions", "more", "words"),
+        [
+            ([("Evicted", "True", "Preempted", "for w2"), ("QuotaReserved", "True", "", "")], {},
+             "for w2"),
+            ([("Evicted", "True", "PodsReadyTimeout", "slow"), ("QuotaReserved", "False", "", "no")],
+             {"requeueState": {"requeueAt": "2026-01-01T00:00:00Z"}},
+             "slow; queued again at 2026-01-01T00:00:00Z"),
+            ([("QuotaReserved", "True", "", "yes"), ("Admitted", "False", "", "not all checks ready")],
+             {"admissionChecks": [{"name": "dws", "state": "Pending", "message": "no machine yet"}]},
+             "not all checks ready; dws: no machine yet"),
+            ([("QuotaReserved", "False", "", "x")], {"spec": {"active": False}}, INACTIVE),
+        ],
+    )  # fmt: skip
+    def test_its_words(self, conditions: Any, more: Any, words: str) -> None:
+        assert workload(self.document(conditions, **more), "asr").words == words
+
+    def test_one_that_is_evicted_or_over_holds_nothing(self) -> None:
+        for kind in ("Evicted", "Finished"):
+            made = workload(
+                self.document([("Admitted", "True", "", ""), (kind, "True", "Why", "")]), "asr"
+            )
+            assert (made.admitted, made.holds) == (True, False)
+
+    def test_flavors_and_classes(self) -> None:
+        metadata = {"name": "h200", "uid": "f1"}
+        spec = {"nodeLabels": {"gpu": "H200"}, "tolerations": list(H200.tolerations)}
+        assert flavor({"metadata": metadata, "spec": spec}, "") == H200
+        made = priority({"metadata": metadata, "value": 7, "globalDefault": True}, "")
+        assert made == PriorityRecord("h200", "f1", 7, default=True)
+
+
+class TestMarks:
+    def test_facts_are_added_and_what_reads_so_stays(self) -> None:
+        old = {
+            "type": "QuotaReserved", "status": "True", "reason": "QuotaReserved", "message": "m",
+            "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1,
+        }  # fmt: skip
+        other = {**old, "type": "Evicted"}
+        status = {"conditions": [old, other], "admission": {"clusterQueue": "gpus"}, "x": 1}
+        mark = Mark(
+            WORKLOAD, PLACE, (Fact("QuotaReserved", False, "Pending", "w"),), ("admission",)
+        )
+        changed = marked(status, mark, 3, "2026-02-02T00:00:00Z")
+        assert changed == {
+            "conditions": [
+                other,
+                {"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": "w",
+                 "lastTransitionTime": "2026-02-02T00:00:00Z", "observedGeneration": 3},
+            ],
+            "x": 1,
+        }  # fmt: skip
+        assert marked(changed, mark, 4, "2026-03-03T00:00:00Z") == changed
+
+    def test_a_new_reason_is_no_transition(self) -> None:
+        mark = Mark(WORKLOAD, PLACE, (Fact("Admitted", False, "NoReservation", ""),))
+        first = marked({}, mark, None, "2026-01-01T00:00:00Z")
+        other = dataclasses.replace(mark, facts=(Fact("Admitted", False, "Finished", ""),))
+        (condition,) = marked(first, other, None, "2026-02-02T00:00:00Z")["conditions"]
+        assert condition["reason"] == "Finished"
+        assert condition["lastTransitionTime"] == "2026-01-01T00:00:00Z"
+
+
+def test_a_half_scheduled_gang_keeps_its_quota(build: Any) -> None:
+    pods = [
+        build.pod(n, phase=PodPhase.PENDING, node="n" * (n == 0), created_at=build.now - 700)
+        for n in (0, 1)
+    ]
+    status = build.status()
+    last = dataclasses.replace(status.attempts[-1], start_time=to_text(build.now - 700))
+    status = dataclasses.replace(status, attempts=(last,))
+    plan = reconcile(seen(build, *pods, there=admitted(build), status=status), build.now)
+    assert plan.status.reason == "GangReleased"
+    assert plan.marks == ()
+
+
+class Server:
+    """A transport that has one Workload, and keeps what is written of it."""
+
+    def __init__(self, document: Any) -> None:
+        self.document = document
+        self.written: list[Any] = []
+
+    async def send(self, method: str, path: str, body: Any, timeout_seconds: float) -> Answer:
+        if method == "PUT":
+            self.written.append((path, body["metadata"]["resourceVersion"], body["status"]))
+        return Answer(200, json.dumps(self.document).encode())
+
+    async def stream(self, path: str, timeout_seconds: float) -> Any:
+        raise NotImplementedError
+        yield b""
+
+
+@pytest.mark.parametrize("admitted_anew", [False, True])
+async def test_a_fact_is_stated_only_of_what_it_was_decided_on(admitted_anew: bool) -> None:
+    told = [("Evicted", "True", "Preempted", "w"), ("QuotaReserved", "True", "", "")]
+    document = TestRecords().document(told)
+    document["metadata"]["resourceVersion"] = "9"
+    mark = Mark(
+        WORKLOAD, workload(document, "asr"), (Fact("QuotaReserved", False, "Pending", "w"),)
+    )
+    if admitted_anew:
+        document["status"]["conditions"][0]["status"] = "False"
+    server = Server(document)
+    await put_mark(Rest(server, lambda: 0.0), JobKey("speech", "asr"), mark, "2026-01-01T00:00:00Z")
+    assert len(server.written) == (0 if admitted_anew else 1)
+    for path, version, status in server.written:
+        assert path == f"/apis/kueue.x-k8s.io/v1beta2/namespaces/speech/workloads/{NAME}/status"
+        assert version == "9"
+        assert {c["type"]: c["status"] for c in status["conditions"]}["QuotaReserved"] == "False"

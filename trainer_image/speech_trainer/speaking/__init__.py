@@ -1,0 +1,1 @@
+"""What an exported voice says: behind `speechtrain speak`, which knows no recipe."""
