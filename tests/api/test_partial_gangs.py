@@ -60,8 +60,7 @@ async def test_four_gangs_share_a_quota_of_one(
         status = job["status"]
         assert (status["attempt"], status["restarts"].get("counted", 0)) == (1, 0)
         given_back += (status.get("partialGang") or {}).get("releases", 0)
-    told = [event for event in await scene.list("events") if event["reason"] == "GangReleased"]
-    assert len(told) == given_back
+    assert len(await scene.events("GangReleased", given_back)) == given_back
 
 
 async def _kubelet(scene: Scene, order: list[str]) -> None:

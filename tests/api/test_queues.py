@@ -255,8 +255,7 @@ async def test_without_kueue_it_says_so_until_it_is_installed(admin: Admin, scen
 
         await scene.until("the refusal", refused)
         assert (await scene.job() or {})["status"]["state"] == "Queued"
-        told = [e for e in await scene.list("events") if e["reason"] == "QueueRefused"]
-        assert [event["type"] for event in told] == ["Warning"]
+        assert [event["type"] for event in await scene.events("QueueRefused")] == ["Warning"]
         async with kueue_there(admin):
             await scene.until("the Workload", Kueue(scene).there)
     finally:

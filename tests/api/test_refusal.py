@@ -31,8 +31,7 @@ async def test_pod_security_is_told_once_and_heals(admin: Admin) -> None:
         message = condition(await scene.job(), "Running")["message"]
         assert 'violates PodSecurity "restricted' in message
         assert "use another namespace" in message
-        told = [e for e in await scene.list("events") if e["reason"] == "PodRefused"]
-        assert [e["type"] for e in told] == ["Warning"]
+        assert [event["type"] for event in await scene.events("PodRefused")] == ["Warning"]
         version = (await scene.job() or {})["metadata"]["resourceVersion"]
         await asyncio.sleep(1.5)  # some more tries
         assert (await scene.job() or {})["metadata"]["resourceVersion"] == version

@@ -62,7 +62,7 @@ async def test_one_trains_and_the_other_is_refused_by_name(admin: Admin, scene: 
         assert f"`kubectl delete stj {first.key.name} -n {scene.namespace}`" in message
         for plural in ("pods", "configmaps", "services"):
             assert await second.list(plural) == []
-        events = [e for e in await scene.list("events") if e["reason"] == "RunDirectoryInUse"]
+        events = await scene.events("RunDirectoryInUse")
         assert [e["involvedObject"]["name"] for e in events] == [second.key.name]
 
         for pod in await first.pods(1):

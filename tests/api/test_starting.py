@@ -42,9 +42,8 @@ async def test_what_a_kubelet_says_is_told_and_taken_back(admin: Admin, scene: S
         pods = {pod["metadata"]["name"]: pod for pod in await scene.gang(1)}
         await scene.set_pod("asr-worker-0", waits("ErrImagePull", WORDS))
 
-        seen: list[
-            Body
-        ] = []  # looked at once: the scheduler's word, that there is no node, may come next
+        # Looked at once: the scheduler's word, that there is no node, may come next.
+        seen: list[Body] = []
 
         async def told() -> bool:
             seen[:] = [await scene.job() or {}]
@@ -55,7 +54,7 @@ async def test_what_a_kubelet_says_is_told_and_taken_back(admin: Admin, scene: S
         sentence = f"pod asr-worker-0 has not started: {WORDS}"
         assert (status["state"], status["reason"]) == ("Starting", "ImagePullBackOff")
         assert status["message"] == sentence == condition(seen[0], "Running")["message"]
-        events = [e for e in await scene.list("events") if e["reason"] == "ImagePullBackOff"]
+        events = await scene.events("ImagePullBackOff")
         assert [event["message"] for event in events] == [sentence]
         await scene.set_pod("asr-worker-0", waits("ContainerCreating", ""))
 

@@ -168,7 +168,7 @@ async def test_under_an_older_crd_the_operator_goes_on_and_says_what_is_lost(
             return name in found
 
         await scene.until("the event of the queued job", lambda: told_of("queued"))
-        events = [e for e in await scene.list("events") if e["reason"] == "OutdatedCRD"]
+        events = await scene.events("OutdatedCRD", 3)
     told = {event["involvedObject"]["name"]: event["message"] for event in events}
     assert "status.reason, status.message" in told["asr"]
     assert "status.state" in told["bad"]

@@ -168,6 +168,16 @@ class Scene:
         job = json.dumps((await self.job() or {}).get("status"), indent=1)
         raise TimeoutError(f"waited {seconds:.0f} s for {what}; {last!r}; status: {job}")
 
+    async def events(self, reason: str, least: int = 1) -> list[Body]:
+        """Those of a reason, once `least` are there: an operator writes them beside the status, not before it."""
+
+        async def look() -> tuple[list[Body]] | None:
+            found = [e for e in await self.list("events") if e["reason"] == reason]
+            return (found,) if len(found) >= least else None
+
+        (found,) = await self.until(f"{least} events {reason}", look)
+        return list(found)
+
     async def state(self, wanted: str) -> Body:
         async def look() -> Body | None:
             job = await self.job()
