@@ -8,6 +8,7 @@ from bed.layout import NODE, Layout
 
 Commands = dict[str, list[str]]
 _FAST_CLIENT = ["--kube-api-qps=200", "--kube-api-burst=400"]
+_AUDIT_MIB = 100_000  # one file, however long a bed lives: by default the oldest requests move away at 100 MiB
 
 
 def control_plane(layout: Layout, binaries: Mapping[str, Path]) -> Commands:
@@ -93,6 +94,7 @@ def _apiserver(layout: Layout, binaries: Mapping[str, Path]) -> list[str]:
         f"--cert-dir={layout.run}/apiserver-certs",
         f"--audit-policy-file={layout.run}/audit-policy.json",
         f"--audit-log-path={layout.run}/audit.log",
+        f"--audit-log-maxsize={_AUDIT_MIB}",
     ]
     # A loopback address can be no endpoint of the Service `kubernetes`: don't try.
     return command if layout.private else [*command, "--endpoint-reconciler-type=none"]
