@@ -5,7 +5,7 @@ Of the operator, what the chart's roles should grant it; of the person, what eac
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from speech_cli.cluster_client import ClusterClient
@@ -67,12 +67,8 @@ def _of_operator(client: ClusterClient, deployment: Mapping[str, Any]) -> Row:
     rights = OPERATOR_RIGHTS + (QUEUE_RIGHTS if settings.get("KUEUE") == "true" else ())
     watched = [n for n in settings.get("WATCH_NAMESPACES", "").split(",") if n] or [""]
     asked = [(namespace, right) for namespace in watched for right in rights]
-    missing = [
-        f"{verb} {right.resource}{f' in {namespace}' if namespace else ''}"
-        for namespace, right in [*asked, *(("", right) for right in CLUSTER_RIGHTS)]
-        for verb in right.verbs
-        if not _allowed(client, _attributes(right, verb, namespace), _account(deployment))
-    ]
+    asked += [("", right) for right in CLUSTER_RIGHTS]
+    missing = _missing(client, _account(deployment), asked)
     name = f"operator's rights {place_of(deployment)}"
     if missing:
         remedy = f"{UPGRADE}: it brings its roles; see that nothing edits them afterwards"
@@ -87,16 +83,23 @@ def _of_nodes(client: ClusterClient, deployment: Mapping[str, Any]) -> Row:
     late = "a lost node is noticed when Kubernetes takes its pods off, minutes later"
     if _settings(deployment).get("NODE_WATCH") != "true":
         return skipped(name, f"it watches no nodes: {late} (chart: nodeWatch.enabled)")
-    missing = [
-        f"{verb} {right.resource}"
-        for right in NODE_RIGHTS
-        for verb in right.verbs
-        if not _allowed(client, _attributes(right, verb, ""), _account(deployment))
-    ]
+    missing = _missing(client, _account(deployment), [("", right) for right in NODE_RIGHTS])
     if not missing:
         return ok(name, "it watches them: a lost one is noticed by itself")
     remedy = "let who may grant it install the chart's ClusterRole for nodes, or set nodeWatch.enabled: false"
     return warn(name, f"its account may not {', '.join(missing)}: {late}", remedy)
+
+
+def _missing(
+    client: ClusterClient, account: tuple[str, str], asked: Iterable[tuple[str, Right]]
+) -> list[str]:
+    """What of these the account may not do, by namespace and right; "" is the whole cluster."""
+    return [
+        f"{verb} {right.resource}{f' in {namespace}' if namespace else ''}"
+        for namespace, right in asked
+        for verb in right.verbs
+        if not _allowed(client, _attributes(right, verb, namespace), account)
+    ]
 
 
 def _settings(deployment: Mapping[str, Any]) -> dict[str, str]:

@@ -58,16 +58,17 @@ class KnownJobs:
         if document is None:
             self.doubt(key)
             self._jobs[key] = self._jobs[key]._replace(gone=True)
-        elif known is None or known.packed is not None:
-            self._take(key, document)
-        before = known.wish if known is not None else None
-        return before is None or document is None or before != _wish(document)
+            return True
+        wish = _wish(document)
+        if known is None or known.packed is not None:
+            self._take(key, document, wish)
+        return known is None or known.wish is None or known.wish != wish
 
     def answered(self, key: JobKey, document: Document) -> None:
         """The API server answered a read or a write of ours: so it is."""
-        self._take(key, document)
+        self._take(key, document, _wish(document))
 
-    def _take(self, key: JobKey, document: Document) -> None:
+    def _take(self, key: JobKey, document: Document, wish: bytes) -> None:
         metadata = document.get("metadata") or {}
         version, uid = (str(metadata.get(word, "")) for word in ("resourceVersion", "uid"))
         if not version.isdecimal():
@@ -77,9 +78,7 @@ class KnownJobs:
         if known is not None and known.gone and uid and known.uid == uid:
             return
         if known is None or int(version) >= known.version:
-            self._jobs[key] = _Known(
-                int(version), self._clock(), pack(document), _wish(document), uid
-            )
+            self._jobs[key] = _Known(int(version), self._clock(), pack(document), wish, uid)
 
     def doubt(self, key: JobKey) -> None:
         """The job went, or a write failed: only the API server knows."""
