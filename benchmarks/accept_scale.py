@@ -69,14 +69,14 @@ async def scale(bed: Bed, folder: Path, options: argparse.Namespace) -> Figures:
     try:
         figures: Figures = {"jobs": options.jobs, "pods": options.jobs * options.pods}
         async with operator(account) as process:
-            figures["filling"] = await field.filled(process)
-            figures["idle"] = await field.idle(process)
+            figures["filling"] = await process.during(field.filled(process))
+            figures["idle"] = await process.during(field.idle(process))
         log_to_stderr(f"{figures}")
         asked, began = collections.Counter(called(bed, HOME)), time.monotonic()
         async with operator(account) as process:
-            figures["cold"] = await field.cold(process, began, asked)
+            figures["cold"] = await process.during(field.cold(process, began, asked))
             log_to_stderr(f"cold: {figures['cold']}")
-            figures["storm"] = await field.storm(process)
+            figures["storm"] = await process.during(field.storm(process))
         return figures
     finally:
         watching.cancel()

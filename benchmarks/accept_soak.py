@@ -87,7 +87,7 @@ async def soak(bed: Bed, folder: Path, options: argparse.Namespace) -> Figures:
             await asyncio.sleep(QUIET_SECONDS / 4)
             began = await held(bed, process)
             async with sampled(process.process.pid) as samples:
-                await live(scene, options, met)
+                await process.during(live(scene, options, met))
             left = await leftovers(scene)
             await asyncio.sleep(QUIET_SECONDS)
             ended = await held(bed, process)
