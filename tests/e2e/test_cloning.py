@@ -50,11 +50,7 @@ def encodes(weights: str) -> Object:
         f" && speechtrain data pair {CODES}/{part}/{part}.jsonl"
         for part in ("train", "validation")
     ]
-    made = jobs.vits(ENCODES, steps=1, nodes=1, recipe={"custom": {}})
-    for trained in ("data", "training"):
-        del made["spec"][trained]
-    made["spec"]["trainer"] |= {"command": ["sh", "-ec"], "args": [" && ".join(words)]}
-    return made
+    return jobs.ours(ENCODES, "sh", "-ec", " && ".join(words))
 
 
 def clones(weights: str) -> Object:
