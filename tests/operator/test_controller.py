@@ -20,7 +20,7 @@ from speech_operator.apply import apply
 from speech_operator.cluster.base import ClusterError, Conflict, JobKey
 from speech_operator.controller import LAST_BACKOFF_SECONDS, Controller, backoff
 from speech_operator.observe import observe
-from speech_operator.plan import Plan
+from speech_operator.plan import Create, Plan
 from speech_operator.reconcile import reconcile
 from speech_operator.snapshot import PodPhase
 from speech_operator.timestamps import to_epoch
@@ -284,6 +284,27 @@ class TestApply:
 
         asyncio.run(twice())
         assert len(cluster.created) == 2
+
+    def test_no_manifest_is_built_before_its_turn(self, build, make_cluster):
+        """A thousand gangs may wait at once; what they are to post would be hundreds of MiB."""
+        cluster, built, turns = make_cluster(), [], asyncio.Semaphore(0)
+
+        def counting(create: Create) -> Create:
+            return Create(create.kind, lambda: built.append(create.kind) or create.manifest)
+
+        async def in_turn() -> None:
+            seen = await observe(cluster, build.key, None, None)
+            plan = reconcile(seen, build.now)
+            plan = dataclasses.replace(plan, creates=tuple(map(counting, plan.creates)))
+            applied = asyncio.create_task(apply(cluster, build.key, seen, plan, turns=turns))
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert (built, cluster.created) == ([], [])
+            turns.release()
+            await applied
+            assert len(built) == len(plan.creates)
+
+        asyncio.run(in_turn())
 
     def test_a_lost_event_is_no_failure(self, build, make_cluster):
         cluster = make_cluster()
