@@ -7,7 +7,6 @@ waits for an event then. Creates run in parallel under a limit. A Conflict ends 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 from collections.abc import Coroutine
@@ -21,7 +20,17 @@ from speech_operator.plan import Create, Delete, JobEvent, Plan
 from speech_operator.snapshot import Observed
 
 CREATES_AT_ONCE = 20  # of a job
-Turns = contextlib.AbstractAsyncContextManager[Any]  # for a create, among those of all jobs
+
+
+class Turns:
+    """Who creates, of all jobs: some at a time, in the order in which they asked, so that gangs come whole.
+
+    A job that waits holds neither tasks nor manifests, and no status waits behind more creates than `creates`.
+    """
+
+    def __init__(self, jobs: int = 32, creates: int = 64) -> None:
+        self.of_jobs = asyncio.Semaphore(jobs)
+        self.of_creates = asyncio.Semaphore(creates)
 
 
 async def apply(
@@ -33,7 +42,7 @@ async def apply(
     turns: Turns | None = None,
 ) -> None:
     """Make it so. Raises ClusterError (Conflict among them) when a write failed; what was done stays done."""
-    turns = turns or contextlib.nullcontext()
+    turns = turns or Turns()
     if plan.delete_job:
         await cluster.delete_job(key, seen.job.uid)
         return
@@ -80,22 +89,31 @@ async def _tell_one(cluster: Cluster, key: JobKey, seen: Observed, event: JobEve
 async def _children(cluster: Cluster, key: JobKey, plan: Plan, at_once: int, turns: Turns) -> None:
     limit = asyncio.Semaphore(at_once)
     await _together([_delete(cluster, key, action) for action in plan.deletes], limit)
-    for _, creates in itertools.groupby(plan.creates, lambda create: create.kind):
-        # Kinds one after the other: what pods rely on comes before them.
-        await _together([_create(cluster, key, create, turns) for create in creates], limit)
+    if plan.creates:
+        async with turns.of_jobs:
+            await _create_all(cluster, key, plan, limit, turns)
     await _together([cluster.mark(key, mark) for mark in plan.marks], limit)
     if plan.deletes or plan.creates or plan.marks:
         facts = {"deletes": len(plan.deletes), "creates": len(plan.creates)}
         log(Event.CHILDREN_APPLIED, namespace=key.namespace, job=key.name, **facts)
 
 
+async def _create_all(
+    cluster: Cluster, key: JobKey, plan: Plan, limit: asyncio.Semaphore, turns: Turns
+) -> None:
+    for _, creates in itertools.groupby(plan.creates, lambda create: create.kind):
+        # Kinds one after the other: what pods rely on comes before them.
+        calls = [_create(cluster, key, create, turns.of_creates) for create in creates]
+        await _together(calls, limit)
+
+
 async def _delete(cluster: Cluster, key: JobKey, action: Delete) -> None:
     await cluster.delete(key, action.kind, action.name, action.uid, action.grace_seconds)
 
 
-async def _create(cluster: Cluster, key: JobKey, action: Create, turns: Turns) -> None:
+async def _create(cluster: Cluster, key: JobKey, action: Create, turn: asyncio.Semaphore) -> None:
     try:
-        async with turns:  # no manifest is built before
+        async with turn:  # no manifest is built before
             await cluster.create(key, action.kind, action.manifest)
     except AlreadyExists as error:
         if not error.ours:  # the next observation shows whose it is; reconcile says so in status
