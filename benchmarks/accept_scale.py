@@ -7,7 +7,7 @@ the chart's pace. Measured, in this order: memory with no job; filling up; memor
 happens; a restart of the operator with all jobs there (reconciled: each job was passed over once); a storm: one pod of
 every job crashes at once, every gang restarts, then a part of the jobs completes, a part fails and the rest goes on
 (as Restarting: a job is Running once its supervisor has spoken, and there is none).
-Writes results/scale.json.
+Writes results/scale.json; a smaller run writes out/scale.json.
 """
 
 from __future__ import annotations
@@ -18,25 +18,23 @@ import collections
 import contextlib
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-import record
 from record import Row
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "cluster"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "api"))
 
+import kwok_run
 from apibed.admin import Admin
 from apibed.process import Process, called, install_rights, rendered
-from apibed.scene import Body, Scene, install
-from bed import system
+from apibed.scene import Body, Scene
 from bed.cluster import Bed, log_to_stderr
-from bed.system import Tier
-from operator_load import HOME, fake_nodes, idle_share, job
+from kwok_run import Figures
+from operator_load import HOME, idle_share, job
 from process_costs import cpu_seconds, memory
 from soak_fates import Board, ends, whole
 
@@ -50,7 +48,6 @@ QUIET_SECONDS = 120.0  # by then every job has been told that its fake superviso
 PATIENCE_SECONDS = 3600.0
 TURNS, TURN_SECONDS = 60, 15.0
 ENDS = (State.COMPLETE, State.FAILED, State.RESTARTING, State.RESTARTING)  # by the job's number
-Figures = dict[str, Any]
 
 
 def main() -> int:
@@ -58,18 +55,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=1000)
     parser.add_argument("--pods", type=int, default=10, help="of each job")
-    options = parser.parse_args()
-    if reason := system.obstacle(Tier.CONTROL_PLANE):
-        log_to_stderr(reason)
-        return 1
-    before = record.machine()
-    with tempfile.TemporaryDirectory() as folder, Bed("scale", kwok=True) as bed:
-        install(bed)
-        fake_nodes(bed)
-        figures = asyncio.run(scale(bed, Path(folder), options))
-    rows = table(figures)
-    record.show(rows)
-    return 0 if record.write("scale", before, figures, rows) else 1
+    return kwok_run.main("scale", parser, scale, table)
 
 
 async def scale(bed: Bed, folder: Path, options: argparse.Namespace) -> Figures:
@@ -83,14 +69,14 @@ async def scale(bed: Bed, folder: Path, options: argparse.Namespace) -> Figures:
     try:
         figures: Figures = {"jobs": options.jobs, "pods": options.jobs * options.pods}
         async with operator(account) as process:
-            figures["filling"] = await field.filled(process)
-            figures["idle"] = await field.idle(process)
+            figures["filling"] = await process.during(field.filled(process))
+            figures["idle"] = await process.during(field.idle(process))
         log_to_stderr(f"{figures}")
         asked, began = collections.Counter(called(bed, HOME)), time.monotonic()
         async with operator(account) as process:
-            figures["cold"] = await field.cold(process, began, asked)
+            figures["cold"] = await process.during(field.cold(process, began, asked))
             log_to_stderr(f"cold: {figures['cold']}")
-            figures["storm"] = await field.storm(process)
+            figures["storm"] = await process.during(field.storm(process))
         return figures
     finally:
         watching.cancel()

@@ -9,7 +9,7 @@ flat; tasks, threads, watches and open files are as before the first job; calls 
 
 Flat: a line through the means of each minute of the second half. Its slope and the slope's standard error are
 given, and the upper end of its 95 % interval, times the length of that half, may be no more than `GROWTH_MIB`.
-Writes results/soak.json.
+Writes results/soak.json; a smaller run writes out/soak.json.
 """
 
 from __future__ import annotations
@@ -25,26 +25,24 @@ import random
 import signal
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import record
 from record import Row
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "cluster"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "api"))
 
+import kwok_run
 import operator_probe
 from apibed.admin import Admin
 from apibed.process import Process, granted, install_rights, rendered
-from apibed.scene import Body, Scene, install
-from bed import system
-from bed.cluster import Bed, log_to_stderr
-from bed.system import Tier
-from operator_load import HOME, fake_nodes
+from apibed.scene import Body, Scene
+from bed.cluster import Bed
+from kwok_run import Figures
+from operator_load import HOME
 from process_costs import memory, open_files
 from soak_fates import FATES, Board, Life
 
@@ -59,7 +57,6 @@ UNCALLED = {
     "list events": "asked for a pod whose kubelet is silent for a minute; KWOK's never is (tests/api/test_starting.py)",
     "get nodes": "asked for a pod's node that the watch does not know; here it knows all (tests/api/test_node_loss.py)",
 }
-Figures = dict[str, Any]
 
 
 def main() -> int:
@@ -67,20 +64,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=200, help="that live at once")
     parser.add_argument("--minutes", type=float, default=20.0)
-    options = parser.parse_args()
-    if reason := system.obstacle(Tier.CONTROL_PLANE):
-        log_to_stderr(reason)
-        return 1
-    before = record.machine()
-    with tempfile.TemporaryDirectory() as folder, Bed("soak", kwok=True) as bed:
-        install(bed)
-        fake_nodes(bed)
-        figures = asyncio.run(soak(bed, Path(folder), options))
-    rows = table(figures)
-    record.show(rows)
-    for problem in figures["problems"][:20]:
-        log_to_stderr(problem)
-    return 0 if record.write("soak", before, figures, rows) else 1
+    return kwok_run.main("soak", parser, soak, table)
 
 
 @dataclasses.dataclass
@@ -103,7 +87,7 @@ async def soak(bed: Bed, folder: Path, options: argparse.Namespace) -> Figures:
             await asyncio.sleep(QUIET_SECONDS / 4)
             began = await held(bed, process)
             async with sampled(process.process.pid) as samples:
-                await live(scene, options, met)
+                await process.during(live(scene, options, met))
             left = await leftovers(scene)
             await asyncio.sleep(QUIET_SECONDS)
             ended = await held(bed, process)

@@ -24,7 +24,7 @@ from apibed.admin import Admin
 from apibed.process import Process, called, install_rights, rendered
 from apibed.scene import Body, Scene, install
 from bed.cluster import Bed, log_to_stderr
-from process_costs import cpu_seconds, memory
+from process_costs import cpu_seconds, machine_seconds, memory
 
 from speech_contract import names
 from speech_operator.cluster.base import ClusterError
@@ -70,6 +70,7 @@ class Took:
     cpu: float = 0.0  # that the operator took meanwhile
     median: float | None = None  # of a job: from its own POST until its last pod was there
     slowest: float | None = None  # likewise, of 99 in 100
+    machine: float = 0.0  # CPU seconds of everything on it until the last pod was there
 
 
 def job(name: str, pods: int) -> Body:
@@ -176,7 +177,11 @@ class Field:
     ) -> Took:
         """POST them, so many requests under way at once, and wait for the pods."""
         pace = Pace(UNBOUND, UNBOUND, in_flight=at_once, timeout_seconds=60.0)
-        rest, began = Rest(by, time.monotonic, pace=pace), time.monotonic()
+        rest, began, before = (
+            Rest(by, time.monotonic, pace=pace),
+            time.monotonic(),
+            machine_seconds(),
+        )
         limit, sent = asyncio.Semaphore(at_once), dict[str, float]()
 
         async def one(body: Body) -> None:
@@ -186,8 +191,9 @@ class Field:
 
         await asyncio.gather(*map(one, bodies))
         await self.tally.until(f"{pods} pods", lambda: len(self.tally.there) == pods)
+        spent = machine_seconds() - before
         await self.tally.until(f"{pods} to run", lambda: len(self.tally.running) == pods)
-        took = Took(self.tally.last_there - began, self.tally.last_running - began)
+        took = Took(self.tally.last_there - began, self.tally.last_running - began, machine=spent)
         of = self.tally.last_of
         waits = sorted(of[name] - at for name, at in sent.items() if name in of)
         if not waits:

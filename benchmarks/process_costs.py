@@ -1,4 +1,4 @@
-"""Memory, CPU and open files of a process by what the kernel counts. Used by operator_load.py and accept_soak.py."""
+"""Memory, CPU and open files by what the kernel counts. Used by operator_load.py and accept_soak.py."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ def cpu_seconds(pid: int) -> float:
     """User and system time of a process so far."""
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def machine_seconds() -> float:
+    """CPU time of everything on this machine so far: user, nice, system, interrupts (proc_stat(5))."""
+    user, nice, system, _, _, irq, soft, *_ = (
+        Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    )
+    return sum(map(int, (user, nice, system, irq, soft))) / os.sysconf("SC_CLK_TCK")
 
 
 def open_files(pid: int) -> int:

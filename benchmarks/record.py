@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[1]
+RESULTS, OUT = Path(__file__).parent / "results", ROOT / "out"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,9 +95,17 @@ def _cells(row: Row) -> tuple[str, str, str, str]:
     return row.name, row.value, row.bound, row.verdict
 
 
-def write(name: str, before: dict[str, Any], figures: dict[str, Any], rows: Sequence[Row]) -> bool:
-    """Keep the figures in `results/<name>.json` and say whether everything holds."""
-    RESULTS.mkdir(exist_ok=True)
+def write(
+    name: str,
+    before: dict[str, Any],
+    figures: dict[str, Any],
+    rows: Sequence[Row],
+    *,
+    kept: bool = True,
+) -> bool:
+    """Keep the figures in `results/<name>.json`, else in `out/`, and say whether everything holds."""
+    place = RESULTS if kept else OUT
+    place.mkdir(exist_ok=True)
     document = {
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -106,7 +114,7 @@ def write(name: str, before: dict[str, Any], figures: dict[str, Any], rows: Sequ
         "figures": figures,
         "table": [dataclasses.asdict(row) for row in rows],
     }
-    path = RESULTS / f"{name}.json"
+    path = place / f"{name}.json"
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"written: {path.relative_to(ROOT)}")
     return all(row.holds is not False for row in rows)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 
-# Before anything imports torch or the hub client: tests never reach for a network, and two test
-# runs on one small machine must not fight over its cores.
+# Before anything imports torch or the hub client: tests never reach for a network, and several workers and their ranks
+# on one small machine must not fight over its cores, nor spin while they wait for them.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import functools
 from typing import Any

@@ -19,23 +19,40 @@ from speech_operator.events import event_of, log
 from speech_operator.plan import Create, Delete, JobEvent, Plan
 from speech_operator.snapshot import Observed
 
-CREATES_AT_ONCE = 20
+CREATES_AT_ONCE = 20  # of a job
+
+
+class Turns:
+    """Who creates, of all jobs: some at a time, in the order in which they asked, so that gangs come whole.
+
+    A job that waits holds neither tasks nor manifests, and no status waits behind more creates than `creates`.
+    """
+
+    def __init__(self, jobs: int = 32, creates: int = 64) -> None:
+        self.of_jobs = asyncio.Semaphore(jobs)
+        self.of_creates = asyncio.Semaphore(creates)
 
 
 async def apply(
-    cluster: Cluster, key: JobKey, seen: Observed, plan: Plan, at_once: int = CREATES_AT_ONCE
+    cluster: Cluster,
+    key: JobKey,
+    seen: Observed,
+    plan: Plan,
+    at_once: int = CREATES_AT_ONCE,
+    turns: Turns | None = None,
 ) -> None:
     """Make it so. Raises ClusterError (Conflict among them) when a write failed; what was done stays done."""
+    turns = turns or Turns()
     if plan.delete_job:
         await cluster.delete_job(key, seen.job.uid)
         return
     if plan.status_first:
         await _write_status(cluster, key, seen, plan)
-        children = _children(cluster, key, seen, plan, at_once)
+        children = _children(cluster, key, plan, at_once, turns)
         await _together([children, _tell(cluster, key, seen, plan)], asyncio.Semaphore(2))
         return
     try:
-        await _children(cluster, key, seen, plan, at_once)
+        await _children(cluster, key, plan, at_once, turns)
     except (
         Unsatisfiable
     ):  # what was seen is true all the same, and no other pass would come to write it
@@ -69,27 +86,35 @@ async def _tell_one(cluster: Cluster, key: JobKey, seen: Observed, event: JobEve
         )
 
 
-async def _children(
-    cluster: Cluster, key: JobKey, seen: Observed, plan: Plan, at_once: int
-) -> None:
+async def _children(cluster: Cluster, key: JobKey, plan: Plan, at_once: int, turns: Turns) -> None:
     limit = asyncio.Semaphore(at_once)
     await _together([_delete(cluster, key, action) for action in plan.deletes], limit)
-    for _, creates in itertools.groupby(plan.creates, lambda create: create.kind):
-        # Kinds one after the other: what pods rely on comes before them.
-        await _together([_create(cluster, key, create) for create in creates], limit)
+    if plan.creates:
+        async with turns.of_jobs:
+            await _create_all(cluster, key, plan, limit, turns)
     await _together([cluster.mark(key, mark) for mark in plan.marks], limit)
     if plan.deletes or plan.creates or plan.marks:
         facts = {"deletes": len(plan.deletes), "creates": len(plan.creates)}
         log(Event.CHILDREN_APPLIED, namespace=key.namespace, job=key.name, **facts)
 
 
+async def _create_all(
+    cluster: Cluster, key: JobKey, plan: Plan, limit: asyncio.Semaphore, turns: Turns
+) -> None:
+    for _, creates in itertools.groupby(plan.creates, lambda create: create.kind):
+        # Kinds one after the other: what pods rely on comes before them.
+        calls = [_create(cluster, key, create, turns.of_creates) for create in creates]
+        await _together(calls, limit)
+
+
 async def _delete(cluster: Cluster, key: JobKey, action: Delete) -> None:
     await cluster.delete(key, action.kind, action.name, action.uid, action.grace_seconds)
 
 
-async def _create(cluster: Cluster, key: JobKey, action: Create) -> None:
+async def _create(cluster: Cluster, key: JobKey, action: Create, turn: asyncio.Semaphore) -> None:
     try:
-        await cluster.create(key, action.kind, action.manifest)
+        async with turn:  # no manifest is built before
+            await cluster.create(key, action.kind, action.manifest)
     except AlreadyExists as error:
         if not error.ours:  # the next observation shows whose it is; reconcile says so in status
             raise

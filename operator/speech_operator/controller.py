@@ -23,7 +23,7 @@ from speech_contract.errors import ContractError
 from speech_contract.events import Event
 from speech_contract.progress import Progress
 from speech_operator import status as st
-from speech_operator.apply import apply
+from speech_operator.apply import Turns, apply
 from speech_operator.cluster.base import Cluster, ClusterError, Conflict, JobKey
 from speech_operator.events import log
 from speech_operator.job_document import SpecMemory, read_job
@@ -35,6 +35,9 @@ from speech_operator.run_directories import RunDirectories
 from speech_operator.snapshot import Job, Observed, PodPhase
 
 RESYNC_SECONDS = 300.0
+CREATES_UNDER_WAY = (
+    64  # of all jobs, each with its manifest; a status has no more of them before it
+)
 SETTLE_SECONDS = 0.1
 FIRST_BACKOFF_SECONDS = 0.5
 LAST_BACKOFF_SECONDS = 60.0
@@ -105,6 +108,7 @@ class Controller:
         self._closing = False
         self._directories = RunDirectories()
         self._listing = asyncio.Lock()
+        self._turns = Turns()
         self._listed = False
 
     @property
@@ -172,7 +176,7 @@ class Controller:
         seen = dataclasses.replace(seen, holder=self._directories.look(key, seen))
         plan = reconcile(seen, self._clock())  # nothing may wait from `look` to `decided`
         self._look_again(self._directories.decided(key, seen, plan.status))
-        await apply(self._cluster, key, seen, plan)
+        await apply(self._cluster, key, seen, plan, turns=self._turns)
         self._read_progress(key, worker, seen)
         await self._report(key, seen, plan, reader)
         return plan.requeue_after

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 from speech_contract.reasons import Reason
@@ -11,12 +12,20 @@ from speech_operator.child_kind import ChildKind, Record
 from speech_operator.ending import Ending
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Create:
-    """POST this manifest, which carries name, labels and owner. What has the name already is never changed."""
+    """POST what `build` gives, which carries name, labels and owner. What has the name already is never changed.
+
+    Built when its turn comes: a pod's manifest takes some 25 KiB, and a thousand gangs may wait at once for theirs.
+    """
 
     kind: ChildKind[Any]
-    manifest: dict[str, Any]
+    build: Callable[[], dict[str, Any]]
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Built anew each time."""
+        return self.build()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -112,7 +112,10 @@ def test_why_joins_status_outcome_and_events(call: Call, failed: Scene) -> None:
     assert "1: AttemptFailed Error, exit code 1" in lines[1]
     assert "resumed from step 20" in lines[2]
     assert lines[3] == "first bad step 38, rank 9, loss component generator/mel, module decoder"
-    assert "events    Warning AttemptFailed: attempt 2 ended with 40" in lines
+    told = (
+        "Warning AttemptFailed: attempt 2 ended with 40"  # beside what a scheduler says of the pods
+    )
+    assert [line for line in lines if line.endswith(told)]
     assert lines[-1].startswith("next      lower the learning rate")
 
 

@@ -15,7 +15,8 @@ if _CLUSTER not in sys.path:  # `bed` and `product` are no packages of the distr
 from bed.cluster import Bed  # noqa: E402
 from bed.requirement import require  # noqa: E402
 from bed.system import Tier  # noqa: E402
-from product.installed import Namespace, product  # noqa: E402
+from product import jobs  # noqa: E402
+from product.installed import Namespace, Object, product  # noqa: E402
 from product.voice import voiced  # noqa: E402
 
 from speech_trainer.data.synthesize import SynthesisPlan  # noqa: E402
@@ -30,10 +31,22 @@ def bed() -> Iterator[Bed]:
 
 
 @pytest.fixture(scope="session")
-def speech(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Namespace:
-    """The namespace `speech`: restricted, a dozen sentences on a claim, another for checkpoints."""
+def claims(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of this machine that holds what the claims of `speech` hold."""
     folder = tmp_path_factory.mktemp("volumes")
     for path in (folder, *folder.parents[:2]):
         path.chmod(0o755)  # pytest keeps them to itself; pods are other users
+    return folder
+
+
+@pytest.fixture(scope="session")
+def speech(bed: Bed, claims: Path) -> Namespace:
+    """The namespace `speech`: restricted, a dozen sentences on a claim, another for checkpoints."""
     plan = SynthesisPlan(utterances=12, validation=2, min_words=2, max_words=2)
-    return voiced(bed, "speech", folder, plan)
+    return voiced(bed, "speech", claims, plan)
+
+
+@pytest.fixture(scope="session")
+def codec() -> Object:
+    """A codec that learns what codebooks need to start, at step 60: for the dashboard, and for its codes."""
+    return jobs.codec("healthy", steps=66)

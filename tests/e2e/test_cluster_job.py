@@ -24,7 +24,7 @@ from product.installed import (
 from speech_contract import names, outcome
 from speech_contract.reasons import State
 
-VOICE, NO_DEVICE, NIGHT = "voice", "no-device", "night"
+VOICE, SECOND, NO_DEVICE, NIGHT = "voice", "second", "no-device", "night"
 STEPS = 60
 # of the release: another operator, and the job's pods closed to all who have no business with them
 CHANGED = "operator.logLevel=DEBUG,networkPolicy.enabled=true,networkPolicy.jobNamespaces={speech}"
@@ -46,6 +46,8 @@ class Voice:
     status_after: Object  # once the operator was back
     pods_after: dict[str, Object]
     complete: Object
+    refused: str  # what a second job on its run directory was told
+    pods_refused: dict[str, Object]
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +58,27 @@ def voice(speech: Namespace) -> Voice:
     speech.apply(without)
     step = reached(speech.until("a step of all ranks", VOICE, trains))
     columns, pods = columns_of(speech, VOICE), speech.pods(VOICE)
+    refused, pods_refused = second_job(speech)
     kill_operator(speech.bed)
     after = speech.until_step(VOICE, step + 1)
     pods_after = speech.pods(VOICE)
-    return Voice(columns, step, pods, after, pods_after, speech.until_state(VOICE, State.COMPLETE))
+    complete = speech.until_state(VOICE, State.COMPLETE)
+    return Voice(columns, step, pods, after, pods_after, complete, refused, pods_refused)
+
+
+def second_job(speech: Namespace) -> tuple[str, dict[str, Object]]:
+    """What a job of another recipe on the same run directory is told, and its pods; it is deleted then."""
+    uri = f"/{jobs.CHECKPOINTS}/{VOICE}"
+    speech.apply(jobs.ours(SECOND, "python3", "-c", "pass", checkpoint={"uri": uri}))
+    told = speech.until("the owner's name", SECOND, in_use), speech.pods(SECOND)
+    speech.delete(SECOND)
+    return told
+
+
+def in_use(status: Object) -> str:
+    """Whose the run directory is; empty while that was not said."""
+    said = (c for c in status.get("conditions", []) if c.get("reason") == "RunDirectoryInUse")
+    return next((str(condition["message"]) for condition in said), "")
 
 
 def trains(status: Object) -> Object | None:
@@ -92,6 +111,12 @@ def test_a_job_of_two_pods_completes(voice: Voice, speech: Namespace) -> None:
     for pod in voice.pods.values():
         assert pod["spec"]["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-H200"}
         assert pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_a_second_job_on_its_run_directory_is_refused_by_name(voice: Voice) -> None:
+    assert f"belongs to job speech/{VOICE}, which has not ended" in voice.refused
+    assert voice.pods_refused == {}
+    assert voice.complete["restarts"]["counted"] == 0
 
 
 def test_kubectl_get_tells_how_it_goes(voice: Voice) -> None:

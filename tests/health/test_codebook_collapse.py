@@ -14,6 +14,7 @@ from speech_contract.outcome import EXIT_DIVERGED
 from speech_contract.progress import Rule, Severity
 from speech_contract.report import Codebook, Plan
 from speech_contract.thresholds import CodebookCollapse, OnExceeded
+from speech_health.codebook_collapse import REPORTS
 
 quick = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -44,6 +45,16 @@ def test_three_levels_near_one_end_the_run(run: Any) -> None:
 def test_all_levels_end_the_run_when_there_are_fewer(run: Any) -> None:
     report(run, range(1, 300), q0=Codebook(perplexity=1.0, size=512))
     assert run.monitor.decision.finding.step == 201
+
+
+def test_what_ends_a_run_counts_from_the_last_step_of_grace_on(
+    run_with: Callable[..., Any],
+) -> None:
+    run = run_with(codebook_collapse=CodebookCollapse(grace_steps=50, for_steps=1))
+    report(run, range(1, 50 + REPORTS), **four(Codebook(perplexity=1.0, size=512)))
+    assert run.monitor.decision is None
+    report(run, range(50 + REPORTS, 51 + REPORTS), **four(Codebook(perplexity=1.0, size=512)))
+    assert run.monitor.decision is not None
 
 
 @pytest.mark.parametrize(("perplexity", "ends"), [(1.9, True), (2.0, False)])

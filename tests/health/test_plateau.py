@@ -54,6 +54,15 @@ def test_ln_v_from_the_start_was_never_learned(run: Any, classes: int) -> None:
     assert f"a guess among {classes} (ln" in finding.evidence
 
 
+def test_a_report_that_is_told_again_counts_once(run: Any) -> None:
+    for step in range(1, 200):
+        for _ in range(3):
+            feed(run, step, step, math.log(256), 0.003)
+    assert run.rules == []
+    feed(run, 200, 200, math.log(256), 0.003)
+    assert run.alarms == [Rule.PLATEAU]
+
+
 def test_what_was_told_of_a_guess_stands(run: Any) -> None:
     feed(run, 1, 200, math.log(256), 0.003)
     told = run.finding(Rule.PLATEAU)

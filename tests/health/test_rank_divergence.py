@@ -223,6 +223,16 @@ def test_a_step_counter_far_behind_for_long_is_a_warning(
     assert run.finding(RULE).status is FindingStatus.HEALED
 
 
+def test_the_rank_that_is_named_is_the_one_farthest_behind_now(run: Any) -> None:
+    run.step(500)
+    run.tick(1.0, *rows(500, 300, 500, 500, 500))
+    run.tick(31.0, *rows(500, 300, 500, 500, 500))
+    assert run.finding(RULE).rank == 1
+    run.tick(1.0, *rows(500, 300, 500, 100, 500))
+    run.tick(31.0, *rows(500, 300, 500, 100, 500))
+    assert run.finding(RULE).rank == 3
+
+
 def test_a_late_summary_is_no_skew(run: Any) -> None:
     for second in range(60):
         lag = 150 if second % 2 else 20

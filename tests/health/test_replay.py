@@ -12,6 +12,8 @@ from speech_contract.findings import Action, FindingStatus
 from speech_contract.progress import Rule, Severity
 from speech_health.recorded import Place, Rows, number
 from speech_health.replay import replay
+from speech_health.samples import StepSample
+from speech_health.stretch import LONGEST
 
 
 @pytest.mark.parametrize(
@@ -119,6 +121,20 @@ def test_every_episode_is_an_entry_and_nothing_ends_the_judging() -> None:
     ]
     assert {f.action for f in result.findings} == {Action.WOULD_STOP}
     assert result.critical
+
+
+def test_episodes_come_in_their_order_however_long_a_file_is() -> None:
+    """A stretch that is judged at once has an end, and the next one begins after it."""
+    losses = [0.0] * 25 + [1.0 + n % 7 for n in range(LONGEST)] + [0.0] * 30 + [1.0, 1.1]
+    result = replay(Rows().read({"loss": loss} for loss in losses))
+    told = [f.step for f in result.findings if f.rule is Rule.ZERO_LOSS]
+    assert told == [1, 26 + LONGEST]
+
+
+def test_a_file_ends_as_a_run_that_went_well() -> None:
+    steps = [StepSample(float(n), float(n), rank=0, step=n, updates=0) for n in range(1, 9)]
+    (fired,) = (f for f in replay(steps).findings if f.rule is Rule.NO_GRADIENT)
+    assert "0 optimizer updates at the end of the run" in fired.evidence
 
 
 def test_a_sound_run_gives_nothing() -> None:

@@ -16,11 +16,11 @@ from hypothesis import strategies as some
 from speech_contract.findings import Verdict
 from speech_contract.outcome import Outcome
 from speech_operator import controller
-from speech_operator.apply import apply
+from speech_operator.apply import Turns, apply
 from speech_operator.cluster.base import ClusterError, Conflict, JobKey
 from speech_operator.controller import LAST_BACKOFF_SECONDS, Controller, backoff
 from speech_operator.observe import observe
-from speech_operator.plan import Plan
+from speech_operator.plan import Create, Plan
 from speech_operator.reconcile import reconcile
 from speech_operator.snapshot import PodPhase
 from speech_operator.timestamps import to_epoch
@@ -120,12 +120,12 @@ def run_job(
     raise AssertionError("the job never comes to rest")
 
 
-async def one_pass(cluster: Any, now: float) -> None:
+async def one_pass(cluster: Any, now: float, turns: Turns | None = None) -> None:
     cluster.dead = False
     key = cluster_key(cluster)
     seen = await observe(cluster, key, None, None)
     if seen is not None:
-        await apply(cluster, key, seen, reconcile(seen, now), at_once=1)
+        await apply(cluster, key, seen, reconcile(seen, now), at_once=1, turns=turns)
 
 
 def cluster_key(cluster: Any) -> Any:
@@ -284,6 +284,47 @@ class TestApply:
 
         asyncio.run(twice())
         assert len(cluster.created) == 2
+
+    def test_no_manifest_is_built_before_its_turn(self, build, make_cluster):
+        """A thousand gangs may wait at once; what they are to post would be hundreds of MiB."""
+        cluster, built, turns = make_cluster(), [], Turns(creates=0)
+
+        def counting(create: Create) -> Create:
+            return Create(create.kind, lambda: built.append(create.kind) or create.manifest)
+
+        async def in_turn() -> None:
+            seen = await observe(cluster, build.key, None, None)
+            plan = reconcile(seen, build.now)
+            plan = dataclasses.replace(plan, creates=tuple(map(counting, plan.creates)))
+            applied = asyncio.create_task(apply(cluster, build.key, seen, plan, turns=turns))
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert (built, cluster.created) == ([], [])
+            turns.of_creates.release()
+            await applied
+            assert len(built) == len(plan.creates)
+
+        asyncio.run(in_turn())
+
+    def test_a_job_whose_turn_has_not_come_has_created_nothing(self, build, make_cluster):
+        """Gangs come whole one after the other: of two that wait the first is done before the next begins."""
+        turns, ended = Turns(jobs=1, creates=1), list[int]()
+
+        async def one(number: int) -> None:
+            await one_pass(make_cluster(), build.now, turns)
+            ended.append(number)
+
+        async def both() -> None:
+            await turns.of_jobs.acquire()
+            waiting = [asyncio.create_task(one(number)) for number in range(3)]
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert ended == []
+            turns.of_jobs.release()
+            await asyncio.gather(*waiting)
+
+        asyncio.run(both())
+        assert ended == [0, 1, 2]
 
     def test_a_lost_event_is_no_failure(self, build, make_cluster):
         cluster = make_cluster()

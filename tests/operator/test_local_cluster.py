@@ -292,9 +292,10 @@ class TestCluster:
         seen = build.seen(spec=build.spec(nodes=nodes), status=build.status(whole=False))
         config, *pods = reconcile(seen, build.now).creates
         asyncio.run(cluster.create(build.key, CONFIG_MAP, config.manifest))
-        for pod in pods:
-            pod.manifest["spec"]["containers"][0]["command"] = ["x", "--", "python3", "-c", script]
-        return [pod.manifest for pod in pods]
+        manifests = [pod.manifest for pod in pods]
+        for manifest in manifests:
+            manifest["spec"]["containers"][0]["command"] = ["x", "--", "python3", "-c", script]
+        return manifests
 
     def pods(self, cluster, build):
         return asyncio.run(cluster.list_children(build.key, POD, build.uid))

@@ -63,6 +63,27 @@ def test_the_library_holds_all_that_callbacks_and_reporter_import(packed):
     assert ended.returncode == 0, ended.stderr
 
 
+def test_an_image_that_has_ours_installed_keeps_all_of_it(packed, tmp_path):
+    """The trainer's own image does, and a job may run our command line in it: `speechtrain data encode`."""
+    roots = dict.fromkeys(str(Path(p.__path__[0]).parent) for p in (speech_contract, speech_health))
+    library = str(packed / zipapp.LIBRARY)
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join([library, *roots])}
+    code = (
+        "import speech_contract.exit_codes, speech_telemetry.outcome\n"
+        "from speech_telemetry import reporter\n"
+        "print(reporter.__file__)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        env=environ,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(library)  # of the launcher's version
+
+
 @pytest.mark.parametrize("path", CARRIED, ids=lambda path: f"{path.parent.name}.{path.stem}")
 def test_what_is_carried_keeps_to_python_3_10(path):
     ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))

@@ -2,7 +2,8 @@
 
 `launch.pyz` holds supervisor, detectors, contract (without the pydantic half) and prometheus_client; `lib/` holds
 the reporter and the callbacks alone: the launcher puts it on the ranks' PYTHONPATH, so that nothing of
-ours shadows a package of theirs.
+ours shadows a package of theirs. Where the image has ours installed, as the trainer's own has, `lib/` is a part of
+it: what it does not hold is found where it is installed, and reporter and launcher are of one version still.
 """
 
 from __future__ import annotations
@@ -39,6 +40,14 @@ _REPORTER_NEEDS = (
     "__init__.py", "codec.py", "env.py", "errors.py", "paths.py", "phases.py", "preflight.py", "report.py", "saves.py",
     "scores.py", "wire.py",
 )  # fmt: skip
+
+# Of a package in `lib/`, below its docstring; `import` looks for the rest of it along sys.path (PEP 420's way, for
+# packages that have an `__init__`).
+_PART_OF = """
+from pkgutil import extend_path
+
+__path__ = extend_path(__path__, __name__)
+"""
 
 # Runs on any Python, the oldest too, so that it can say what it lacks.
 _MAIN = string.Template("""\
@@ -101,6 +110,9 @@ def _build_library(library: Path) -> None:
         shutil.copy(Path(speech_contract.__path__[0], name), contract)
     for name in _LIBRARY_HOLDS:
         shutil.copy(Path(speech_telemetry.__path__[0], name), telemetry)
+    for package in (contract, telemetry):
+        with (package / "__init__.py").open("a", encoding="utf-8") as begins:
+            begins.write(_PART_OF)
 
 
 def _copy(source: str, target: Path, *without: str) -> None:

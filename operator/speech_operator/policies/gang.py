@@ -7,6 +7,8 @@ simply taken up.
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
+from typing import Any
 
 from speech_contract.reasons import Condition, Reason
 from speech_operator import status as st
@@ -75,16 +77,17 @@ def _children(seen: Observed, draft: Draft, missing: list[int]) -> tuple[Create,
     assert config is not None
     creates = []
     if not exists:
-        creates.append(Create(CONFIG_MAP, build_config_map(seen.job, config, seen.spec)))
+        creates.append(Create(CONFIG_MAP, partial(build_config_map, seen.job, config, seen.spec)))
     if not seen.service_present:
-        creates.append(Create(SERVICE, build_service(seen.job)))
+        creates.append(Create(SERVICE, partial(build_service, seen.job)))
     excluded = [node.name for node in draft.status.excluded_nodes]
-    pods = (build_pod(seen, config, rank, excluded) for rank in missing)
     workload = own_workload(seen) if queued(seen) else None
-    if workload is not None:
-        flavors = seen.of(FLAVOR)
-        pods = (admitted(pod, workload, flavors) for pod in pods)
-    return (*creates, *(Create(POD, pod) for pod in pods))
+
+    def pod(rank: int) -> dict[str, Any]:
+        manifest = build_pod(seen, config, rank, excluded)
+        return admitted(manifest, workload, seen.of(FLAVOR)) if workload else manifest
+
+    return (*creates, *(Create(POD, partial(pod, rank)) for rank in missing))
 
 
 def _name_taken(seen: Observed, draft: Draft, now: float) -> Draft:

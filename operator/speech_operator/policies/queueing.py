@@ -158,7 +158,7 @@ def _wait(seen: Observed, draft: Draft, workload: WorkloadRecord | None, now: fl
         # What the API server said of the last try counts until it takes one.
         if not st.has_reason(draft.status, Condition.QUEUED, Reason.QUEUE_REFUSED):
             draft = _waits(draft, Reason.QUEUED, f"asks for a place in queue {queue}", now)
-        return draft.to(creates=(*draft.creates, Create(WORKLOAD, manifest)))
+        return draft.to(creates=(*draft.creates, Create(WORKLOAD, lambda: manifest)))
     message = workload.words or f"in queue {queue}; Kueue has not said anything yet"
     return _with_place(
         seen, _waits(draft, Reason.QUEUED, message, now), workload, digest_of(manifest)

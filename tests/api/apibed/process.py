@@ -11,9 +11,9 @@ import os
 import signal
 import sys
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from apibed.scene import Body
@@ -21,6 +21,7 @@ from bed.cluster import Bed
 
 from speech_operator.settings import variable
 
+T = TypeVar("T")
 CHART = Path(__file__).resolve().parents[3] / "charts" / "speechtrain"
 
 
@@ -130,6 +131,17 @@ class Process:
                 await asyncio.sleep(0.05)
                 assert self.process.returncode is None, self.lines
         return self.events(name)[-1]
+
+    async def during(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` gives. Raises RuntimeError with the operator's last words when it ends meanwhile."""
+        task, ended = asyncio.create_task(work), asyncio.create_task(self.process.wait())
+        await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        if task.done():
+            return await task
+        task.cancel()
+        await asyncio.gather(task, self._reading, return_exceptions=True)
+        raise RuntimeError(f"the operator ended with {self.process.returncode}: {self.lines[-5:]}")
 
     async def fetch(self, port: str, path: str) -> tuple[int, str]:
         url = f"http://127.0.0.1:{self.events('operator_started')[-1][port]}{path}"

@@ -1,0 +1,42 @@
+"""The frame of a long run before KWOK's nodes: cluster, table, file. Used by accept_scale.py and accept_soak.py."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import record
+from apibed.scene import install
+from bed import system
+from bed.cluster import Bed, log_to_stderr
+from bed.system import Tier
+from operator_load import fake_nodes
+from record import Row
+
+Figures = dict[str, Any]
+Run = Callable[[Bed, Path, argparse.Namespace], Coroutine[Any, Any, Figures]]
+
+
+def main(
+    name: str, parser: argparse.ArgumentParser, run: Run, table: Callable[[Figures], Sequence[Row]]
+) -> int:
+    """Run, print, write; returns the exit code. A smaller run than the options' defaults is no result to keep."""
+    options = parser.parse_args()
+    if reason := system.obstacle(Tier.CONTROL_PLANE):
+        log_to_stderr(reason)
+        return 1
+    before = record.machine()
+    with tempfile.TemporaryDirectory() as folder, Bed(name, kwok=True) as bed:
+        install(bed)
+        fake_nodes(bed)
+        figures = asyncio.run(run(bed, Path(folder), options))
+    rows = table(figures)
+    record.show(rows)
+    for problem in figures.get("problems", ())[:20]:
+        log_to_stderr(problem)
+    full = options == parser.parse_args([])
+    return 0 if record.write(name, before, figures, rows, kept=full) else 1
