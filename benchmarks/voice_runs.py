@@ -172,7 +172,7 @@ def twin_run(place: Path, data: Path, twin: Twin, kind: str = "vits") -> dict[st
         "twin": twin.name,
         "breaks": twin.breaks,
         "check": twin.check.value if twin.check else "",
-        "warned": twin.warned,
+        "onlyWarned": twin.warned,  # `warned` is of the run
         "later": twin.later,
         "emulated": twin.emulated,
         "actsFrom": twin.acts_from,
@@ -344,11 +344,11 @@ def twin_table(recipe: str, twins: Sequence[dict[str, Any]]) -> list[Row]:
     before, within, rows = [], [], []
     for one in twins:
         if one["check"]:
-            checks = one["before"]["warned"] if one["warned"] else failed_checks(one["before"])
+            checks = one["before"]["warned"] if one["onlyWarned"] else failed_checks(one["before"])
             before.append(_named_before(one, checks))
             said = ", ".join(checks) or "nothing"
             said += f", {one['before']['preflight'].get('seconds', 0)} s"
-            limit = "warned before step 1" if one["warned"] else "before step 1"
+            limit = "warned before step 1" if one["onlyWarned"] else "before step 1"
             rows.append(Row(f"twin: {one['twin']}, preflight", said, limit, before[-1]))
         said = ", ".join(f"{c['rule']} at step {c['step']}" for c in one["caught"]) or "no rule"
         if one["rules"]:
@@ -367,7 +367,7 @@ def twin_table(recipe: str, twins: Sequence[dict[str, Any]]) -> list[Row]:
 
 def _named_before(one: Mapping[str, Any], checks: Sequence[str]) -> bool:
     """Stopped, or told of where it may be meant."""
-    if one["warned"]:
+    if one["onlyWarned"]:
         return one["check"] in checks
     stopped = one["before"]["exitCodes"] == [EXIT_PREFLIGHT] and not one["before"]["steps"]
     # status has room for the first failed rows, which need not be of the check that was meant
