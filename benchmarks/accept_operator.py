@@ -222,9 +222,7 @@ def pace_rows(pace: Mapping[str, Any]) -> list[Row]:
         SINGLE.jobs / _median(pace, name, "single", "created") for name in ("this", base)
     )
     cpu, cpu_before = (_median(pace, name, "single", "cpu") for name in ("this", base))
-    all_, all_before = (
-        1000 * _median(pace, name, "single", "machine") / SINGLE.jobs for name in ("this", base)
-    )
+    alone = {name: _machine_ms(pace, name, "single", SINGLE.jobs) for name in ("this", base)}
     asked, before = (sum(pace["requests"][name].values()) for name in ("this", base))
     back, back_before = (
         statistics.median(pace["secondsUntilAGangIsBack"][name]) for name in ("this", base)
@@ -234,7 +232,7 @@ def pace_rows(pace: Mapping[str, Any]) -> list[Row]:
         for name in ("this", base, "bare")
     }
     share, share_before = gangs["this"] / gangs["bare"], gangs[base] / gangs["bare"]
-    dear = {name: 1000 * _median(pace, name, "gangs", "machine") / GANGS.total for name in gangs}
+    together = {name: _machine_ms(pace, name, "gangs", GANGS.total) for name in gangs}
     return [
         Row(f"jobs of one pod, beside {base} in turns",
             f"{ours:.1f} and {theirs:.1f} jobs/s: {ours / theirs:.2f} ×", f"≥ {PACE:g} ×", ours >= PACE * theirs),
@@ -244,19 +242,24 @@ def pace_rows(pace: Mapping[str, Any]) -> list[Row]:
         Row(f"CPU of the operator for 200 of them, beside {base}",
             f"{cpu:.1f} and {cpu_before:.1f} s: {cpu / cpu_before:.2f} ×"),
         Row(f"CPU of the whole machine for one of them, beside {base}",
-            f"{all_:.0f} and {all_before:.0f} ms: {all_ / all_before:.2f} ×"),
+            f"{alone['this']:.0f} and {alone[base]:.0f} ms: {alone['this'] / alone[base]:.2f} ×"),
         Row(f"requests over the life of a job of one pod, beside {base}",
             f"{asked:.1f} and {before:.1f}: {asked / before:.2f} ×", f"≤ {ASKED:g} ×", asked <= ASKED * before),
         Row(f"pods of gangs of 64 against the same posted bare, beside {base}",
             f"{share:.0%} and {share_before:.0%}", f"≥ {POD_SHARE:.0%}", share >= POD_SHARE),
         Row("… CPU of the whole machine for one of them, and for one posted bare",
-            f"{dear['this']:.1f} and {dear['bare']:.1f} ms, {base}: {dear[base]:.1f} ms"),
+            f"{together['this']:.1f} and {together['bare']:.1f} ms, {base}: {together[base]:.1f} ms"),
         *(Row(f"… {words} from its POST to its last pod",
               f"{_median(pace, 'this', 'gangs', field):.1f} and {_median(pace, base, 'gangs', field):.1f} s")
           for words, field in (("p50", "median"), ("p99", "slowest"))),
         Row(f"a gang of 64 that restarts, from its last old pod gone to its last new one, beside {base}",
             f"{back:.1f} and {back_before:.1f} s", f"≤ {BACK_SECONDS:g} s", back <= BACK_SECONDS),
     ]  # fmt: skip
+
+
+def _machine_ms(pace: Mapping[str, Any], name: str, what: str, count: int) -> float:
+    """CPU time of everything on the machine, for one of so many."""
+    return 1000 * _median(pace, name, what, "machine") / count
 
 
 def _median(pace: Mapping[str, Any], name: str, what: str, field: str) -> float:

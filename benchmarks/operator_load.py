@@ -177,12 +177,8 @@ class Field:
     ) -> Took:
         """POST them, so many requests under way at once, and wait for the pods."""
         pace = Pace(UNBOUND, UNBOUND, in_flight=at_once, timeout_seconds=60.0)
-        rest, began, before = (
-            Rest(by, time.monotonic, pace=pace),
-            time.monotonic(),
-            machine_seconds(),
-        )
-        limit, sent = asyncio.Semaphore(at_once), dict[str, float]()
+        rest, limit = Rest(by, time.monotonic, pace=pace), asyncio.Semaphore(at_once)
+        sent, began, before = dict[str, float](), time.monotonic(), machine_seconds()
 
         async def one(body: Body) -> None:
             async with limit:

@@ -1,4 +1,4 @@
-"""Memory, CPU and open files by what the kernel counts. Used by operator_load.py and accept_soak.py."""
+"""Memory, CPU and open files by what the kernel counts. Used by operator_load.py, accept_scale.py, accept_soak.py."""
 
 from __future__ import annotations
 

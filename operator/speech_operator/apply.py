@@ -25,7 +25,7 @@ CREATES_AT_ONCE = 20  # of a job
 class Turns:
     """Who creates, of all jobs: some at a time, in the order in which they asked, so that gangs come whole.
 
-    A job that waits holds neither tasks nor manifests, and no status waits behind more creates than `creates`.
+    A job that waits holds no manifest and no task for each; no status waits behind more creates than `creates`.
     """
 
     def __init__(self, jobs: int = 32, creates: int = 64) -> None:

@@ -35,9 +35,6 @@ from speech_operator.run_directories import RunDirectories
 from speech_operator.snapshot import Job, Observed, PodPhase
 
 RESYNC_SECONDS = 300.0
-CREATES_UNDER_WAY = (
-    64  # of all jobs, each with its manifest; a status has no more of them before it
-)
 SETTLE_SECONDS = 0.1
 FIRST_BACKOFF_SECONDS = 0.5
 LAST_BACKOFF_SECONDS = 60.0
