@@ -7,6 +7,8 @@ import math
 import os
 import signal
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -16,6 +18,7 @@ from speech_contract.report import MAX_PEERS, Codebook, Peers, Weights
 from speech_contract.saves import Handed, Resume
 from speech_contract.scores import Better, ScoreSpec
 from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Datagram
+from speech_telemetry.outbox import WAITING
 from speech_telemetry.reporter import Reporter, stack_file
 
 
@@ -51,9 +54,10 @@ def environ(inbox):
 
 
 @pytest.fixture
-def reporter(environ):
+def reporter(environ, inbox):
     opened = Reporter(environ, clock=lambda: 1000.0, monotonic=lambda: 7.0)
     yield opened
+    inbox.close()  # else the end waits for somebody to read
     opened.close()
 
 
@@ -236,11 +240,60 @@ def test_what_cannot_be_sent_is_counted_and_told_later(reporter, inbox, call):
     assert received(inbox)["dropped"] == 1
 
 
-def test_a_full_queue_drops_and_counts(reporter, inbox):
+def all_received(inbox):
+    """Everything that there is, now."""
+    found = []
+    while True:
+        try:
+            found.append(received(inbox))
+        except BlockingIOError:
+            return found
+
+
+def test_what_the_queue_has_no_room_for_waits_in_order(reporter, inbox):
+    for step in range(1, 51):
+        reporter.step(step)
+    read = all_received(inbox)
+    assert len(read) < 50
+    while read[-1]["step"] < 51:
+        reporter.step(51)
+        read += all_received(inbox)
+    assert [sent["step"] for sent in read][:51] == list(range(1, 52))
+    assert reporter.dropped == 0
+
+
+def test_of_very_many_that_wait_the_oldest_are_dropped_and_counted(reporter, inbox):
     for step in range(1, 2000):
         reporter.step(step)
-    assert reporter.dropped > 0
-    assert received(inbox)["step"] == 1
+    read = all_received(inbox)
+    assert reporter.dropped == 1999 - WAITING - len(read)
+    reporter.step(2000)
+    assert received(inbox)["step"] == 1999 - WAITING + 1
+
+
+def test_the_end_of_the_process_waits_for_room(environ, inbox):
+    """Of a run that is over, nobody tells the last step again."""
+    words = "import sys; from speech_telemetry.reporter import Reporter as R; r = R()\nfor s in range(40): r.step(s)\n"
+    command = [sys.executable, "-c", words + "print('made'); sys.stdout.flush()"]
+    environment = {**os.environ, **environ}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as writing:
+        assert writing.stdout.readline() == b"made\n"
+        inbox.settimeout(5.0)
+        assert [received(inbox)["step"] for _ in range(40)] == list(range(40))
+    assert writing.returncode == 0
+
+
+def test_a_fork_sends_nothing_of_its_parents(reporter, inbox):
+    for step in range(40):
+        reporter.step(step)
+    child = os.fork()
+    if not child:
+        reporter.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    queued = len(all_received(inbox))
+    reporter.step(40)
+    assert received(inbox)["step"] == queued
 
 
 def test_a_supervisor_that_is_gone_costs_nothing(environ, inbox):

@@ -9,7 +9,7 @@ Called by the engine (`send`, `stamp`) and by anyone's training loop, in three l
 and, where there is more to say, `plan`, `components=`, `evaluation`, `checkpoint` and `phase`. A script that saves by
 itself is told, and asked in turn, what to go on from after a NaN: `resume_from`, `skip_windows`.
 
-Nothing here blocks and nothing here raises into training: what can't be sent is counted in `dropped` and the
+Nothing here blocks a step and nothing here raises into training: what can't be sent is counted in `dropped` and the
 count travels with the next datagram. Files beside the socket, named by rank, let the supervisor look at a rank
 that hangs: the phase record, and the stack file into which SIGUSR1 prints every thread's Python stack.
 """
@@ -22,7 +22,6 @@ import json
 import mmap
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -34,6 +33,7 @@ from speech_contract.report import Codebook, Plan, Weights
 from speech_contract.saves import Resume, Window, handed
 from speech_contract.scores import ScoreSpec
 from speech_contract.wire import DATAGRAM_LIMIT, PHASE_RECORD, Datagram
+from speech_telemetry.outbox import Outbox
 
 RANK_PLACEHOLDER = "{rank}"  # in SPEECHTRAIN_PHASE_FILE when one command starts several ranks
 STACK_SUFFIX = ".stack"
@@ -69,7 +69,7 @@ class Reporter:
         self._audio_seconds = 0.0
         self._step = 0
         self._phase = Phase.STARTING
-        self._socket = self._open_socket()
+        self._outbox = self._open_outbox()
         self._record = self._open_record(environ.get(env.PHASE_FILE, ""))
         self._stacks = self._register_stacks()
         self.stamp(0, Phase.STARTING)
@@ -77,7 +77,7 @@ class Reporter:
     @property
     def connected(self) -> bool:
         """Whether a supervisor gave us an address."""
-        return self._socket is not None
+        return self._outbox is not None
 
     def step(
         self,
@@ -104,7 +104,7 @@ class Reporter:
         since the last call, over all ranks, counted in samples or batches as you like, in an order that is the same
         in every attempt: after a NaN it is what `skip_windows` gives.
         """
-        if self._socket is None:
+        if self._outbox is None:
             return
         try:
             self._samples += int(samples)
@@ -226,16 +226,16 @@ class Reporter:
             PHASE_RECORD.pack_into(self._record, 0, step, _INDEX[phase], self._monotonic())
 
     def send(self, datagram: Datagram) -> None:
-        """Send one datagram without blocking; what the kernel's queue has no room for is dropped and counted."""
-        if self._socket is None:
+        """Send one datagram without blocking; it may wait for the next call, or for the end of the process."""
+        if self._outbox is None:
             return
         try:
             payload = _encode(datagram, self.dropped)
             if len(payload) > DATAGRAM_LIMIT:
                 self.dropped += 1
                 return
-            self._socket.sendto(payload, self._address)
-        except (OSError, TypeError, ValueError):  # BlockingIOError = a full queue
+            self.dropped += self._outbox.send(payload)
+        except (OSError, TypeError, ValueError):
             self.dropped += 1
 
     def close(self) -> None:
@@ -248,9 +248,9 @@ class Reporter:
         if self._record is not None:
             self._record.close()
             self._record = None
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if self._outbox is not None:
+            self._outbox.close()
+            self._outbox = None
 
     def _report(
         self,
@@ -279,7 +279,7 @@ class Reporter:
 
     def _tell(self, facts: Callable[[], dict[str, Any]]) -> None:
         """A report of its own between steps; a script's mistake is counted, never raised."""
-        if self._socket is None:
+        if self._outbox is None:
             return
         try:
             told = {"phase": self._phase, **facts()}
@@ -292,16 +292,14 @@ class Reporter:
     def _counts(self) -> dict[str, int] | None:
         return dict(self._skipped) if self._skipped else None
 
-    def _open_socket(self) -> socket.socket | None:
+    def _open_outbox(self) -> Outbox | None:
         if not self._address:
             return None
         try:
-            opened = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            return Outbox(self._address)
         except OSError:
             self.dropped += 1
             return None
-        opened.setblocking(False)
-        return opened
 
     def _open_record(self, pattern: str) -> mmap.mmap | None:
         if not pattern:
@@ -319,7 +317,7 @@ class Reporter:
             return None
 
     def _register_stacks(self) -> TextIO | None:
-        if self._socket is None:
+        if self._outbox is None:
             return None
         path = stack_file(Path(self._address).parent, self.rank, os.getpid())
         partial = path.with_suffix(".partial")
