@@ -37,7 +37,9 @@ DRAIN_SECONDS: Final = 5.0
 END_SECONDS: Final = 4.0
 EXIT_STOPPED: Final = 0
 EXIT_LOST: Final = 1  # the Lease, or a part that must not end
-LEASE_PACE: Final = Pace(writes_per_second=10.0, write_burst=10.0, in_flight=2, timeout_seconds=4.0)
+LEASE_PACE: Final = Pace(
+    writes_per_second=10.0, write_burst=10.0, in_flight=2, timeout_seconds=10.0
+)
 
 
 class MeteredController(Controller):

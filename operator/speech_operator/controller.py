@@ -31,6 +31,7 @@ from speech_operator.observe import observe, runtime_of
 from speech_operator.plan import Plan
 from speech_operator.progress import ProgressReader
 from speech_operator.reconcile import reconcile
+from speech_operator.resources.config_map import written
 from speech_operator.run_directories import RunDirectories
 from speech_operator.snapshot import Job, Observed, PodPhase
 
@@ -155,6 +156,7 @@ class Controller:
 
     async def reconcile_once(self, key: JobKey) -> float | None:
         """One pass. Returns the seconds after which to look again; None: at the next change."""
+        await self._know_every_job()
         worker = self._workers.get(key) or _Worker()
         reader = worker.reader
         seen = await observe(
@@ -169,7 +171,6 @@ class Controller:
             self._look_again(self._directories.forget(key))
             self._read_progress(key, worker, None)
             return None
-        await self._know_every_job()
         seen = dataclasses.replace(seen, holder=self._directories.look(key, seen))
         plan = reconcile(seen, self._clock())  # nothing may wait from `look` to `decided`
         self._look_again(self._directories.decided(key, seen, plan.status))
@@ -194,7 +195,10 @@ class Controller:
             memory = self._workers[key].memory if key in self._workers else None
             local = self._cluster.platform.local
             with contextlib.suppress(ContractError):
-                yield read_job(document, local=local, memory=memory, runtime=runtime)
+                job = read_job(document, local=local, memory=memory, runtime=runtime)
+                if job.spec is not None:
+                    written(job.spec)  # mostly what it was accepted with: one of the two is parsed
+                yield job
 
     def _look_again(self, keys: list[JobKey]) -> None:
         for key in keys:

@@ -53,7 +53,15 @@ JOB = {
     "metadata": {"name": "asr", "namespace": "speech", "uid": "job-uid", "generation": 1},
     "spec": SPEC,
 }
-HEADLESS = {"metadata": {"name": "asr-master-0", "uid": "service-uid", "ownerReferences": [OWNER]}}
+HEADLESS = {
+    "metadata": {
+        "name": "asr-master-0",
+        "namespace": "speech",
+        "uid": "service-uid",
+        "labels": {names.LABEL_JOB_NAME: "asr"},
+        "ownerReferences": [OWNER],
+    }
+}
 MAP = {
     "metadata": {
         "name": "asr-attempt-1",
@@ -227,7 +235,7 @@ async def test_a_job_that_was_heard_of_is_not_asked_for_until_a_write_fails() ->
 async def test_a_look_at_a_quiet_job_asks_the_api_server_once() -> None:
     """The job itself, fresh; its config maps and its service were asked for by the first look."""
     job = fine(BEGUN)
-    cluster, transport = cluster_of(job, fine(MAPS), fine(HEADLESS), *[job] * 4)
+    cluster, transport = cluster_of(job, fine(MAPS), fine({"items": [HEADLESS]}), *[job] * 4)
     cluster._informers.of(POD)._scopes[0].synced.set()
     for _ in range(5):
         seen = await observe(cluster, KEY, None, None)

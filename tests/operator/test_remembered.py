@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from speech_contract import names
-from speech_operator.children import CONFIG_MAP
+from speech_operator.children import CONFIG_MAP, SERVICE
 from speech_operator.cluster import remembered as remembered_module
 from speech_operator.cluster.base import ClusterError, JobKey
 from speech_operator.cluster.remembered import Remembered
@@ -35,6 +35,8 @@ class Maps:
 
     async def send(self, method: str, path: str, body: Any, timeout_seconds: float) -> Answer:
         self.asked.append(path)
+        if "/services/" in path:
+            return Answer(404, b"{}")
         if len(self.asked) <= self.refused:
             return Answer(500, b"{}")
         of, _, at = path.partition("continue=")
@@ -100,3 +102,33 @@ async def test_a_list_that_fails_costs_a_question_for_each_job() -> None:
     assert await look(remembered, "a") == ["a-attempt-1"]
     assert await look(remembered, "b") == ["b-attempt-1"]
     assert len(maps.asked) == 3
+
+
+def service(job: str) -> dict[str, Any]:
+    made = config(job)
+    return {**made, "metadata": {**made["metadata"], "name": names.service_name(job)}}
+
+
+async def test_services_are_found_by_one_list_too_and_looked_for_anew_in_each_attempt() -> None:
+    """Somebody may have taken it away meanwhile."""
+    maps = Maps(service("a"), service("b"))
+    remembered, b = of(maps), JobKey("speech", "b")
+    for job in ("a", "b"):
+        assert await remembered.read(JobKey("speech", job), SERVICE, f"{job}-uid")
+    assert len(maps.asked) == 1
+    remembered.begin_attempt(b)
+    assert not await remembered.read(b, SERVICE, "b-uid")
+    assert maps.asked[-1] == f"/api/v1/namespaces/speech/services/{names.service_name('b')}"
+
+
+async def test_a_service_that_was_made_after_the_list_is_known_by_its_making() -> None:
+    maps = Maps(service("a"))
+    remembered, late = of(maps), JobKey("speech", "late")
+    await remembered.read(JobKey("speech", "a"), SERVICE, "a-uid")
+    with remembered.writing(late, SERVICE, "late-uid") as known:
+        made = SERVICE.project(service("late"), "late")
+        known[made.name] = made
+    assert await remembered.read(late, SERVICE, "late-uid") == [made]
+    remembered.begin_attempt(late)
+    assert not await remembered.read(late, SERVICE, "late-uid")
+    assert "/services/" in maps.asked[-1]

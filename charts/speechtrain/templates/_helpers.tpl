@@ -60,7 +60,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
   verbs: [create, delete, get, list, watch]
 - apiGroups: [""]
   resources: [services]
-  verbs: [create, get]
+  verbs: [create, get, list]
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [create, delete, list]

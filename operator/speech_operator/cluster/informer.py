@@ -12,11 +12,12 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
-import json
 import logging
 import urllib.parse
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, NamedTuple
+
+import orjson
 
 from speech_contract import names
 from speech_contract.events import Event
@@ -257,7 +258,7 @@ class Informer(Generic[R]):
         lines = self._rest.stream(f"{scope.path}?{urllib.parse.urlencode(self._query(scope))}")
         async with contextlib.aclosing(lines) as stream:
             while (line := await self._next(stream)) is not None:
-                self._take(scope, json.loads(line))
+                self._take(scope, orjson.loads(line))
                 scope.failures = 0
 
     def _query(self, scope: _Scope) -> dict[str, str]:
@@ -388,4 +389,4 @@ def _refusal(scope: _Scope, status: Mapping[str, Any]) -> Exception:
     code = int(status.get("code") or 0)
     if code == GONE:
         return _Gone()
-    return ApiError("WATCH", scope.path, Answer(code, json.dumps(dict(status)).encode()))
+    return ApiError("WATCH", scope.path, Answer(code, orjson.dumps(dict(status))))

@@ -10,9 +10,10 @@ a pass has use for one of them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
+
+import orjson
 
 from speech_operator.cluster.base import JobKey
 from speech_operator.cluster.packed import LAST_APPLIED, Document, pack, unpack
@@ -104,4 +105,5 @@ def _wish(document: Document) -> bytes:
     words = ("uid", "generation", "deletionTimestamp", "labels")
     notes = metadata.get("annotations") or {}
     said = [notes[note] for note in sorted(notes) if note != LAST_APPLIED]
-    return json.dumps([*map(metadata.get, words), sorted(notes), said], sort_keys=True).encode()
+    told = [*map(metadata.get, words), sorted(notes), said]
+    return orjson.dumps(told, option=orjson.OPT_SORT_KEYS)

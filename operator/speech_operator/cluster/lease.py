@@ -27,10 +27,10 @@ class LeaseLost(Exception):
 class LeaseTimes:
     """Seconds. A request is given up before the deadline, so that one slow answer does not cost the Lease."""
 
-    duration: float = 15.0  # a standby waits this long after the holder's last word
-    deadline: float = 10.0  # the holder stops itself when it could not renew for so long
-    retry: float = 2.0
-    request: float = 4.0
+    duration: float = 60.0  # a standby waits this long after the holder's last word
+    deadline: float = 45.0  # the holder stops itself when it could not renew for so long
+    retry: float = 5.0
+    request: float = 10.0
 
 
 class Lease:

@@ -6,9 +6,10 @@ can be larger than the rest.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
+
+import orjson
 
 Document = Mapping[str, Any]
 LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
@@ -19,10 +20,10 @@ def pack(document: Document) -> bytes:
     metadata = {k: v for k, v in (document.get("metadata") or {}).items() if k != "managedFields"}
     if LAST_APPLIED in (notes := metadata.get("annotations") or {}):
         metadata["annotations"] = {k: v for k, v in notes.items() if k != LAST_APPLIED}
-    return json.dumps({**document, "metadata": metadata}, separators=(",", ":")).encode()
+    return orjson.dumps({**document, "metadata": metadata})
 
 
 def unpack(packed: bytes) -> Document:
     """The document, made anew: who changes it changes nothing that is kept."""
-    document: Document = json.loads(packed)
+    document: Document = orjson.loads(packed)
     return document

@@ -33,6 +33,7 @@ Records = dict[str, Any]  # by name
 class _Job:
     uid: str
     records: dict[ChildKind[Any], Records] = dataclasses.field(default_factory=dict)
+    looked: set[ChildKind[Any]] = dataclasses.field(default_factory=set)  # or written
 
 
 class Remembered:
@@ -57,11 +58,11 @@ class Remembered:
 
     async def read(self, key: JobKey, kind: ChildKind[R], uid: str) -> Sequence[R]:
         """Children that the job with this uid owns."""
-        new = key not in self._jobs
         job = self._job(key, uid)
-        known = job.records.get(kind)
+        known, new = job.records.get(kind), kind not in job.looked
+        job.looked.add(kind)
         if known is None:
-            stock = await self._stock(kind) if new and kind.only_name is None else None
+            stock = await self._stock(kind) if new else None
             found = await self._ask(key, kind) if stock is None else stock.pop(key, [])
             known = {one.name: one for one in found if one is not None and one.owner_uid == uid}
             if known or not kind.only_name:
@@ -74,6 +75,7 @@ class Remembered:
     ) -> Iterator[Records]:
         """Around a write: what is remembered of the kind, to be changed alike. `first`: there can be none before it."""
         job = self._job(key, uid)
+        job.looked.add(kind)
         known = job.records.pop(kind, {} if first or kind.only_name else None)
         yield {} if known is None else known
         if known is not None:

@@ -14,6 +14,8 @@ import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
+import orjson
+
 from speech_operator.cluster.base import ClusterError
 
 Body = dict[str, Any]
@@ -71,7 +73,7 @@ class ApiError(ClusterError):
 def _status_document(body: bytes) -> Mapping[str, Any]:
     """`metav1.Status`, or nothing: proxies answer with anything."""
     try:
-        document = json.loads(body)
+        document = orjson.loads(body)
     except ValueError:
         return {"message": body[:200].decode(errors="replace")}
     return document if isinstance(document, Mapping) else {}
@@ -211,7 +213,7 @@ def _check_json(method: str, path: str, body: Mapping[str, Any]) -> None:
 
 def _document(method: str, path: str, body: bytes) -> Body:
     try:
-        document = json.loads(body)
+        document = orjson.loads(body)
     except ValueError as error:
         raise ClusterError(f"{method} {path}: the answer is no JSON") from error
     if not isinstance(document, dict):

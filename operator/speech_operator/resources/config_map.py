@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import weakref
@@ -20,7 +21,7 @@ from speech_operator.snapshot import Job, Observed, Platform
 RUN: Final = paths.RUN_CONFIG_FILE.rpartition("/")[2]  # mounted
 ACCEPTED: Final = "accepted.json"  # the operator's own
 RUNTIME: Final = "runtime.json"  # likewise, of a job that names one
-_WRITTEN: Final[weakref.WeakValueDictionary[str, JobSpec]] = weakref.WeakValueDictionary()
+_WRITTEN: Final[weakref.WeakValueDictionary[bytes, JobSpec]] = weakref.WeakValueDictionary()
 _GPU = re.compile(r"(^|\.)(nvidia|amd)\.com/gpu$")
 
 
@@ -69,21 +70,26 @@ def build_config_map(job: Job, config: RunConfig, accepted: JobSpec) -> dict[str
         "immutable": True,
         "data": {
             RUN: codec.dumps(config),
-            ACCEPTED: _written(accepted),
+            ACCEPTED: written(accepted),
             **({RUNTIME: to_text(job.runtime)} if job.runtime else {}),
         },
     }
 
 
-def _written(accepted: JobSpec) -> str:
+def written(accepted: JobSpec) -> str:
+    """The spec as text, with every default."""
     text = json.dumps(spec_document(accepted), ensure_ascii=False)
-    _WRITTEN[text] = accepted
+    _WRITTEN[_digest(text)] = accepted
     return text
 
 
 def spec_of(text: str) -> JobSpec | None:
     """The spec that this text was written from, if this process did and still has it: no need of another one."""
-    return _WRITTEN.get(text)
+    return _WRITTEN.get(_digest(text))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def resume_from(status: JobStatus) -> ResumeFrom:
