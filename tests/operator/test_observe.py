@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
+import json
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from speech_contract import api
+from speech_contract.api import JobSpec
 from speech_operator import job_document
 from speech_operator.controller import Controller
 from speech_operator.job_document import SpecMemory, read_job
+from speech_operator.resources.config_map import spec_of
 
 
 class Parses:
@@ -117,3 +122,21 @@ def test_a_pass_reads_the_job_once_when_nobody_follows_it(build, make_cluster):
 
     asyncio.run(passes())
     assert len(looks) == 3
+
+
+def test_what_a_job_was_accepted_with_is_not_parsed_again_by_who_takes_over(build, make_cluster):
+    """Its run config repeats the spec, mostly word for word."""
+    cluster = make_cluster()
+    cluster.document["spec"]["runPolicy"] = {"suspend": True}  # so that no run config is written
+    cluster.list_jobs = AsyncMock(return_value=[cluster.document])
+    text = json.dumps(api.spec_document(api.parse(cluster.document, local=True).spec))
+
+    async def take_over() -> JobSpec | None:
+        controller = Controller(cluster, lambda: build.now)
+        controller.mark(build.key)
+        await controller.reconcile_once(build.key)
+        return spec_of(text)
+
+    assert asyncio.run(take_over()) is not None
+    gc.collect()
+    assert spec_of(text) is None
