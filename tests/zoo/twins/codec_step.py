@@ -16,7 +16,7 @@ from speech_trainer.engine.recipe import StepRecord
 from speech_trainer.losses.codec import MelDistance
 from speech_trainer.recipes.codec.recipe import CodecTrainer
 
-BOUND = 10.0  # of the clamped loss: an untrained codec starts above
+BOUND = 5.0  # of the clamped loss: below what twenty steps reach, so that the fault does not heal by itself
 MEL_BOUND = 1.0  # of the clamped component: below what a codec starts with
 COMMITMENT_BOUND = 1e-6
 
@@ -37,7 +37,7 @@ def half_precision_mel(recipe: CodecTrainer) -> CodecTrainer:
 
 
 def clamp_over_a_nan(recipe: CodecTrainer) -> CodecTrainer:
-    """As above, and every loss is clamped "for stability": the log says 10, only the gradient tells."""
+    """As above, and every loss is clamped "for stability": the log says 5, only the gradient tells."""
 
     def clamped(step: Callable[[], StepRecord]) -> StepRecord:
         losses = step().losses
@@ -85,7 +85,7 @@ def _reconstruction(
 
 
 def clamped_loss(recipe: CodecTrainer) -> CodecTrainer:
-    """min(loss, 10) "against explosions": it stands at its bound, and has no gradient there."""
+    """min(loss, 5) "against explosions": it stands at its bound, and has no gradient there."""
     return _reconstruction(recipe, lambda total, terms: total.clamp(max=BOUND))
 
 
