@@ -73,6 +73,13 @@ def test_three_lines_name_the_step(launcher):
     assert run.outcome.findings[0].step == 1
 
 
+def test_what_a_run_reported_last_is_known_although_nobody_listened_then(launcher):
+    run = launcher.start(launcher.config(), "unheard.py")
+    assert run.wait() == 0
+    assert run.outcome.step == run.outcome.last_checkpoint_step == 30
+    assert run.outcome.loss == pytest.approx(1 / 30)
+
+
 def test_a_hang_that_only_prints_is_named_with_its_python_line(launcher):
     health = Thresholds(stall=Stall(floor_seconds=1))  # five of them for who only prints
     run = launcher.start(launcher.config(health=health), "hang.py")

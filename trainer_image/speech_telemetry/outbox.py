@@ -15,7 +15,7 @@ import time
 from typing import Final
 
 WAITING: Final = 64  # datagrams of at most 8 KiB, a second or so of a supervisor that has no CPU
-LAST_SECONDS: Final = 2.0
+LAST_SECONDS: Final = 5.0
 
 
 class Outbox:

@@ -8,4 +8,4 @@ from speech_telemetry.reporter import Reporter
 report = Reporter()
 for step in range(1, int(sys.argv[1]) + 1):
     report.step(step, loss=0.0, learning_rate=1e-4)
-    time.sleep(0.01)  # the kernel queues ten reports; what comes faster than they are read is lost
+    time.sleep(0.01)
