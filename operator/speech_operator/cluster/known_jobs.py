@@ -37,12 +37,12 @@ class KnownJobs:
         self._clock = clock
         self._jobs: dict[JobKey, _Known] = {}
 
-    def newest(self, key: JobKey) -> Document | None:
-        """None: ask the API server."""
+    def newest(self, key: JobKey) -> bytes | None:
+        """As text, which is kept anyway. None: ask the API server."""
         known = self._jobs.get(key)
         if known is None or self._clock() - known.heard > TRUST_SECONDS:
             return None
-        return None if known.packed is None else unpack(known.packed)
+        return known.packed
 
     def documents(self) -> Iterator[tuple[JobKey, Document]]:
         """All of which something is known, however old it is."""

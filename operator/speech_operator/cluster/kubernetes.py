@@ -93,12 +93,12 @@ class KubernetesCluster:
 
     async def get_job(self, key: JobKey) -> Mapping[str, Any] | None:
         """The job document: what was heard of it last, else asked for."""
-        document = self._known.newest(key) if self._known else None
-        document = document or await self._ask(key)
+        packed = self._known.newest(key) if self._known else None
+        document = await self._ask(key) if packed is None else unpack(packed)
         if document is None:
             self._forget(key)
         else:
-            self._last[key] = pack(document)
+            self._last[key] = packed or pack(document)
         if self._watcher is not None:
             self._watcher.read(key, document)
         return document
