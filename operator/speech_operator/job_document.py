@@ -15,7 +15,7 @@ from speech_contract import names
 from speech_contract.api import InvalidJob, JobSpec, JobStatus, parse, read_status
 from speech_contract.api.merging import effective
 from speech_contract.reasons import Reason
-from speech_operator.shared import shared
+from speech_operator.shared import digest, shared
 from speech_operator.snapshot import Job, RuntimeRecord
 
 
@@ -36,7 +36,7 @@ class SpecMemory:
     def __init__(self) -> None:
         self._of: tuple[object, ...] | None = None
         self._parsed = _Parsed()
-        self._status_of = ""  # as text, which takes an eighth of a document's room
+        self._status_of = b""
         self._status = JobStatus()
 
     def parse(
@@ -56,9 +56,9 @@ class SpecMemory:
     def status(self, document: Mapping[str, Any]) -> JobStatus:
         """The status, by which `reconcile` goes on. Raises ContractError when it is unreadable."""
         written = document.get("status")
-        text = json.dumps(written)
-        if text != self._status_of:
-            self._status, self._status_of = read_status(written), text
+        of = digest(json.dumps(written).encode())
+        if of != self._status_of:
+            self._status, self._status_of = read_status(written), of
         return self._status
 
 

@@ -18,6 +18,11 @@ T = TypeVar("T")
 _PARTS: Final[weakref.WeakValueDictionary[bytes, Any]] = weakref.WeakValueDictionary()
 
 
+def digest(text: bytes) -> bytes:
+    """What stands for a text that is only compared: of a thousand jobs the texts themselves take megabytes."""
+    return hashlib.blake2b(text, digest_size=16).digest()
+
+
 def shared(whole: T) -> T:
     """An equal object, of fields that others before it have where they are equal. For frozen models and dataclasses."""
     if isinstance(whole, BaseModel):
@@ -42,4 +47,4 @@ def _kept(part: Any) -> Any:
     else:
         return part
     kind = f"{type(part).__module__}.{type(part).__qualname__}\0".encode()
-    return _PARTS.setdefault(hashlib.blake2b(kind + text, digest_size=16).digest(), part)
+    return _PARTS.setdefault(digest(kind + text), part)

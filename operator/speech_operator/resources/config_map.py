@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import weakref
@@ -16,6 +15,7 @@ from speech_contract.run_config import ResumeFrom, RunConfig, attempt_token
 from speech_contract.status import Attempt, JobStatus
 from speech_operator.resources.metadata import child_metadata
 from speech_operator.runtimes import to_text
+from speech_operator.shared import digest
 from speech_operator.snapshot import Job, Observed, Platform
 
 RUN: Final = paths.RUN_CONFIG_FILE.rpartition("/")[2]  # mounted
@@ -79,17 +79,13 @@ def build_config_map(job: Job, config: RunConfig, accepted: JobSpec) -> dict[str
 def written(accepted: JobSpec) -> str:
     """The spec as text, with every default."""
     text = json.dumps(spec_document(accepted), ensure_ascii=False)
-    _WRITTEN[_digest(text)] = accepted
+    _WRITTEN[digest(text.encode())] = accepted
     return text
 
 
 def spec_of(text: str) -> JobSpec | None:
     """The spec that this text was written from, if this process did and still has it: no need of another one."""
-    return _WRITTEN.get(_digest(text))
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+    return _WRITTEN.get(digest(text.encode()))
 
 
 def resume_from(status: JobStatus) -> ResumeFrom:
