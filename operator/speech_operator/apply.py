@@ -23,12 +23,14 @@ CREATES_AT_ONCE = 20  # of a job
 
 
 class Turns:
-    """Who creates, of all jobs: some at a time, in the order in which they asked, so that gangs come whole.
+    """Who deletes and who creates, of all jobs: some at a time, in the order in which they asked: gangs come whole.
 
-    A job that waits holds no manifest and no task for each; no status waits behind more creates than `creates`.
+    A job that waits holds no manifest and no task for each; no status waits behind more creates than `creates`. Each
+    of the two has turns of its own: what is to go, for a suspension, does not wait for what is to come.
     """
 
     def __init__(self, jobs: int = 32, creates: int = 64) -> None:
+        self.of_leavers = asyncio.Semaphore(jobs)
         self.of_jobs = asyncio.Semaphore(jobs)
         self.of_creates = asyncio.Semaphore(creates)
 
@@ -88,7 +90,9 @@ async def _tell_one(cluster: Cluster, key: JobKey, seen: Observed, event: JobEve
 
 async def _children(cluster: Cluster, key: JobKey, plan: Plan, at_once: int, turns: Turns) -> None:
     limit = asyncio.Semaphore(at_once)
-    await _together([_delete(cluster, key, action) for action in plan.deletes], limit)
+    if plan.deletes:
+        async with turns.of_leavers:
+            await _together([_delete(cluster, key, action) for action in plan.deletes], limit)
     if plan.creates:
         async with turns.of_jobs:
             await _create_all(cluster, key, plan, limit, turns)

@@ -17,10 +17,11 @@ from speech_contract.findings import Verdict
 from speech_contract.outcome import Outcome
 from speech_operator import controller
 from speech_operator.apply import Turns, apply
+from speech_operator.children import POD
 from speech_operator.cluster.base import ClusterError, Conflict, JobKey
 from speech_operator.controller import LAST_BACKOFF_SECONDS, Controller, backoff
 from speech_operator.observe import observe
-from speech_operator.plan import Create, Plan
+from speech_operator.plan import Create, Delete, Plan
 from speech_operator.reconcile import reconcile
 from speech_operator.snapshot import PodPhase
 from speech_operator.timestamps import to_epoch
@@ -325,6 +326,33 @@ class TestApply:
 
         asyncio.run(both())
         assert ended == [0, 1, 2]
+
+    def test_of_a_thousand_gangs_that_go_only_some_are_under_way(self, build, make_cluster):
+        """Each delete under way is a task with its request; a storm has ten thousand."""
+        clusters, turns = [make_cluster() for _ in range(3)], Turns(jobs=1)
+
+        async def going(cluster: Any) -> None:
+            seen = await observe(cluster, build.key, None, None)
+            deletes = tuple(Delete(POD, pod.name, pod.uid, 0) for pod in cluster.pods.values())
+            await apply(
+                cluster, build.key, seen, Plan(seen.job.status, deletes=deletes), turns=turns
+            )
+
+        async def all_at_once() -> None:
+            for cluster in clusters:
+                await one_pass(cluster, build.now)
+                assert len(cluster.pods) == 2
+            await turns.of_leavers.acquire()
+            waiting = [asyncio.create_task(going(cluster)) for cluster in clusters]
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert [len(cluster.pods) for cluster in clusters] == [2, 2, 2]
+            assert len(asyncio.all_tasks()) == len(waiting) + 1
+            turns.of_leavers.release()
+            await asyncio.gather(*waiting)
+
+        asyncio.run(all_at_once())
+        assert [len(cluster.pods) for cluster in clusters] == [0, 0, 0]
 
     def test_a_lost_event_is_no_failure(self, build, make_cluster):
         cluster = make_cluster()
