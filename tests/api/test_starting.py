@@ -10,7 +10,7 @@ from apibed.scene import Body, Scene, condition, reason_of
 
 from speech_contract import names
 from speech_operator.children import POD
-from speech_operator.cluster.pod_warnings import with_warning
+from speech_operator.cluster.pod_warnings import PodWarnings
 from speech_operator.cluster.rest import Rest
 
 WORDS = 'Back-off pulling image "trainer:test"'
@@ -77,5 +77,5 @@ async def test_what_a_kubelet_says_is_told_and_taken_back(admin: Admin, scene: S
         await scene.until("the node", bound)
         records = await life.cluster.list_children(scene.key, POD, owner)
         rest = Rest(admin.transport, time.monotonic)
-        heard = await with_warning(rest, scene.namespace, list(records), time.time() + 61)
+        heard = await PodWarnings(rest).told(scene.namespace, list(records), time.time() + 61)
         assert [(r.hindrance, r.words) for r in heard if r.node] == [("FailedMount", MOUNT)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from typing import Any
@@ -17,7 +18,7 @@ from speech_operator import status as st
 from speech_operator.apply import apply
 from speech_operator.cluster.base import Unsatisfiable
 from speech_operator.cluster.pod_record import record
-from speech_operator.cluster.pod_warnings import with_warning
+from speech_operator.cluster.pod_warnings import PodWarnings
 from speech_operator.cluster.rest import Answer, Rest
 from speech_operator.policies.starting import REMEDIES, late
 from speech_operator.reconcile import reconcile
@@ -224,16 +225,26 @@ async def test_what_was_seen_is_written_though_the_pods_are_refused(
     assert cluster.status()["startup"]["phase"] == "Scheduling"
 
 
-class Events:
-    """A transport that has Events."""
+class Clock:
+    now = 0.0
 
-    def __init__(self, *items: Any) -> None:
+    def __call__(self) -> float:
+        return self.now
+
+
+class Events:
+    """A transport that has Events; each answer takes `takes` seconds of its clock."""
+
+    def __init__(self, *items: Any, clock: Clock | None = None) -> None:
         self.items = items
         self.asked: list[str] = []
+        self.clock = clock or Clock()
+        self.takes, self.code = 0.0, 200
 
     async def send(self, method: str, path: str, body: Any, timeout_seconds: float) -> Answer:
         self.asked.append(path)
-        return Answer(200, json.dumps({"items": self.items}).encode())
+        self.clock.now += self.takes
+        return Answer(self.code, json.dumps({"items": self.items}).encode())
 
     async def stream(self, path: str, timeout_seconds: float) -> Any:
         raise NotImplementedError
@@ -245,17 +256,62 @@ def silent(build: Any, rank: int = 0, **fields: Any) -> PodRecord:
     return made
 
 
+def warning(uid: str, message: str, **times: str) -> Any:
+    return {"involvedObject": {"uid": uid}, "reason": "FailedMount", "message": message, **times}
+
+
 async def test_a_kubelet_that_speaks_in_events_alone_is_heard(build: Any) -> None:
-    old = {"reason": "FailedMount", "message": "old", "lastTimestamp": "2027-01-01T00:00:00Z"}
-    new = {"reason": "FailedMount", "message": "new", "eventTime": "2027-01-02T00:00:00.000001Z"}
-    over = {"reason": "FailedScheduling", "message": "-", "lastTimestamp": "2028-01-01T00:00:00Z"}
-    transport = Events(old, over, new)
-    pods = [silent(build, 1), silent(build, 0)]
-    heard = await with_warning(Rest(transport, lambda: 0.0), "speech", pods, build.now)
-    assert [(pod.hindrance, pod.words) for pod in heard] == [("", ""), ("FailedMount", "new")]
-    assert transport.asked == [
-        "/api/v1/namespaces/speech/events?fieldSelector=involvedObject.uid%3Dasr-master-0-1%2Ctype%3DWarning"
-    ]
+    """Of each pod the newest; that another one waits without a word hides nothing."""
+    first, second, third = (silent(build, rank) for rank in range(3))
+    old = warning(second.uid, "old", lastTimestamp="2027-01-01T00:00:00Z")
+    new = warning(second.uid, "new", eventTime="2027-01-02T00:00:00.000001Z")
+    transport = Events(old, new, old, warning(third.uid, "its own"))
+    warnings = PodWarnings(Rest(transport, lambda: 0.0))
+    heard = await warnings.told("speech", [first, second, third], build.now)
+    assert [(pod.hindrance, pod.words) for pod in heard] == [
+        ("", ""), ("FailedMount", "new"), ("FailedMount", "its own"),
+    ]  # fmt: skip
+    (asked,) = transport.asked
+    assert asked.startswith("/api/v1/namespaces/speech/events?")
+    assert "reason%21%3DFailedScheduling" in asked
+
+
+async def test_a_thousand_jobs_that_wait_cost_one_list(build: Any) -> None:
+    """It reads every Event of the namespace: an API server that is slow is asked the less."""
+    clock = Clock()
+    transport = Events(warning(silent(build).uid, "no disk"), clock=clock)
+    warnings = PodWarnings(Rest(transport, clock), clock)
+
+    async def look() -> str:
+        (pod,) = await warnings.told("speech", [silent(build)], build.now)
+        return pod.words
+
+    assert set(await asyncio.gather(*(look() for _ in range(1000)))) == {"no disk"}
+    assert len(transport.asked) == 1
+    for passed, asked in [(9.0, 1), (2.0, 2)]:
+        clock.now += passed
+        await look()
+        assert len(transport.asked) == asked
+    transport.takes = 4.0
+    clock.now += 11.0
+    for passed, asked in [(0.0, 3), (79.0, 3), (2.0, 4)]:
+        clock.now += passed
+        assert await look() == "no disk"
+        assert len(transport.asked) == asked
+    await warnings.told("other", [silent(build)], build.now)
+    assert len(transport.asked) == 5
+
+
+async def test_events_that_cannot_be_listed_fail_no_pass_and_forget_nothing(build: Any) -> None:
+    clock = Clock()
+    transport = Events(warning(silent(build).uid, "no disk"), clock=clock)
+    warnings = PodWarnings(Rest(transport, clock), clock)
+    for code in (200, 403):
+        transport.code = code
+        (pod,) = await warnings.told("speech", [silent(build)], build.now)
+        assert pod.words == "no disk"
+        clock.now += 11.0
+    assert len(transport.asked) == 2
 
 
 @pytest.mark.parametrize(
@@ -266,5 +322,6 @@ async def test_a_kubelet_that_speaks_in_events_alone_is_heard(build: Any) -> Non
 async def test_nobody_is_asked_without_need(build: Any, fields: Any) -> None:
     transport = Events()
     pods = [build.pod(0, **{"phase": PodPhase.PENDING, "created_at": 1.0, **fields})]
-    assert await with_warning(Rest(transport, lambda: 0.0), "speech", pods, build.now) == pods
+    warnings = PodWarnings(Rest(transport, lambda: 0.0))
+    assert await warnings.told("speech", pods, build.now) == pods
     assert transport.asked == []

@@ -1,4 +1,4 @@
-"""All objects of a kind, page by page. Called by `kubernetes`, the job watch, and `remembered`."""
+"""All objects of a kind, page by page. Called by `kubernetes`, the job watch, `remembered` and `pod_warnings`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def list_jobs(rest: Rest, namespaces: Sequence[str]) -> AsyncIterator[Body
 
 async def list_all(rest: Rest, path: str, query: Mapping[str, str]) -> AsyncIterator[Body]:
     """Every object under a path. Raises ClusterError."""
-    asked = {**query, "limit": str(PAGE)}
+    asked = {"limit": str(PAGE), **query}
     while True:
         page = await rest.get(f"{path}?{urllib.parse.urlencode(asked)}")
         for found in page.get("items") or ():

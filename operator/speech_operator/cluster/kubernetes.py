@@ -31,7 +31,7 @@ from speech_operator.cluster.marks import put_mark
 from speech_operator.cluster.nodes import known_nodes
 from speech_operator.cluster.packed import pack, unpack
 from speech_operator.cluster.pod_record import child_record, owner_uid
-from speech_operator.cluster.pod_warnings import with_warning
+from speech_operator.cluster.pod_warnings import PodWarnings
 from speech_operator.cluster.remembered import Remembered
 from speech_operator.cluster.rest import ApiError, Body, Clock, Rest, TokenBucket
 from speech_operator.cluster.unsatisfiable import refusal, somebody_elses, unserved
@@ -79,6 +79,7 @@ class KubernetesCluster:
         self._progress_writes = progress_writes
         self._watcher = watcher
         self._remembered = Remembered(rest, informers.of(POD).namespaces)
+        self._warnings = PodWarnings(rest)
         self._last: dict[JobKey, bytes] = {}  # the job as read in this pass
         self._lost: dict[JobKey, list[str]] = {}  # fields of its status that the API server drops
         # Names that were taken when we wanted them.
@@ -138,7 +139,7 @@ class KubernetesCluster:
                 found[name] = record
         if kind is POD:  # of all kinds the only one that has something to say
             pods: list[Any] = list(found.values())
-            pods[:] = await with_warning(self._rest, key.namespace, pods, self._wall_clock())
+            pods[:] = await self._warnings.told(key.namespace, pods, self._wall_clock())
             return pods
         return list(found.values())
 
