@@ -173,8 +173,7 @@ def _state(document: Body | None) -> str:
 def whole(document: Body | None, attempt: int) -> bool:
     """Whether all pods of this attempt, or of a later one, are there.
 
-    No job gets to Running here: no supervisor speaks for it. A later one: KWOK, when it is slow, deletes by name what
-    came after the pod that it was to delete. To the operator that is a pod taken away, which costs no restart.
+    No job gets to Running here: no supervisor speaks for it.
     """
     return attempt_of(document) >= attempt and reason_of(document, "Running") == POD_CREATED
 
