@@ -75,8 +75,9 @@ def main(
 
 
 def only_what_ends(bed: Bed) -> None:
-    """A kubelet deletes a pod by its uid. KWOK, when it is slow, takes the pod that has the name by then: one of the next
-    attempt, which restarts the gang again, and so a thousand gangs for half an hour.
+    """A kubelet deletes a pod by its uid. KWOK, when it is slow, takes the pod that has the name by then.
+
+    That is one of the next attempt, whose gang restarts again, and so a thousand gangs for half an hour.
     """
     bed.api.post(POLICIES, POLICY)
     bed.api.post(BINDINGS, BINDING)
