@@ -27,7 +27,7 @@ OPERATOR_RIGHTS: Final = (
     Right(names.GROUP, f"{names.PLURAL}/status", ("update",)),
     Right(names.GROUP, f"{names.PLURAL}/finalizers", ("update",)),
     Right("", "pods", ("create", "delete", "get", "list", "watch")),
-    Right("", "services", ("create", "get")),
+    Right("", "services", ("create", "get", "list")),
     Right("", "configmaps", ("create", "delete", "list")),
     Right("", "events", ("create", "list")),
 )

@@ -330,7 +330,7 @@ def test_the_rights_to_children_are_those_that_their_kinds_need(render: Render) 
         for resource in rule["resources"]
     }
     for kind in KINDS:
-        reads = {"get"} if kind.only_name else {"list"}
+        reads = {"get", "list"} if kind.only_name else {"list"}
         reads = {"get", "list", "watch"} if kind.watched else reads
         group = kind.api_version.rpartition("/")[0]
         assert granted[group, kind.plural] - {"delete"} == {"create"} | reads, kind.kind

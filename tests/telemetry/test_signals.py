@@ -55,12 +55,15 @@ def test_a_script_that_dies_of_sigterm_has_not_saved(launcher):
     assert run.wait() == 143
 
 
-def test_a_second_request_waits_for_nothing(launcher):
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_second_request_waits_for_nothing(launcher, at_once):
+    """Also one that comes before the first was heard."""
     config = launcher.config(grace_seconds=3600)
     run = launcher.start(config, "saves_on_sigterm.py", str(launcher.directory), "3600")
     reached(run, 3)
-    run.process.send_signal(signal.SIGINT)
-    run.wait_for(lambda: run.events("stop_requested"), "the request")
+    run.process.send_signal(signal.SIGTERM)  # two of one kind at once would be one
+    if not at_once:
+        run.wait_for(lambda: run.events("stop_requested"), "the request")
     run.process.send_signal(signal.SIGINT)
     assert run.wait() == 143
 

@@ -189,17 +189,20 @@ class Supervisor:
             if failed:
                 self.failures.append(end)
 
-    def end_ranks(self, grace: float, *, patience: float = 0.0) -> None:
+    def end_ranks(
+        self, grace: float, *, patience: float = 0.0, requests: int | None = None
+    ) -> None:
         """Give the ranks `patience` seconds to end alone, SIGTERM them, and kill what is left after `grace`.
 
-        Without any grace they are not asked first: they would begin to save.
+        Without any grace they are not asked first: they would begin to save. Who asks us once more than `requests`
+        times, by default than until now, is in a hurry.
         """
+        asked = self.stop_requested if requests is None else requests
         began = time.monotonic()
         if patience:
             self.pump_until(lambda: not self.ranks.alive, patience)
         for process in self.ranks.alive if grace > 0 else ():
             process.terminate()
-        asked = self.stop_requested
         left = grace - (time.monotonic() - began)
         self.pump_until(lambda: not self.ranks.alive or self._in_a_hurry(asked), left)
         for process in self.ranks.alive:
@@ -210,7 +213,7 @@ class Supervisor:
     def stop(self, grace: float) -> End:
         """SIGTERM: the ranks get `grace` seconds less a margin to save."""
         self.log.emit(Event.STOP_REQUESTED, reason="SIGTERM", grace_seconds=grace)
-        self.end_ranks(max(0.5, grace - min(5.0, grace / 10)))
+        self.end_ranks(max(0.5, grace - min(5.0, grace / 10)), requests=1)
         codes = {process.rank: process.exit_code for process in self.ranks.processes}
         code = stopped_code(codes.values())
         told = ", ".join(f"rank {rank}: {ended}" for rank, ended in codes.items())

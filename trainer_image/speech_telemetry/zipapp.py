@@ -33,7 +33,7 @@ TOO_OLD = (
 )
 _PYDANTIC_HALF = "api"
 _LIBRARY_HOLDS = (
-    "__init__.py", "files.py", "hearing.py", "huggingface.py", "lightning.py", "planned.py", "reporter.py",
+    "__init__.py", "files.py", "hearing.py", "huggingface.py", "lightning.py", "outbox.py", "planned.py", "reporter.py",
     "sampled.py", "saves.py", "steering.py",
 )  # fmt: skip
 _REPORTER_NEEDS = (
