@@ -79,13 +79,17 @@ def build_config_map(job: Job, config: RunConfig, accepted: JobSpec) -> dict[str
 def written(accepted: JobSpec) -> str:
     """The spec as text, with every default."""
     text = json.dumps(spec_document(accepted), ensure_ascii=False)
-    _WRITTEN[digest(text.encode())] = accepted
+    _WRITTEN[_key(text)] = accepted
     return text
 
 
 def spec_of(text: str) -> JobSpec | None:
     """The spec that this text was written from, if this process did and still has it: no need of another one."""
-    return _WRITTEN.get(digest(text.encode()))
+    return _WRITTEN.get(_key(text))
+
+
+def _key(text: str) -> bytes:
+    return digest(text.encode(errors="surrogatepass"))  # JSON knows half characters
 
 
 def resume_from(status: JobStatus) -> ResumeFrom:
