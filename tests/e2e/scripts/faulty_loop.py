@@ -13,7 +13,8 @@ report = Reporter()
 for step in range(1, STEPS + 1):
     loss = 2.0 + 0.05 * math.sin(step * 2.4)
     skipped, parts = {}, {"mel": loss, "vq": 0.5 + 0.01 * math.sin(step)}
-    if FAULT == "crashes" and step == 80:  # outlives a scrape: once Failed is told, RestartLoop is not
+    # It outlives a scrape: once the job is told to be Failed, RestartLoop is told no more.
+    if FAULT == "crashes" and step == 80:
         raise RuntimeError("the corpus is not where the script looks for it")
     if FAULT == "skips" and step % 20 == 0:
         skipped = {"DecodeError": 3}  # of 83: warned of, and not yet stopped for
