@@ -22,7 +22,7 @@ from speech_operator.cluster.base import ClusterError, Conflict, JobKey, Unsatis
 from speech_operator.cluster.informer import Informers
 from speech_operator.cluster.known_jobs import KnownJobs
 from speech_operator.cluster.kubernetes import KubernetesCluster
-from speech_operator.cluster.lease import Lease, LeaseLost
+from speech_operator.cluster.lease import Lease, LeaseLost, LeaseTimes
 from speech_operator.cluster.rest import Pace, Rest, TokenBucket, Transport
 from speech_operator.controller import Controller
 from speech_operator.events import log
@@ -38,7 +38,7 @@ END_SECONDS: Final = 4.0
 EXIT_STOPPED: Final = 0
 EXIT_LOST: Final = 1  # the Lease, or a part that must not end
 LEASE_PACE: Final = Pace(
-    writes_per_second=10.0, write_burst=10.0, in_flight=2, timeout_seconds=10.0
+    writes_per_second=10.0, write_burst=10.0, in_flight=2, timeout_seconds=LeaseTimes.request
 )
 
 

@@ -47,6 +47,7 @@ class Outbox:
 
     def _send_last(self) -> None:
         deadline = time.monotonic() + LAST_SECONDS
+        # No `settimeout`: it polls, and our own end is always writable.
         self._socket.setblocking(True)
         while self._waiting and (left := deadline - time.monotonic()) > 0:
             seconds, fraction = divmod(left, 1.0)

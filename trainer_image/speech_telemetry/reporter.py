@@ -235,7 +235,7 @@ class Reporter:
                 self.dropped += 1
                 return
             self.dropped += self._outbox.send(payload)
-        except (OSError, TypeError, ValueError):
+        except (TypeError, ValueError):
             self.dropped += 1
 
     def close(self) -> None:

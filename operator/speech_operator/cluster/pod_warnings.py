@@ -26,7 +26,7 @@ SILENT_SECONDS: Final = 60.0
 EVERY_SECONDS: Final = 10.0  # between two lists of a namespace, at least
 PAUSES: Final = 20.0  # likewise, in times that the last one took
 MOST: Final = 5000  # pods of a namespace of which something is kept
-PAGE: Final = 500
+PAGE: Final = 500  # short texts, and each page is a search of its own
 # Of pods, but for the scheduler's words: one that has a node has got over them.
 SELECTOR: Final = "involvedObject.kind=Pod,reason!=FailedScheduling,type=Warning"
 
