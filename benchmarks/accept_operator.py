@@ -2,10 +2,11 @@
 
     python benchmarks/accept_operator.py [--only SECTION ...] [--rounds 3] [--base 61e9c39]
 
-Sections: `load`, `pace`, `weight`, `crash`, and one a fault (`409`, `410`, `429`, `500`, `lost`, `refused`). Those left
+Sections: `load`, `pace`, `rival`, `weight`, `crash`, and one a fault (`409`, `410`, `429`, `500`, `lost`, `refused`). Those left
 out are taken over from results/operator.json when they were measured at the same commit; so a run may be made in
 pieces. `load`: jobs and pods a second beside the same pods posted bare, on nodes of KWOK. `pace`: jobs of one pod and
 gangs a second, how soon a job has its pods and a gang is back, requests over a life, beside an earlier build in turns.
+`rival`: the same jobs beside Kubeflow's Training Operator v1, by default and with its limits raised.
 `weight`: memory, idle CPU, requests of a hundred jobs with a thousand pods. The rest: the job of tests/api ends the
 same, whole, when the operator dies after any one of its writes, and when any one of its requests fails in this way.
 Writes results/operator.json.
@@ -34,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "api"))
 
 import operator_load
 import operator_pace
+import operator_rival
 from apibed.admin import Admin
 from apibed.life import short_backoff
 from apibed.scene import install
@@ -47,6 +49,7 @@ from operator_load import GANGS, ONE_BY_ONE, SINGLE, WIDE
 Figures = dict[str, Any]
 POD_SHARE, JOBS_PER_SECOND, RSS_MIB = 0.85, 30.0, 200.0
 PACE, ASKED = 2.0, 0.5  # of the earlier build's
+BESIDE_DEFAULT = 10.0  # times the pods a second of Training Operator as it starts by default
 BACK_SECONDS = 2.0
 
 
@@ -86,6 +89,7 @@ def all_sections() -> dict[str, Callable[[argparse.Namespace], Figures]]:
     return {
         "load": loaded,
         "pace": paced,
+        "rival": functools.partial(on_kwok, operator_rival.rival),
         "weight": functools.partial(on_kwok, operator_load.weight),
         "crash": functools.partial(swept, crash_sweep),
         **faults,
@@ -172,6 +176,7 @@ def table(figures: Mapping[str, Any]) -> list[Row]:
     """The figures beside what they must be."""
     rows = load_rows(figures["load"]) if "load" in figures else []
     rows += pace_rows(figures["pace"]) if "pace" in figures else []
+    rows += rival_rows(figures["rival"]) if "rival" in figures else []
     rows += weight_rows(figures["weight"]) if "weight" in figures else []
     faults = {name: found for name, found in figures.items() if name in FAULTS}
     if "crash" in figures:
@@ -264,6 +269,29 @@ def _machine_ms(pace: Mapping[str, Any], name: str, what: str, count: int) -> fl
 
 def _median(pace: Mapping[str, Any], name: str, what: str, field: str) -> float:
     return statistics.median(one[field] for one in pace["took"][name][what])
+
+
+def rival_rows(rival: Mapping[str, Any]) -> list[Row]:
+    """Of the section `rival`: medians, and their ratio."""
+
+    def rate_of(way: str, what: str, field: str) -> float:
+        return statistics.median(one[field] for one in rival["took"][way][what])
+
+    rows = []
+    for way, words in (("default", "as it starts by default"), ("raised", "its limits raised")):
+        ours, theirs = (rate_of(name, "gangs", "podsPerSecond") for name in ("this", way))
+        bound = way == "default"
+        rows.append(Row(
+            f"pods of gangs of 64, beside Training Operator v1, {words}",
+            f"{ours:.1f} and {theirs:.1f} pods/s: {ours / theirs:.1f} ×",
+            f"≥ {BESIDE_DEFAULT:g} ×" if bound else "",
+            ours >= BESIDE_DEFAULT * theirs if bound else None,
+        ))  # fmt: skip
+        ours, theirs = (rate_of(name, "single", "jobsPerSecond") for name in ("this", way))
+        rows.append(
+            Row("… jobs of one pod", f"{ours:.1f} and {theirs:.1f} jobs/s: {ours / theirs:.1f} ×")
+        )
+    return rows
 
 
 def weight_rows(weight: Mapping[str, Any]) -> list[Row]:

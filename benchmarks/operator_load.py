@@ -100,10 +100,23 @@ def fake_nodes(bed: Bed) -> None:
         bed.api.post("/api/v1/nodes", {"metadata": metadata, "status": status})
 
 
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """Of jobs: where they are posted, and the label by which a pod says whose it is."""
+
+    api: str
+    plural: str
+    label: str
+
+
+OURS = Kind(names.API_VERSION, names.PLURAL, names.LABEL_JOB_NAME)
+
+
 class Tally:
     """Pods of one namespace as a watch tells of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, label: str) -> None:
+        self._label = label
         self.there: set[str] = set()
         self.running: set[str] = set()
         self.last_there = self.last_running = self.last_gone = 0.0
@@ -132,7 +145,7 @@ class Tally:
             self.there.add(name)
             self.came += 1
             labels = event["object"]["metadata"].get("labels") or {}
-            self.last_there = self.last_of[labels.get(names.LABEL_JOB_NAME, "")] = now
+            self.last_there = self.last_of[labels.get(self._label, "")] = now
         if event["type"] == "MODIFIED" and event["object"]["status"].get("phase") == "Running":
             if name not in self.running:
                 self.running.add(name)
@@ -154,13 +167,14 @@ class Tally:
 class Field:
     """One namespace with a watch on it. Use as an async context manager."""
 
-    def __init__(self, admin: Admin, namespace: str) -> None:
+    def __init__(self, admin: Admin, namespace: str, kind: Kind = OURS) -> None:
         self.admin = admin
         self.namespace = namespace
-        self.tally = Tally()
+        self.tally = Tally(kind.label)
+        self._kind = kind
         self.core = f"/api/v1/namespaces/{namespace}"
         self.pods = f"{self.core}/pods"
-        self.jobs = f"/apis/{names.API_VERSION}/namespaces/{namespace}/{names.PLURAL}"
+        self.jobs = f"/apis/{kind.api}/namespaces/{namespace}/{kind.plural}"
 
     async def __aenter__(self) -> Field:
         await Scene.make(self.admin, self.namespace)
@@ -212,7 +226,7 @@ class Field:
             raise TimeoutError(f"garbage collection left something in {self.namespace}")
 
     async def _left(self) -> bool:
-        labelled = f"?limit=1&labelSelector={names.LABEL_JOB_NAME}"
+        labelled = f"?limit=1&labelSelector={self._kind.label}"
         paths = [f"{self.core}/{kind}{labelled}" for kind in ("services", "configmaps", "pods")]
         return any([(await self.admin.get(path))["items"] for path in paths])
 
@@ -249,8 +263,8 @@ class Bench:
             yield process
             assert await process.stop() == 0
 
-    def field(self) -> Field:
-        return Field(self._admin, f"bench-{next(self._numbers)}")
+    def field(self, kind: Kind = OURS) -> Field:
+        return Field(self._admin, f"bench-{next(self._numbers)}", kind)
 
     async def sample(self) -> Body:
         """A pod as the operator makes it, and everything warm."""

@@ -73,4 +73,12 @@ KWOK = Family(name="kwok", targets={"kwok": "sigs.k8s.io/kwok/cmd/kwok"}, stages
 # Built by `make accept-queues` alone; other tests have its CRDs (`bed.crds`) and speak for its controller.
 KUEUE = Family(name="kueue", targets={"kueue": "sigs.k8s.io/kueue/cmd/kueue"})
 
+# Built by `make accept-operator` alone, which measures beside it.
+TRAINING_OPERATOR = Family(
+    name="training-operator",
+    targets={
+        "training-operator": "github.com/kubeflow/training-operator/cmd/training-operator.v1"
+    },
+)
+
 ALL = {family.name: family for family in (KUBERNETES, HELM, PROMETHEUS, KWOK)}
