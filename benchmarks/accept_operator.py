@@ -2,10 +2,11 @@
 
     python benchmarks/accept_operator.py [--only SECTION ...] [--rounds 3] [--base 61e9c39]
 
-Sections: `load`, `pace`, `rival`, `weight`, `crash`, and one a fault (`409`, `410`, `429`, `500`, `lost`, `refused`). Those left
-out are taken over from results/operator.json when they were measured at the same commit; so a run may be made in
-pieces. `load`: jobs and pods a second beside the same pods posted bare, on nodes of KWOK. `pace`: jobs of one pod and
-gangs a second, how soon a job has its pods and a gang is back, requests over a life, beside an earlier build in turns.
+Sections: `load`, `pace`, `rival`, `weight`, `crash`, and one a fault (`409`, `410`, `429`, `500`, `lost`, `refused`).
+Those left out are taken over from results/operator.json when they were measured at the same commit; so a run may be
+made in pieces. `load`: jobs and pods a second beside the same pods posted bare, on nodes of KWOK. `pace`: jobs of one
+pod and gangs a second, how soon a job has its pods and a gang is back, requests over a life, beside an earlier build in
+turns.
 `rival`: the same jobs beside Kubeflow's Training Operator v1, by default and with its limits raised.
 `weight`: memory, idle CPU, requests of a hundred jobs with a thousand pods. The rest: the job of tests/api ends the
 same, whole, when the operator dies after any one of its writes, and when any one of its requests fails in this way.

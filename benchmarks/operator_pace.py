@@ -16,7 +16,8 @@ from typing import Any
 import yaml
 from bed.cluster import Bed
 from builds import environ, unpack
-from operator_load import GANGS, IN_FLIGHT, SINGLE, UNPACED, Shape, Took, bench
+from operator_field import Took
+from operator_load import GANGS, IN_FLIGHT, SINGLE, UNPACED, Shape, bench
 
 CRD_FILE = "speechtrain.dev_speechtrainingjobs.yaml"
 

@@ -18,12 +18,16 @@ from apibed.scene import Body
 from bed import training_operator
 from bed.cluster import Bed, log_to_stderr
 from bed.layout import cache_dir
-from operator_load import GANGS, IN_FLIGHT, SINGLE, UNPACED, Bench, Kind, Shape, Took
+from operator_field import Kind, Took
+from operator_load import GANGS, IN_FLIGHT, SINGLE, UNPACED, Bench, Shape
 from process_costs import cpu_seconds, memory
 
 KIND = Kind(training_operator.API, training_operator.PLURAL, training_operator.LABEL_JOB_NAME)
 RAISED = ("--kube-api-qps=10000", "--kube-api-burst=10000", "--controller-threads=16")
-FEW_GANGS, FEW_SINGLE = Shape(4, 64), Shape(100, 1)  # by default it is slow: rates, not times, are compared
+FEW_GANGS, FEW_SINGLE = (
+    Shape(4, 64),
+    Shape(100, 1),
+)  # by default it is slow: rates, not times, are compared
 WAYS: Mapping[str, tuple[Sequence[str], Shape, Shape]] = {
     "default": ((), FEW_GANGS, FEW_SINGLE),
     "raised": (RAISED, GANGS, SINGLE),

@@ -88,7 +88,9 @@ def test_the_pins_of_kubernetes_are_of_one_version() -> None:
 
 
 @pytest.mark.parametrize(
-    "family", [*families.ALL.values(), families.KUEUE, families.TRAINING_OPERATOR], ids=lambda family: family.name
+    "family",
+    [*families.ALL.values(), families.KUEUE, families.TRAINING_OPERATOR],
+    ids=lambda family: family.name,
 )
 def test_every_family_has_its_pins(family: Family) -> None:
     module = toolchain.MODULES / family.name

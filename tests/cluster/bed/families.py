@@ -76,9 +76,7 @@ KUEUE = Family(name="kueue", targets={"kueue": "sigs.k8s.io/kueue/cmd/kueue"})
 # Built by `make accept-operator` alone, which measures beside it.
 TRAINING_OPERATOR = Family(
     name="training-operator",
-    targets={
-        "training-operator": "github.com/kubeflow/training-operator/cmd/training-operator.v1"
-    },
+    targets={"training-operator": "github.com/kubeflow/training-operator/cmd/training-operator.v1"},
 )
 
 ALL = {family.name: family for family in (KUBERNETES, HELM, PROMETHEUS, KWOK)}
