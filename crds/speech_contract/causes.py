@@ -9,9 +9,11 @@ import dataclasses
 import re
 from typing import Final
 
+from speech_contract.values import Value
 
-@dataclasses.dataclass(frozen=True)
-class Known:
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Known(Value):
     """A cause that its text names."""
 
     name: str

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from speech_contract.errors import ContractError, unknown_field
+from speech_contract.values import Value
 
 T = TypeVar("T")
 
@@ -119,8 +120,8 @@ def from_document(
     return cls(**values)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Field:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class _Field(Value):
     name: str
     kind: Any
     required: bool

@@ -7,11 +7,11 @@ import dataclasses
 from speech_contract.actions import OnExceeded, only
 from speech_contract.checks import check_at_least, check_number
 from speech_contract.codec import FORBID
-from speech_contract.settings import Section
+from speech_contract.values import Value
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Plateau(Section):
+class Plateau(Value):
     """The loss no longer falls, or never did. Told as information; a warning at the level of a blind guess."""
 
     __pydantic_config__ = FORBID
@@ -25,7 +25,7 @@ class Plateau(Section):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Slowdown(Section):
+class Slowdown(Value):
     """Steps that take `factor` times as long as they used to, for `for_reports` reports."""
 
     __pydantic_config__ = FORBID
@@ -42,7 +42,7 @@ class Slowdown(Section):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class GoalUnreachable(Section):
+class GoalUnreachable(Value):
     """Too little data for the model, the batch or the scores; or a held-out score that worsens while the loss falls."""
 
     __pydantic_config__ = FORBID

@@ -10,6 +10,8 @@ import dataclasses
 import enum
 from typing import Final
 
+from speech_contract.values import Value
+
 
 class Next(str, enum.Enum):
     """What follows an exit code."""
@@ -73,8 +75,8 @@ EXIT_SIGSEGV: Final = 139
 EXIT_SIGTERM: Final = 143
 
 
-@dataclasses.dataclass(frozen=True)
-class ExitMeaning:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class ExitMeaning(Value):
     """One row of the table."""
 
     code: int

@@ -10,6 +10,7 @@ import enum
 
 from speech_contract.phases import Phase
 from speech_contract.rules import Rule, Severity
+from speech_contract.values import Value
 
 
 class Verdict(str, enum.Enum):
@@ -42,8 +43,8 @@ class Action(str, enum.Enum):
     WOULD_STOP = "WouldHaveStopped"
 
 
-@dataclasses.dataclass(frozen=True)
-class Finding:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Finding(Value):
     """One named fault with its evidence. `since` is seconds since the epoch."""
 
     rule: Rule
@@ -57,8 +58,8 @@ class Finding:
     since: float = 0.0
 
 
-@dataclasses.dataclass(frozen=True)
-class RankRow:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class RankRow(Value):
     """One rank as its supervisor sees it. `phase_age` in seconds."""
 
     rank: int

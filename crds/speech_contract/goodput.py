@@ -9,10 +9,11 @@ import dataclasses
 from typing import Final
 
 from speech_contract.codec import READ
+from speech_contract.values import Value
 
 
-@dataclasses.dataclass(frozen=True)
-class GoodputMark:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class GoodputMark(Value):
     """How far time is counted, and where the attempt was then: what the next account goes on from."""
 
     __pydantic_config__ = READ
@@ -32,8 +33,8 @@ class GoodputMark:
     """Seconds that the attempt saved up to that time."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Goodput:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Goodput(Value):
     """What the job's time went into. Time suspended is in none of the parts."""
 
     __pydantic_config__ = READ

@@ -10,6 +10,8 @@ import dataclasses
 import enum
 from typing import Final
 
+from speech_contract.values import Value
+
 
 class Kind(str, enum.Enum):
     """Prometheus metric types."""
@@ -19,8 +21,8 @@ class Kind(str, enum.Enum):
     HISTOGRAM = "histogram"
 
 
-@dataclasses.dataclass(frozen=True)
-class Metric:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Metric(Value):
     """One metric family. A counter's exported name ends in `_total`.
 
     `source`: the field that the exporter reads it from, of `progress.Progress`, else of the reports of the ranks

@@ -84,7 +84,7 @@ __all__ = [
 OUTCOME_LIMIT_BYTES: Final = 3500  # the kubelet cuts the termination log at 4096 bytes
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Outcome(Account):
     """What a pod says of its attempt; rewritten at each phase or verdict change, last at the end.
 

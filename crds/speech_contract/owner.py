@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
+from speech_contract.values import Value
+
 CLUSTER: Final = "cluster"
 LAPTOP: Final = "laptop"
 
 
-@dataclasses.dataclass(frozen=True)
-class Owner:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Owner(Value):
     """A job that may write into a run directory. `attempt` 0: it has not begun one."""
 
     uid: str

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
+from speech_contract.values import Value
+
 FILE: Final = "pictures.json"
 LIMIT_BYTES: Final = 1024 * 1024
 PICTURES: Final = 8  # of each kind
@@ -17,8 +19,8 @@ POINTS: Final = 400  # of a line
 ROWS, COLUMNS = 64, 128  # of a map
 
 
-@dataclasses.dataclass(frozen=True)
-class Line:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Line(Value):
     """Points in order of x."""
 
     label: str
@@ -26,8 +28,8 @@ class Line:
     y: list[float]
 
 
-@dataclasses.dataclass(frozen=True)
-class Plot:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Plot(Value):
     """Lines over something that is no step. `across`, `up`: what x and y count."""
 
     title: str
@@ -37,8 +39,8 @@ class Plot:
     note: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class Map:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Map(Value):
     """A field of numbers from 0 on, drawn as depth of colour. `across`: what the columns are. `rows`: labels."""
 
     title: str
@@ -48,8 +50,8 @@ class Map:
     note: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class Pictures:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Pictures(Value):
     """All of one evaluation."""
 
     plots: list[Plot] = dataclasses.field(default_factory=list)

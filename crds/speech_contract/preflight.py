@@ -11,6 +11,8 @@ import enum
 from collections.abc import Sequence
 from typing import Final
 
+from speech_contract.values import Value
+
 
 class Check(str, enum.Enum):
     """Names of the checks; the same words in status, log, CLI and docs. In the order they are made."""
@@ -56,8 +58,8 @@ class Scope(str, enum.Enum):
     CHEAP = "Cheap"
 
 
-@dataclasses.dataclass(frozen=True)
-class CheckResult:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class CheckResult(Value):
     """One row of the table. `field`: what to look at, as the user wrote it where there is a field."""
 
     check: Check
@@ -76,8 +78,8 @@ class CheckResult:
         return f"{text}; {self.remedy}" if self.remedy else text
 
 
-@dataclasses.dataclass(frozen=True)
-class PreflightReport:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class PreflightReport(Value):
     """The result: every row in `preflight.json`, the first failed ones in datagrams and status."""
 
     verdict: PreflightVerdict

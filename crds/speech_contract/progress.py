@@ -14,10 +14,11 @@ from speech_contract.preflight import PreflightReport
 from speech_contract.report import BadStep, Codebook, Memory, Reads, Weights
 from speech_contract.rules import Rule as Rule
 from speech_contract.rules import Severity as Severity
+from speech_contract.values import Value
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Account:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Account(Value):
     """What is known of an attempt: the running master answers it, and its last record keeps it."""
 
     step: int | None = None  # newest
@@ -45,7 +46,7 @@ class Account:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(Account)}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Progress(Account):
     """The answer of `/progress`. `version` = `<attempt>.<n>`; n grows with every change worth a look.
 

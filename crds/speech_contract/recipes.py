@@ -13,6 +13,7 @@ from typing import ClassVar
 from speech_contract.checks import check_at_least, check_number
 from speech_contract.codec import FORBID, camel
 from speech_contract.places import PATH
+from speech_contract.values import Value
 
 
 class Preset(str, enum.Enum):
@@ -67,8 +68,8 @@ class Copies(str, enum.Enum):
     ONE = "One"
 
 
-@dataclasses.dataclass(frozen=True)
-class Recipe:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Recipe(Value):
     """What every recipe says of itself. Its fields hold numbers as strings and paths marked by `places.PATH`."""
 
     needs_data: ClassVar[bool] = True  # `spec.data` must be there
@@ -76,7 +77,7 @@ class Recipe:
     needs_text: ClassVar[bool] = False  # each line of a manifest must say what is spoken
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class VitsRecipe(Recipe):
     """`spec.recipe.vits`. Empty or None means: the preset's value."""
 
@@ -101,7 +102,7 @@ class VitsRecipe(Recipe):
         check_at_least(self, 0, "adversarial_start_step")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class CodecRecipe(Recipe):
     """`spec.recipe.codec`. Empty or None means: the preset's value."""
 
@@ -131,7 +132,7 @@ class CodecRecipe(Recipe):
         check_at_least(self, 0, "adversarial_start_step")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class VoiceCloningRecipe(Recipe):
     """`spec.recipe.voiceCloning`. Empty or None means: the preset's value."""
 
@@ -173,7 +174,7 @@ class VoiceCloningRecipe(Recipe):
         check_at_least(self, 1, "micro_batch_tokens")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class CustomRecipe(Recipe):
     """`spec.recipe.custom`: any command, watched by the supervisor. The command is `trainer.command`."""
 
@@ -185,8 +186,8 @@ class CustomRecipe(Recipe):
     """PerRank starts the command once a rank; One starts it once a pod, and it starts its ranks itself."""
 
 
-@dataclasses.dataclass(frozen=True)
-class RecipeSpec:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class RecipeSpec(Value):
     """`spec.recipe`: exactly one member is set."""
 
     __pydantic_config__ = FORBID

@@ -10,14 +10,15 @@ from typing import Final
 
 from speech_contract.preflight import PreflightReport
 from speech_contract.scores import ScoreSpec
+from speech_contract.values import Value
 
 MAX_PEERS: Final = (
     128  # ranks whose samples fit a datagram; of larger worlds only the agreement is told
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Peers:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Peers(Value):
     """What the ranks found when they compared themselves at `step`; told by rank 0 alone.
 
     `groups`: ranks with equal weights and counters, the largest group first, each in rising order; one group =
@@ -37,8 +38,8 @@ MAX_BAD_SAMPLES: Final = 3  # of a first bad step; the whole batch is in its rep
 MAX_SAMPLE_NAME: Final = 160  # characters kept, from the end: a file's name says more than its root
 
 
-@dataclasses.dataclass(frozen=True)
-class BadStep:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class BadStep(Value):
     """The first of the non-finite steps that count against the budget, or that spent it."""
 
     step: int
@@ -60,8 +61,8 @@ REPORTER: Final = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Reads:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Reads(Value):
     """How an attempt's numbers come, and what of them no rule can judge. Made by the supervisor and by `replay`."""
 
     form: str = ""
@@ -91,8 +92,8 @@ class Reads:
         return "; ".join(filter(None, [said, self.gap]))
 
 
-@dataclasses.dataclass(frozen=True)
-class Weights:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Weights(Value):
     """Two checkpoints compared, by module: only what is trained and had a learning rate above 0 between them."""
 
     step: int  # of the newer one
@@ -103,8 +104,8 @@ class Weights:
     rate_sum: float | None = None  # learning rates between them, added up
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Plan(Value):
     """What a run intends, told once at its start. None: not known."""
 
     total_steps: int | None = None
@@ -119,8 +120,8 @@ class Plan:
     bits_per_second: float | None = None  # of a codec
 
 
-@dataclasses.dataclass(frozen=True)
-class Codebook:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Codebook(Value):
     """One level of a codec's quantiser. None: not measured."""
 
     perplexity: float | None = None  # of the codes used
@@ -131,16 +132,16 @@ class Codebook:
     age: int | None = None  # steps since data gave it its codes (k-means): judged from the first on
 
 
-@dataclasses.dataclass(frozen=True)
-class Memory:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Memory(Value):
     """A host's memory in bytes, read by its supervisor."""
 
     used: int  # anonymous memory of its ranks and their children
     room: int  # left below the closest limit
 
 
-@dataclasses.dataclass(frozen=True)
-class Match:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Match(Value):
     """Lines of one pod's ranks that one pattern of `health.logPatterns` found, so far."""
 
     count: int

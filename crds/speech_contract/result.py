@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from speech_contract.scores import ScoreSpec
+from speech_contract.values import Value
 
 
-@dataclasses.dataclass(frozen=True)
-class Best:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Best(Value):
     """The best evaluated checkpoint by the score that the recipe names. Also what its mark BEST holds."""
 
     score: str
@@ -23,8 +24,8 @@ class Best:
     checkpoint: str  # `step-40.a2`, below `checkpoints/`
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Result(Value):
     """`result.json`: the last evaluation. `baselines`: name of a trivial answer → score → its value.
 
     `samples`: files to listen to, relative to the run directory where they lie in it.
@@ -46,8 +47,8 @@ class Result:
         return {name: own[score] for name, own in self.baselines.items() if score in own}
 
 
-@dataclasses.dataclass(frozen=True)
-class BadSample:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class BadSample(Value):
     """One row of `quarantine.jsonl`. Its keys are the manifest's, so that a script can take the lines out of it."""
 
     reason: str = "Other"  # one of `metrics.SKIP_REASONS`

@@ -10,10 +10,11 @@ import dataclasses
 from typing import Final
 
 from speech_contract import names
+from speech_contract.values import Value
 
 
-@dataclasses.dataclass(frozen=True)
-class Right:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Right(Value):
     """Verbs on one resource of one API group; a subresource is named as RBAC names it, `pods/log`."""
 
     group: str

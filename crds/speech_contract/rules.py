@@ -19,6 +19,7 @@ from speech_contract.exit_codes import (
     EXIT_SKIP_BUDGET,
     EXIT_STALLED,
 )
+from speech_contract.values import Value
 
 
 class Severity(str, enum.Enum):
@@ -29,8 +30,8 @@ class Severity(str, enum.Enum):
     CRITICAL = "critical"
 
 
-@dataclasses.dataclass(frozen=True)
-class Record:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Record(Value):
     """One rule; its page is docs/rules/<name>.md. Its sentences stand in tables, status and logs: no full stop."""
 
     meaning: str  # what it fires on

@@ -16,6 +16,7 @@ from speech_contract.errors import ContractError
 from speech_contract.places import PATH
 from speech_contract.recipes import RecipeSpec
 from speech_contract.thresholds import Thresholds
+from speech_contract.values import Value
 
 
 class Precision(str, enum.Enum):
@@ -47,8 +48,8 @@ class ResumePolicy(str, enum.Enum):
     NEVER = "Never"
 
 
-@dataclasses.dataclass(frozen=True)
-class DataSet:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class DataSet(Value):
     """Recordings: exactly one of its fields is set."""
 
     __pydantic_config__ = FORBID
@@ -70,8 +71,8 @@ class DataSet:
         return tuple(field.name for field in dataclasses.fields(cls))
 
 
-@dataclasses.dataclass(frozen=True)
-class Data:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Data(Value):
     """`spec.data`."""
 
     __pydantic_config__ = FORBID
@@ -86,8 +87,8 @@ class Data:
         check_at_least(self, 1, "max_samples")
 
 
-@dataclasses.dataclass(frozen=True)
-class Training:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Training(Value):
     """`spec.training`. `global_batch_size` None = the preset's; it holds whatever the number of ranks.
 
     `micro_batch_size`: samples that one rank takes through the model at once; gradients are accumulated until its
@@ -119,8 +120,8 @@ class Training:
         check_at_least(self, 0, "seed", "evaluate_every_steps")
 
 
-@dataclasses.dataclass(frozen=True)
-class Checkpoint:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Checkpoint(Value):
     """`spec.checkpoint`. `uri` is the run directory."""
 
     __pydantic_config__ = FORBID
@@ -139,8 +140,8 @@ class Checkpoint:
         check_at_least(self, 1, "every_steps", "keep_last")
 
 
-@dataclasses.dataclass(frozen=True)
-class StrategicLogging:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class StrategicLogging(Value):
     """`spec.strategicLogging`."""
 
     __pydantic_config__ = FORBID
@@ -153,8 +154,8 @@ class StrategicLogging:
         check_at_least(self, 1, "every_steps")
 
 
-@dataclasses.dataclass(frozen=True)
-class WeightsAndBiases:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class WeightsAndBiases(Value):
     """`spec.tracking.wandb`. Key, address and mode come from the container's environment, as everywhere."""
 
     __pydantic_config__ = FORBID
@@ -168,8 +169,8 @@ class WeightsAndBiases:
             raise ContractError("project", "", "is empty", "name the project")
 
 
-@dataclasses.dataclass(frozen=True)
-class Tracking:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Tracking(Value):
     """`spec.tracking`: where else the numbers of the run are told."""
 
     __pydantic_config__ = FORBID
@@ -179,8 +180,8 @@ class Tracking:
     """Weights & Biases; needs the package `wandb` in the image. One run for all attempts."""
 
 
-@dataclasses.dataclass(frozen=True)
-class RunConfig:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class RunConfig(Value):
     """Everything an attempt's processes need to know of the job. `run_dir` is `checkpoint.uri` made local."""
 
     namespace: str

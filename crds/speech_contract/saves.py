@@ -11,12 +11,13 @@ import json
 from collections.abc import Iterable, Mapping
 
 from speech_contract import env
+from speech_contract.values import Value
 
 Window = tuple[int, int]  # positions of data in the order that the script draws it, [first, last)
 
 
-@dataclasses.dataclass(frozen=True)
-class Save:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Save(Value):
     """One checkpoint that the script told of. `path` is relative where it lies in the run directory; "": not told."""
 
     step: int
@@ -38,16 +39,16 @@ class Save:
         return f"step {self.step}" + (f" ({self.shown})" if self.path else "")
 
 
-@dataclasses.dataclass(frozen=True)
-class Resume:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Resume(Value):
     """The checkpoint to go on from. `path` is absolute; "": the script told the step alone."""
 
     step: int
     path: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class Handed:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Handed(Value):
     """What every rank of an attempt is told before it starts."""
 
     resume: Resume | None = None  # None: from scratch, for all that is known

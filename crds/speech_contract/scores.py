@@ -8,6 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from speech_contract.values import Value
+
 # Scores and trivial answers as people say them; anything else is shown by its own name.
 TITLES: Final[Mapping[str, str]] = {
     "dtw_mel": "DTW-mel",
@@ -32,8 +34,8 @@ class Better(str, enum.Enum):
     TARGET = "Target"  # the closer to `ScoreSpec.target`
 
 
-@dataclasses.dataclass(frozen=True)
-class ScoreSpec:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class ScoreSpec(Value):
     """How to read one score. `better` None: not known, so nothing is concluded from it."""
 
     better: Better | None = None

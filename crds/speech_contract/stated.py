@@ -14,7 +14,7 @@ from speech_contract.checks import check_at_least, check_number
 from speech_contract.codec import FORBID
 from speech_contract.errors import ContractError
 from speech_contract.rules import Severity
-from speech_contract.settings import Section
+from speech_contract.values import Value
 
 MAX_PATTERNS: Final = 16
 MAX_PATTERN: Final = 200  # characters
@@ -35,7 +35,7 @@ _WILD: Final = re.compile(rf"[.W](?:{_OPEN.pattern})")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Expectation(Section):
+class Expectation(Value):
     """A loss component that a person expects within a range."""
 
     __pydantic_config__ = FORBID
@@ -76,7 +76,7 @@ class Expectation(Section):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class LogPattern(Section):
+class LogPattern(Value):
     """A line of the script's output that is a finding."""
 
     __pydantic_config__ = FORBID

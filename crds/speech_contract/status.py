@@ -22,6 +22,7 @@ from speech_contract.progress import Rule, Severity
 from speech_contract.reasons import Condition as ConditionType
 from speech_contract.reasons import State
 from speech_contract.report import BadStep, Reads
+from speech_contract.values import Value
 
 MAX_ATTEMPTS: Final = 10  # the newest, for people; the budgets live in `restarts`
 MAX_WINDOW_TIMES: Final = 100  # counted restarts of one window that a job may allow itself
@@ -38,8 +39,8 @@ class ConditionStatus(str, enum.Enum):
     UNKNOWN = "Unknown"
 
 
-@dataclasses.dataclass(frozen=True)
-class Condition:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Condition(Value):
     """metav1.Condition. `last_transition_time` changes only when `status` flips."""
 
     __pydantic_config__ = READ
@@ -57,8 +58,8 @@ class Condition:
     """Generation of the job that it was judged by."""
 
 
-@dataclasses.dataclass(frozen=True)
-class PartialGang:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class PartialGang(Value):
     """Pods of the current attempt that were given back because not all of them found room."""
 
     __pydantic_config__ = READ
@@ -68,8 +69,8 @@ class PartialGang:
     """When all of them are asked for again after the last time, RFC 3339."""
 
 
-@dataclasses.dataclass(frozen=True)
-class CauseCount:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class CauseCount(Value):
     """How often one cause ended an attempt."""
 
     __pydantic_config__ = READ
@@ -81,8 +82,8 @@ class CauseCount:
     """When it was last counted, RFC 3339."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Restarts:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Restarts(Value):
     """All that the restart budgets need."""
 
     __pydantic_config__ = READ
@@ -100,8 +101,8 @@ class Restarts:
     """Counted restarts of the whole life, whatever was reset since."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Attempt:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Attempt(Value):
     """One gang of pods, from its first pod to its last."""
 
     __pydantic_config__ = READ
@@ -137,8 +138,8 @@ class Attempt:
     """From whose step it went on, and which settings have changed since; what a script of others was given."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Replicas:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Replicas(Value):
     """Pods of the current attempt."""
 
     __pydantic_config__ = READ
@@ -152,8 +153,8 @@ class Replicas:
     """Pods that ended badly."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Startup:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Startup(Value):
     """Where an attempt is before its first step."""
 
     __pydantic_config__ = READ
@@ -163,8 +164,8 @@ class Startup:
     """Since when, RFC 3339."""
 
 
-@dataclasses.dataclass(frozen=True)
-class JobProgress:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class JobProgress(Value):
     """The newest numbers of the run. `rollbacks` and `discarded_steps` are sums over all attempts."""
 
     __pydantic_config__ = READ
@@ -206,8 +207,8 @@ class JobProgress:
     """The first non-finite step of the newest episode."""
 
 
-@dataclasses.dataclass(frozen=True)
-class JobFinding:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class JobFinding(Value):
     """One named fault with its evidence, what was done, and what a person can do."""
 
     __pydantic_config__ = READ
@@ -233,8 +234,8 @@ class JobFinding:
     """Node of that rank."""
 
 
-@dataclasses.dataclass(frozen=True)
-class JobHealth:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class JobHealth(Value):
     """The verdict, and the findings behind it."""
 
     __pydantic_config__ = READ
@@ -244,8 +245,8 @@ class JobHealth:
     """What the verdict rests on."""
 
 
-@dataclasses.dataclass(frozen=True)
-class ExcludedNode:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class ExcludedNode(Value):
     """A node that the next attempts keep away from: the suspect of an attempt that ended with 16 or 46."""
 
     __pydantic_config__ = READ
@@ -259,8 +260,8 @@ class ExcludedNode:
     """Until when it is kept away from, RFC 3339."""
 
 
-@dataclasses.dataclass(frozen=True)
-class JobRuntime:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class JobRuntime(Value):
     """The runtime that the job runs by: the newest until its first attempt begins, and that one ever after."""
 
     __pydantic_config__ = READ
@@ -272,8 +273,8 @@ class JobRuntime:
     """Its generation; what it said then lies in the ConfigMap of the attempt, as runtime.json."""
 
 
-@dataclasses.dataclass(frozen=True)
-class FailedCheck:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class FailedCheck(Value):
     """One check of the preflight that failed, or would have."""
 
     __pydantic_config__ = READ
@@ -291,8 +292,8 @@ class FailedCheck:
     """Global rank that measured it."""
 
 
-@dataclasses.dataclass(frozen=True)
-class JobPreflight:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class JobPreflight(Value):
     """What the current attempt's preflight came to. The whole table is in `preflight.json` of the run directory."""
 
     __pydantic_config__ = READ
@@ -306,8 +307,8 @@ class JobPreflight:
     """The first checks that failed."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Failure:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Failure(Value):
     """Why the job failed, read before its pods were deleted."""
 
     __pydantic_config__ = READ
@@ -329,8 +330,8 @@ class Failure:
     """Last lines of that rank's log."""
 
 
-@dataclasses.dataclass(frozen=True)
-class JobStatus:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class JobStatus(Value):
     """The whole status. `nodes` is `there/desired` for the printer column, which cannot join fields."""
 
     __pydantic_config__ = READ

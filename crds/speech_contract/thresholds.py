@@ -15,12 +15,12 @@ from speech_contract.codec import FORBID
 from speech_contract.course import GoalUnreachable as GoalUnreachable  # passed on
 from speech_contract.course import Plateau, Slowdown
 from speech_contract.errors import ContractError
-from speech_contract.settings import Section
 from speech_contract.stated import MAX_PATTERNS, Expectation, LogPattern
+from speech_contract.values import Value
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class NonFinite(Section):
+class NonFinite(Value):
     """Loss component or gradient norm not finite. Gated off and forgiven are `skip_budget` bad steps in a row, and
     in the last `window_steps` as many, or one per cent of them when that is more; beyond either the run rolls back."""
 
@@ -44,7 +44,7 @@ class NonFinite(Section):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class ZeroLoss(Section):
+class ZeroLoss(Value):
     """Loss exactly 0 in `for_steps` reports that carry a loss, while steps advance."""
 
     __pydantic_config__ = FORBID
@@ -58,7 +58,7 @@ class ZeroLoss(Section):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class NoGradient(Section):
+class NoGradient(Value):
     """Gradient norm exactly 0 while the learning rate is not, or a module that never has a gradient."""
 
     __pydantic_config__ = FORBID
@@ -74,7 +74,7 @@ class NoGradient(Section):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class SkippedSamples(Section):
+class SkippedSamples(Value):
     """Share of samples that the loader had to replace, over the last `window_samples`; and in a row at start."""
 
     __pydantic_config__ = FORBID
@@ -99,7 +99,7 @@ class SkippedSamples(Section):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Stall(Section):
+class Stall(Value):
     """No step for max(`step_multiplier` × learned step time, `floor_seconds`); start-up has its own budget."""
 
     __pydantic_config__ = FORBID
@@ -117,7 +117,7 @@ class Stall(Section):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class NotStarting(Section):
+class NotStarting(Value):
     """Pods that do not start: no node for `scheduling_seconds`, or an image, volume or setting in the way."""
 
     __pydantic_config__ = FORBID
@@ -133,7 +133,7 @@ class NotStarting(Section):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Telemetry(Section):
+class Telemetry(Value):
     """No sample at all for `missing_seconds`; registered ranks whose samples stop for `stale_seconds`."""
 
     __pydantic_config__ = FORBID
@@ -149,7 +149,7 @@ class Telemetry(Section):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class _Spike(Section):
+class _Spike(Value):
     """A series far above its own running baseline, by both `z_score` and `factor`, that does not heal."""
 
     z_score: str = "6"
@@ -172,7 +172,7 @@ class _Spike(Section):
         only(self, OnExceeded.WARN, OnExceeded.RESTART)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class LossSpike(_Spike):
     """The headline loss. `window_steps` is below nonFinite.confirmSteps on purpose: no checkpoint saved after
     the first high step is confirmed before the attempt ends."""
@@ -180,7 +180,7 @@ class LossSpike(_Spike):
     __pydantic_config__ = FORBID
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class GradientSpike(_Spike):
     """The gradient norm. It may change its level for good reasons while the loss falls: a warning by default."""
 
@@ -190,7 +190,7 @@ class GradientSpike(_Spike):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class ConstantComponent(Section):
+class ConstantComponent(Value):
     """A loss component that repeats one value other than 0, bit by bit, while something else changes."""
 
     __pydantic_config__ = FORBID
@@ -204,7 +204,7 @@ class ConstantComponent(Section):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class NotUpdating(Section):
+class NotUpdating(Value):
     """Weights bit-identical in two checkpoints; or, as a warning, a rate of 0, planned learning rates that add up to
     nothing, or a held-out loss that is the same to the bit."""
 
@@ -227,7 +227,7 @@ class NotUpdating(Section):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class ScheduleMismatch(Section):
+class ScheduleMismatch(Value):
     """The learning rate off by more than `tolerance` of the planned one in `for_reports` reports in a row."""
 
     __pydantic_config__ = FORBID
@@ -244,7 +244,7 @@ class ScheduleMismatch(Section):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class MemoryGrowth(Section):
+class MemoryGrowth(Value):
     """The ranks' memory on a host rising steadily over a window, by `share` of the room that is left."""
 
     __pydantic_config__ = FORBID
@@ -261,7 +261,7 @@ class MemoryGrowth(Section):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class CodebookCollapse(Section):
+class CodebookCollapse(Value):
     """Signs of a dying quantiser that last; steps count from a codebook's first report."""
 
     __pydantic_config__ = FORBID
@@ -297,7 +297,7 @@ class CodebookCollapse(Section):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Implausible(Section):
+class Implausible(Value):
     """More seconds of audio a second and rank than any machine trains on, in two windows in a row."""
 
     __pydantic_config__ = FORBID
@@ -314,7 +314,7 @@ class Implausible(Section):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class RankDivergence(Section):
+class RankDivergence(Value):
     """One rank is off from its peers: in weights or counters; or, as a warning, in norm, pace or step."""
 
     __pydantic_config__ = FORBID
@@ -338,7 +338,7 @@ class RankDivergence(Section):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Preflight(Section):
+class Preflight(Value):
     """Checks on the real model and real batches before step 1."""
 
     __pydantic_config__ = FORBID
@@ -352,7 +352,7 @@ class Preflight(Section):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Thresholds(Section):
+class Thresholds(Value):
     """Rules that watch the run, each with its thresholds."""
 
     __pydantic_config__ = FORBID

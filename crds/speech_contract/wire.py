@@ -13,6 +13,7 @@ from typing import Final
 
 from speech_contract.phases import Phase
 from speech_contract.report import Match, Memory, Report
+from speech_contract.values import Value
 
 PHASE_RECORD: Final = struct.Struct(
     "=qqd"
@@ -28,7 +29,7 @@ PATH_JOIN: Final = "/join"
 PATH_SUMMARY: Final = "/summary"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Datagram(Report):
     """A report as a rank sends it."""
 
@@ -38,8 +39,8 @@ class Datagram(Report):
     phase: Phase = Phase.TRAINING
 
 
-@dataclasses.dataclass(frozen=True)
-class RankSummary:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class RankSummary(Value):
     """One rank as a worker's supervisor reports it."""
 
     rank: int
@@ -52,8 +53,8 @@ class RankSummary:
     newest: Datagram | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Summary:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Summary(Value):
     """What a worker's supervisor sends to the master's each second, and at once when a rank ends."""
 
     node_rank: int
@@ -68,8 +69,8 @@ class Summary:
     matches: dict[str, Match] = dataclasses.field(default_factory=dict)  # by the pattern's name
 
 
-@dataclasses.dataclass(frozen=True)
-class SummaryReply:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class SummaryReply(Value):
     """The master's orders to a worker's supervisor."""
 
     stacks: bool = False  # take every rank's Python stack and send it

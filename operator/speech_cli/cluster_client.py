@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 from speech_cli.errors import ClusterProblem
 from speech_cli.extras import lazily
 from speech_contract import names
+from speech_contract.values import Value
 
 EXTRA: Final = "cli"
 KUBECONFIG: Final = "KUBECONFIG"  # kubectl's own variable
@@ -40,8 +41,8 @@ class Forbidden(ClusterProblem):
     """403: the person may not do it."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Access:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Access(Value):
     """What the options say about the way to a cluster; empty = as kubectl would do."""
 
     context: str = ""

@@ -20,8 +20,7 @@ from speech_contract import codec, env, outcome
 from speech_contract.errors import ContractError
 from speech_contract.outcome import Outcome
 from speech_contract.progress import Progress
-from speech_contract.run_config import RunConfig
-from speech_telemetry.told import missing
+from speech_telemetry.trackers import missing
 
 MOST_PATH = 200  # characters of a path in a sentence
 DEFAULT_STATE = ".speechtrain"
@@ -229,6 +228,8 @@ def run_dir(document: Document, namespace: str, root: Path | None = None) -> Pat
         key=lambda path: int(path.parent.name) if path.parent.name.isdigit() else 0,
     )
     if configs:
+        from speech_contract.run_config import RunConfig  # its defaults are all that has thresholds
+
         text = configs[-1].read_text(encoding="utf-8", errors="replace")
         try:
             return _short(codec.loads(RunConfig, text, str(configs[-1])).run_dir)

@@ -8,12 +8,13 @@ from typing import Any
 
 from speech_cli.rendering.view import Document, mapping, objects, whole
 from speech_contract import env
+from speech_contract.values import Value
 
 _GPU_SUFFIX = ".com/gpu"
 
 
-@dataclasses.dataclass(frozen=True)
-class LogRequest:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class LogRequest(Value):
     """At most one of `rank` and `node_rank` is set; neither means rank 0. `tail` in lines."""
 
     rank: int | None = None

@@ -21,6 +21,7 @@ from speech_cli.rendering.cause import Cause, cause_of
 from speech_cli.rendering.view import Document, JobView
 from speech_cli.rendering.why import Evidence, Explanation, explain
 from speech_contract.outcome import Outcome
+from speech_contract.values import Value
 
 
 class Force(enum.Enum):
@@ -31,8 +32,8 @@ class Force(enum.Enum):
     CLUSTER = "cluster"
 
 
-@dataclasses.dataclass(frozen=True)
-class Where:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Where(Value):
     """The options of a command that speaks of jobs."""
 
     namespace: str | None = None

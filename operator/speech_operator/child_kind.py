@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
+from speech_contract.values import Value
+
 Document = Mapping[str, Any]
 
 
@@ -36,8 +38,8 @@ class Record(Protocol):
 R = TypeVar("R", bound=Record)
 
 
-@dataclasses.dataclass(frozen=True)
-class ChildRecord:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class ChildRecord(Value):
     """A child of which nothing but its being there counts."""
 
     name: str

@@ -25,6 +25,7 @@ from speech_contract.outcome import (
 )
 from speech_contract.progress import Rule
 from speech_contract.reasons import Reason
+from speech_contract.values import Value
 from speech_operator.snapshot import PodPhase, PodRecord
 
 OOM_KILLED: Final = "OOMKilled"
@@ -57,8 +58,8 @@ OOM_REMEDY: Final = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Ending:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Ending(Value):
     """The cause of an attempt, with everything status says of it."""
 
     cause: str  # outcome.Cause, or the cluster's reason for an interruption

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from speech_contract.unattended import NOBODY, rests, unattended
-from speech_operator.cluster import local_pod, local_process
+from speech_operator.cluster import local_process
 from speech_operator.cluster.local_state import JobFolder, PodFile, one_at_a_time
 
 
@@ -40,7 +40,7 @@ def _is_driven(folder: JobFolder) -> bool:
 def _of_processes(folder: JobFolder, pods: list[PodFile], gone: bool) -> str:
     if not gone:
         return "its processes go on, and nobody acts upon what they report"
-    told = [local_pod.outcome_of(folder, pod) for pod in pods]
+    told = [folder.outcome(pod) for pod in pods]
     codes = {one.exit_code for one in told if one is not None and one.exit_code is not None}
     ended = f" (exit code {', '.join(map(str, sorted(codes)))})" if codes else ""
     return f"none of its processes runs{ended}"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 
 from speech_contract.reasons import Reason
 from speech_contract.status import JobStatus
+from speech_contract.values import Value
 from speech_operator.child_kind import ChildKind, Record
 from speech_operator.ending import Ending
 
@@ -28,8 +29,8 @@ class Create:
         return self.build()
 
 
-@dataclasses.dataclass(frozen=True)
-class Delete:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Delete(Value):
     """Delete exactly the object with this uid, giving it `grace_seconds` to save, where it is one that runs."""
 
     kind: ChildKind[Any]
@@ -47,8 +48,8 @@ class Fact(NamedTuple):
     message: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Mark:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Mark(Value):
     """State facts in the status of an object whose controller is another one, as long as its record still reads so.
 
     Where it does not, they may be wrong: it may have been admitted anew. `without`: fields of its status that go.
@@ -60,8 +61,8 @@ class Mark:
     without: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
-class JobEvent:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class JobEvent(Value):
     """A Kubernetes Event of the job. `warning` sets its type."""
 
     reason: str
@@ -69,8 +70,8 @@ class JobEvent:
     warning: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Plan(Value):
     """All of one pass. `status_first`: the status holds intent that the actions rely on after a crash."""
 
     status: JobStatus
@@ -83,8 +84,8 @@ class Plan:
     delete_job: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class Draft:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Draft(Value):
     """A plan in the making, handed from policy to policy.
 
     `decided`: the policies after health have nothing to add. `hands_off`: nobody may write this status at all.

@@ -15,12 +15,13 @@ from speech_contract.outcome import Outcome
 from speech_contract.owner import Owner
 from speech_contract.progress import Progress
 from speech_contract.reasons import Reason
-from speech_contract.run_config import RunConfig
 from speech_contract.status import JobStatus
+from speech_contract.values import Value
 from speech_operator.child_kind import ChildKind, ChildRecord, R, Record
 
-if TYPE_CHECKING:  # who lists the jobs of a machine reads none of their specs
+if TYPE_CHECKING:  # who lists the jobs of a machine reads none of their specs and run configs
     from speech_contract.api import JobSpec
+    from speech_contract.run_config import RunConfig
 
 
 class PodPhase(enum.StrEnum):
@@ -75,8 +76,8 @@ class PodRecord:
         return bool(self.node) or self.phase is not PodPhase.PENDING
 
 
-@dataclasses.dataclass(frozen=True)
-class Assignment:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Assignment(Value):
     """What an admission gives the pods of one replica type: flavors by name, and what its checks add."""
 
     flavors: tuple[str, ...] = ()
@@ -86,8 +87,8 @@ class Assignment:
     annotations: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True)
-class WorkloadRecord:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class WorkloadRecord(Value):
     """What reconcile needs of a Workload, which is a job's place in one of Kueue's queues."""
 
     name: str
@@ -112,8 +113,8 @@ class WorkloadRecord:
         return self.admitted and not (self.evicted or self.finished or self.deleting)
 
 
-@dataclasses.dataclass(frozen=True)
-class FlavorRecord:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class FlavorRecord(Value):
     """A ResourceFlavor: the nodes that a quota is for. Of no namespace and no job."""
 
     name: str
@@ -124,8 +125,8 @@ class FlavorRecord:
     attempt: int = 0
 
 
-@dataclasses.dataclass(frozen=True)
-class PriorityRecord:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class PriorityRecord(Value):
     """A PriorityClass or WorkloadPriorityClass."""
 
     name: str
@@ -158,8 +159,8 @@ class NodeRecord:
         return self.gone or (self.out_of_service and self.not_ready_since is not None)
 
 
-@dataclasses.dataclass(frozen=True)
-class RuntimeRecord:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class RuntimeRecord(Value):
     """A runtime that a job names, its spec as somebody wrote it. Of no job.
 
     `problems`: why no job can run by it. Without a uid it is not there, or no longer: of the past it has no problems.
@@ -198,8 +199,8 @@ class ConfigRecord(Record, Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True)
-class Endpoints:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Endpoints(Value):
     """Where the pods of an attempt meet: constants on Kubernetes, reserved free ports on one machine."""
 
     master_address: str
@@ -207,8 +208,8 @@ class Endpoints:
     supervisor_addresses: tuple[str, ...]  # host:port by node rank
 
 
-@dataclasses.dataclass(frozen=True)
-class Platform:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Platform(Value):
     """What the cluster is, as far as pods depend on it."""
 
     local: bool = False
@@ -218,8 +219,8 @@ class Platform:
     kueue: bool = False  # whether this operator looks at Kueue's objects at all
 
 
-@dataclasses.dataclass(frozen=True)
-class Job:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Job(Value):
     """The job document, read, with what its runtime adds. `spec` is None and `problems` says why when it cannot be run.
 
     `reason`: the same in one word.

@@ -59,7 +59,7 @@ def test_the_list_of_commands_imports_none() -> None:
     assert (ours, spared) == (["speech_contract.errors"], [])
 
 
-def test_a_list_of_jobs_needs_neither_models_nor_controller(
+def test_a_list_of_jobs_needs_neither_models_nor_controller_nor_a_run_config(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPEECHTRAIN_STATE", str(tmp_path))
@@ -68,6 +68,7 @@ def test_a_list_of_jobs_needs_neither_models_nor_controller(
     job.write_text(json.dumps({"metadata": {"name": "voice"}}), encoding="utf-8")
     ours, spared = _loaded("status", "--local")
     assert [name for name in ours if name.startswith("speech_contract.api")] == []
+    assert {"speech_contract.run_config", "speech_contract.thresholds"}.isdisjoint(ours)
     assert spared == []
 
 

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from speech_contract.values import Value
 from speech_health.median import median
 
 SIZE: Final = 100  # accepted reports that make the baseline
@@ -27,8 +28,8 @@ OF_THE_START: Final = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Height:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Height(Value):
     """How far a value stands above the baseline. `z` is None without a spread to measure it by."""
 
     median: float

@@ -12,7 +12,7 @@ import dataclasses
 from speech_contract.thresholds import NonFinite
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class Budget:
     """Spent by more than `skipBudget` bad steps in a row, or by more of them in the last `windowSteps` steps than
     `skipBudget` or one per cent of the window, whichever is more."""

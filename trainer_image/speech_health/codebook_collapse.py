@@ -25,7 +25,7 @@ SHORT = 2  # a book that began with data shows a sign half as long
 NAMED = 4  # signs in a sentence
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class _Sign:
     """One sign on one book: how often in a row, and since which step."""
 
@@ -46,7 +46,7 @@ class _Sign:
         return self.reports >= REPORTS and step - self.since + 1 >= for_steps
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class _Book:
     """One codebook of one rank."""
 
@@ -59,7 +59,7 @@ class _Book:
         return self.signs.setdefault(name, _Sign())
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class _Stream:
     """One rank as heard through one source."""
 

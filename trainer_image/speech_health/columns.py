@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from speech_contract.values import Value
+
 STEPS: Final = (
     "step", "global_step", "globalstep", "iteration", "iter", "update", "_step", "train/global_step",
     "trainer/global_step", "num_updates", "steps", "current_steps",
@@ -76,8 +78,8 @@ _RUN: Final = re.compile(r"^(?P<run>.+?) - (?P<name>\S.*)$")  # the CSV export o
 Key = int | str
 
 
-@dataclasses.dataclass(frozen=True)
-class Columns:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Columns(Value):
     """Where a row keeps what: indexes of a list, or keys of a mapping, in the order of preference."""
 
     step: tuple[Key, ...]

@@ -29,7 +29,7 @@ HELD = 3  # times the longest earlier repetition: what is computed now and then 
 PAST, DISTINCT, TURNS = 16, 12, 4
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class _Series:
     """One component."""
 
@@ -91,7 +91,7 @@ class _Series:
         return len(values) == PAST and len(set(values)) >= DISTINCT and turns >= TURNS
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class _Stream:
     """One rank as heard through one source."""
 

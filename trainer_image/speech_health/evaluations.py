@@ -33,7 +33,7 @@ def same(one: dict[str, float], other: dict[str, float]) -> bool:
     )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class Evaluations:
     """One rank's, one after the other."""
 
@@ -54,7 +54,7 @@ class Evaluations:
         return True
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class _Held:
     value: float
     since: int
@@ -87,7 +87,7 @@ class HeldLosses:
                 yield name, held.value, held.since, held.times
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class _Bad:
     row: int = 0
     finite: bool = False  # it was once

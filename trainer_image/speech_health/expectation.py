@@ -42,7 +42,7 @@ def _names(series: str) -> set[str]:
     return {folded(series), folded(series.rpartition("/")[2])}
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class _Watch:
     """One component under one expectation, of one source and rank."""
 

@@ -26,7 +26,7 @@ LEAST = 64 << 20  # bytes: less growth than this over a window is noise
 LEVEL = 2  # blocks without growth that heal
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class _Scale:
     """One host on one scale of time."""
 

@@ -18,7 +18,7 @@ from speech_health.stretch import Stretch
 SICK = 20  # zero norms behind a bad report that speak of the same fault
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class _Stream:
     """One rank as heard through one source."""
 

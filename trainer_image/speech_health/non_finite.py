@@ -34,7 +34,7 @@ EVALUATION_REMEDY = (
 )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class _Stream:
     """One rank as heard through one source. Counts in steps taken, which never go back."""
 

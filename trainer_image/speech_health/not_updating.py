@@ -28,7 +28,7 @@ RATE_REMEDY = (
 )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class _Stream:
     """One rank's comparisons, rates and evaluations."""
 

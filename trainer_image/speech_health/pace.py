@@ -22,7 +22,7 @@ GAPS_ENOUGH = 3  # below this many, a script's start-up stands in for its longes
 STAMP_JITTER = 1.5  # seconds: a worker's stamps come second-hand, once a second
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class RankPace:
     """One rank. Times are monotonic seconds; None: not yet."""
 

@@ -35,7 +35,7 @@ CLASSES: Final = (
 NEAR, ROUND = 0.005, 0.015  # of ln V: the median of all levels, and each of them
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class _Stream:
     """One rank as heard through one source."""
 

@@ -21,6 +21,7 @@ from speech_contract.findings import FindingStatus, RankRow
 from speech_contract.phases import Phase
 from speech_contract.report import Peers
 from speech_contract.rules import Rule
+from speech_contract.values import Value
 from speech_health.detector import Attempt, Detector
 from speech_health.median import median
 from speech_health.samples import StepSample
@@ -32,8 +33,8 @@ SKEW_SECONDS = 30.0  # workers are heard once a second; a lag that lasts is none
 NAMED = 8  # ranks in a sentence
 
 
-@dataclasses.dataclass(frozen=True)
-class Vote:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Vote(Value):
     """Who is off. `suspect` None: nobody can say."""
 
     suspects: tuple[int, ...]
@@ -93,7 +94,7 @@ def _times(value: float, usual: float) -> float:
     return max(value / usual, usual / value)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class _Run:
     """How often in a row one signal named one rank."""
 

@@ -27,7 +27,7 @@ NEAR: Final = 0.05  # of the way made: how near to its start a counter must fall
 OURS: Final = frozenset(("losses", "codebooks"))  # nested in rows of our own reporter
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class Place:
     """How far a run has come by its own counters, and whether another one has begun."""
 
@@ -71,7 +71,7 @@ def _range(known: tuple[float, float] | None, now: float | None) -> tuple[float,
     return (now if known is None else known[0], now)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class Rows:
     """Turns mappings into samples. Steps that a file does not name are counted; so are seconds."""
 

@@ -49,9 +49,9 @@ class Source(str, enum.Enum):
     __hash__ = str.__hash__
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class StepSample(Report):
-    """A report with its moment; `now` is the supervisor's monotonic clock."""
+    """A report with its moment; `now` is the supervisor's monotonic clock. Equal to itself alone."""
 
     time: float  # epoch seconds
     now: float  # monotonic seconds

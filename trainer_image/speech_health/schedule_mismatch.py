@@ -19,7 +19,7 @@ CALM = 2  # reports in a row as planned that heal
 FLOOR = 1e-3  # of the highest planned rate: what a share is taken of near a planned 0
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class _Stream:
     """One rank as heard through one source."""
 

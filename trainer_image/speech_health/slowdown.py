@@ -24,7 +24,7 @@ SLOW: Final = 0.9  # of the newest reports
 CALM: Final = 0.5  # of them, below which it is over
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class _Stream:
     """One rank."""
 

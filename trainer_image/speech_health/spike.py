@@ -36,7 +36,7 @@ WARM_UP = 2.0  # times the factor while the learning rate rises
 Limits: TypeAlias = thresholds.LossSpike | thresholds.GradientSpike
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class _Stream:
     """One rank as heard through one source."""
 

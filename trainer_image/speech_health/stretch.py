@@ -12,6 +12,7 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+from speech_contract.values import Value
 from speech_health.samples import Source, StepSample
 
 LONGEST: Final = 128  # reports: short enough for a baseline to bound what its median can become
@@ -23,8 +24,8 @@ _FIELDS: Final = frozenset((
 ))  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class Stretch:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Stretch(Value):
     """Reports of one rank at rising steps: losses and norms finite, the headline and every norm other than 0."""
 
     reports: Sequence[StepSample]

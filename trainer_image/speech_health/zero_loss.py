@@ -23,7 +23,7 @@ DECIMALS, TINY = 4, 1e-3  # as printers round; ten units of the last decimal
 AT_EXIT = 3  # reports, all zero, that convict a run too short for `forSteps`
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class _Stream:
     """One rank as heard through one source."""
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from speech_contract import codec, paths
 from speech_contract.errors import ContractError
 from speech_contract.owner import Owner
+from speech_contract.values import Value
 from speech_telemetry.files import create_text
 
 BEAT_SECONDS = 10.0
@@ -42,8 +43,8 @@ class OccupiedError(Exception):
         super().__init__(str(owner))
 
 
-@dataclasses.dataclass(frozen=True)
-class Record:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Record(Value):
     """One owner file as it lies there."""
 
     number: int

@@ -20,7 +20,8 @@ from speech_contract import codec, paths
 from speech_contract.events import Event
 from speech_telemetry.files import unfinished
 from speech_telemetry.logs import WARNING, EventLog
-from speech_telemetry.told import Told, missing
+from speech_telemetry.told import Told
+from speech_telemetry.trackers import missing
 
 MODULE: Final = "speech_telemetry.report"
 EVERY_SECONDS: Final = 30.0  # between two beginnings, however often a script evaluates

@@ -23,6 +23,7 @@ from speech_contract.progress import Rule
 from speech_contract.reasons import NO_SPEC, Reason
 from speech_contract.report import BadStep
 from speech_contract.status import Failure, JobStatus
+from speech_contract.values import Value
 
 # Budgets whose remedy says how the checkpoints are gone on from.
 SPENT: Final = frozenset((Reason.RESTART_BUDGET_SPENT.value, Reason.SAME_CAUSE.value))
@@ -34,8 +35,8 @@ JOB_REASONS: Final = SPENT | {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Cause:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Cause(Value):
     """Why an attempt ended. `step` is the first bad step when one is known, else the newest step.
 
     `samples`: some of the first bad step's batch. `goes_on`: the remedy itself says how the job's

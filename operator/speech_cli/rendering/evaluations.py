@@ -13,13 +13,14 @@ from typing import Any
 from speech_cli.rendering.verdict import score_number
 from speech_contract.result import Result
 from speech_contract.scores import title
+from speech_contract.values import Value
 
 ROWS_SHOWN = 8
 COLUMNS_SHOWN = 6
 
 
-@dataclasses.dataclass(frozen=True)
-class Evaluated:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Evaluated(Value):
     """One evaluation. A score that is no number is NaN."""
 
     step: int

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from speech_cli.rendering.view import mapping, moment, whole
+from speech_contract.values import Value
 
 WARNING = "Warning"
 
 
-@dataclasses.dataclass(frozen=True)
-class EventRow:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class EventRow(Value):
     """One Event; `at` as the API server has it, `pod` empty for the job's own."""
 
     kind: str

@@ -18,12 +18,13 @@ from speech_contract.progress import Progress, Severity
 from speech_contract.reasons import AT_REST, ON_ITS_WAY, Condition, State
 from speech_contract.report import Reads
 from speech_contract.status import ConditionStatus, JobFinding, JobRuntime, JobStatus, show_status
+from speech_contract.values import Value
 
 Document = Mapping[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class FindingView:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class FindingView(Value):
     """One health finding."""
 
     rule: str
@@ -42,8 +43,8 @@ class FindingView:
         return self.status == FindingStatus.ACTIVE.value
 
 
-@dataclasses.dataclass(frozen=True)
-class RankView:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class RankView(Value):
     """One rank: where it is, and for how many seconds it has been there."""
 
     rank: int
@@ -53,8 +54,8 @@ class RankView:
     step: int | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class JobView:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class JobView(Value):
     """One job at one moment. Durations in seconds; None = not known."""
 
     name: str

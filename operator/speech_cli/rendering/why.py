@@ -21,6 +21,7 @@ from speech_contract.outcome import Outcome
 from speech_contract.progress import Rule
 from speech_contract.reasons import State
 from speech_contract.status import Attempt, JobStatus
+from speech_contract.values import Value
 
 ATTEMPTS_SHOWN = 4
 LOG_LINES_SHOWN = 2
@@ -28,8 +29,8 @@ EVENTS_SHOWN = 5
 LINE_WIDTH = 200  # a log line longer than this is cut
 
 
-@dataclasses.dataclass(frozen=True)
-class Evidence:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Evidence(Value):
     """What run directory or cluster hold beside the status, and how a person reaches the job again."""
 
     quarantine: str = ""  # path, when there are bad samples
@@ -46,8 +47,8 @@ class Evidence:
     again: str = "`speechtrain run FILE --new`"
 
 
-@dataclasses.dataclass(frozen=True)
-class Explanation:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Explanation(Value):
     """The answer of `why`, as `-o json` prints it."""
 
     job: str

@@ -13,12 +13,14 @@ adopted. A cluster never decides; what it hears of goes to `Controller.mark` by 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from speech_contract.run_config import RunConfig
 from speech_operator.child_kind import ChildKind, R
 from speech_operator.plan import JobEvent, Mark
 from speech_operator.snapshot import Endpoints, NodeRecord, Platform
+
+if TYPE_CHECKING:  # the list of a machine's jobs catches these errors, and reads no run config
+    from speech_contract.run_config import RunConfig
 
 
 class JobKey(NamedTuple):

@@ -284,7 +284,7 @@ class LocalCluster:
         if pod.ended or local_process.alive(pod.pid, pod.start_ticks):
             return pod
         code = local_process.reap(pod.pid)
-        told = local_pod.outcome_of(folder, pod)
+        told = folder.outcome(pod)
         if told is not None and told.exit_code is not None:
             code = told.exit_code
         code = EXIT_KILLED if code is None else code

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from speech_contract import env
-from speech_contract import outcome as outcomes
-from speech_contract.outcome import EXIT_DONE, Outcome
+from speech_contract.outcome import EXIT_DONE
 from speech_contract.run_config import Device, RunConfig
+from speech_contract.values import Value
 from speech_operator.cluster import local_process
 from speech_operator.cluster.base import ClusterError, Unsatisfiable
 from speech_operator.cluster.local_state import JobFolder, PodFile
@@ -29,8 +29,8 @@ OF_THE_IMAGE: Final = frozenset({"HOME", "USER", "TORCHINDUCTOR_CACHE_DIR"})
 DEVICES: Final = "CUDA_VISIBLE_DEVICES"
 
 
-@dataclasses.dataclass(frozen=True)
-class Machine:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Machine(Value):
     """What this machine has."""
 
     cores: int
@@ -127,19 +127,9 @@ def start(
     process.open_gate()
 
 
-def outcome_of(folder: JobFolder, pod: PodFile) -> Outcome | None:
-    """What the pod said of itself (attempt 0: before it could read its run config); no older pod's words."""
-    try:
-        text = folder.termination_log(pod.name).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
-    told = outcomes.decode(text)
-    return told if told is not None and told.attempt in (0, pod.attempt) else None
-
-
 def record(folder: JobFolder, pod: PodFile, host: str) -> PodRecord:
     """The pod as reconcile sees it."""
-    told = outcome_of(folder, pod)
+    told = folder.outcome(pod)
     phase = PodPhase.RUNNING
     if pod.ended:
         phase = PodPhase.SUCCEEDED if pod.exit_code == EXIT_DONE else PodPhase.FAILED

@@ -13,13 +13,15 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from speech_contract.values import Value
+
 SHELL = "/bin/sh"
 GATE = 'cd "$1" && shift && read -r go && exec "$@" </dev/null'
 _START_TICKS = 19  # fields of /proc/<pid>/stat after the command's name: state is 0, starttime 19
 
 
-@dataclasses.dataclass(frozen=True)
-class Gated:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Gated(Value):
     """A process that waits at its gate."""
 
     pid: int

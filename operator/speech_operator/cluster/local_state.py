@@ -20,7 +20,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from speech_contract import codec
+from speech_contract import outcome as outcomes
 from speech_contract.errors import ContractError
+from speech_contract.outcome import Outcome
+from speech_contract.values import Value
 from speech_operator.cluster.base import ClusterError, Conflict
 from speech_telemetry.files import replace_text
 
@@ -33,8 +36,8 @@ VOLUMES = "volumes"  # beside the namespaces, so no namespace may be called so
 Document = dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class PodFile:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class PodFile(Value):
     """One pod's process. `start_ticks` tells it from a later process with the same pid. Times: epoch seconds."""
 
     name: str
@@ -146,6 +149,12 @@ class JobFolder:
     def remove_pod(self, name: str) -> None:
         """Forget a pod. Its outcome and log stay to be read until the name is used again."""
         (self.path / PODS / f"{name}.json").unlink(missing_ok=True)
+
+    def outcome(self, pod: PodFile) -> Outcome | None:
+        """What the pod said of itself (attempt 0: before it could read its run config); no older pod's words."""
+        text = _read(self.termination_log(pod.name))
+        told = None if text is None else outcomes.decode(text)
+        return told if told is not None and told.attempt in (0, pod.attempt) else None
 
     def termination_log(self, name: str) -> Path:
         """Where the pod's supervisor writes its outcome."""

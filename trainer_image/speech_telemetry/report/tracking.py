@@ -18,7 +18,8 @@ from speech_telemetry.files import replace_text
 from speech_telemetry.report import event_file
 from speech_telemetry.report.curves import Curves
 from speech_telemetry.report.story import Story
-from speech_telemetry.told import Told, missing
+from speech_telemetry.told import Told
+from speech_telemetry.trackers import missing
 
 SENT: Final = "sent.json"
 KEY, MODE = "WANDB_API_KEY", "WANDB_MODE"  # Weights & Biases' own names

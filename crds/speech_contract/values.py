@@ -1,0 +1,26 @@
+"""What plain records share, so that it is not generated anew for each: equality, hash and text.
+
+A dataclass that generates none of them (`eq=False, repr=False`) costs half at import, and a command of the CLI loads a
+hundred. Used by the whole contract, and by the operator's records of what it sees.
+"""
+
+from __future__ import annotations
+
+
+class Value:
+    """Base of frozen dataclasses without slots: equal to one of its own class with equal fields.
+
+    For one whose fields all count, and that keeps nothing else in its `__dict__` (no `cached_property`).
+    """
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((self.__class__, *self.__dict__.values()))
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={value!r}" for name, value in self.__dict__.items())
+        return f"{type(self).__qualname__}({fields})"
