@@ -215,3 +215,8 @@ class RecipeSpec(Value):
     def name(self) -> str:
         """The member that is set."""
         return next(iter(self.given))
+
+    @property
+    def watched(self) -> bool:
+        """Whether our launcher starts its ranks and a supervisor stands beside them."""
+        return self.custom is None or self.custom.launcher is not Launcher.NONE

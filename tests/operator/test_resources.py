@@ -300,12 +300,28 @@ class TestRunConfig:
         assert cores(text) == value
 
 
-def test_service_is_headless_and_finds_pods_before_they_are_ready(build):
-    service = build_service(build.job(build.spec(), build.status()))
+def test_service_is_headless_and_finds_the_master_before_it_is_ready(build):
+    spec = vits_spec(build)
+    service = build_service(build.job(spec, build.status()))
     assert service["metadata"]["name"] == "asr-master-0"
     assert service["spec"]["clusterIP"] == "None"
     assert service["spec"]["publishNotReadyAddresses"] is True
-    assert service["spec"]["selector"] == {names.LABEL_JOB_NAME: "asr"}
+    selected = [
+        service["spec"]["selector"].items()
+        <= pod_of(build, spec, rank)[1]["metadata"]["labels"].items()
+        for rank in range(3)
+    ]
+    assert selected == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("launcher", "every"), [("None", True), ("Image", False), ("Injected", False)]
+)
+def test_every_pod_has_a_name_where_no_launcher_of_ours_starts_the_ranks(build, launcher, every):
+    spec = job_spec(build, recipe={"custom": {"launcher": launcher}})
+    service = build_service(build.job(spec, build.status()))
+    labels = pod_of(build, spec, 2)[1]["metadata"]["labels"]
+    assert (service["spec"]["selector"].items() <= labels.items()) is every
 
 
 @pytest.mark.parametrize(

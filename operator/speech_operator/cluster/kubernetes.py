@@ -151,9 +151,9 @@ class KubernetesCluster:
         return await known_nodes(self._rest, self._informers, wanted)
 
     async def endpoints(self, key: JobKey, nodes: int, config: RunConfig | None) -> Endpoints:
-        """Names that the headless Service gives to pods: `<pod>.<service>`. One pod alone knows its own name without.
+        """Names by the headless Service: `<pod>.<service>`. One pod alone knows its own name without.
 
-        The Service's own name stands for all pods of the job, so it is no address of the master.
+        The Service's own name stands for all pods of some jobs, so it is no address of the master.
         """
         if config is not None:
             addresses = tuple(config.supervisor_addresses)

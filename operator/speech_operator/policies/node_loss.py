@@ -15,7 +15,6 @@ from typing import Final
 
 from speech_contract.phases import Phase
 from speech_contract.reasons import ON_ITS_WAY, Condition, Reason
-from speech_contract.recipes import Launcher
 from speech_operator import status as st
 from speech_operator.ending import NODE_LOST, TAKEN, Ending
 from speech_operator.plan import Draft
@@ -120,7 +119,7 @@ def _told(seen: Observed, draft: Draft, pod: PodRecord, now: float) -> Draft:
 
 
 def _why_not(seen: Observed, pod: PodRecord) -> str:
-    if _watched(seen):
+    if seen.spec.recipe.watched:
         return f"its pod {pod.name} is heard, or was a moment ago: attempt {pod.attempt} goes on"
     return (
         f"nobody can be asked whether its pod {pod.name} lives (custom.launcher: None), so it stays until its "
@@ -128,14 +127,9 @@ def _why_not(seen: Observed, pod: PodRecord) -> str:
     )
 
 
-def _watched(seen: Observed) -> bool:
-    custom = seen.spec.recipe.custom
-    return custom is None or custom.launcher is not Launcher.NONE
-
-
 def _quiet_for(seen: Observed, pod: PodRecord) -> float | None:
     """Seconds for which nothing was heard of a pod; None: its supervisor speaks, or it has none."""
-    if not _watched(seen):
+    if not seen.spec.recipe.watched:
         return None
     if pod.phase is PodPhase.PENDING:
         return math.inf

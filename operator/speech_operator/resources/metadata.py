@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from speech_contract import names
 from speech_operator.snapshot import Job
+
+MASTER: Final[Mapping[str, str]] = {names.LABEL_JOB_ROLE: "master"}  # of node rank 0 alone
 
 
 def child_metadata(job: Job, name: str, labels: Mapping[str, str]) -> dict[str, Any]:
@@ -35,4 +37,4 @@ def pod_labels(node_rank: int, attempt: int) -> dict[str, str]:
         names.LABEL_REPLICA_INDEX: str(index),
         names.LABEL_ATTEMPT: str(attempt),
     }
-    return {**labels, names.LABEL_JOB_ROLE: "master"} if node_rank == 0 else labels
+    return {**labels, **MASTER} if node_rank == 0 else labels

@@ -109,16 +109,11 @@ def _container(
         container["command"] = command
     elif trainer.args:
         container["args"] = list(trainer.args)
-    if not _watched(spec):
+    if not spec.recipe.watched:
         del container["readinessProbe"]  # nobody answers it
     if trainer.env_from:
         container["envFrom"] = [_plain(source) for source in trainer.env_from]
     return container
-
-
-def _watched(spec: JobSpec) -> bool:
-    custom = spec.recipe.custom
-    return custom is None or custom.launcher is not Launcher.NONE
 
 
 def _injected(spec: JobSpec) -> bool:
