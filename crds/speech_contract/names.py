@@ -76,7 +76,7 @@ def pod_name(job: str, node_rank: int) -> str:
 
 
 def service_name(job: str) -> str:
-    """The job's one headless Service. Its name alone resolves to every pod; MASTER_ADDR puts the master's before it."""
+    """The job's one headless Service; MASTER_ADDR puts the master's name before it. Its own may stand for every pod."""
     return pod_name(job, 0)
 
 

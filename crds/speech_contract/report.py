@@ -152,7 +152,7 @@ class Match(Value):
 
 # Nobody makes one by itself, so it is spared the methods that every kind of it has: imports are fast for it.
 @dataclasses.dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
-class Report:
+class Report(Value):
     """What one report of one rank can hold, however it came. What was not reported is None or "".
 
     Counters are cumulative, so that a report that is lost loses no NaN. `bad_*` describe the newest non-finite step

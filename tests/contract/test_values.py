@@ -51,6 +51,7 @@ def test_no_record_generates_what_it_could_share() -> None:
     assert len(found) > 60
     for record in found:
         assert {"__eq__", "__hash__", "__repr__"}.isdisjoint(vars(record)), record
+        assert issubclass(record, Value), record
 
 
 @pytest.mark.parametrize("root", ["speech_contract", "speech_operator"])

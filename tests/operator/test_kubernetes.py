@@ -446,7 +446,7 @@ def test_the_termination_log_is_an_outcome_or_last_words() -> None:
 @pytest.mark.parametrize(
     ("name", "rank"),
     [("asr-master-0", 0), ("asr-worker-0", 1), ("asr-worker-12", 13), ("asr-worker-01", -1),
-     ("asr-debug", -1), ("asr-2-master-0", -1)],
+     ("asr-debug", -1), ("asr-2-master-0", -1), ("asr-worker-1-worker-0", -1)],
 )  # fmt: skip
 def test_a_rank_is_read_from_names_of_the_job_alone(name: str, rank: int) -> None:
     assert node_rank(name, "asr") == rank

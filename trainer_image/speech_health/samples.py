@@ -49,9 +49,11 @@ class Source(str, enum.Enum):
     __hash__ = str.__hash__
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@dataclasses.dataclass(
+    frozen=True
+)  # with an equality of its own: `once` keeps more than fields in it
 class StepSample(Report):
-    """A report with its moment; `now` is the supervisor's monotonic clock. Equal to itself alone."""
+    """A report with its moment; `now` is the supervisor's monotonic clock."""
 
     time: float  # epoch seconds
     now: float  # monotonic seconds

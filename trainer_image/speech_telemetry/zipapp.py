@@ -38,7 +38,7 @@ _LIBRARY_HOLDS = (
 )  # fmt: skip
 _REPORTER_NEEDS = (
     "__init__.py", "codec.py", "env.py", "errors.py", "paths.py", "phases.py", "preflight.py", "report.py", "saves.py",
-    "scores.py", "wire.py",
+    "scores.py", "values.py", "wire.py",
 )  # fmt: skip
 
 # Of a package in `lib/`, below its docstring; `import` looks for the rest of it along sys.path (PEP 420's way, for

@@ -24,6 +24,8 @@ DISRUPTION: Final = "DisruptionTarget"
 ON_ITS_WAY: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
 SAME: Final = {"ErrImagePull": "ImagePullBackOff"}  # a kubelet says one after the other for hours
 LONGEST_WORDS: Final = 600  # characters
+# One pattern for all jobs: as many patterns as jobs are compiled over and over, since `re` keeps 512.
+_WORKER: Final = re.compile(rf"(.+)-{names.REPLICA_WORKER}-(0|[1-9]\d*)")
 _PHASES: Final = {phase.value: phase for phase in PodPhase if phase is not PodPhase.GONE}
 
 
@@ -71,8 +73,8 @@ def node_rank(pod_name: str, job: str) -> int:
     """The rank that a pod's name stands for; -1 for a name that is none of the job's."""
     if pod_name == names.pod_name(job, 0):
         return 0
-    found = re.fullmatch(rf"{re.escape(job)}-{names.REPLICA_WORKER}-(0|[1-9]\d*)", pod_name)
-    return int(found[1]) + 1 if found else -1
+    found = _WORKER.fullmatch(pod_name)
+    return int(found[2]) + 1 if found and found[1] == job else -1
 
 
 def owner_uid(child: Document) -> str:
