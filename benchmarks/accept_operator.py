@@ -237,6 +237,8 @@ def pace_rows(pace: Mapping[str, Any]) -> list[Row]:
         name: GANGS.total / _median(pace, name, "gangs", "created")
         for name in ("this", base, "bare")
     }
+    run = {name: _median(pace, name, "gangs", "running") for name in gangs}
+    running = {name: run["bare"] / run[name] for name in ("this", base)}
     share, share_before = gangs["this"] / gangs["bare"], gangs[base] / gangs["bare"]
     together = {name: _machine_ms(pace, name, "gangs", GANGS.total) for name in gangs}
     return [
@@ -253,6 +255,8 @@ def pace_rows(pace: Mapping[str, Any]) -> list[Row]:
             f"{asked:.1f} and {before:.1f}: {asked / before:.2f} ×", f"≤ {ASKED:g} ×", asked <= ASKED * before),
         Row(f"pods of gangs of 64 against the same posted bare, beside {base}",
             f"{share:.0%} and {share_before:.0%}", f"≥ {POD_SHARE:.0%}", share >= POD_SHARE),
+        Row("… until they run: scheduler and kubelets share the cores with who posts",
+            f"{running['this']:.0%} and {running[base]:.0%}"),
         Row("… CPU of the whole machine for one of them, and for one posted bare",
             f"{together['this']:.1f} and {together['bare']:.1f} ms, {base}: {together[base]:.1f} ms"),
         *(Row(f"… {words} from its POST to its last pod",
