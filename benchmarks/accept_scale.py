@@ -41,6 +41,7 @@ from soak_fates import Board, ends, whole
 from speech_contract import names
 from speech_contract.exit_codes import EXIT_DO_NOT_CONTINUE, EXIT_SIGSEGV
 from speech_contract.reasons import State
+from speech_operator.cluster.known_jobs import TRUST_SECONDS
 
 RSS_MIB, COLD_SECONDS = 200.0, 30.0
 AT_ONCE = 24
@@ -124,11 +125,11 @@ class Field:
         }
 
     async def idle(self, process: Process) -> Figures:
-        """Memory, CPU and requests while nothing happens."""
+        """Memory, CPU and requests while nothing happens, until all jobs have been read again once."""
         pid = process.process.pid
         await asyncio.sleep(QUIET_SECONDS)
         before, since = collections.Counter(called(self._bed, HOME)), time.monotonic()
-        share = await idle_share(pid)
+        share = await idle_share(pid, TRUST_SECONDS)
         asked = collections.Counter(called(self._bed, HOME)) - before
         seconds = time.monotonic() - since
         return {

@@ -225,10 +225,10 @@ class Bench:
         assert told == shape.jobs, f"{told} of {shape.jobs} jobs were told"
 
 
-async def idle_share(pid: int) -> float:
+async def idle_share(pid: int, seconds: float = IDLE_SECONDS) -> float:
     """Per cent of one core over a while in which nothing happens."""
     before, since = cpu_seconds(pid), time.monotonic()
-    await asyncio.sleep(IDLE_SECONDS)
+    await asyncio.sleep(seconds)
     return round(100.0 * (cpu_seconds(pid) - before) / (time.monotonic() - since), 2)
 
 

@@ -49,9 +49,8 @@ class Source(str, enum.Enum):
     __hash__ = str.__hash__
 
 
-@dataclasses.dataclass(
-    frozen=True
-)  # with an equality of its own: `once` keeps more than fields in it
+# With an equality of its own: `once` keeps more than fields in it.
+@dataclasses.dataclass(frozen=True)
 class StepSample(Report):
     """A report with its moment; `now` is the supervisor's monotonic clock."""
 
