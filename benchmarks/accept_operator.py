@@ -272,19 +272,15 @@ def _machine_ms(pace: Mapping[str, Any], name: str, what: str, count: int) -> fl
     return 1000 * _median(pace, name, what, "machine") / count
 
 
-def _median(pace: Mapping[str, Any], name: str, what: str, field: str) -> float:
-    return statistics.median(one[field] for one in pace["took"][name][what])
+def _median(section: Mapping[str, Any], name: str, what: str, field: str) -> float:
+    return statistics.median(one[field] for one in section["took"][name][what])
 
 
 def rival_rows(rival: Mapping[str, Any]) -> list[Row]:
     """Of the section `rival`: medians, and their ratio."""
-
-    def rate_of(way: str, what: str, field: str) -> float:
-        return statistics.median(one[field] for one in rival["took"][way][what])
-
     rows = []
     for way, words in (("default", "as it starts by default"), ("raised", "its limits raised")):
-        ours, theirs = (rate_of(name, "gangs", "podsPerSecond") for name in ("this", way))
+        ours, theirs = (_median(rival, name, "gangs", "podsPerSecond") for name in ("this", way))
         bound = way == "default"
         rows.append(Row(
             f"pods of gangs of 64, beside Training Operator v1, {words}",
@@ -292,7 +288,7 @@ def rival_rows(rival: Mapping[str, Any]) -> list[Row]:
             f"≥ {BESIDE_DEFAULT:g} ×" if bound else "",
             ours >= BESIDE_DEFAULT * theirs if bound else None,
         ))  # fmt: skip
-        ours, theirs = (rate_of(name, "single", "jobsPerSecond") for name in ("this", way))
+        ours, theirs = (_median(rival, name, "single", "jobsPerSecond") for name in ("this", way))
         rows.append(
             Row("… jobs of one pod", f"{ours:.1f} and {theirs:.1f} jobs/s: {ours / theirs:.1f} ×")
         )

@@ -1,7 +1,7 @@
 """What plain records share, so that it is not generated anew for each: equality, hash and text.
 
 A dataclass that generates none of them (`eq=False, repr=False`) costs half at import, and a command of the CLI loads a
-hundred. Used by the whole contract, and by the operator's records of what it sees.
+hundred. Used by the whole contract, and by records of the operator, the rules and the CLI.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 class Value:
     """Base of frozen dataclasses without slots: equal to one of its own class with equal fields.
 
-    For one whose fields all count, and that keeps nothing else in its `__dict__` (no `cached_property`).
+    For one whose fields all count, and that keeps nothing else in its `__dict__` (no `cached_property`, no `once`).
     """
 
     def __eq__(self, other: object) -> bool:
