@@ -6,10 +6,7 @@ API server calls them by address, as there is no Service. Webhooks of the kinds 
 
 import base64
 import json
-import os
 import shutil
-import subprocess
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +15,7 @@ from typing import Any
 import yaml
 from bed import binaries, crds
 from bed.api import wait_for
+from bed.beside import beside
 from bed.binaries import Progress
 from bed.cluster import Bed, namespaces_of
 from bed.families import KUEUE
@@ -48,20 +46,11 @@ def running(bed: Bed, cache: Path, tell: Progress) -> Iterator[Path]:
         certificates=folder / "certificates", binary=binary, config=folder / "config.yaml"
     )
     command = [*namespaces_of(bed.first), "unshare", "--mount", "sh", "-c", start]
-    environment = os.environ | {"KUBECONFIG": str(bed.kubeconfig)}
-    log = bed.layout.logs / "kueue.log"
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-    try:
-        _wait(bed, process)
+    # Only then its webhooks: an API server that can't reach them takes no object of theirs.
+    ready = f"http://{bed.layout.inner_ip}:{PROBES}/readyz"
+    with beside(bed, "kueue", command, ready) as (_, log):
         _install_webhooks(bed, cache, tell)
         yield log
-    except Exception as error:
-        error.add_note(log.read_text(errors="replace")[-3000:])
-        raise
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def _write(folder: Path, pki: Path) -> None:
@@ -108,18 +97,6 @@ def _install_crds(bed: Bed, cache: Path, tell: Progress) -> None:
 def _client(bed: Bed, path: str) -> dict[str, Any]:
     authority = base64.b64encode((bed.layout.pki / "ca.crt").read_bytes()).decode()
     return {"url": f"https://{ADDRESS}:{PORT}{path}", "caBundle": authority}
-
-
-def _wait(bed: Bed, process: subprocess.Popen[bytes]) -> None:
-    """Until its webhooks answer: an API server that can't reach them takes no object of theirs."""
-
-    def ready() -> bool:
-        if process.poll() is not None:
-            raise RuntimeError(f"Kueue ended with {process.returncode}")
-        with urllib.request.urlopen(f"http://{bed.layout.inner_ip}:{PROBES}/readyz") as answer:
-            return bool(answer.status == 200)
-
-    wait_for("Kueue", ready, seconds=120.0)
 
 
 def _install_webhooks(bed: Bed, cache: Path, tell: Progress) -> None:

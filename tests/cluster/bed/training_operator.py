@@ -4,10 +4,7 @@ A plain process with the administrator's rights. It waits for certificates of it
 are, but the API server is told of no webhook, which spares every job a call.
 """
 
-import os
 import shutil
-import subprocess
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +12,7 @@ from pathlib import Path
 import yaml
 from bed import binaries, crds
 from bed.api import wait_for
+from bed.beside import beside
 from bed.binaries import Progress
 from bed.cluster import Bed
 from bed.families import TRAINING_OPERATOR
@@ -46,32 +44,13 @@ def running(bed: Bed, binary: Path, flags: Sequence[str] = ()) -> Iterator[int]:
     _CERTIFICATES.mkdir(parents=True, exist_ok=True)
     for suffix in ("crt", "key"):
         shutil.copy(bed.layout.pki / f"apiserver.{suffix}", _CERTIFICATES / f"tls.{suffix}")
+    probes = f"127.0.0.1:{PROBES}"
     command = [
         str(binary), "--enable-scheme=pytorchjob", "--metrics-bind-address=0", f"--webhook-server-port={PORT}",
-        f"--health-probe-bind-address=127.0.0.1:{PROBES}", *flags,
+        f"--health-probe-bind-address={probes}", *flags,
     ]  # fmt: skip
-    log = bed.layout.logs / "training-operator.log"
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            env=os.environ | {"KUBECONFIG": str(bed.kubeconfig)},
-            stdout=output,
-            stderr=output,
-        )
     try:
-        wait_for("Training Operator", lambda: _ready(process))
-        yield process.pid
-    except Exception as error:
-        error.add_note(log.read_text(errors="replace")[-3000:])
-        raise
+        with beside(bed, "training-operator", command, f"http://{probes}/readyz") as (pid, _):
+            yield pid
     finally:
-        process.terminate()
-        process.wait(30)
         shutil.rmtree(_CERTIFICATES.parent, ignore_errors=True)
-
-
-def _ready(process: "subprocess.Popen[bytes]") -> bool:
-    if process.poll() is not None:
-        raise RuntimeError(f"Training Operator ended with {process.returncode}")
-    with urllib.request.urlopen(f"http://127.0.0.1:{PROBES}/readyz") as answer:
-        return bool(answer.status == 200)
