@@ -104,11 +104,17 @@ def _places(tree: ast.AST) -> Iterator[tuple[Any, str, Callable[[], None]]]:
 
 
 def _code(tree: ast.AST) -> Iterator[ast.AST]:
-    """Like ast.walk, without annotations, the texts of assertions and messages, and `strict=` of zip, an assertion."""
+    """Like ast.walk, without what decides nothing.
+
+    Annotations, the texts of assertions and messages, `strict=` of zip, an assertion, and what a class lets a
+    decorator generate for it.
+    """
     if isinstance(tree, ast.keyword) and tree.arg == "strict":
         return
     for field, value in ast.iter_fields(tree):
         if field in ("annotation", "returns") or isinstance(tree, ast.JoinedStr | ast.Assert):
+            continue
+        if field == "decorator_list" and isinstance(tree, ast.ClassDef):
             continue
         for node in value if isinstance(value, list) else [value]:
             if isinstance(node, ast.AST):

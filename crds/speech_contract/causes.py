@@ -5,14 +5,13 @@ One table for all outlets: the operator takes the remedy of a failed attempt fro
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from typing import Final
 
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Known(Value):
     """A cause that its text names."""
 

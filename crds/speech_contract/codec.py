@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from speech_contract.errors import ContractError, unknown_field
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 T = TypeVar("T")
 
@@ -120,7 +120,7 @@ def from_document(
     return cls(**values)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class _Field(Value):
     name: str
     kind: Any

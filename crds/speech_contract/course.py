@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from speech_contract.actions import OnExceeded, only
 from speech_contract.checks import check_at_least, check_number
 from speech_contract.codec import FORBID
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Plateau(Value):
     """The loss no longer falls, or never did. Told as information; a warning at the level of a blind guess."""
 
@@ -24,7 +22,7 @@ class Plateau(Value):
         only(self, OnExceeded.WARN)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Slowdown(Value):
     """Steps that take `factor` times as long as they used to, for `for_reports` reports."""
 
@@ -41,7 +39,7 @@ class Slowdown(Value):
         only(self, OnExceeded.WARN)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class GoalUnreachable(Value):
     """Too little data for the model, the batch or the scores; or a held-out score that worsens while the loss falls."""
 

@@ -10,7 +10,7 @@ import dataclasses
 import enum
 from typing import Final
 
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 
 class Next(str, enum.Enum):
@@ -75,7 +75,7 @@ EXIT_SIGSEGV: Final = 139
 EXIT_SIGTERM: Final = 143
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class ExitMeaning(Value):
     """One row of the table."""
 

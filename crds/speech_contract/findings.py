@@ -5,12 +5,11 @@ Made by speech_health; part of `progress`, and of a replayed log's answer.
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 
 from speech_contract.phases import Phase
 from speech_contract.rules import Rule, Severity
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 
 class Verdict(str, enum.Enum):
@@ -43,7 +42,7 @@ class Action(str, enum.Enum):
     WOULD_STOP = "WouldHaveStopped"
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Finding(Value):
     """One named fault with its evidence. `since` is seconds since the epoch."""
 
@@ -58,7 +57,7 @@ class Finding(Value):
     since: float = 0.0
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class RankRow(Value):
     """One rank as its supervisor sees it. `phase_age` in seconds."""
 

@@ -9,10 +9,10 @@ import dataclasses
 from typing import Final
 
 from speech_contract.codec import READ
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class GoodputMark(Value):
     """How far time is counted, and where the attempt was then: what the next account goes on from."""
 
@@ -33,7 +33,7 @@ class GoodputMark(Value):
     """Seconds that the attempt saved up to that time."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Goodput(Value):
     """What the job's time went into. Time suspended is in none of the parts."""
 

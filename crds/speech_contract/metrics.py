@@ -6,11 +6,10 @@ gauges appear with their first value, so that nothing reads as a loss of 0.0 bef
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from typing import Final
 
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 
 class Kind(str, enum.Enum):
@@ -21,7 +20,7 @@ class Kind(str, enum.Enum):
     HISTOGRAM = "histogram"
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Metric(Value):
     """One metric family. A counter's exported name ends in `_total`.
 

@@ -43,6 +43,7 @@ from speech_contract.exit_codes import (
     meaning_of,
 )
 from speech_contract.progress import Account
+from speech_contract.values import frozen
 
 __all__ = [
     "EXIT_BAD_CONFIG",
@@ -84,7 +85,7 @@ __all__ = [
 OUTCOME_LIMIT_BYTES: Final = 3500  # the kubelet cuts the termination log at 4096 bytes
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Outcome(Account):
     """What a pod says of its attempt; rewritten at each phase or verdict change, last at the end.
 

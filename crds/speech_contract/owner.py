@@ -6,16 +6,15 @@ the supervisor to whoever comes second, in one sentence.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Final
 
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 CLUSTER: Final = "cluster"
 LAPTOP: Final = "laptop"
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Owner(Value):
     """A job that may write into a run directory. `attempt` 0: it has not begun one."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 FILE: Final = "pictures.json"
 LIMIT_BYTES: Final = 1024 * 1024
@@ -19,7 +19,7 @@ POINTS: Final = 400  # of a line
 ROWS, COLUMNS = 64, 128  # of a map
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Line(Value):
     """Points in order of x."""
 
@@ -28,7 +28,7 @@ class Line(Value):
     y: list[float]
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Plot(Value):
     """Lines over something that is no step. `across`, `up`: what x and y count."""
 
@@ -39,7 +39,7 @@ class Plot(Value):
     note: str = ""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Map(Value):
     """A field of numbers from 0 on, drawn as depth of colour. `across`: what the columns are. `rows`: labels."""
 
@@ -50,7 +50,7 @@ class Map(Value):
     note: str = ""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Pictures(Value):
     """All of one evaluation."""
 

@@ -11,7 +11,7 @@ import enum
 from collections.abc import Sequence
 from typing import Final
 
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 
 class Check(str, enum.Enum):
@@ -58,7 +58,7 @@ class Scope(str, enum.Enum):
     CHEAP = "Cheap"
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class CheckResult(Value):
     """One row of the table. `field`: what to look at, as the user wrote it where there is a field."""
 
@@ -78,7 +78,7 @@ class CheckResult(Value):
         return f"{text}; {self.remedy}" if self.remedy else text
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class PreflightReport(Value):
     """The result: every row in `preflight.json`, the first failed ones in datagrams and status."""
 

@@ -14,7 +14,7 @@ from speech_contract.preflight import PreflightReport
 from speech_contract.report import BadStep, Codebook, Memory, Reads, Weights
 from speech_contract.rules import Rule as Rule
 from speech_contract.rules import Severity as Severity
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -46,7 +46,7 @@ class Account(Value):
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(Account)}
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Progress(Account):
     """The answer of `/progress`. `version` = `<attempt>.<n>`; n grows with every change worth a look.
 

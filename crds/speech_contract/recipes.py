@@ -13,7 +13,7 @@ from typing import ClassVar
 from speech_contract.checks import check_at_least, check_number
 from speech_contract.codec import FORBID, camel
 from speech_contract.places import PATH
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 
 class Preset(str, enum.Enum):
@@ -68,7 +68,7 @@ class Copies(str, enum.Enum):
     ONE = "One"
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Recipe(Value):
     """What every recipe says of itself. Its fields hold numbers as strings and paths marked by `places.PATH`."""
 
@@ -77,7 +77,7 @@ class Recipe(Value):
     needs_text: ClassVar[bool] = False  # each line of a manifest must say what is spoken
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class VitsRecipe(Recipe):
     """`spec.recipe.vits`. Empty or None means: the preset's value."""
 
@@ -102,7 +102,7 @@ class VitsRecipe(Recipe):
         check_at_least(self, 0, "adversarial_start_step")
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class CodecRecipe(Recipe):
     """`spec.recipe.codec`. Empty or None means: the preset's value."""
 
@@ -132,7 +132,7 @@ class CodecRecipe(Recipe):
         check_at_least(self, 0, "adversarial_start_step")
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class VoiceCloningRecipe(Recipe):
     """`spec.recipe.voiceCloning`. Empty or None means: the preset's value."""
 
@@ -174,7 +174,7 @@ class VoiceCloningRecipe(Recipe):
         check_at_least(self, 1, "micro_batch_tokens")
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class CustomRecipe(Recipe):
     """`spec.recipe.custom`: any command, watched by the supervisor. The command is `trainer.command`."""
 
@@ -186,7 +186,7 @@ class CustomRecipe(Recipe):
     """PerRank starts the command once a rank; One starts it once a pod, and it starts its ranks itself."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class RecipeSpec(Value):
     """`spec.recipe`: exactly one member is set."""
 

@@ -10,14 +10,14 @@ from typing import Final
 
 from speech_contract.preflight import PreflightReport
 from speech_contract.scores import ScoreSpec
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 MAX_PEERS: Final = (
     128  # ranks whose samples fit a datagram; of larger worlds only the agreement is told
 )
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Peers(Value):
     """What the ranks found when they compared themselves at `step`; told by rank 0 alone.
 
@@ -38,7 +38,7 @@ MAX_BAD_SAMPLES: Final = 3  # of a first bad step; the whole batch is in its rep
 MAX_SAMPLE_NAME: Final = 160  # characters kept, from the end: a file's name says more than its root
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class BadStep(Value):
     """The first of the non-finite steps that count against the budget, or that spent it."""
 
@@ -61,7 +61,7 @@ REPORTER: Final = (
 )
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Reads(Value):
     """How an attempt's numbers come, and what of them no rule can judge. Made by the supervisor and by `replay`."""
 
@@ -92,7 +92,7 @@ class Reads(Value):
         return "; ".join(filter(None, [said, self.gap]))
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Weights(Value):
     """Two checkpoints compared, by module: only what is trained and had a learning rate above 0 between them."""
 
@@ -104,7 +104,7 @@ class Weights(Value):
     rate_sum: float | None = None  # learning rates between them, added up
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Plan(Value):
     """What a run intends, told once at its start. None: not known."""
 
@@ -120,7 +120,7 @@ class Plan(Value):
     bits_per_second: float | None = None  # of a codec
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Codebook(Value):
     """One level of a codec's quantiser. None: not measured."""
 
@@ -132,7 +132,7 @@ class Codebook(Value):
     age: int | None = None  # steps since data gave it its codes (k-means): judged from the first on
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Memory(Value):
     """A host's memory in bytes, read by its supervisor."""
 
@@ -140,7 +140,7 @@ class Memory(Value):
     room: int  # left below the closest limit
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Match(Value):
     """Lines of one pod's ranks that one pattern of `health.logPatterns` found, so far."""
 

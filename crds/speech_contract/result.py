@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from speech_contract.scores import ScoreSpec
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Best(Value):
     """The best evaluated checkpoint by the score that the recipe names. Also what its mark BEST holds."""
 
@@ -24,7 +24,7 @@ class Best(Value):
     checkpoint: str  # `step-40.a2`, below `checkpoints/`
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Result(Value):
     """`result.json`: the last evaluation. `baselines`: name of a trivial answer → score → its value.
 
@@ -47,7 +47,7 @@ class Result(Value):
         return {name: own[score] for name, own in self.baselines.items() if score in own}
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class BadSample(Value):
     """One row of `quarantine.jsonl`. Its keys are the manifest's, so that a script can take the lines out of it."""
 

@@ -6,14 +6,13 @@ tests/contract/test_rights.py compares the two.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Final
 
 from speech_contract import names
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Right(Value):
     """Verbs on one resource of one API group; a subresource is named as RBAC names it, `pods/log`."""
 

@@ -6,7 +6,6 @@ takes the remedy, the CRD the names, `docs/generate.py` writes the tables. Thres
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 
 from speech_contract.exit_codes import (
@@ -19,7 +18,7 @@ from speech_contract.exit_codes import (
     EXIT_SKIP_BUDGET,
     EXIT_STALLED,
 )
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 
 class Severity(str, enum.Enum):
@@ -30,7 +29,7 @@ class Severity(str, enum.Enum):
     CRITICAL = "critical"
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Record(Value):
     """One rule; its page is docs/rules/<name>.md. Its sentences stand in tables, status and logs: no full stop."""
 

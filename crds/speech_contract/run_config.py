@@ -16,7 +16,7 @@ from speech_contract.errors import ContractError
 from speech_contract.places import PATH
 from speech_contract.recipes import RecipeSpec
 from speech_contract.thresholds import Thresholds
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 
 class Precision(str, enum.Enum):
@@ -48,7 +48,7 @@ class ResumePolicy(str, enum.Enum):
     NEVER = "Never"
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class DataSet(Value):
     """Recordings: exactly one of its fields is set."""
 
@@ -71,7 +71,7 @@ class DataSet(Value):
         return tuple(field.name for field in dataclasses.fields(cls))
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Data(Value):
     """`spec.data`."""
 
@@ -87,7 +87,7 @@ class Data(Value):
         check_at_least(self, 1, "max_samples")
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Training(Value):
     """`spec.training`. `global_batch_size` None = the preset's; it holds whatever the number of ranks.
 
@@ -120,7 +120,7 @@ class Training(Value):
         check_at_least(self, 0, "seed", "evaluate_every_steps")
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Checkpoint(Value):
     """`spec.checkpoint`. `uri` is the run directory."""
 
@@ -140,7 +140,7 @@ class Checkpoint(Value):
         check_at_least(self, 1, "every_steps", "keep_last")
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class StrategicLogging(Value):
     """`spec.strategicLogging`."""
 
@@ -154,7 +154,7 @@ class StrategicLogging(Value):
         check_at_least(self, 1, "every_steps")
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class WeightsAndBiases(Value):
     """`spec.tracking.wandb`. Key, address and mode come from the container's environment, as everywhere."""
 
@@ -169,7 +169,7 @@ class WeightsAndBiases(Value):
             raise ContractError("project", "", "is empty", "name the project")
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Tracking(Value):
     """`spec.tracking`: where else the numbers of the run are told."""
 
@@ -180,7 +180,7 @@ class Tracking(Value):
     """Weights & Biases; needs the package `wandb` in the image. One run for all attempts."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class RunConfig(Value):
     """Everything an attempt's processes need to know of the job. `run_dir` is `checkpoint.uri` made local."""
 

@@ -6,17 +6,16 @@ the reporter and the callbacks. The checkpoints themselves are the script's: nob
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 
 from speech_contract import env
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 Window = tuple[int, int]  # positions of data in the order that the script draws it, [first, last)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Save(Value):
     """One checkpoint that the script told of. `path` is relative where it lies in the run directory; "": not told."""
 
@@ -39,7 +38,7 @@ class Save(Value):
         return f"step {self.step}" + (f" ({self.shown})" if self.path else "")
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Resume(Value):
     """The checkpoint to go on from. `path` is absolute; "": the script told the step alone."""
 
@@ -47,7 +46,7 @@ class Resume(Value):
     path: str = ""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Handed(Value):
     """What every rank of an attempt is told before it starts."""
 

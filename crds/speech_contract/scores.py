@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import math
 from collections.abc import Mapping
 from typing import Final
 
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 # Scores and trivial answers as people say them; anything else is shown by its own name.
 TITLES: Final[Mapping[str, str]] = {
@@ -34,7 +33,7 @@ class Better(str, enum.Enum):
     TARGET = "Target"  # the closer to `ScoreSpec.target`
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class ScoreSpec(Value):
     """How to read one score. `better` None: not known, so nothing is concluded from it."""
 

@@ -5,7 +5,6 @@ Members of `thresholds.Thresholds`, judged by rules Expectation and LogPattern; 
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from typing import Final
 
@@ -14,7 +13,7 @@ from speech_contract.checks import check_at_least, check_number
 from speech_contract.codec import FORBID
 from speech_contract.errors import ContractError
 from speech_contract.rules import Severity
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 MAX_PATTERNS: Final = 16
 MAX_PATTERN: Final = 200  # characters
@@ -34,7 +33,7 @@ _OPEN: Final = re.compile(r"[*+]|\{\d*,\}")
 _WILD: Final = re.compile(rf"[.W](?:{_OPEN.pattern})")
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Expectation(Value):
     """A loss component that a person expects within a range."""
 
@@ -75,7 +74,7 @@ class Expectation(Value):
         return " and ".join(filter(None, bounds))
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class LogPattern(Value):
     """A line of the script's output that is a finding."""
 

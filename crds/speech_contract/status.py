@@ -22,7 +22,7 @@ from speech_contract.progress import Rule, Severity
 from speech_contract.reasons import Condition as ConditionType
 from speech_contract.reasons import State
 from speech_contract.report import BadStep, Reads
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 MAX_ATTEMPTS: Final = 10  # the newest, for people; the budgets live in `restarts`
 MAX_WINDOW_TIMES: Final = 100  # counted restarts of one window that a job may allow itself
@@ -39,7 +39,7 @@ class ConditionStatus(str, enum.Enum):
     UNKNOWN = "Unknown"
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Condition(Value):
     """metav1.Condition. `last_transition_time` changes only when `status` flips."""
 
@@ -58,7 +58,7 @@ class Condition(Value):
     """Generation of the job that it was judged by."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class PartialGang(Value):
     """Pods of the current attempt that were given back because not all of them found room."""
 
@@ -69,7 +69,7 @@ class PartialGang(Value):
     """When all of them are asked for again after the last time, RFC 3339."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class CauseCount(Value):
     """How often one cause ended an attempt."""
 
@@ -82,7 +82,7 @@ class CauseCount(Value):
     """When it was last counted, RFC 3339."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Restarts(Value):
     """All that the restart budgets need."""
 
@@ -101,7 +101,7 @@ class Restarts(Value):
     """Counted restarts of the whole life, whatever was reset since."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Attempt(Value):
     """One gang of pods, from its first pod to its last."""
 
@@ -138,7 +138,7 @@ class Attempt(Value):
     """From whose step it went on, and which settings have changed since; what a script of others was given."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Replicas(Value):
     """Pods of the current attempt."""
 
@@ -153,7 +153,7 @@ class Replicas(Value):
     """Pods that ended badly."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Startup(Value):
     """Where an attempt is before its first step."""
 
@@ -164,7 +164,7 @@ class Startup(Value):
     """Since when, RFC 3339."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class JobProgress(Value):
     """The newest numbers of the run. `rollbacks` and `discarded_steps` are sums over all attempts."""
 
@@ -207,7 +207,7 @@ class JobProgress(Value):
     """The first non-finite step of the newest episode."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class JobFinding(Value):
     """One named fault with its evidence, what was done, and what a person can do."""
 
@@ -234,7 +234,7 @@ class JobFinding(Value):
     """Node of that rank."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class JobHealth(Value):
     """The verdict, and the findings behind it."""
 
@@ -245,7 +245,7 @@ class JobHealth(Value):
     """What the verdict rests on."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class ExcludedNode(Value):
     """A node that the next attempts keep away from: the suspect of an attempt that ended with 16 or 46."""
 
@@ -260,7 +260,7 @@ class ExcludedNode(Value):
     """Until when it is kept away from, RFC 3339."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class JobRuntime(Value):
     """The runtime that the job runs by: the newest until its first attempt begins, and that one ever after."""
 
@@ -273,7 +273,7 @@ class JobRuntime(Value):
     """Its generation; what it said then lies in the ConfigMap of the attempt, as runtime.json."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class FailedCheck(Value):
     """One check of the preflight that failed, or would have."""
 
@@ -292,7 +292,7 @@ class FailedCheck(Value):
     """Global rank that measured it."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class JobPreflight(Value):
     """What the current attempt's preflight came to. The whole table is in `preflight.json` of the run directory."""
 
@@ -307,7 +307,7 @@ class JobPreflight(Value):
     """The first checks that failed."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Failure(Value):
     """Why the job failed, read before its pods were deleted."""
 
@@ -330,7 +330,7 @@ class Failure(Value):
     """Last lines of that rank's log."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class JobStatus(Value):
     """The whole status. `nodes` is `there/desired` for the printer column, which cannot join fields."""
 

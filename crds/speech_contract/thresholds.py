@@ -16,10 +16,10 @@ from speech_contract.course import GoalUnreachable as GoalUnreachable  # passed 
 from speech_contract.course import Plateau, Slowdown
 from speech_contract.errors import ContractError
 from speech_contract.stated import MAX_PATTERNS, Expectation, LogPattern
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class NonFinite(Value):
     """Loss component or gradient norm not finite. Gated off and forgiven are `skip_budget` bad steps in a row, and
     in the last `window_steps` as many, or one per cent of them when that is more; beyond either the run rolls back."""
@@ -43,7 +43,7 @@ class NonFinite(Value):
         only(self, OnExceeded.WARN, OnExceeded.ROLLBACK, OnExceeded.STOP)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class ZeroLoss(Value):
     """Loss exactly 0 in `for_steps` reports that carry a loss, while steps advance."""
 
@@ -57,7 +57,7 @@ class ZeroLoss(Value):
         only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class NoGradient(Value):
     """Gradient norm exactly 0 while the learning rate is not, or a module that never has a gradient."""
 
@@ -73,7 +73,7 @@ class NoGradient(Value):
         only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class SkippedSamples(Value):
     """Share of samples that the loader had to replace, over the last `window_samples`; and in a row at start."""
 
@@ -98,7 +98,7 @@ class SkippedSamples(Value):
         only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Stall(Value):
     """No step for max(`step_multiplier` × learned step time, `floor_seconds`); start-up has its own budget."""
 
@@ -116,7 +116,7 @@ class Stall(Value):
         only(self, OnExceeded.WARN, OnExceeded.RESTART, OnExceeded.STOP)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class NotStarting(Value):
     """Pods that do not start: no node for `scheduling_seconds`, or an image, volume or setting in the way."""
 
@@ -132,7 +132,7 @@ class NotStarting(Value):
         only(self, OnExceeded.WARN)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Telemetry(Value):
     """No sample at all for `missing_seconds`; registered ranks whose samples stop for `stale_seconds`."""
 
@@ -148,7 +148,7 @@ class Telemetry(Value):
         only(self, OnExceeded.WARN)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class _Spike(Value):
     """A series far above its own running baseline, by both `z_score` and `factor`, that does not heal."""
 
@@ -172,7 +172,7 @@ class _Spike(Value):
         only(self, OnExceeded.WARN, OnExceeded.RESTART)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class LossSpike(_Spike):
     """The headline loss. `window_steps` is below nonFinite.confirmSteps on purpose: no checkpoint saved after
     the first high step is confirmed before the attempt ends."""
@@ -180,7 +180,7 @@ class LossSpike(_Spike):
     __pydantic_config__ = FORBID
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class GradientSpike(_Spike):
     """The gradient norm. It may change its level for good reasons while the loss falls: a warning by default."""
 
@@ -189,7 +189,7 @@ class GradientSpike(_Spike):
     on_exceeded: OnExceeded = OnExceeded.WARN
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class ConstantComponent(Value):
     """A loss component that repeats one value other than 0, bit by bit, while something else changes."""
 
@@ -203,7 +203,7 @@ class ConstantComponent(Value):
         only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class NotUpdating(Value):
     """Weights bit-identical in two checkpoints; or, as a warning, a rate of 0, planned learning rates that add up to
     nothing, or a held-out loss that is the same to the bit."""
@@ -226,7 +226,7 @@ class NotUpdating(Value):
         only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class ScheduleMismatch(Value):
     """The learning rate off by more than `tolerance` of the planned one in `for_reports` reports in a row."""
 
@@ -243,7 +243,7 @@ class ScheduleMismatch(Value):
         only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class MemoryGrowth(Value):
     """The ranks' memory on a host rising steadily over a window, by `share` of the room that is left."""
 
@@ -260,7 +260,7 @@ class MemoryGrowth(Value):
         only(self, OnExceeded.WARN)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class CodebookCollapse(Value):
     """Signs of a dying quantiser that last; steps count from a codebook's first report."""
 
@@ -296,7 +296,7 @@ class CodebookCollapse(Value):
         only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Implausible(Value):
     """More seconds of audio a second and rank than any machine trains on, in two windows in a row."""
 
@@ -313,7 +313,7 @@ class Implausible(Value):
         only(self, OnExceeded.WARN, OnExceeded.STOP)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class RankDivergence(Value):
     """One rank is off from its peers: in weights or counters; or, as a warning, in norm, pace or step."""
 
@@ -337,7 +337,7 @@ class RankDivergence(Value):
         only(self, OnExceeded.WARN, OnExceeded.RESTART)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Preflight(Value):
     """Checks on the real model and real batches before step 1."""
 
@@ -351,7 +351,7 @@ class Preflight(Value):
         check_at_least(self, 1, "timeout_seconds")
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Thresholds(Value):
     """Rules that watch the run, each with its thresholds."""
 

@@ -1,14 +1,25 @@
 """What plain records share, so that it is not generated anew for each: equality, hash and text.
 
-A dataclass that generates none of them (`eq=False, repr=False`) costs half at import, and a command of the CLI loads a
-hundred. Used by the whole contract, and by records of the operator, the rules and the CLI.
+A dataclass that generates none of them costs half at import, and a command of the CLI loads a hundred. Used by the
+whole contract, and by records of the operator, the rules and the CLI.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from typing import TypeVar, dataclass_transform
+
+_Record = TypeVar("_Record", bound="Value")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
+def frozen(cls: type[_Record]) -> type[_Record]:
+    """Make a `Value` a frozen dataclass that generates its `__init__` alone."""
+    return dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+
 
 class Value:
-    """Base of frozen dataclasses without slots: equal to one of its own class with equal fields.
+    """Base of `frozen` classes without slots: equal to one of its own class with equal fields.
 
     For one whose fields all count, and that keeps nothing else in its `__dict__` (no `cached_property`, no `once`).
     """

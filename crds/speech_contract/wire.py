@@ -13,7 +13,7 @@ from typing import Final
 
 from speech_contract.phases import Phase
 from speech_contract.report import Match, Memory, Report
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 PHASE_RECORD: Final = struct.Struct(
     "=qqd"
@@ -29,7 +29,7 @@ PATH_JOIN: Final = "/join"
 PATH_SUMMARY: Final = "/summary"
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Datagram(Report):
     """A report as a rank sends it."""
 
@@ -39,7 +39,7 @@ class Datagram(Report):
     phase: Phase = Phase.TRAINING
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class RankSummary(Value):
     """One rank as a worker's supervisor reports it."""
 
@@ -53,7 +53,7 @@ class RankSummary(Value):
     newest: Datagram | None = None
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Summary(Value):
     """What a worker's supervisor sends to the master's each second, and at once when a rank ends."""
 
@@ -69,7 +69,7 @@ class Summary(Value):
     matches: dict[str, Match] = dataclasses.field(default_factory=dict)  # by the pattern's name
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class SummaryReply(Value):
     """The master's orders to a worker's supervisor."""
 

@@ -6,7 +6,6 @@ it; every refusal of the API server becomes a ClusterProblem with a sentence and
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import os
@@ -18,7 +17,7 @@ from urllib.parse import urlencode
 from speech_cli.errors import ClusterProblem
 from speech_cli.extras import lazily
 from speech_contract import names
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 EXTRA: Final = "cli"
 KUBECONFIG: Final = "KUBECONFIG"  # kubectl's own variable
@@ -41,7 +40,7 @@ class Forbidden(ClusterProblem):
     """403: the person may not do it."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Access(Value):
     """What the options say about the way to a cluster; empty = as kubectl would do."""
 

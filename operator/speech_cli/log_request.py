@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from speech_cli.rendering.view import Document, mapping, objects, whole
 from speech_contract import env
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 _GPU_SUFFIX = ".com/gpu"
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class LogRequest(Value):
     """At most one of `rank` and `node_rank` is set; neither means rank 0. `tail` in lines."""
 

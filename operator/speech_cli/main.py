@@ -7,10 +7,12 @@ The exit codes of `run` are those of `speech_contract.outcome`; 2 is a wrong com
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -74,10 +76,19 @@ class Commands(click.Group):
             guess = nearest(name, list(COMMANDS))
             hint = f"; did you mean {guess}?" if guess else ""
             ctx.fail(f"No such command {name!r}{hint}")
-        module = importlib.import_module(f"speech_cli.commands.{name}")
-        command = module.command
+        command = _imported(f"speech_cli.commands.{name}").command
         assert isinstance(command, click.Command)
         return command
+
+
+def _imported(module: str) -> ModuleType:
+    """A module, without a search for garbage meanwhile or ever in it: what an import makes stays."""
+    gc.disable()
+    try:
+        return importlib.import_module(module)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -21,7 +21,7 @@ from speech_cli.rendering.cause import Cause, cause_of
 from speech_cli.rendering.view import Document, JobView
 from speech_cli.rendering.why import Evidence, Explanation, explain
 from speech_contract.outcome import Outcome
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 
 class Force(enum.Enum):
@@ -32,7 +32,7 @@ class Force(enum.Enum):
     CLUSTER = "cluster"
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Where(Value):
     """The options of a command that speaks of jobs."""
 

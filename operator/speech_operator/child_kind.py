@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 Document = Mapping[str, Any]
 
@@ -38,7 +38,7 @@ class Record(Protocol):
 R = TypeVar("R", bound=Record)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class ChildRecord(Value):
     """A child of which nothing but its being there counts."""
 

@@ -25,7 +25,7 @@ from speech_contract.outcome import (
 )
 from speech_contract.progress import Rule
 from speech_contract.reasons import Reason
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 from speech_operator.snapshot import PodPhase, PodRecord
 
 OOM_KILLED: Final = "OOMKilled"
@@ -58,7 +58,7 @@ OOM_REMEDY: Final = (
 )
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Ending(Value):
     """The cause of an attempt, with everything status says of it."""
 

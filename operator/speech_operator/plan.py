@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 
 from speech_contract.reasons import Reason
 from speech_contract.status import JobStatus
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 from speech_operator.child_kind import ChildKind, Record
 from speech_operator.ending import Ending
 
@@ -29,7 +29,7 @@ class Create:
         return self.build()
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Delete(Value):
     """Delete exactly the object with this uid, giving it `grace_seconds` to save, where it is one that runs."""
 
@@ -48,7 +48,7 @@ class Fact(NamedTuple):
     message: str
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Mark(Value):
     """State facts in the status of an object whose controller is another one, as long as its record still reads so.
 
@@ -61,7 +61,7 @@ class Mark(Value):
     without: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class JobEvent(Value):
     """A Kubernetes Event of the job. `warning` sets its type."""
 
@@ -70,7 +70,7 @@ class JobEvent(Value):
     warning: bool = False
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Plan(Value):
     """All of one pass. `status_first`: the status holds intent that the actions rely on after a crash."""
 
@@ -84,7 +84,7 @@ class Plan(Value):
     delete_job: bool = False
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Draft(Value):
     """A plan in the making, handed from policy to policy.
 

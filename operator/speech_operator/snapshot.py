@@ -16,7 +16,7 @@ from speech_contract.owner import Owner
 from speech_contract.progress import Progress
 from speech_contract.reasons import Reason
 from speech_contract.status import JobStatus
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 from speech_operator.child_kind import ChildKind, ChildRecord, R, Record
 
 if TYPE_CHECKING:  # who lists the jobs of a machine reads none of their specs and run configs
@@ -76,7 +76,7 @@ class PodRecord:
         return bool(self.node) or self.phase is not PodPhase.PENDING
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Assignment(Value):
     """What an admission gives the pods of one replica type: flavors by name, and what its checks add."""
 
@@ -87,7 +87,7 @@ class Assignment(Value):
     annotations: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class WorkloadRecord(Value):
     """What reconcile needs of a Workload, which is a job's place in one of Kueue's queues."""
 
@@ -113,7 +113,7 @@ class WorkloadRecord(Value):
         return self.admitted and not (self.evicted or self.finished or self.deleting)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class FlavorRecord(Value):
     """A ResourceFlavor: the nodes that a quota is for. Of no namespace and no job."""
 
@@ -125,7 +125,7 @@ class FlavorRecord(Value):
     attempt: int = 0
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class PriorityRecord(Value):
     """A PriorityClass or WorkloadPriorityClass."""
 
@@ -159,7 +159,7 @@ class NodeRecord:
         return self.gone or (self.out_of_service and self.not_ready_since is not None)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class RuntimeRecord(Value):
     """A runtime that a job names, its spec as somebody wrote it. Of no job.
 
@@ -199,7 +199,7 @@ class ConfigRecord(Record, Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Endpoints(Value):
     """Where the pods of an attempt meet: constants on Kubernetes, reserved free ports on one machine."""
 
@@ -208,7 +208,7 @@ class Endpoints(Value):
     supervisor_addresses: tuple[str, ...]  # host:port by node rank
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Platform(Value):
     """What the cluster is, as far as pods depend on it."""
 
@@ -219,7 +219,7 @@ class Platform(Value):
     kueue: bool = False  # whether this operator looks at Kueue's objects at all
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Job(Value):
     """The job document, read, with what its runtime adds. `spec` is None and `problems` says why when it cannot be run.
 

@@ -11,11 +11,11 @@ import pytest
 
 import speech_contract
 from speech_contract.thresholds import Thresholds, ZeroLoss
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 from speech_health.samples import StepSample, once
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Other(Value):
     """Of the same fields as `ZeroLoss`."""
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import bisect
 import collections
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 from speech_health.median import median
 
 SIZE: Final = 100  # accepted reports that make the baseline
@@ -28,7 +27,7 @@ OF_THE_START: Final = (
 )
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Height(Value):
     """How far a value stands above the baseline. `z` is None without a spread to measure it by."""
 

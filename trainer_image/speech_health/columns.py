@@ -6,12 +6,11 @@ named, or one column stands for it, which is said.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 STEPS: Final = (
     "step", "global_step", "globalstep", "iteration", "iter", "update", "_step", "train/global_step",
@@ -78,7 +77,7 @@ _RUN: Final = re.compile(r"^(?P<run>.+?) - (?P<name>\S.*)$")  # the CSV export o
 Key = int | str
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Columns(Value):
     """Where a row keeps what: indexes of a list, or keys of a mapping, in the order of preference."""
 

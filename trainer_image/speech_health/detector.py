@@ -11,7 +11,7 @@ from speech_contract.findings import Action, Finding, FindingStatus, RankRow
 from speech_contract.report import Match, Memory
 from speech_contract.rules import Rule, Severity
 from speech_contract.thresholds import HealthMode, OnExceeded
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 from speech_health.pace import Pace
 from speech_health.samples import Source, StepSample
 from speech_health.stretch import Stretch
@@ -20,7 +20,7 @@ LimitsT = TypeVar("LimitsT")
 StreamT = TypeVar("StreamT")
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Attempt(Value):
     """What every rule may know of the attempt that it judges."""
 
@@ -29,7 +29,7 @@ class Attempt(Value):
     pace: Pace
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Decision(Value):
     """What the supervisor must do: end the ranks and exit with `exit_code`."""
 

@@ -13,7 +13,7 @@ import dataclasses
 from speech_contract import thresholds
 from speech_contract.report import Plan
 from speech_contract.rules import Rule
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 from speech_health.detector import Attempt, Detector
 from speech_health.samples import Source, StepSample
 
@@ -24,7 +24,7 @@ WINDOWS = 2  # in a row
 REPORTS = 5  # in a window, at least: a queue that is emptied at once is no speed
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class _Mark(Value):
     """What one rank had claimed when a window began. None: it does not say."""
 

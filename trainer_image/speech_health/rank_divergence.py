@@ -21,7 +21,7 @@ from speech_contract.findings import FindingStatus, RankRow
 from speech_contract.phases import Phase
 from speech_contract.report import Peers
 from speech_contract.rules import Rule
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 from speech_health.detector import Attempt, Detector
 from speech_health.median import median
 from speech_health.samples import StepSample
@@ -33,7 +33,7 @@ SKEW_SECONDS = 30.0  # workers are heard once a second; a lag that lasts is none
 NAMED = 8  # ranks in a sentence
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Vote(Value):
     """Who is off. `suspect` None: nobody can say."""
 

@@ -14,7 +14,7 @@ from typing import Final
 from speech_contract.findings import SEVERITY_ORDER, Action, Finding, FindingStatus
 from speech_contract.rules import Rule, Severity
 from speech_contract.thresholds import HealthMode, Thresholds
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 from speech_health.monitor import Monitor
 from speech_health.samples import StepSample
 from speech_health.stretch import batches
@@ -22,7 +22,7 @@ from speech_health.stretch import batches
 EPISODES: Final = 10  # of one rule, that are told one by one
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Fired(Value):
     """One episode of one rule. `severity` is the worst it reached."""
 
@@ -34,7 +34,7 @@ class Fired(Value):
     action: Action
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Replayed(Value):
     """What a log gave."""
 

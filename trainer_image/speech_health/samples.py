@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from speech_contract.losses import HEADLINES, headline
 from speech_contract.phases import Phase
 from speech_contract.report import Report
+from speech_contract.values import frozen
 
 if TYPE_CHECKING:
     from speech_contract.wire import Datagram
@@ -49,8 +50,7 @@ class Source(str, enum.Enum):
     __hash__ = str.__hash__
 
 
-# With an equality of its own: `once` keeps more than fields in it.
-@dataclasses.dataclass(frozen=True)
+@frozen
 class StepSample(Report):
     """A report with its moment; `now` is the supervisor's monotonic clock."""
 
@@ -69,6 +69,14 @@ class StepSample(Report):
     evaluated: bool = False  # `evaluation` is of one since the report before, equal or not
     unrated: bool = False  # the learning rate is 0 as printed without rounding: `0.00e+00`
     stands: str = ""  # component that stands for the whole loss where a file names none
+
+    def __eq__(self, other: object) -> bool:
+        # By fields alone: `once` keeps what it worked out beside them.
+        if not isinstance(other, StepSample):
+            return NotImplemented
+        return all(
+            getattr(self, name) == getattr(other, name) for name in StepSample.__dataclass_fields__
+        )
 
     @property
     def turn(self) -> int:

@@ -6,13 +6,12 @@ its own is going on (`Detector.pass_over`), as if it had been fed one report aft
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 from speech_health.samples import Source, StepSample
 
 LONGEST: Final = 128  # reports: short enough for a baseline to bound what its median can become
@@ -24,7 +23,7 @@ _FIELDS: Final = frozenset((
 ))  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Stretch(Value):
     """Reports of one rank at rising steps: losses and norms finite, the headline and every norm other than 0."""
 

@@ -12,7 +12,6 @@ saw the same owner die one wins. Attempts of one job follow each other without w
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import threading
@@ -22,7 +21,7 @@ from pathlib import Path
 from speech_contract import codec, paths
 from speech_contract.errors import ContractError
 from speech_contract.owner import Owner
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 from speech_telemetry.files import create_text
 
 BEAT_SECONDS = 10.0
@@ -43,7 +42,7 @@ class OccupiedError(Exception):
         super().__init__(str(owner))
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Record(Value):
     """One owner file as it lies there."""
 

@@ -5,13 +5,11 @@ Made by `master`, carried by `report_process`, read by `report.tracking`; kept s
 
 from __future__ import annotations
 
-import dataclasses
-
 from speech_contract.run_config import RunConfig, Tracking
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Told(Value):
     """What trackers are told of the job itself; travels to the process that writes the page."""
 

@@ -21,7 +21,7 @@ from speech_contract.errors import ContractError
 from speech_contract.findings import SEVERITY_ORDER
 from speech_contract.stated import Expectation
 from speech_contract.thresholds import Thresholds
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 from speech_health.replay import Fired, Replayed, replay
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ DETAILED: Final = (
 )
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Judged(Value):
     """What is kept of a file."""
 

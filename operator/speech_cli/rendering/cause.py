@@ -5,7 +5,6 @@ The one place that joins the three; `run` says it in its last words, `why` expla
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -23,7 +22,7 @@ from speech_contract.progress import Rule
 from speech_contract.reasons import NO_SPEC, Reason
 from speech_contract.report import BadStep
 from speech_contract.status import Failure, JobStatus
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 # Budgets whose remedy says how the checkpoints are gone on from.
 SPENT: Final = frozenset((Reason.RESTART_BUDGET_SPENT.value, Reason.SAME_CAUSE.value))
@@ -35,7 +34,7 @@ JOB_REASONS: Final = SPENT | {
 }
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Cause(Value):
     """Why an attempt ended. `step` is the first bad step when one is known, else the newest step.
 

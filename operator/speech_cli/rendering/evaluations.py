@@ -5,7 +5,6 @@ Read from the events of a run directory by `local_place`; what a roll-back or an
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,13 +12,13 @@ from typing import Any
 from speech_cli.rendering.verdict import score_number
 from speech_contract.result import Result
 from speech_contract.scores import title
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 ROWS_SHOWN = 8
 COLUMNS_SHOWN = 6
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Evaluated(Value):
     """One evaluation. A score that is no number is NaN."""
 

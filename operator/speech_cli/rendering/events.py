@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from speech_cli.rendering.view import mapping, moment, whole
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 WARNING = "Warning"
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class EventRow(Value):
     """One Event; `at` as the API server has it, `pod` empty for the job's own."""
 

@@ -18,12 +18,12 @@ from speech_contract.progress import Progress, Severity
 from speech_contract.reasons import AT_REST, ON_ITS_WAY, Condition, State
 from speech_contract.report import Reads
 from speech_contract.status import ConditionStatus, JobFinding, JobRuntime, JobStatus, show_status
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 Document = Mapping[str, Any]
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class FindingView(Value):
     """One health finding."""
 
@@ -43,7 +43,7 @@ class FindingView(Value):
         return self.status == FindingStatus.ACTIVE.value
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class RankView(Value):
     """One rank: where it is, and for how many seconds it has been there."""
 
@@ -54,7 +54,7 @@ class RankView(Value):
     step: int | None = None
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class JobView(Value):
     """One job at one moment. Durations in seconds; None = not known."""
 

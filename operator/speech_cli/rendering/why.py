@@ -21,7 +21,7 @@ from speech_contract.outcome import Outcome
 from speech_contract.progress import Rule
 from speech_contract.reasons import State
 from speech_contract.status import Attempt, JobStatus
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 ATTEMPTS_SHOWN = 4
 LOG_LINES_SHOWN = 2
@@ -29,7 +29,7 @@ EVENTS_SHOWN = 5
 LINE_WIDTH = 200  # a log line longer than this is cut
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Evidence(Value):
     """What run directory or cluster hold beside the status, and how a person reaches the job again."""
 
@@ -47,7 +47,7 @@ class Evidence(Value):
     again: str = "`speechtrain run FILE --new`"
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Explanation(Value):
     """The answer of `why`, as `-o json` prints it."""
 

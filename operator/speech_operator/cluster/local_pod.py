@@ -5,7 +5,6 @@ Called by `local`.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import socket
 import sys
@@ -17,7 +16,7 @@ from typing import Any, Final
 from speech_contract import env
 from speech_contract.outcome import EXIT_DONE
 from speech_contract.run_config import Device, RunConfig
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 from speech_operator.cluster import local_process
 from speech_operator.cluster.base import ClusterError, Unsatisfiable
 from speech_operator.cluster.local_state import JobFolder, PodFile
@@ -29,7 +28,7 @@ OF_THE_IMAGE: Final = frozenset({"HOME", "USER", "TORCHINDUCTOR_CACHE_DIR"})
 DEVICES: Final = "CUDA_VISIBLE_DEVICES"
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Machine(Value):
     """What this machine has."""
 

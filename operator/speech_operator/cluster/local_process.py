@@ -7,20 +7,19 @@ written in between, so a parent that dies at any moment leaves either no process
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 
 SHELL = "/bin/sh"
 GATE = 'cd "$1" && shift && read -r go && exec "$@" </dev/null'
 _START_TICKS = 19  # fields of /proc/<pid>/stat after the command's name: state is 0, starttime 19
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Gated(Value):
     """A process that waits at its gate."""
 

@@ -11,7 +11,6 @@ events.jsonl                what on Kubernetes are Events
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
 import json
 import shutil
@@ -23,7 +22,7 @@ from speech_contract import codec
 from speech_contract import outcome as outcomes
 from speech_contract.errors import ContractError
 from speech_contract.outcome import Outcome
-from speech_contract.values import Value
+from speech_contract.values import Value, frozen
 from speech_operator.cluster.base import ClusterError, Conflict
 from speech_telemetry.files import replace_text
 
@@ -36,7 +35,7 @@ VOLUMES = "volumes"  # beside the namespaces, so no namespace may be called so
 Document = dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class PodFile(Value):
     """One pod's process. `start_ticks` tells it from a later process with the same pid. Times: epoch seconds."""
 
