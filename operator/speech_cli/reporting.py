@@ -12,7 +12,7 @@ from pathlib import Path
 
 from speech_cli.place import Place
 from speech_cli.recordings import Recording
-from speech_cli.rendering import why, words
+from speech_cli.rendering import why
 from speech_cli.rendering.cause import cause_of
 from speech_cli.rendering.time_spent import share
 from speech_cli.rendering.view import Document, view_of
@@ -22,7 +22,7 @@ from speech_health.replay import Fired, Replayed, replay
 from speech_health.samples import StepSample
 from speech_telemetry.report.curves import Curves, Mark
 from speech_telemetry.report.folder import read
-from speech_telemetry.report.story import Lines, Spent, Story
+from speech_telemetry.report.story import Lines, Story
 from speech_telemetry.report.writing import NotOursError, write
 from speech_telemetry.series import Sampler
 
@@ -39,11 +39,8 @@ def of_run(folder: Path, found: Place, document: Document) -> Story:
     view = view_of(document)
     story = read(folder)
     story.title, story.why = view.name, why_of(found, document)
-    story.goodput, story.share = view.goodput.ratio or "", share(view)
-    story.spent = [
-        Spent(part, seconds, words.duration(seconds))
-        for part, seconds in seconds_of(view.goodput).items()
-    ]
+    if any(seconds_of(view.goodput).values()):  # else the rows' own account is the only one
+        story.goodput, story.share, story.counted_by = view.goodput, share(view), "as in status"
     return story
 
 

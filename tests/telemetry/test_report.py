@@ -450,6 +450,18 @@ def test_a_damaged_directory_is_told_of_as_far_as_it_goes(tmp_path):
     assert Page(render(story, 0.0)).data["numbers"]["step"] == 2
 
 
+def test_where_the_time_went_is_a_bar_that_says_who_counted(tmp_path):
+    opening = {"opens": {"job": "voice"}, "time": 991.0}
+    write(tmp_path, [opening, *(step(n) for n in range(1, 11)), end(0)])
+    page = write_run(tmp_path, 3000.0).read_text(encoding="utf-8")
+    assert "productive 16m39s" in page
+    assert "startup 10s" in page
+    assert (
+        "goodput 0.990: productive time over all but the queued; counted by the run's own rows"
+        in page
+    )
+
+
 def test_a_score_that_is_not_beaten_is_marked(tmp_path):
     write(tmp_path, [step(1)])
     result = {

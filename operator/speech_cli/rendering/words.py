@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from speech_contract import spoken
+
 NOTHING = "–"
 
 # How a state or a verdict is painted; words carry the meaning, colour only helps.
@@ -53,17 +55,8 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`43s`, `2m31s`, `1h05m`, `3d04h`."""
-    if seconds is None or not math.isfinite(seconds):
-        return NOTHING
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+    """`43s`, `2m31s`, `1h05m`, `3d04h`; a dash where it is not known."""
+    return NOTHING if seconds is None or not math.isfinite(seconds) else spoken.duration(seconds)
 
 
 def steps(step: int | None, total: int | None) -> str:

@@ -52,6 +52,7 @@ class Attempt:
     message: str = ""
     opening: Row = dataclasses.field(default_factory=dict)
     numbers: Row = dataclasses.field(default_factory=dict)
+    saving: float = 0.0  # seconds that went into checkpoints, as far as the attempt said
     findings: list[Row] = dataclasses.field(
         default_factory=list
     )  # the last state of each, worst last
@@ -92,7 +93,7 @@ class Curves:
             bool
         ] = []  # of each row: a roll-back or a later attempt went back before it
         self._before: Row = {}  # the newest counters, and when they came
-        self._of_attempt: list[int] = []  # of each row
+        self.of_attempt: list[int] = []  # of each row
 
     def take(self, row: Mapping[str, Any], attempt: int) -> None:
         """One row of the file of `attempt`."""
@@ -113,7 +114,7 @@ class Curves:
         """Know which rows were left: those behind the step at which a later one began again."""
         lowest, of_attempt = math.inf, 0
         left = []
-        for step, attempt in zip(reversed(self.steps), reversed(self._of_attempt), strict=True):
+        for step, attempt in zip(reversed(self.steps), reversed(self.of_attempt), strict=True):
             left.append(step > lowest or (step == lowest and attempt != of_attempt))
             if step < lowest:
                 lowest, of_attempt = step, attempt
@@ -147,6 +148,7 @@ class Curves:
             )
         if isinstance(progress, Mapping):
             attempt.numbers = {n: progress[n] for n in _OF_PROGRESS if n in progress}
+            attempt.saving = as_number(progress.get("checkpointSeconds")) or 0.0
             found = progress.get("findings")
             attempt.findings = [dict(f) for f in found or () if isinstance(f, Mapping)]
 
@@ -167,7 +169,7 @@ class Curves:
         place = len(self.steps)
         self.steps.append(step)
         self.times.append(time)
-        self._of_attempt.append(attempt.number)
+        self.of_attempt.append(attempt.number)
         for name, value in numbers(row):
             column = self.columns.setdefault(name, Column())
             column.rows.append(place)

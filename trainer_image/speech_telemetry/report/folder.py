@@ -19,6 +19,7 @@ from speech_contract.result import Result
 from speech_telemetry.report.curves import Curves
 from speech_telemetry.report.inside import pictures_of
 from speech_telemetry.report.story import Lines, Medium, Story
+from speech_telemetry.report.time_spent import time_spent
 from speech_telemetry.series import Row, read_row
 
 SOUNDS_BYTES: Final = 12 * 1024 * 1024  # of all recordings together
@@ -46,6 +47,7 @@ def read(run_dir: Path) -> Story:
         for row in _rows(path, story.notes):
             story.curves.take(row, attempt)
     story.curves.settle()
+    story.goodput = time_spent(story.curves)
     openings = [attempt.opening for attempt in story.curves.attempts if attempt.opening]
     opening = openings[-1] if openings else {}
     story.title = str(opening.get("job") or run_dir.absolute().name)

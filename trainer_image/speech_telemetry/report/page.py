@@ -17,6 +17,7 @@ from typing import Any, Final
 from xml.etree.ElementTree import Element, SubElement
 
 from speech_contract import codec
+from speech_contract.goodput import seconds_of
 from speech_contract.losses import headline
 from speech_contract.result import Result
 from speech_telemetry.report.charts import Chart, charts, marks, score_charts
@@ -109,7 +110,7 @@ def _data(story: Story, drawn: Sequence[Chart], scored: Sequence[Chart]) -> str:
         "scoreCharts": scored,
         "marks": marks(story.curves.marks),
         "pictures": story.drawn,
-        "goodput": {"ratio": story.goodput, "seconds": {s.part: s.seconds for s in story.spent}},
+        "goodput": {"ratio": story.goodput.ratio or "", "seconds": seconds_of(story.goodput)},
     }
     text = json.dumps(
         codec.to_document(document), ensure_ascii=True, allow_nan=False, separators=(",", ":")

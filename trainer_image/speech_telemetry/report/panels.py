@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from xml.etree.ElementTree import Element, SubElement
 
+from speech_contract.goodput import seconds_of
 from speech_contract.result import Result
 from speech_contract.scores import title
+from speech_contract.spoken import duration
 from speech_telemetry.report.nodes import node, section, table, wide
-from speech_telemetry.report.story import Medium, Spent, Story, shown
+from speech_telemetry.report.story import Medium, Story, shown
 
 
 def time_spent(body: Element, story: Story) -> None:
     """One bar of all the job's time, and its parts in words; nothing where no account is known."""
-    parts = [part for part in story.spent if part.seconds > 0]
+    parts = {part: seconds for part, seconds in seconds_of(story.goodput).items() if seconds > 0}
     if not parts:
         return
+    ratio = story.goodput.ratio
+    told = f"goodput {ratio}: productive time over all but the queued" if ratio else story.share
     place = section(body, "Where the time went")
-    told = f"goodput {story.goodput}: productive time over all but the queued"
-    place.append(node("p", told if story.goodput else story.share, "note"))
+    place.append(node("p", f"{told}; {story.counted_by}", "note"))
     # As SVG: the page's policy allows no style attribute.
     bar = SubElement(place, "svg", {"class": "bar", "viewBox": "0 0 1000 10", "preserveAspectRatio": "none",
-                                    "role": "img", "aria-label": story.share})  # fmt: skip
+                                    "role": "img", "aria-label": ratio or story.share})  # fmt: skip
     legend = SubElement(place, "ul", {"class": "parts"})
     for part, at, width in _pieces(parts):
-        kind, said = f"part-{part.part}", f"{part.part} {part.said}"
+        kind, said = f"part-{part}", f"{part} {duration(parts[part])}"
         size = {"x": f"{at:.2f}", "width": f"{width:.2f}", "height": "10"}
         SubElement(bar, "rect", {**size, "class": kind}).append(node("title", said))
         row = SubElement(legend, "li")
@@ -34,12 +37,12 @@ def time_spent(body: Element, story: Story) -> None:
         row.append(node("span", f"{said}, {width / 1000:.1%}"))
 
 
-def _pieces(parts: Sequence[Spent]) -> Iterator[tuple[Spent, float, float]]:
+def _pieces(parts: Mapping[str, int]) -> Iterator[tuple[str, float, float]]:
     """Each part, where it begins and how wide it is, in thousandths of the bar."""
-    whole, at = sum(part.seconds for part in parts), 0
-    for part in parts:
-        yield part, 1000 * at / whole, 1000 * part.seconds / whole
-        at += part.seconds
+    whole, at = sum(parts.values()), 0
+    for part, seconds in parts.items():
+        yield part, 1000 * at / whole, 1000 * seconds / whole
+        at += seconds
 
 
 def score_table(result: Result) -> Element:

@@ -8,6 +8,7 @@ from typing import Any
 
 from speech_contract.codec import Reading, from_document
 from speech_contract.errors import ContractError
+from speech_contract.goodput import Goodput
 from speech_contract.pictures import Pictures
 from speech_contract.result import Result
 from speech_contract.scores import ScoreSpec
@@ -28,15 +29,6 @@ class Medium:
     data: bytes
 
 
-@dataclasses.dataclass(frozen=True)
-class Spent:
-    """One part of a job's time, as `status.goodput` counts it: its name, whole seconds, and how people read them."""
-
-    part: str
-    seconds: int
-    said: str
-
-
 @dataclasses.dataclass
 class Story:
     """`why`: what to say first; empty: the numbers tell it. `sounds`: recordings of one sentence side by side."""
@@ -53,9 +45,9 @@ class Story:
     )  # of the strategic log
     config: Any = None
     environment: Lines = ()
-    goodput: str = ""  # the share of the time that counted; "" where there is none
-    share: str = ""  # the same for people: the ratio, or why there is none
-    spent: Sequence[Spent] = ()  # in the order of the fields
+    goodput: Goodput = dataclasses.field(default_factory=Goodput)
+    share: str = "no productive step"  # what is said in the place of a ratio
+    counted_by: str = "counted by the run's own rows, without the time between attempts"
     notes: list[str] = dataclasses.field(default_factory=list)
 
 
