@@ -97,6 +97,8 @@ FORMATS: Final = (
     Format("llm.c", " trl:", _p(r"^s:(?P<step>\d+)(?= trl:)"), loss=" trl:"),
     # karpathy/build-nanogpt train_gpt2.py, log.txt: `58 train 8.210570`; also `0 val …`, `0 hella …`
     Format("build-nanogpt", " train ", _p(r"^(?P<step>\d+)(?= train [\w.]+$)"), loss=" train "),
+    # NVIDIA/waveglow train.py: `7:<tab>-5.991234567`, nine decimals: a log-likelihood, so below 0 for good reason
+    Format("WaveGlow", ":\t", _p(r"^(?P<step>\d+)(?=:\t(?:-?\d+\.\d{9}|-?inf|nan)$)"), loss=":\t"),
 )  # fmt: skip
 
 # coqui-tts-trainer trainer/logging/console_logger.py

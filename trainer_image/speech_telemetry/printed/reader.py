@@ -387,4 +387,5 @@ def _worth_a_look(folded: str) -> bool:
         or "it [" in folded
         or folded.endswith("]")
         or ("valid" in folded or "evalua" in folded or "train" in folded)
+        or ":\t" in folded  # WaveGlow names nothing
     )
