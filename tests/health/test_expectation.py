@@ -128,6 +128,21 @@ def test_a_name_that_no_report_has_is_told_and_no_warning(expecting: Callable[..
     assert run.finding(Rule.EXPECTATION).status is FindingStatus.HEALED
 
 
+def test_a_name_that_the_reporter_does_not_have_either_is_told_again(
+    expecting: Callable[..., Any],
+) -> None:
+    """What stdout lacked is forgotten when the reporter speaks, and the reporter is given as long."""
+    run = expecting(wq=BOUND)
+    for step in range(1, 101):
+        run.say(step, loss=1.0 + 0.01 * step)
+    assert run.finding(Rule.EXPECTATION).status is FindingStatus.ACTIVE
+    for step in range(101, 200):
+        run.step(step, loss=1.0 + 0.01 * step)
+    assert run.finding(Rule.EXPECTATION).status is FindingStatus.HEALED
+    run.step(200, loss=1.0)
+    assert run.finding(Rule.EXPECTATION).status is FindingStatus.ACTIVE
+
+
 def test_a_short_run_tells_it_at_its_end(expecting: Callable[..., Any]) -> None:
     run = expecting(wqLoss=BOUND)
     follow(run, 1.0, 1.1)
