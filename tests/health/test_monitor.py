@@ -128,7 +128,7 @@ def test_what_is_healed_or_mere_information_pages_for_nothing_else(
     run_with: Callable[..., Any], healed: bool
 ) -> None:
     """Zero losses give way to a NaN that is there: not to one that was, nor to a score of which nobody knows."""
-    run = run_with(non_finite=NonFinite(window_steps=100))
+    run = run_with(mode=HealthMode.NOTIFY, non_finite=NonFinite(window_steps=100))
     run.step(1, loss=math.nan if healed else 1.0)
     for step in range(2, 151):
         score = 1.0 if healed else math.nan
