@@ -324,7 +324,20 @@ def test_an_evaluation_alone_is_no_report_and_no_run() -> None:
     assert (result.reports, result.runs) == (2, 1)
 
 
-def test_a_file_of_steps_alone_says_how_many_there_were() -> None:
-    (fired,) = replay([report(step) for step in range(1, 4)]).findings
+@pytest.mark.parametrize(
+    ("steps", "fields", "evidence"),
+    [
+        ((1, 2, 3), {}, "the run ended after 3 report(s) without one loss or gradient norm"),
+        (
+            (0, 0),
+            {"losses": {"loss": 1.0}},
+            "the run ended after 2 report(s) without one training step",
+        ),
+    ],
+)
+def test_a_file_that_shows_no_training_says_what_it_lacks_and_in_how_many_reports(
+    steps: tuple[int, ...], fields: dict[str, Any], evidence: str
+) -> None:
+    (fired,) = replay([report(step, **fields) for step in steps]).findings
     assert (fired.rule, fired.status) == (Rule.TELEMETRY_MISSING, FindingStatus.ACTIVE)
-    assert fired.evidence == "no loss or gradient norm in 3 report(s)"
+    assert fired.evidence == evidence

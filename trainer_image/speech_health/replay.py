@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -110,7 +111,7 @@ class _Run:
     def _said(self, fired: Fired) -> Fired:
         evidence = fired.evidence
         if fired.rule is Rule.TELEMETRY_MISSING:  # its seconds are lines here
-            evidence = f"no loss or gradient norm in {self.reports} report(s)"
+            evidence = re.sub(r"after \d+ s ", f"after {self.reports} report(s) ", evidence)
         if self._place:
             evidence = f"in run {self._place + 1} of this file: {evidence}"
         return dataclasses.replace(fired, evidence=evidence)
