@@ -277,3 +277,15 @@ def test_a_reporter_with_losses_silences_stdout(run: Any) -> None:
         run.step(step, loss=1.0 / step)
         run.say(step, loss=math.nan)
     assert run.rules == []
+
+
+def test_a_nan_that_only_stdout_showed_heals_when_the_reporter_was_finite_for_as_long(
+    run_with: Callable[..., Any],
+) -> None:
+    run = run_with(non_finite=NonFinite(window_steps=50))
+    run.say(1, loss=math.nan)
+    for step in range(2, 52):
+        run.step(step, loss=1.0 + math.sin(step) / 9)
+        assert run.finding(Rule.NON_FINITE).status is FindingStatus.ACTIVE
+    run.step(52, loss=1.0)
+    assert run.finding(Rule.NON_FINITE).status is FindingStatus.HEALED
