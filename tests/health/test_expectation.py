@@ -134,6 +134,7 @@ def test_a_name_that_the_reporter_does_not_have_either_is_told_again(
     """What stdout lacked is forgotten when the reporter speaks, and the reporter is given as long."""
     run = expecting(wq=BOUND)
     for step in range(1, 101):
+        assert run.finding(Rule.EXPECTATION) is None
         run.say(step, loss=1.0 + 0.01 * step)
     assert run.finding(Rule.EXPECTATION).status is FindingStatus.ACTIVE
     for step in range(101, 200):
