@@ -245,6 +245,7 @@ def test_ten_episodes_of_a_rule_are_told_and_how_many_more_there_are(
     found = [fired for fired in result.findings if fired.rule is Rule.EXPECTATION]
     assert [fired.step for fired in found] == list(range(1, 2 * told, 2))
     assert tail in found[-1].evidence
+    assert ("more episode" in found[-1].evidence) is (episodes > 10)
     assert not any("more episode" in fired.evidence for fired in found[:-1])
     assert {(fired.severity, fired.action) for fired in found} == {
         (Severity.WARNING, Action.WARNED)
