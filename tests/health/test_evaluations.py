@@ -10,7 +10,7 @@ import pytest
 from speech_contract.findings import FindingStatus
 from speech_contract.phases import Phase
 from speech_contract.progress import Rule, Severity
-from speech_health.evaluations import Evaluations, same
+from speech_health.evaluations import BadScores, Evaluations, same
 from speech_health.samples import StepSample
 
 NAN = math.nan
@@ -109,6 +109,34 @@ def test_the_last_evaluation_once_more_is_none() -> None:
     assert not seen.fresh(report(11, {"loss": 1.0}))
     assert seen.fresh(report(20, {"loss": 1.0}, Phase.EVALUATION))
     assert seen.fresh(report(20, {"loss": 0.9}, Phase.EVALUATION))
+
+
+@pytest.mark.parametrize("scores", [None, {}])
+def test_a_report_without_scores_is_no_evaluation(scores: dict[str, float] | None) -> None:
+    seen = Evaluations()
+    report = StepSample(0.0, 0.0, 0, 1, evaluation=scores, evaluated=True, phase=Phase.EVALUATION)
+    assert not seen.fresh(report)
+    assert (seen.step, seen.scores) == (None, None)
+
+
+def test_a_row_of_bad_scores_begins_anew_behind_a_finite_one() -> None:
+    bad = BadScores()
+    for step, value in enumerate((NAN, NAN, 0.5, NAN), start=1):
+        bad.take({"wer": value}, step)
+    assert bad.worst(2) is None
+    bad.take({"wer": NAN}, 5)
+    assert bad.worst(2) == ("wer", 2, 4, True)
+
+
+def test_the_longest_row_is_told_and_a_sure_fault_before_it() -> None:
+    bad = BadScores()
+    for step in range(1, 6):
+        late = {"auc": NAN} if step > 2 else {}
+        bad.take({"pesq": NAN, **late}, step)
+    assert bad.worst(2) == ("pesq", 5, 1, False)
+    for step in (6, 7):
+        bad.take({"eval_loss": NAN}, step)
+    assert bad.worst(2) == ("eval_loss", 2, 6, True)
 
 
 def test_nan_is_the_same_as_nan() -> None:

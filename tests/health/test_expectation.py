@@ -13,7 +13,7 @@ from speech_contract.findings import Action, FindingStatus, Verdict
 from speech_contract.progress import Rule, Severity
 from speech_contract.stated import Expectation
 from speech_contract.thresholds import OnExceeded
-from speech_health.expectation import PATIENCE, WHOLE, folded
+from speech_health.expectation import WHOLE, folded
 
 BOUND = Expectation(max="2.0", for_reports=3)
 
@@ -116,16 +116,32 @@ def test_components_that_a_script_prints_beside_its_loss_are_looked_at(
 
 def test_a_name_that_no_report_has_is_told_and_no_warning(expecting: Callable[..., Any]) -> None:
     run = expecting(wqLoss=BOUND)
-    follow(run, *[1.0 + 0.01 * k for k in range(PATIENCE - 1)])
+    follow(run, *[1.0 + 0.01 * k for k in range(99)])
     assert run.rules == []
-    follow(run, 1.0, first=PATIENCE)
+    follow(run, 1.0, first=100)
     finding = run.finding(Rule.EXPECTATION)
     assert (finding.severity, finding.action) == (Severity.INFO, Action.NONE)
     assert "'wqLoss'" in finding.evidence
     assert finding.evidence.endswith("reported: loss, vq_loss")
     assert run.monitor.verdict is Verdict.HEALTHY
-    follow(run, 1.0, name="wq", first=PATIENCE + 1)
+    follow(run, 1.0, name="wq", first=101)
     assert run.finding(Rule.EXPECTATION).status is FindingStatus.HEALED
+
+
+def test_a_name_that_the_reporter_does_not_have_either_is_told_again(
+    expecting: Callable[..., Any],
+) -> None:
+    """What stdout lacked is forgotten when the reporter speaks, and the reporter is given as long."""
+    run = expecting(wq=BOUND)
+    for step in range(1, 101):
+        assert run.finding(Rule.EXPECTATION) is None
+        run.say(step, loss=1.0 + 0.01 * step)
+    assert run.finding(Rule.EXPECTATION).status is FindingStatus.ACTIVE
+    for step in range(101, 200):
+        run.step(step, loss=1.0 + 0.01 * step)
+    assert run.finding(Rule.EXPECTATION).status is FindingStatus.HEALED
+    run.step(200, loss=1.0)
+    assert run.finding(Rule.EXPECTATION).status is FindingStatus.ACTIVE
 
 
 def test_a_short_run_tells_it_at_its_end(expecting: Callable[..., Any]) -> None:
@@ -133,6 +149,63 @@ def test_a_short_run_tells_it_at_its_end(expecting: Callable[..., Any]) -> None:
     follow(run, 1.0, 1.1)
     run.monitor.finish(run.now, 0)
     assert run.finding(Rule.EXPECTATION).severity is Severity.INFO
+
+
+def test_of_many_components_eight_are_named_by_the_alphabet(expecting: Callable[..., Any]) -> None:
+    run = expecting(wqLoss=BOUND)
+    run.step(1, losses={name: 1.0 for name in "jihgfedcba"})
+    run.monitor.finish(run.now, 0)
+    finding = run.finding(Rule.EXPECTATION)
+    assert finding.evidence.endswith("; reported: a, b, c, d, e, f, g, h")
+    assert (finding.rank, finding.step) == (None, None)
+
+
+@pytest.mark.parametrize("losses", [{}, {"loss": 1.0, "vq": 1.0}])
+def test_at_the_end_of_a_run_that_shows_all_names_or_no_losses_nothing_is_missed(
+    expecting: Callable[..., Any], losses: dict[str, float]
+) -> None:
+    run = expecting(vqLoss=BOUND)
+    for step in range(1, 121):
+        moved = {name: value + 0.001 * step for name, value in losses.items()}
+        run.step(step, losses=moved)
+    run.monitor.finish(run.now, 0)
+    assert run.finding(Rule.EXPECTATION) is None
+
+
+def test_what_was_told_of_names_is_not_told_again_at_the_end(expecting: Callable[..., Any]) -> None:
+    run = expecting(wq=BOUND, xq=BOUND)
+    follow(run, *[1.0 + 0.01 * k for k in range(100)])
+    told = run.finding(Rule.EXPECTATION)
+    assert "component 'wq', 'xq', expected" in told.evidence
+    follow(run, 1.0, first=101)
+    run.monitor.finish(run.now, 0)
+    assert run.finding(Rule.EXPECTATION) is told
+
+
+def test_a_finding_stays_as_it_is_while_nothing_new_is_to_be_said(
+    expecting: Callable[..., Any],
+) -> None:
+    run = expecting(vq=BOUND)
+    for step in (1, 2, 3):
+        run.step(step, rank=1, losses={"loss": 1.0 + 0.01 * step, "vq": 3.0})
+    told = run.finding(Rule.EXPECTATION)
+    assert told.rank == 1
+    run.step(3, rank=0, losses={"loss": 1.0, "vq": 3.0})
+    run.step(4, rank=0, losses={"loss": 1.1, "vq": 1.0})
+    assert run.finding(Rule.EXPECTATION) is told
+
+
+def test_two_components_that_leave_one_after_the_other_began_with_the_first(
+    expecting: Callable[..., Any],
+) -> None:
+    run = expecting(kl=Expectation(max="2", for_reports=5), vq=Expectation(max="2", for_reports=2))
+    for step in range(1, 7):
+        run.step(
+            step, losses={"loss": 1.0 + 0.01 * step, "kl": 3.0, "vq": 3.0 if step > 3 else 1.0}
+        )
+    finding = run.finding(Rule.EXPECTATION)
+    assert "'kl' is 3 at step 6" in finding.evidence
+    assert finding.evidence.index("since step 1") < finding.evidence.index("since step 4")
 
 
 def test_two_components_are_one_finding_with_both(expecting: Callable[..., Any]) -> None:

@@ -13,7 +13,7 @@ from speech_contract.progress import Rule, Severity
 from speech_contract.report import Match
 from speech_contract.stated import MAX_LINE, LogPattern
 from speech_contract.thresholds import HealthMode, OnExceeded
-from speech_health.log_pattern import COUNTED, QUOTED, PatternReader
+from speech_health.log_pattern import PatternReader
 
 FELL_BACK = LogPattern("fell-back", r"falling back to (cpu|eager)")
 LINE = "WARNING: falling back to cpu"
@@ -118,16 +118,55 @@ def test_the_severity_is_the_users(
     assert said.run.monitor.verdict is verdict
 
 
-def test_many_lines_are_told_with_the_next_tick(script: Callable[..., Script]) -> None:
+def test_ten_lines_are_told_at_once_and_more_with_the_next_tick(
+    script: Callable[..., Script],
+) -> None:
     said = script(FELL_BACK)
-    for _ in range(COUNTED + 5):
+    for _ in range(15):
         said.print(LINE)
-    assert f"{COUNTED} lines" in said.finding.evidence
+    assert "10 lines" in said.finding.evidence
     said.run.tick()
-    assert f"{COUNTED + 5} lines" in said.finding.evidence
+    told = said.finding
+    assert "15 lines" in told.evidence
+    said.run.tick()
+    assert said.finding is told, "without another line nothing is told anew"
     said.print(LINE)
     said.run.monitor.finish(said.run.now, 0)
-    assert f"{COUNTED + 6} lines" in said.finding.evidence
+    assert "16 lines" in said.finding.evidence
+
+
+@pytest.mark.parametrize(
+    ("steps", "first", "at"),
+    [
+        ((5, 3, 4), 1, "at step 3"),
+        ((1, 0, 2), 1, "at step 0"),
+        ((None, 0, 1), 0, "before the first step"),
+        ((0, None, 1), 1, "before the first step"),
+        ((7, 7, 8), 0, "at step 7"),
+    ],
+)
+def test_the_line_of_the_earliest_step_is_quoted_whichever_pod_tells_of_it(
+    script: Callable[..., Script], steps: tuple[int | None, ...], first: int, at: str
+) -> None:
+    said = script(LogPattern("slow", "slow"))
+    for host, step in enumerate(steps):
+        said.print(f"slow {host}", rank=host, host=host, step=step)
+    assert f"the first of rank {first} {at}: 'slow {first}'" in said.finding.evidence
+
+
+def test_what_acts_is_told_first_then_the_most_severe(script: Callable[..., Script]) -> None:
+    levels = {"a": Severity.INFO, "b": Severity.CRITICAL, "c": Severity.WARNING}
+    patterns = [LogPattern(name, name, severity=level) for name, level in levels.items()]
+    ends = LogPattern("d", "d", severity=Severity.INFO, action=OnExceeded.STOP)
+    said = script(*patterns, ends, mode=HealthMode.NOTIFY)
+    for step, name in enumerate("acb", start=1):
+        said.print(name, step=step, rank=step)
+    told = said.finding
+    assert [part.split("'")[1] for part in told.evidence.split("; ")] == ["b", "c", "a"]
+    assert (told.severity, told.action, told.rank) == (Severity.CRITICAL, Action.WARNED, 3)
+    said.print("d", step=4, rank=4)
+    assert said.finding.evidence.startswith("pattern 'd'")
+    assert (said.finding.action, said.finding.rank) == (Action.WOULD_STOP, 4)
 
 
 def test_what_was_counted_before_is_not_counted_again(script: Callable[..., Script]) -> None:
@@ -142,4 +181,4 @@ def test_a_line_is_looked_at_to_a_bound_and_quoted_to_another() -> None:
     reader = PatternReader([LogPattern("end", "end$"), LogPattern("a", "^a")])
     assert not reader.feed(0, 1, "x" * MAX_LINE + " end")
     assert reader.feed(0, 1, "a" * 5000)
-    assert reader.matches["a"].line == "a" * QUOTED
+    assert reader.matches["a"].line == "a" * 160

@@ -10,8 +10,10 @@ import pytest
 
 from speech_contract.findings import Action, FindingStatus
 from speech_contract.progress import Rule, Severity
+from speech_contract.stated import Expectation
+from speech_contract.thresholds import OnExceeded, Thresholds
 from speech_health.recorded import Place, Rows, number
-from speech_health.replay import replay
+from speech_health.replay import Replayed, replay
 from speech_health.samples import StepSample
 from speech_health.stretch import LONGEST
 
@@ -209,3 +211,134 @@ def test_a_zero_norm_between_nans_is_told_by_one_rule_alone() -> None:
         for step in range(1, 200)
     ]  # fmt: skip
     assert [fired.rule for fired in replay(Rows().read(rows)).findings] == [Rule.NON_FINITE]
+
+
+RANGES = Thresholds(
+    expect={
+        "vq": Expectation(max="2", for_reports=1),
+        "kl": Expectation(max="2", for_reports=1, on_exceeded=OnExceeded.STOP),
+    }
+)
+
+
+def stated(*parts: tuple[float, float]) -> list[StepSample]:
+    """Reports with the components `vq` and `kl`: the first may leave its range, the second must not."""
+    return [
+        StepSample(0.0, float(n), 0, n, losses={"loss": 1.0 + n % 7, "vq": vq, "kl": kl})
+        for n, (vq, kl) in enumerate(parts, start=1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("episodes", "told", "tail"),
+    [
+        (9, 9, "since step 17"),
+        (10, 10, "since step 19"),
+        (11, 10, "; and 1 more episode(s)"),
+        (13, 10, "; and 3 more episode(s)"),
+    ],
+)
+def test_ten_episodes_of_a_rule_are_told_and_how_many_more_there_are(
+    episodes: int, told: int, tail: str
+) -> None:
+    result = replay(stated(*[(3.0, 1.0), (1.0, 1.0)] * episodes), RANGES)
+    found = [fired for fired in result.findings if fired.rule is Rule.EXPECTATION]
+    assert [fired.step for fired in found] == list(range(1, 2 * told, 2))
+    assert tail in found[-1].evidence
+    assert ("more episode" in found[-1].evidence) is (episodes > 10)
+    assert not any("more episode" in fired.evidence for fired in found[:-1])
+    assert {(fired.severity, fired.action) for fired in found} == {
+        (Severity.WARNING, Action.WARNED)
+    }
+    assert not result.critical
+
+
+def test_the_last_episode_that_is_told_stands_for_the_worst_of_the_rest() -> None:
+    calm, warns, stops = (1.0, 1.0), (3.0, 1.0), (1.0, 3.0)
+    result = replay(stated(*[warns, calm] * 11, stops, calm), RANGES)
+    *first, last = [fired for fired in result.findings if fired.rule is Rule.EXPECTATION]
+    assert {fired.severity for fired in first} == {Severity.WARNING}
+    assert (last.step, last.severity, last.action) == (19, Severity.CRITICAL, Action.WOULD_STOP)
+    assert result.critical
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [((3.0, 3.0), (3.0, 1.0)), ((3.0, 1.0), (3.0, 3.0)), ((3.0, 1.0), (1.0, 3.0), (3.0, 1.0))],
+)
+def test_an_episode_is_as_severe_as_its_worst_moment(
+    parts: tuple[tuple[float, float], ...],
+) -> None:
+    (fired,) = replay(stated(*parts, (1.0, 1.0)), RANGES).findings
+    assert (fired.severity, fired.action) == (Severity.CRITICAL, Action.WOULD_STOP)
+    assert (fired.step, fired.status) == (1, FindingStatus.HEALED)
+    assert "healed: within its range" in fired.evidence
+
+
+def test_of_two_deeds_as_severe_the_newest_is_told() -> None:
+    rows = [{"event": "update_skipped", "step": 3}, {"event": "rolled_back", "step": 3}]
+    (fired,) = replay(Rows().read(rows)).findings
+    assert (fired.severity, fired.action) == (Severity.WARNING, Action.ROLLED_BACK)
+
+
+def test_what_gave_way_to_another_rule_later_is_told_all_the_same() -> None:
+    rows = [{"step": n, "losses": {"loss": 0.0}} for n in range(1, 21)]
+    rows.append({"step": 21, "losses": {"loss": 0.0, "mel": math.nan}})
+    told = [(fired.rule, fired.step) for fired in replay(Rows().read(rows)).findings]
+    assert told == [(Rule.ZERO_LOSS, 1), (Rule.NON_FINITE, 21)]
+
+
+def test_an_episode_that_begins_with_the_next_stretch_comes_after_the_one_before() -> None:
+    calm = [1.0 + n % 7 for n in range(106)]
+    losses = [*calm, *[0.0] * 20, *calm[:4], *[0.0] * 20, *calm[:4]]
+    told = [f.step for f in replay(Rows().read({"loss": loss} for loss in losses)).findings]
+    assert told == [107, 131]
+
+
+def report(step: int, *, opens: bool = False, **more: Any) -> StepSample:
+    return StepSample(float(step), float(step), rank=0, step=step, opens=opens, **more)
+
+
+def test_of_nothing_there_is_nothing_to_say() -> None:
+    assert replay([]) == Replayed(reports=0, last_step=None, findings=[], runs=1)
+
+
+def test_each_run_of_a_file_is_judged_by_itself_and_named() -> None:
+    one = [report(step, opens=step == 1, losses={"loss": 1.0 / step}) for step in range(1, 8)]
+    zeros = [report(step, opens=step == 1, losses={"loss": 0.0}) for step in range(1, 4)]
+    result = replay([*one, *zeros, *zeros])
+    assert (result.reports, result.last_step, result.runs) == (13, 3, 3)
+    starts = [
+        fired.evidence.partition(": loss exactly 0 in 3 report")[0] for fired in result.findings
+    ]
+    assert starts == ["in run 2 of this file", "in run 3 of this file"]
+
+
+def test_an_evaluation_alone_is_no_report_and_no_run() -> None:
+    scores: dict[str, Any] = {"evaluation": {"wer": 0.5}}
+    result = replay([
+        report(0, opens=True, **scores),
+        report(1, opens=True, losses={"loss": 1.0}, **scores),
+        report(2, losses={"loss": 0.5}),
+        report(2, **scores),
+    ])  # fmt: skip
+    assert (result.reports, result.runs) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("steps", "fields", "evidence"),
+    [
+        ((1, 2, 3), {}, "the run ended after 3 report(s) without one loss or gradient norm"),
+        (
+            (0, 0),
+            {"losses": {"loss": 1.0}},
+            "the run ended after 2 report(s) without one training step",
+        ),
+    ],
+)
+def test_a_file_that_shows_no_training_says_what_it_lacks_and_in_how_many_reports(
+    steps: tuple[int, ...], fields: dict[str, Any], evidence: str
+) -> None:
+    (fired,) = replay([report(step, **fields) for step in steps]).findings
+    assert (fired.rule, fired.status) == (Rule.TELEMETRY_MISSING, FindingStatus.ACTIVE)
+    assert fired.evidence == evidence

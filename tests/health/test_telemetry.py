@@ -10,7 +10,8 @@ import pytest
 from speech_contract.findings import FindingStatus, Verdict
 from speech_contract.phases import Phase
 from speech_contract.progress import Rule, Severity
-from speech_contract.thresholds import Stall
+from speech_contract.thresholds import Stall, Telemetry, Thresholds
+from speech_health.monitor import Monitor
 
 
 def test_missing_after_the_threshold_until_the_first_sample(
@@ -122,7 +123,7 @@ def test_a_stamp_that_stands_still_is_not_staleness(
     assert run.rules == []
 
 
-def test_healthy_is_earned_by_a_step(run):
+def test_healthy_is_earned_by_a_step(run: Any) -> None:
     run.step(0, updates=0, total_steps=30)
     run.monitor.finish(9.0, 0)
     assert run.monitor.verdict is Verdict.UNKNOWN
@@ -132,17 +133,107 @@ def test_healthy_is_earned_by_a_step(run):
     )
 
 
-@pytest.mark.parametrize(("last", "verdict"), [(14, Verdict.UNKNOWN), (20, Verdict.HEALTHY)])
-def test_healthy_is_earned_by_coming_near_the_plan(run, last, verdict):
+@pytest.mark.parametrize(("last", "verdict"), [(14, Verdict.UNKNOWN), (15, Verdict.HEALTHY)])
+def test_healthy_is_earned_by_coming_near_the_plan(run: Any, last: int, verdict: Verdict) -> None:
     for step in range(1, last + 1):
         run.step(step, loss=1.0 / step, total_steps=30)
     run.monitor.finish(run.now, 0)
     assert run.monitor.verdict is verdict
 
 
-def test_much_talk_without_a_step_is_named(run):
+def test_much_talk_without_a_step_is_named(run: Any) -> None:
     for line in range(13_000):
         run.monitor.hear_line(line / 40, 0)
     run.tick(301.0)
     evidence = run.finding(Rule.TELEMETRY_MISSING).evidence
     assert "13000 line(s) were printed (43.2 a second), none of a training step" in evidence
+
+
+@pytest.mark.parametrize(
+    ("missing", "lines", "loud"),
+    [(300, 0, False), (300, 299, False), (300, 300, True), (1, 1, True)],
+)
+def test_a_line_a_second_is_much_talk_and_the_remedy_asks_for_the_loader(
+    run_with: Callable[..., Any], missing: int, lines: int, loud: bool
+) -> None:
+    run = run_with(telemetry=Telemetry(missing_seconds=missing))
+    for _ in range(lines):
+        run.monitor.hear_line(0.5, 0)
+    run.tick(float(missing))
+    remedy = run.finding(Rule.TELEMETRY_MISSING).remedy
+    assert ("whether the loader gave a batch" in remedy) is loud
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_waiting_counts_from_the_start_of_the_ranks(ends: bool) -> None:
+    monitor = Monitor(Thresholds(), started=1000.0, wall=lambda: 0.0)
+    monitor.tick(1299.0, [])
+    assert monitor.findings == []
+    if ends:
+        monitor.finish(1299.0, 0)
+    else:
+        monitor.tick(1300.0, [])
+    (finding,) = monitor.findings
+    assert ("after 299 s without" if ends else "in 300 s, threshold 300 s") in finding.evidence
+
+
+def move(run: Any, row: Callable[..., Any], first: int, last: int, *ranks: int) -> None:
+    """A second a step, in which stamps move and nobody reports."""
+    for step in range(first, last + 1):
+        run.tick(1.0, *(row(rank, step=step, phase_age=0.2) for rank in ranks))
+
+
+@pytest.mark.parametrize(
+    ("ended", "rules"),
+    [({}, [Rule.TELEMETRY_STALE]), ({"exit_code": 0}, []), ({"registered": False}, [])],
+)
+def test_a_rank_that_ended_or_is_not_there_is_not_stale(
+    run: Any, row: Callable[..., Any], ended: dict[str, Any], rules: list[Rule]
+) -> None:
+    for step in range(1, 11):
+        run.step(step, gated=True)
+        run.tick(0.0, row(step=step))
+    move(run, row, 11, 129, 0)
+    run.tick(1.0, row(step=130, phase_age=0.2, **ended))
+    assert run.rules == rules
+
+
+def test_of_stale_ranks_the_one_that_is_silent_for_longest_is_named(
+    run: Any, row: Callable[..., Any]
+) -> None:
+    for rank, step in ((0, 1), (1, 1), (0, 2)):
+        run.step(step, rank=rank, gated=True)
+        run.tick(0.0, *(row(other, step=step) for other in range(rank + 1)))
+    move(run, row, 3, 130, 0, 1)
+    finding = run.finding(Rule.TELEMETRY_STALE)
+    assert (finding.rank, run.now - 2.0) == (1, 129.0)
+    assert (
+        "rank 1 moves (phase Training, stamp 0 s old) but sent no sample for 129 s"
+        in finding.evidence
+    )
+
+
+def test_a_rank_that_reports_seldom_is_stale_after_three_of_its_gaps(
+    run: Any, row: Callable[..., Any]
+) -> None:
+    for step in range(1, 6):
+        run.step(step, after=100.0, gated=True)
+        run.tick(0.0, row(step=step))
+    move(run, row, 6, 304, 0)
+    assert run.rules == []
+    move(run, row, 305, 305, 0)
+    assert "no sample for 300 s" in run.finding(Rule.TELEMETRY_STALE).evidence
+
+
+@pytest.mark.parametrize(("later", "stale"), [(1.5, False), (1.625, True)])
+def test_a_stamp_that_moved_once_more_right_after_a_report_is_no_life(
+    run_with: Callable[..., Any], row: Callable[..., Any], later: float, stale: bool
+) -> None:
+    """Stamps come second-hand, once a second: only what is later than that tells of another step."""
+    run = run_with(stall=Stall(floor_seconds=1000))
+    for step in range(1, 11):
+        run.step(step, gated=True)
+        run.tick(0.0, row(step=step))
+    run.tick(later, row(step=11))
+    run.tick(200.0, row(step=11, phase_age=200.0))
+    assert run.rules == ([Rule.TELEMETRY_STALE] if stale else [])

@@ -19,7 +19,7 @@ from speech_contract.findings import Action
 from speech_contract.losses import HEADLINES
 from speech_contract.rules import Rule, Severity
 from speech_health.detector import Attempt, Detector
-from speech_health.samples import Source, StepSample
+from speech_health.samples import StepSample
 
 PATIENCE: Final = 100  # reports with losses until a name that none of them has is told
 NAMED: Final = 8  # components in a sentence
@@ -145,8 +145,7 @@ class Expectation(Detector[dict[str, stated.Expectation], dict[tuple[str, str], 
             self._heal(f"within its range at step {sample.step}" if sample else "")
 
     def forget_stdout(self) -> None:
-        """See the base class; what is left may be less."""
-        spoke = any(key[0] is Source.STDOUT for key in self._streams)
+        """See the base class. The names that stdout lacked are looked for anew."""
         super().forget_stdout()
-        if spoke and self.active:
-            self._heal("the script reports by itself")
+        self._told, self._unseen = "", dict.fromkeys(self._unseen, 0)
+        self._heal("the script reports by itself")

@@ -47,7 +47,7 @@ class LogPattern(Detector[tuple[stated.LogPattern, ...], None]):
     def __init__(self, limits: tuple[stated.LogPattern, ...], attempt: Attempt) -> None:
         super().__init__(limits, attempt)
         self._found: dict[str, dict[int, Match]] = {}  # name → node rank → what its pod found
-        self._untold = False
+        self._untold = False  # a count changed since it was told
 
     def match(self, host: int, matches: dict[str, Match]) -> None:
         """Take what the pod of node rank `host` found so far."""

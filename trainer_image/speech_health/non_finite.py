@@ -271,8 +271,10 @@ class NonFinite(Detector[thresholds.NonFinite, _Stream]):
         )
 
     def _perhaps_heal(self, sample: StepSample) -> None:
-        quiet = [s.taken - s.last_bad for s in self._streams.values() if s.last_bad is not None]
-        if quiet and min(quiet) >= self._limits.window_steps:
+        streams = self._streams.values()
+        quiet = [s.taken - s.last_bad for s in streams if s.last_bad is not None]
+        quiet = quiet or [s.taken for s in streams]  # what stdout showed was superseded
+        if min(quiet) >= self._limits.window_steps:
             self._heal(f"finite for {min(quiet)} steps up to step {sample.step}")
 
 

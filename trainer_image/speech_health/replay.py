@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -87,21 +88,20 @@ class _Run:
         self._last = batch[-1]
         end = self._clock + len(batch)
         for _ in self._monitor.feed_batch(batch):
-            self._note()
+            self._note(self._monitor)
             self._clock += 1.0  # tells episodes apart
-        self._note()
+        self._note(self._monitor)
         self._clock = end
 
-    def _note(self) -> None:
-        if self._monitor is not None and self._monitor.revision != self._noted:
-            self._noted = self._monitor.revision
-            _note(self._episodes, self._monitor.findings)
+    def _note(self, monitor: Monitor) -> None:
+        if monitor.revision != self._noted:
+            self._noted = monitor.revision
+            _note(self._episodes, monitor.findings)
 
     def end(self) -> None:
         """The rules have their last word; what they held is let go."""
         if self._monitor is None or self._last is None:
             return
-        self._clock += 1.0
         self._monitor.finish(self._last.now, 0)
         _note(self._episodes, self._monitor.findings)
         self._monitor = None
@@ -111,7 +111,7 @@ class _Run:
     def _said(self, fired: Fired) -> Fired:
         evidence = fired.evidence
         if fired.rule is Rule.TELEMETRY_MISSING:  # its seconds are lines here
-            evidence = f"no loss or gradient norm in {self.reports} report(s)"
+            evidence = re.sub(r"after \d+ s ", f"after {self.reports} report(s) ", evidence)
         if self._place:
             evidence = f"in run {self._place + 1} of this file: {evidence}"
         return dataclasses.replace(fired, evidence=evidence)
@@ -147,14 +147,14 @@ def _note(episodes: dict[tuple[Rule, float], Fired], findings: list[Finding]) ->
         before = episodes.get(key)
         if before is not None and before.evidence == finding.evidence:
             continue
-        worse = before is not None and (
-            SEVERITY_ORDER[before.severity] > SEVERITY_ORDER[finding.severity]
-        )
+        worst: Fired | Finding = finding
+        if before is not None and SEVERITY_ORDER[before.severity] > SEVERITY_ORDER[worst.severity]:
+            worst = before
         episodes[key] = Fired(
             rule=finding.rule,
             step=finding.step,
             status=finding.status,
-            severity=before.severity if before is not None and worse else finding.severity,
+            severity=worst.severity,
             evidence=finding.evidence,
-            action=before.action if before is not None and worse else finding.action,
+            action=worst.action,
         )
