@@ -138,7 +138,7 @@ class Rows:
             self.seen += 1
             yield sample
         if self.seen:
-            yield from self._evaluations(all_of=True)
+            yield from self._evaluations()
 
     def learn(self, names: Iterable[str]) -> None:
         """Which of a file's columns is the loss."""
@@ -165,19 +165,21 @@ class Rows:
             self._over = True
             return None
         scores = _read(row, known.scores) if known.scores else None
-        self.scores = scores or self.scores
         losses = self._losses(row, known)
         norm = _first(row, known.norm)
+        step = _first(row, known.step)
         if not losses and norm is None:
             if scores:
-                self._evaluated(_first(row, known.step), scores)
+                self._evaluated(_counted(step, self.step), scores)
             return None
-        step, epoch = _first(row, known.step), _first(row, known.epoch)
-        self.step = int(step) if step is not None and math.isfinite(step) else self.step + 1
-        opens = self._place.moves(step, epoch) or self._over
+        self.step = _counted(step, self.step + 1)
+        opens = self._place.moves(step, _first(row, known.epoch)) or self._over
         if opens:
             opens, self._over = self.seen > 0, False
-            self.scores = scores or None
+            self.scores = None
+            del self._waiting[-1:]  # of which run it is can't be told
+        if scores:
+            self._evaluated(self.step, scores)
         fields: dict[str, Any] = {
             "time": 0.0,
             "now": float(self.seen),
@@ -190,7 +192,8 @@ class Rows:
             "stands": self.stands,
             "opens": opens,
         }
-        if scores or self._waiting:
+        if self._waiting:
+            self._waiting.pop()  # it goes with this report
             fields["evaluated"] = True
         if known.rest:
             fields |= _rest(row, known)
@@ -198,17 +201,17 @@ class Rows:
             fields["codebooks"] = _codebooks(row[key])
         return from_fields(fields)
 
-    def _evaluated(self, step: float | None, scores: dict[str, float]) -> None:
+    def _evaluated(self, step: int, scores: dict[str, float]) -> None:
         """Several rows of one step are one evaluation."""
-        at = self.step if step is None or not math.isfinite(step) else int(step)
-        if self._waiting and self._waiting[-1][0] == at:
+        if self._waiting and self._waiting[-1][0] == step:
             scores = {**self._waiting.pop()[1], **scores}
-        self._waiting.append((at, scores))
+        self._waiting.append((step, scores))
+        self.scores = scores
 
-    def _evaluations(self, *, all_of: bool = False) -> Iterator[StepSample]:
-        """Those since the last training row; the newest goes with the next one."""
+    def _evaluations(self) -> Iterator[StepSample]:
+        """Those since the last training row, but for the newest: it goes with the next one, if there is any."""
         waiting, self._waiting = self._waiting, []
-        for step, scores in waiting if all_of else waiting[:-1]:
+        for step, scores in waiting:
             yield from_fields(
                 {
                     "time": 0.0,
@@ -237,8 +240,7 @@ class Rows:
 
     def _event(self, row: Mapping[str, Any]) -> StepSample | None:
         """Of our own log: the steps whose update was gated off, and roll-backs."""
-        step = number(row.get("step"))
-        self.step = int(step) if step is not None else self.step
+        self.step = _counted(number(row.get("step")), self.step)
         if row["event"] == Event.UPDATE_SKIPPED.value:
             self.non_finite += 1
             where = {name: str(row.get(name) or "") for name in ("bad_component", "bad_module")}
@@ -286,6 +288,11 @@ def number(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def _counted(value: float | None, other: int) -> int:
+    """A step as a file holds it; `other` where it is none."""
+    return int(value) if value is not None and math.isfinite(value) else other
 
 
 def _first(row: Any, keys: Iterable[Key]) -> float | None:
