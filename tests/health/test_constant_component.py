@@ -20,7 +20,7 @@ def train(run: Any, last: int, first: int = 1, **losses: Any) -> None:
         run.step(step, losses=now)
 
 
-def fine(step: int) -> float:
+def fine(step: float) -> float:
     """A loss with all the digits of a float."""
     return 1.0 + math.sin(step) / 3.0
 
@@ -165,13 +165,21 @@ def test_a_longer_stand_still_than_ever_is_named_though_values_were_held(run: An
     assert run.rules == [Rule.CONSTANT_COMPONENT]
 
 
+def stairs(step: int, sign: int) -> float:
+    """By one unit of half precision a report, but for every fourth, until it is there."""
+    step = min(step, 40)
+    return 1.0 + sign * (step - step // 4) / 256
+
+
 @pytest.mark.parametrize(
     "half",
     [
         lambda step: math.floor((0.7 + 0.05 * max(0, 30 - step)) * 256) / 256,
         lambda step: 0.69140625 + 0.01171875 * (step % 2 if step < 40 else 0),
+        lambda step: stairs(step, 1),
+        lambda step: stairs(step, -1),
     ],
-    ids=["it came down straight", "it went between two values"],
+    ids=["it came down straight", "it went between two values", "up by stairs", "down by stairs"],
 )
 def test_what_rounding_holds_still_is_none(run: Any, half: Callable[[int], float]) -> None:
     train(run, 150, mel=fine, half=half)

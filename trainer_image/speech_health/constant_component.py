@@ -85,10 +85,10 @@ class _Series:
     @property
     def lively(self) -> bool:
         """Before it stood still it went up and down, each report another value: no rounding holds it."""
-        values = list(self.past)
-        slopes = [late > early for early, late in itertools.pairwise(values)]
+        moves = [value for value, _ in itertools.groupby(self.past)]  # a hold between is no turn
+        slopes = [late > early for early, late in itertools.pairwise(moves)]
         turns = sum(one != other for one, other in itertools.pairwise(slopes))
-        return len(values) == PAST and len(set(values)) >= DISTINCT and turns >= TURNS
+        return len(self.past) == PAST and len(set(moves)) >= DISTINCT and turns >= TURNS
 
 
 @dataclasses.dataclass(eq=False, repr=False)
