@@ -39,20 +39,16 @@ class Place:
 
     def moves(self, step: float | None, epoch: float | None) -> bool:
         """Take a report's counters. True when they started over."""
-        if step == self.step and epoch == self.epoch:
-            self._reports += 1
-            return False
         before = self.step, self.epoch
         self.step, self.epoch = step, epoch
         stands = epoch is None or before[1] is None or epoch <= before[1]
-        back = _fell(self._epochs, before[1], epoch) or (
-            stands and _fell(self._steps, before[0], step)
+        back = self._reports > 1 and (
+            _fell(self._epochs, before[1], epoch)
+            or (stands and _fell(self._steps, before[0], step))
         )
-        if back and self._reports > 1:
+        if back:
             self._steps = self._epochs = None
             self._reports = 0
-        else:
-            back = False
         self._reports += 1
         self._steps, self._epochs = _range(self._steps, step), _range(self._epochs, epoch)
         return back
@@ -66,9 +62,9 @@ def _fell(known: tuple[float, float] | None, before: float | None, now: float | 
 
 
 def _range(known: tuple[float, float] | None, now: float | None) -> tuple[float, float] | None:
-    if now is None or (known is not None and now <= known[1]):
+    if now is None:
         return known
-    return (now if known is None else known[0], now)
+    return (now, now) if known is None else (known[0], max(known[1], now))
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -80,7 +76,6 @@ class Rows:
     rollbacks: int = 0
     seen: int = 0
     stands: str = ""  # the column that stands for the loss where none is named
-    whole: str = ""  # as the file calls it
     scores: dict[str, float] | None = None  # the newest held-out ones
     _place: Place = dataclasses.field(default_factory=Place)
     _waiting: list[tuple[int, dict[str, float]]] = dataclasses.field(default_factory=list)
@@ -123,10 +118,9 @@ class Rows:
     def _cells(
         self, rows: Iterable[Sequence[str]], known: Columns, width: int
     ) -> Iterator[StepSample | None]:
+        nothing = [""] * width
         for row in rows:
-            if len(row) < width:
-                row = [*row, *[""] * (width - len(row))]
-            yield self._values(row, known)
+            yield self._values([*row, *nothing], known)
 
     def _told(self, read: Iterable[StepSample | None]) -> Iterator[StepSample]:
         """What the rows said, with the evaluations that waited for it, each in its place."""
@@ -148,7 +142,6 @@ class Rows:
         if not told and "losses" not in folded:
             told = [name for name in columns.AVERAGES if name in folded]
             self._averages = bool(told)
-        self.whole = told[0] if told else ""
         if told or "losses" in folded:
             return
         parts = [name for name in shown if columns.is_loss(name)]
@@ -174,12 +167,12 @@ class Rows:
             return None
         self.step = _counted(step, self.step + 1)
         opens = self._place.moves(step, _first(row, known.epoch)) or self._over
-        if opens:
-            opens, self._over = self.seen > 0, False
-            self.scores = None
-            del self._waiting[-1:]  # of which run it is can't be told
         if scores:
             self._evaluated(self.step, scores)
+        newest = self._waiting.pop()[1] if self._waiting else None  # it goes with this report
+        if opens:
+            opens, self._over = self.seen > 0, False
+            self.scores = newest = newest if scores else None  # else: which run's can't be told
         fields: dict[str, Any] = {
             "time": 0.0,
             "now": float(self.seen),
@@ -192,8 +185,7 @@ class Rows:
             "stands": self.stands,
             "opens": opens,
         }
-        if self._waiting:
-            self._waiting.pop()  # it goes with this report
+        if newest:
             fields["evaluated"] = True
         if known.rest:
             fields |= _rest(row, known)
