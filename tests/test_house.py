@@ -47,7 +47,6 @@ TESTED_THROUGH = {
     "speech_contract.checks": "test_thresholds",
     "speech_contract.owner": "tests/telemetry/test_ownership",
     "speech_contract.paths": "tests/trainer, which write there",
-    "speech_health.columns": "tests/cli/test_replay_formats",
 }
 
 REGISTRY = re.compile(r"https?://|--(?:extra-)?index-url|--find-links|pypi\.|pythonhosted")

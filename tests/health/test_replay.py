@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -12,69 +11,10 @@ from speech_contract.findings import Action, FindingStatus
 from speech_contract.progress import Rule, Severity
 from speech_contract.stated import Expectation
 from speech_contract.thresholds import OnExceeded, Thresholds
-from speech_health.recorded import Place, Rows, number
+from speech_health.recorded import Rows
 from speech_health.replay import Replayed, replay
 from speech_health.samples import StepSample
 from speech_health.stretch import LONGEST
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("1e-9", 1e-9), ("-nan", math.nan), ("Infinity", math.inf), (" 2 ", 2.0), (3, 3.0)],
-)
-def test_numbers_as_they_come(text: Any, value: float) -> None:
-    read = number(text)
-    assert read == value or (read is not None and math.isnan(read) and math.isnan(value))
-
-
-@pytest.mark.parametrize("text", ["", None, "n/a", True, [1]])
-def test_no_number_is_none(text: Any) -> None:
-    assert number(text) is None
-
-
-@pytest.mark.parametrize(
-    ("row", "losses"),
-    [
-        ({"step": 3, "loss": "0.5", "val_loss": "0.1"}, {"loss": 0.5}),
-        ({"global_step": 3, "train/loss": 0.5, "eval_loss": 0.4}, {"loss": 0.5}),
-        ({"Step": "3", "Loss/train": "0.5", "Loss/test": "9"}, {"loss": 0.5}),
-        ({"step": 3, "train_loss": "", "mel_loss": "2"}, {"mel_loss": 2.0}),
-        ({"step": 3, "losses": {"total": "nan", "kl": 1}}, {"total": math.nan, "kl": 1.0}),
-    ],
-)
-def test_columns_are_told_apart(row: Mapping[str, Any], losses: dict[str, float]) -> None:
-    (sample,) = Rows().read([row])
-    assert sample.step == 3
-    assert repr(sample.losses) == repr(losses)
-
-
-@pytest.mark.parametrize(("late", "seen"), [(199, True), (200, False)])
-def test_the_first_two_hundred_rows_tell_what_stands_for_the_loss(late: int, seen: bool) -> None:
-    """A total is the better choice than a part, when it is seen in time."""
-    rows: list[dict[str, Any]] = [{"step": at, "mel_loss": 1.0} for at in range(1, 301)]
-    rows[late]["g_total_loss"] = 2.0
-    first, *_ = Rows().read(rows)
-    assert first.stands == ("g_total_loss" if seen else "mel_loss")
-
-
-def test_of_an_export_of_several_runs_the_first_is_read_with_what_is_common() -> None:
-    header = ["step", "one - loss", "two - loss", "one - grad_norm", "two - grad_norm"]
-    (sample,) = Rows().read_table(header, [["7", "1.5", "2.5", "3.5", "4.5"]])
-    assert (sample.step, sample.losses, sample.gradient_norm) == (7, {"loss": 1.5}, 3.5)
-
-
-def test_short_rows_of_a_table_are_filled_up_with_nothing() -> None:
-    (sample,) = Rows().read_table(["step", "loss", "grad_norm"], [["7", "1.5"]])
-    assert (sample.losses, sample.gradient_norm) == ({"loss": 1.5}, None)
-
-
-def test_rows_without_training_values_say_nothing() -> None:
-    rows = [{"step": 1, "eval_loss": 2.0}, {"train_runtime": 3.0, "train_loss": 1.0}, {"epoch": 1}]
-    assert list(Rows().read(rows)) == []
-
-
-def test_steps_are_counted_when_none_is_named() -> None:
-    assert [s.step for s in Rows().read([{"loss": 1.0}, {"loss": 1.0}])] == [1, 2]
 
 
 def test_our_own_events_tell_of_gated_steps_and_roll_backs() -> None:
@@ -142,35 +82,6 @@ def test_a_file_ends_as_a_run_that_went_well() -> None:
 def test_a_sound_run_gives_nothing() -> None:
     result = replay(Rows().read({"loss": 1.0 + 1.0 / step} for step in range(1, 50)))
     assert (result.findings, result.critical, result.last_step) == ([], False, 49)
-
-
-def test_each_gated_step_of_our_log_counts_once() -> None:
-    rows = [{"event": "update_skipped", "step": step} for step in (3, 4, 5)]
-    assert [sample.non_finite_steps for sample in Rows().read(rows)] == [1, 2, 3]
-
-
-def test_each_roll_back_of_our_log_counts_once() -> None:
-    rows = [{"event": "rolled_back", "step": step} for step in (5, 5)]
-    assert [sample.rollbacks for sample in Rows().read(rows)] == [1, 2]
-
-
-def test_rows_without_a_time_are_a_second_apart() -> None:
-    assert [sample.now for sample in Rows().read([{"loss": 1.0}] * 3)] == [0.0, 1.0, 2.0]
-
-
-def test_a_time_that_a_file_has_is_read() -> None:
-    rows = [{"loss": 1.0, "_timestamp": 1.75e9}, {"loss": 1.0}]
-    assert [sample.time for sample in Rows().read(rows)] == [1.75e9, 0.0]
-
-
-@pytest.mark.parametrize(("back", "new"), [(10_500, True), (10_501, False)])
-def test_a_run_that_goes_on_from_afar_is_another_one_near_its_own_start(
-    back: int, new: bool
-) -> None:
-    """A file that begins at step 10,000: what falls to the twentieth part of its way has started over."""
-    place = Place()
-    moved = [place.moves(step, None) for step in (10_000, 15_000, 20_000, back)]
-    assert moved == [False, False, False, new]
 
 
 def held(value: float) -> list[dict[str, float]]:

@@ -175,7 +175,7 @@ def has_level(name: str) -> bool:
 
 def _strangeness(name: str) -> int:
     words = set(_WORDS.findall(name.lower()))
-    if words <= _PLAIN:
+    if not words - _PLAIN:
         return 0
     if "total" in words:
         return 1

@@ -47,13 +47,9 @@ class _Series:
         default_factory=lambda: collections.deque(maxlen=PAST)
     )
 
-    def move(self, value: float, step: int, on: bool) -> None:
-        """Another value. `on`: the one before was that of an active part."""
-        if self.still == 1:
-            self.past.append(self.value)
-        else:
-            self.past.extend([self.value] * min(self.still, PAST))
-        self.varied |= on and self.value != 0.0
+    def move(self, value: float, step: int) -> None:
+        """Another value."""
+        self.past.extend([self.value] * min(self.still, PAST))
         self.longest, self.changes = max(self.longest, self.still), self.changes + 1
         self.value, self.since, self.still, self.run, self.off = value, step, 1, 1, 0
         if self.changes < LOOKED_AT:
@@ -73,22 +69,22 @@ class _Series:
         """`move` for each of values that move on."""
         if not any(values):
             return
-        self.move(values[0], first_step, on=True)
-        self.past.extend(values[-PAST - 1 : -1])
-        self.varied |= any(values[:-1])
+        self.move(values[0], first_step)
+        self.past.extend(values[:-1])
+        self.varied = True
         at = LOOKED_AT - self.changes % LOOKED_AT
         while not self.exact and at < len(values):
             self.exact, at = exact(values[at]), at + LOOKED_AT
-        self.longest, self.changes = max(self.longest, 1), self.changes + len(values) - 1
+        self.changes += len(values) - 1
         self.value, self.since = values[-1], last_step
 
     @property
     def lively(self) -> bool:
         """Before it stood still it went up and down, each report another value: no rounding holds it."""
-        values = list(self.past)
-        slopes = [late > early for early, late in itertools.pairwise(values)]
+        moves = [value for value, _ in itertools.groupby(self.past)]  # a hold between is no turn
+        slopes = [late > early for early, late in itertools.pairwise(moves)]
         turns = sum(one != other for one, other in itertools.pairwise(slopes))
-        return len(values) == PAST and len(set(values)) >= DISTINCT and turns >= TURNS
+        return len(self.past) == PAST and len(set(moves)) >= DISTINCT and turns >= TURNS
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -98,13 +94,12 @@ class _Stream:
     series: dict[str, _Series] = dataclasses.field(default_factory=dict)
     norm: float | None = None
     exact: bool = False  # some series of this stream is
+    last_step: int | None = None
 
     def places(self, series: _Series) -> int:
         """Decimals that a printer leaves of every other component, of two at least; 0 where they differ."""
         others = [s.places for s in self.series.values() if s is not series and s.changes >= PAST]
-        return others[0] if len(others) > 1 and len(set(others)) == 1 else 0
-
-    last_step: int | None = None
+        return max(others) if len(others) > 1 and len(set(others)) == 1 else 0
 
 
 class ConstantComponent(Detector[thresholds.ConstantComponent, _Stream]):
@@ -165,7 +160,8 @@ class ConstantComponent(Detector[thresholds.ConstantComponent, _Stream]):
         elif value == 0.0 != series.value and series.off < self._limits.for_reports:
             series.off += 1
         elif series.value != value:
-            series.move(value, sample.step, _active(sample, name))
+            series.varied |= series.value != 0.0 and _active(sample, name)
+            series.move(value, sample.step)
             stream.exact |= series.exact
             if name == self._named:
                 self._heal(f"{name!r} is {value:.6g} at step {sample.step}")

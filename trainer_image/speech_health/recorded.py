@@ -39,20 +39,16 @@ class Place:
 
     def moves(self, step: float | None, epoch: float | None) -> bool:
         """Take a report's counters. True when they started over."""
-        if step == self.step and epoch == self.epoch:
-            self._reports += 1
-            return False
         before = self.step, self.epoch
         self.step, self.epoch = step, epoch
         stands = epoch is None or before[1] is None or epoch <= before[1]
-        back = _fell(self._epochs, before[1], epoch) or (
-            stands and _fell(self._steps, before[0], step)
+        back = self._reports > 1 and (
+            _fell(self._epochs, before[1], epoch)
+            or (stands and _fell(self._steps, before[0], step))
         )
-        if back and self._reports > 1:
+        if back:
             self._steps = self._epochs = None
             self._reports = 0
-        else:
-            back = False
         self._reports += 1
         self._steps, self._epochs = _range(self._steps, step), _range(self._epochs, epoch)
         return back
@@ -66,9 +62,9 @@ def _fell(known: tuple[float, float] | None, before: float | None, now: float | 
 
 
 def _range(known: tuple[float, float] | None, now: float | None) -> tuple[float, float] | None:
-    if now is None or (known is not None and now <= known[1]):
+    if now is None:
         return known
-    return (now if known is None else known[0], now)
+    return (now, now) if known is None else (known[0], max(known[1], now))
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -80,7 +76,6 @@ class Rows:
     rollbacks: int = 0
     seen: int = 0
     stands: str = ""  # the column that stands for the loss where none is named
-    whole: str = ""  # as the file calls it
     scores: dict[str, float] | None = None  # the newest held-out ones
     _place: Place = dataclasses.field(default_factory=Place)
     _waiting: list[tuple[int, dict[str, float]]] = dataclasses.field(default_factory=list)
@@ -123,10 +118,9 @@ class Rows:
     def _cells(
         self, rows: Iterable[Sequence[str]], known: Columns, width: int
     ) -> Iterator[StepSample | None]:
+        nothing = [""] * width
         for row in rows:
-            if len(row) < width:
-                row = [*row, *[""] * (width - len(row))]
-            yield self._values(row, known)
+            yield self._values([*row, *nothing], known)
 
     def _told(self, read: Iterable[StepSample | None]) -> Iterator[StepSample]:
         """What the rows said, with the evaluations that waited for it, each in its place."""
@@ -138,7 +132,7 @@ class Rows:
             self.seen += 1
             yield sample
         if self.seen:
-            yield from self._evaluations(all_of=True)
+            yield from self._evaluations()
 
     def learn(self, names: Iterable[str]) -> None:
         """Which of a file's columns is the loss."""
@@ -148,7 +142,6 @@ class Rows:
         if not told and "losses" not in folded:
             told = [name for name in columns.AVERAGES if name in folded]
             self._averages = bool(told)
-        self.whole = told[0] if told else ""
         if told or "losses" in folded:
             return
         parts = [name for name in shown if columns.is_loss(name)]
@@ -165,19 +158,21 @@ class Rows:
             self._over = True
             return None
         scores = _read(row, known.scores) if known.scores else None
-        self.scores = scores or self.scores
         losses = self._losses(row, known)
         norm = _first(row, known.norm)
+        step = _first(row, known.step)
         if not losses and norm is None:
             if scores:
-                self._evaluated(_first(row, known.step), scores)
+                self._evaluated(_counted(step, self.step), scores)
             return None
-        step, epoch = _first(row, known.step), _first(row, known.epoch)
-        self.step = int(step) if step is not None and math.isfinite(step) else self.step + 1
-        opens = self._place.moves(step, epoch) or self._over
+        self.step = _counted(step, self.step + 1)
+        opens = self._place.moves(step, _first(row, known.epoch)) or self._over
+        if scores:
+            self._evaluated(self.step, scores)
+        newest = self._waiting.pop()[1] if self._waiting else None  # it goes with this report
         if opens:
             opens, self._over = self.seen > 0, False
-            self.scores = scores or None
+            self.scores = newest = newest if scores else None  # else: which run's can't be told
         fields: dict[str, Any] = {
             "time": 0.0,
             "now": float(self.seen),
@@ -190,7 +185,7 @@ class Rows:
             "stands": self.stands,
             "opens": opens,
         }
-        if scores or self._waiting:
+        if newest:
             fields["evaluated"] = True
         if known.rest:
             fields |= _rest(row, known)
@@ -198,17 +193,17 @@ class Rows:
             fields["codebooks"] = _codebooks(row[key])
         return from_fields(fields)
 
-    def _evaluated(self, step: float | None, scores: dict[str, float]) -> None:
+    def _evaluated(self, step: int, scores: dict[str, float]) -> None:
         """Several rows of one step are one evaluation."""
-        at = self.step if step is None or not math.isfinite(step) else int(step)
-        if self._waiting and self._waiting[-1][0] == at:
+        if self._waiting and self._waiting[-1][0] == step:
             scores = {**self._waiting.pop()[1], **scores}
-        self._waiting.append((at, scores))
+        self._waiting.append((step, scores))
+        self.scores = scores
 
-    def _evaluations(self, *, all_of: bool = False) -> Iterator[StepSample]:
-        """Those since the last training row; the newest goes with the next one."""
+    def _evaluations(self) -> Iterator[StepSample]:
+        """Those since the last training row, but for the newest: it goes with the next one, if there is any."""
         waiting, self._waiting = self._waiting, []
-        for step, scores in waiting if all_of else waiting[:-1]:
+        for step, scores in waiting:
             yield from_fields(
                 {
                     "time": 0.0,
@@ -237,8 +232,7 @@ class Rows:
 
     def _event(self, row: Mapping[str, Any]) -> StepSample | None:
         """Of our own log: the steps whose update was gated off, and roll-backs."""
-        step = number(row.get("step"))
-        self.step = int(step) if step is not None else self.step
+        self.step = _counted(number(row.get("step")), self.step)
         if row["event"] == Event.UPDATE_SKIPPED.value:
             self.non_finite += 1
             where = {name: str(row.get(name) or "") for name in ("bad_component", "bad_module")}
@@ -286,6 +280,11 @@ def number(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def _counted(value: float | None, other: int) -> int:
+    """A step as a file holds it; `other` where it is none."""
+    return int(value) if value is not None and math.isfinite(value) else other
 
 
 def _first(row: Any, keys: Iterable[Key]) -> float | None:
