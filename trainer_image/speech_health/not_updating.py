@@ -61,7 +61,8 @@ class NotUpdating(Detector[thresholds.NotUpdating, _Stream]):
         rate, known = sample.learning_rate, stream.rate
         if rate and not known.zeros:
             known.rates.append(rate)  # nearly every report
-        elif rate is not None and (not known.take(sample, rate) or "rate" in self._still):
+        elif rate is not None:
+            known.take(sample, rate)
             self._feed_rate(stream, sample)
         if sample.evaluation and stream.evaluations.fresh(sample):
             self._feed_evaluation(stream, sample.evaluation, sample)
@@ -75,7 +76,7 @@ class NotUpdating(Detector[thresholds.NotUpdating, _Stream]):
     def pass_over(self, stretch: Stretch) -> bool:
         """Rates above 0 are kept; nothing else of them is looked at."""
         stream, scores = self._streams.get(stretch.stream), stretch.first.evaluation
-        if stream is None or stream.rate.zeros or 0.0 in stretch.rates or "rate" in self._still:
+        if stream is None or stream.rate.zeros or 0.0 in stretch.rates:
             return False
         if scores and scores is not stream.evaluations.scores:
             return False
