@@ -258,6 +258,13 @@ def test_a_stretch_holds_the_columns_of_its_reports(
     assert stretch.stream == (Source.REPORTER, 3)
 
 
+def test_what_a_line_may_carry_and_what_was_asked_of_it_is_known() -> None:
+    printed = {"source": Source.STDOUT, "report": 1, "form": "a form", "opens": False, "stands": ""}
+    batch = calm(4, **printed, learning_rate=0.1, evaluation=None, parts=None)
+    assert all(sample.headline for sample in batch)
+    assert stretch_of(batch) is not None
+
+
 def test_batches_keep_order_and_break_where_a_run_opens_or_another_kind_begins() -> None:
     samples = [
         *calm(LONGEST + 1),
