@@ -81,6 +81,65 @@ def test_the_same_report_again_counts_once(run: Any) -> None:
     assert run.rules == []
 
 
+@pytest.mark.parametrize(
+    ("pairs", "fires"),
+    [
+        ([(101.0, 100.0)] * 9, False),  # at the tolerance
+        ([(101.1, 100.0)] * 4, False),
+        ([(101.1, 100.0)] * 5, True),
+        ([(2e-6, 1e-6)] * 5, True),  # small beside nothing but itself
+        (
+            [(1e-1, 1e-1), (2e-7, 1e-7), *[(1e-6, 0.0)] * 5],
+            False,
+        ),  # next to nothing beside the peak
+        ([(1e-1, 1e-1), (2e-6, 0.0), *[(2e-6, 0.0)] * 6], True),
+        ([(1.0, 0.5)] * 4 + [(0.5, 0.5)] + [(3.0, 0.5)] * 4, False),  # a report as planned between
+        (
+            [(1.0, 0.5)] * 4 + [(None, 0.5)] * 3 + [(1.0, 0.5)],
+            True,
+        ),  # one that says nothing is none
+    ],
+)
+def test_five_in_a_row_beyond_the_tolerance(
+    run: Any, pairs: list[tuple[float | None, float | None]], fires: bool
+) -> None:
+    follow(run, *pairs)
+    assert (run.rules == [Rule.SCHEDULE_MISMATCH]) is fires
+
+
+@pytest.mark.parametrize(
+    ("rate", "plan", "told"),
+    [
+        (2.0, 0.5, "learning rate 2 at step 11, planned 0.5 (4 times); off by"),
+        (math.nan, 0.5, "learning rate nan at step 11, planned 0.5; off by"),
+        (2.0, 0.0, "learning rate 2 at step 11, planned 0; off by"),
+    ],
+)
+def test_what_is_told(run: Any, rate: float, plan: float, told: str) -> None:
+    follow(run, *[(rate, plan)] * 5, first=7)
+    evidence = run.finding(Rule.SCHEDULE_MISMATCH).evidence
+    assert evidence == f"{told} more than 0.01 in 5 reports in a row since step 7"
+
+
+def test_it_heals_with_two_reports_as_planned_in_a_row_of_every_rank(run: Any) -> None:
+    def told(step: int, rate: float, rank: int) -> FindingStatus:
+        run.step(step, rank=rank, learning_rate=rate, planned_rate=0.5)
+        finding = run.finding(Rule.SCHEDULE_MISMATCH)
+        return FindingStatus.HEALED if finding is None else finding.status
+
+    for step in range(1, 6):
+        for rank in (0, 1):
+            told(step, 2.0, rank)
+    rates = [0.5, 3.0, 4.0, 0.5, 0.5]  # the report behind one as planned borrows its rate
+    assert {told(step, rate, 0) for step, rate in enumerate(rates, start=6)} == {
+        FindingStatus.ACTIVE
+    }
+    assert told(6, 0.5, 1) is FindingStatus.ACTIVE
+    assert told(7, 0.5, 1) is FindingStatus.HEALED
+    assert "; healed: learning rate 0.5 as planned at step 7" in run.monitor.findings[0].evidence
+    assert told(8, 2.0, 1) is FindingStatus.HEALED
+
+
 rates = st.floats(1e-12, 1e3)
 
 

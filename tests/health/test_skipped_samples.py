@@ -65,7 +65,7 @@ def test_heals_when_the_ratio_is_half_of_the_threshold(run: Any) -> None:
 
 def test_nothing_but_skips_at_the_start(run: Any) -> None:
     run.step(1, samples_total=0, skipped={"MissingFile": 7})
-    assert run.monitor.decision is None
+    assert run.rules == []
     run.step(2, samples_total=0, skipped={"MissingFile": 8})
     assert run.monitor.decision.exit_code == 42
     assert "MissingFile 8" in run.monitor.decision.finding.evidence
@@ -85,7 +85,7 @@ def test_without_a_total_no_ratio_is_made_up(run: Any) -> None:
 
 def test_ranks_add_up(run: Any) -> None:
     run.step(1, rank=0, samples_total=500, skipped={"Silent": 30})
-    assert run.monitor.decision is None
+    assert run.finding(Rule.SKIPPED_SAMPLES).severity is Severity.WARNING
     run.step(1, rank=1, samples_total=500, skipped={"TooLong": 30})
     assert run.monitor.decision.exit_code == 42
 
@@ -94,7 +94,7 @@ def test_a_short_run_gets_its_real_ratio_at_exit(run: Any) -> None:
     batches(run, 5, 1)
     assert run.rules == []
     run.monitor.finish(run.now, 0)
-    assert "5 of 50" in run.finding(Rule.SKIPPED_SAMPLES).evidence
+    assert "5 of 50 samples skipped (10.0%; " in run.finding(Rule.SKIPPED_SAMPLES).evidence
     assert run.monitor.decision is None
 
 
@@ -124,6 +124,85 @@ def test_at_exit_a_count_within_chance_says_nothing(
     run.step(1, samples_total=asked - bad, skipped={"DecodeError": bad})
     run.monitor.finish(run.now, 0)
     assert (Rule.SKIPPED_SAMPLES in run.rules) == told
+
+
+def test_a_process_that_begins_anew_without_a_bad_sample_heals(run: Any) -> None:
+    batches(run, 2, 9)
+    assert run.finding(Rule.SKIPPED_SAMPLES).status is FindingStatus.ACTIVE
+    run.step(3, samples_total=10, skipped={})
+    finding = run.finding(Rule.SKIPPED_SAMPLES)
+    assert finding.evidence.endswith("; healed: 0 of 1000 samples at step 3")
+
+
+def test_a_crash_gets_no_ratio_at_exit(run: Any) -> None:
+    batches(run, 5, 1)
+    run.monitor.finish(run.now, 1)
+    assert run.rules == []
+
+
+def test_a_warning_that_stands_is_not_said_anew_at_exit(run_with: Callable[..., Any]) -> None:
+    run = run_with(skipped_samples=SkippedSamples(on_exceeded=OnExceeded.WARN))
+    batches(run, 6, 9)
+    before = run.finding(Rule.SKIPPED_SAMPLES)
+    assert before.evidence.startswith("54 of 1000")
+    run.monitor.finish(run.now, 0)
+    assert run.finding(Rule.SKIPPED_SAMPLES) == before
+
+
+@pytest.mark.parametrize(
+    ("reports", "evidence"),
+    [
+        ([(1880, 30)], "30 of 1910 samples skipped (1.6%; warnRatio 0.01, maxRatio 0.05)"),
+        ([(1000, 0), (3000, 0), (1880, 30)], "30 of 1910 "),  # a counter that went back begins anew
+        ([(900, 0), (880, 30)], "30 of 1000 "),
+        ([(2990, 10), (1880, 30)], "30 of 1910 "),
+        ([(990, 9), (1990, 10), (2990, 30)], "20 of 1020 "),  # the older ones are out of the window
+        (
+            [(1000, 0), (2000, 0), (2000, None), (2480, 20)],
+            "20 of 1500 ",
+        ),  # a reason with no sample yet
+    ],
+)
+def test_what_is_set_against_what(
+    run: Any, reports: list[tuple[int, int | None]], evidence: str
+) -> None:
+    for step, (trained, bad) in enumerate(reports, start=1):
+        run.step(step, samples_total=trained, skipped={"Silent": bad or 0} if bad != 0 else {})
+    finding = run.finding(Rule.SKIPPED_SAMPLES)
+    assert finding.evidence.startswith(evidence)
+    assert (finding.step, finding.severity) == (len(reports), Severity.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("limits", "trained", "bad", "stops"),
+    [
+        (SkippedSamples(in_a_row_at_start=1), 0, 1, True),
+        (SkippedSamples(in_a_row_at_start=1), 1, 1, False),
+        (SkippedSamples(window_samples=10), 9, 1, True),  # a tenth, with the first one
+    ],
+)
+def test_the_first_bad_sample_may_be_enough(
+    run_with: Callable[..., Any], limits: SkippedSamples, trained: int, bad: int, stops: bool
+) -> None:
+    run = run_with(skipped_samples=limits)
+    run.step(4, rank=2, samples_total=trained, skipped={"Silent": bad})
+    assert (run.monitor.decision is not None) is stops
+    if stops:
+        finding = run.finding(Rule.SKIPPED_SAMPLES)
+        assert (finding.step, finding.rank) == (4, 2)
+
+
+def test_the_four_commonest_reasons_of_all_ranks_are_named(run: Any) -> None:
+    run.step(1, samples_total=10, skipped={"A": 3, "B": 1, "C": 4, "D": 0})
+    run.step(1, rank=1, samples_total=10, skipped={"A": 3, "E": 2, "F": 5})
+    assert run.finding(Rule.SKIPPED_SAMPLES).evidence.endswith(
+        "; since the start: A 6, F 5, C 4, E 2"
+    )
+
+
+def test_a_reason_without_a_sample_is_not_named(run: Any) -> None:
+    run.step(1, samples_total=10, skipped={"A": 20, "B": 0})
+    assert run.finding(Rule.SKIPPED_SAMPLES).evidence.endswith("; since the start: A 20")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from speech_contract.thresholds import HealthMode, Thresholds
 from speech_health.monitor import Monitor
 from speech_health.samples import Source, StepSample, from_fields
-from speech_health.stretch import LONGEST, SHORTEST, batches, stretch_of
+from speech_health.stretch import LONGEST, batches, stretch_of
 
 
 def known(thing: Any) -> Any:
@@ -149,17 +149,6 @@ def _sample(
 SCORES = ({"loss": 1.0}, {"loss": 1.5})
 
 
-@settings(max_examples=60, deadline=None)
-@given(runs())
-def test_at_once_is_one_by_one(samples: list[StepSample]) -> None:
-    one, other = Listener(), Listener()
-    fresh = [copy.copy(sample) for sample in samples]  # one that was judged keeps what it derived
-    assert one.one_by_one(samples) == other.at_once(fresh)
-    one.monitor.finish(samples[-1].now, 0)
-    other.monitor.finish(samples[-1].now, 0)
-    assert known(one.monitor) == known(other.monitor)
-
-
 def calm(number: int, **fields: Any) -> list[StepSample]:
     return [
         from_fields(
@@ -219,8 +208,61 @@ def test_what_a_stretch_does_not_know_is_looked_at(fields: dict[str, Any]) -> No
     assert stretch_of(calm(20, **fields)) is None
 
 
-def test_few_are_no_stretch() -> None:
-    assert stretch_of(calm(SHORTEST - 1)) is None
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"losses": None},
+        {"losses": {}},
+        {"losses": {"loss": 1.0, "kl": float("nan")}},
+        {"gradient_norm": None},
+        {"gradient_norm": -1.0},
+        {"step": 1},
+    ],
+)
+@pytest.mark.parametrize("at", [0, 2, 19])
+def test_wherever_it_stands(fields: dict[str, Any], at: int) -> None:
+    batch = calm(20, losses={"loss": 1.0, "kl": 0.0})
+    batch[at] = from_fields(vars(batch[at]) | fields)
+    assert stretch_of(batch) is None
+
+
+@pytest.mark.parametrize(("number", "long_enough"), [(1, False), (3, False), (4, True)])
+def test_four_reports_are_a_stretch(number: int, long_enough: bool) -> None:
+    assert (stretch_of(calm(number)) is not None) is long_enough
+
+
+@pytest.mark.parametrize(
+    ("losses", "norm", "headline"),
+    [
+        ({"kl": 0.0, "loss": 1.0}, 0.5, [1.0] * 4),  # a part may be off, the headline may not
+        ({"kl": 0.5}, None, [0.5] * 4),
+        (None, 1.0, []),
+        (None, None, None),
+        ({}, None, None),
+        ({"loss": 0.0}, 1.0, None),
+    ],
+)
+def test_a_stretch_holds_the_columns_of_its_reports(
+    losses: dict[str, float] | None, norm: float | None, headline: list[float] | None
+) -> None:
+    batch = calm(4, losses=losses, gradient_norm=norm, rank=3, learning_rate=0.25)
+    stretch = stretch_of(batch)
+    if stretch is None:
+        assert headline is None
+        return
+    assert stretch.headline == headline
+    assert stretch.losses == {name: [value] * 4 for name, value in (losses or {}).items()}
+    assert stretch.norms == ([] if norm is None else [norm] * 4)
+    assert stretch.rates == [0.25] * 4
+    assert (stretch.first, stretch.last) == (batch[0], batch[3])
+    assert stretch.stream == (Source.REPORTER, 3)
+
+
+def test_what_a_line_may_carry_and_what_was_asked_of_it_is_known() -> None:
+    printed = {"source": Source.STDOUT, "report": 1, "form": "a form", "opens": False, "stands": ""}
+    batch = calm(4, **printed, learning_rate=0.1, evaluation=None, parts=None)
+    assert all(sample.headline for sample in batch)
+    assert stretch_of(batch) is not None
 
 
 def test_batches_keep_order_and_break_where_a_run_opens_or_another_kind_begins() -> None:
@@ -232,4 +274,15 @@ def test_batches_keep_order_and_break_where_a_run_opens_or_another_kind_begins()
     ]
     cut = list(batches(samples))
     assert [sample for batch in cut for sample in batch] == samples
-    assert [len(batch) for batch in cut] == [LONGEST, 1, 1, 2, 2]
+    assert [len(batch) for batch in cut] == [128, 1, 1, 2, 2]
+
+
+@settings(max_examples=60, deadline=None)
+@given(runs())
+def test_at_once_is_one_by_one(samples: list[StepSample]) -> None:
+    one, other = Listener(), Listener()
+    fresh = [copy.copy(sample) for sample in samples]  # one that was judged keeps what it derived
+    assert one.one_by_one(samples) == other.at_once(fresh)
+    one.monitor.finish(samples[-1].now, 0)
+    other.monitor.finish(samples[-1].now, 0)
+    assert known(one.monitor) == known(other.monitor)

@@ -61,7 +61,8 @@ class NotUpdating(Detector[thresholds.NotUpdating, _Stream]):
         rate, known = sample.learning_rate, stream.rate
         if rate and not known.zeros:
             known.rates.append(rate)  # nearly every report
-        elif rate is not None and (not known.take(sample, rate) or "rate" in self._still):
+        elif rate is not None:
+            known.take(sample, rate)
             self._feed_rate(stream, sample)
         if sample.evaluation and stream.evaluations.fresh(sample):
             self._feed_evaluation(stream, sample.evaluation, sample)
@@ -75,7 +76,7 @@ class NotUpdating(Detector[thresholds.NotUpdating, _Stream]):
     def pass_over(self, stretch: Stretch) -> bool:
         """Rates above 0 are kept; nothing else of them is looked at."""
         stream, scores = self._streams.get(stretch.stream), stretch.first.evaluation
-        if stream is None or stream.rate.zeros or 0.0 in stretch.rates or "rate" in self._still:
+        if stream is None or stream.rate.zeros or 0.0 in stretch.rates:
             return False
         if scores and scores is not stream.evaluations.scores:
             return False
@@ -134,9 +135,16 @@ class NotUpdating(Detector[thresholds.NotUpdating, _Stream]):
             self._warn(evidence, step=since, rank=sample.rank, remedy=remedy)
 
     def _untell(self, kind: str, how: str, sample: StepSample) -> None:
-        if self._still.pop(kind, "") and not self._still and not self._planned:
-            if not any(stream.still for stream in self._streams.values()):
-                self._heal(f"{how} at step {sample.step}")
+        if self._still.pop(kind, "") and not any(stream.still for stream in self._streams.values()):
+            self._settle(f"{how} at step {sample.step}", sample)
+
+    def _settle(self, how: str, sample: StepSample) -> None:
+        """Something is over: say what is left of the rest, else heal."""
+        left = [text for text in (self._planned, *self._still.values()) if text]
+        if left:
+            self._warn("; ".join(left), step=sample.step, rank=sample.rank)
+        else:
+            self._heal(how)
 
     def _feed_plan(self, plan: Plan, sample: StepSample) -> None:
         total, rates = plan.total_steps, plan.rate_sum
@@ -161,7 +169,7 @@ class NotUpdating(Detector[thresholds.NotUpdating, _Stream]):
         long = [n for n, (number, _) in stream.still.items() if number >= self._limits.min_updates]
         if not long:
             if not still and not any(other.still for other in self._streams.values()):
-                self._moved(weights, sample)
+                self._settle(f"every module moved by step {weights.step}", sample)
             return
         updates = max(stream.still[name][0] for name in long)
         since = min(stream.still[name][1] for name in long)
@@ -175,13 +183,6 @@ class NotUpdating(Detector[thresholds.NotUpdating, _Stream]):
                 f"{_names(long)}"
             )
             self._warn(evidence, step=since, rank=sample.rank)
-
-    def _moved(self, weights: Weights, sample: StepSample) -> None:
-        """Every module moved; what is wrong with the plan still is."""
-        if self._planned:
-            self._warn(self._planned, step=sample.step, rank=sample.rank)
-        elif not self._still:
-            self._heal(f"every module moved by step {weights.step}")
 
 
 def _rates(weights: Weights) -> str:

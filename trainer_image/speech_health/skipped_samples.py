@@ -78,7 +78,7 @@ class SkippedSamples(Detector[thresholds.SkippedSamples, None]):
             self._history.append((0, 0))
         self._history.append((asked, skipped))
         edge = asked - self._limits.window_samples
-        while len(self._history) > 1 and self._history[1][0] <= edge:
+        while self._history[1][0] <= edge:  # the newest is above it
             self._history.popleft()
 
     def _judge(self, sample: StepSample) -> None:

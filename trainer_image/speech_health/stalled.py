@@ -76,14 +76,13 @@ class Stalled(Detector[thresholds.Stall, None]):
         if judged or not living or not heard:
             return False
         since = max(self._ended.values())
-        quiet = [row for row in living if not row.registered]
         gap = max(pace.learned_gap for pace in heard)
         floor = float(PAUSE_FLOORS * self._limits.floor_seconds)
         limit = max(self._limits.step_multiplier * gap, floor)
-        silent = min((min(now - since, self._silence(now, row)) for row in quiet), default=0.0)
-        if len(quiet) < len(living) or silent <= limit:
+        silent = min(min(now - since, self._silence(now, row)) for row in living)
+        if silent <= limit:
             return False
-        first = quiet[0]
+        first = living[0]
         done = ", ".join(str(rank) for rank in sorted(self._ended))
         self._raise(
             f"rank {first.rank} neither ends nor shows a step for {silent:.0f} s, limit {limit:.0f} s; ended: rank "
