@@ -174,3 +174,27 @@ def test_what_stdout_said_is_forgotten_and_nothing_else(plain: Rules) -> None:
             rule.keep(source, rank)
     rule.forget_stdout()
     assert rule.kept == [(Source.REPORTER, 0), (Source.REPORTER, 1)]
+
+
+def _slow(run: Any) -> None:
+    for step in range(1, 151):
+        run.say(step, loss=2.0 + step % 7, step_seconds=0.5 if step <= 100 else 2.5)
+
+
+def _off_plan(run: Any) -> None:
+    for step in range(1, 151):
+        run.say(step, loss=2.0 + step % 7, learning_rate=1e-4, planned_rate=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shown", "rule"), [(_slow, Rule.SLOWDOWN), (_off_plan, Rule.SCHEDULE_MISMATCH)]
+)
+def test_what_stdout_showed_is_over_when_a_reporter_speaks_that_need_not_send_it(
+    run_with: Callable[..., Any], shown: Callable[[Any], None], rule: Rule
+) -> None:
+    run = run_with(mode=HealthMode.NOTIFY)
+    shown(run)
+    assert run.finding(rule).status is FindingStatus.ACTIVE
+    run.step(151, loss=2.0)
+    assert run.finding(rule).status is FindingStatus.HEALED
+    assert run.finding(rule).evidence.endswith("healed: the script reports by itself")

@@ -93,9 +93,15 @@ class Detector(Generic[LimitsT, StreamT]):
         """The ranks ended."""
 
     def forget_stdout(self) -> None:
-        """The script's own reporter speaks now: what stdout said is superseded."""
-        for key in [key for key in self._streams if key[0] is Source.STDOUT]:
+        """The script's own reporter speaks now: what stdout said is superseded.
+
+        It need not send what the rule feeds on, so nothing else might ever end what stdout had shown.
+        """
+        superseded = [key for key in self._streams if key[0] is Source.STDOUT]
+        for key in superseded:
             del self._streams[key]
+        if superseded and self.feeds_on and not self._streams:
+            self._heal("the script reports by itself")
 
     @property
     def active(self) -> bool:
