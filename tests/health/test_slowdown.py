@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from speech_contract.findings import FindingStatus
 from speech_contract.progress import Rule, Severity
 from speech_contract.thresholds import Slowdown
@@ -63,6 +65,18 @@ def test_a_step_that_holds_as_much_and_takes_longer_is_told(run: Any) -> None:
         slow = 1.0 if step < 200 else 8.0
         run.step(step, loss=2.0, step_seconds=0.5 * slow, audio_seconds_total=60.0 * step)
     assert run.alarms == [Rule.SLOWDOWN]
+
+
+@pytest.mark.parametrize(
+    ("counted", "seconds"), [(range(150, 401), 0.1), (range(1, 201), 60.0)], ids=["starts", "ends"]
+)
+def test_a_count_that_starts_or_ends_makes_no_step_slower(
+    run: Any, counted: range, seconds: float
+) -> None:
+    for step in range(1, 401):
+        held = seconds * step if step in counted else None
+        run.step(step, loss=2.0, step_seconds=0.5, audio_seconds_total=held)
+    assert run.alarms == []
 
 
 def test_a_part_that_starts_late_starts_the_measure_anew(run: Any) -> None:
