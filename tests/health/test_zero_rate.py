@@ -44,6 +44,17 @@ def test_a_schedule_that_is_over_is_told_with_its_step_and_remedy(run: Any) -> N
     assert run.finding(Rule.NOT_UPDATING).status is FindingStatus.HEALED
 
 
+def test_a_second_row_of_zeros_is_judged_by_its_own_losses(run_with: Callable[..., Any]) -> None:
+    run = run_with(not_updating=NotUpdating(zero_rate_reports=5))
+    schedule(run)
+    for step in range(41, 75):
+        zero = step < 56 or step >= 70
+        run.step(step, loss=1.0 if step < 56 else 3.0, learning_rate=0.0 if zero else 1e-5)
+        told = run.finding(Rule.NOT_UPDATING)
+    assert told.status is FindingStatus.ACTIVE
+    assert "in 5 reports in a row since step 70" in told.evidence
+
+
 def test_planned_steps_that_are_over_are_named(run: Any) -> None:
     for step, rate in enumerate(FINE, start=1):
         run.step(step, loss=wander(step), learning_rate=rate, total_steps=40)

@@ -19,7 +19,7 @@ KEPT: Final = 8  # rates above 0 whose decimals are looked at
 # It prints a dict: no number in it is rounded apart from the others.
 ONE_FORMAT: Final = "Hugging Face Trainer"
 EDGE: Final = 10  # reports whose median is the loss at either end
-FELL: Final = 0.05  # of the loss: what falls as far is trained, whatever the rate says
+FELL: Final = 0.05  # of the loss: what falls further is trained, whatever the rate says
 
 
 class ZeroRate:
@@ -40,6 +40,7 @@ class ZeroRate:
             if self.zeros:
                 self.zeros = 0
                 self._first.clear()
+                self._last.clear()
             self.rates.append(rate)
             return True
         if sample.turn != self._turn:
