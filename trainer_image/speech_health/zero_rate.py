@@ -36,17 +36,17 @@ class ZeroRate:
 
     def take(self, sample: StepSample, rate: float) -> bool:
         """The next report. True when the rate is not 0."""
-        if rate != 0.0:
+        trains = rate != 0.0
+        if trains:
             if self.zeros:
                 self.zeros = 0
                 self._first.clear()
                 self._last.clear()
             self.rates.append(rate)
-            return True
-        if sample.turn != self._turn:
+        elif sample.turn != self._turn:
             self._turn = sample.turn
             self._count(sample)
-        return False
+        return trains
 
     def _count(self, sample: StepSample) -> None:
         self.since = self.since if self.zeros else sample.step
