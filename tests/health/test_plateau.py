@@ -70,6 +70,40 @@ def test_what_was_told_of_a_guess_stands(run: Any) -> None:
     assert run.finding(Rule.PLATEAU) == told
 
 
+def blocks(run: Any, levels: list[float], **fields: Any) -> None:
+    """Eight reports at each of the levels."""
+    for level in levels:
+        for _ in range(8):
+            run.step(int(run.now) + 1, loss=level, **fields)
+
+
+@pytest.mark.parametrize(
+    ("flat", "level", "heals_after"),
+    [
+        (25, 150.0, 2),  # half of the newest four
+        (25, 103.0, None),
+        (25, 103.1, 3),
+        (25, 96.9, 3),
+        (40, 150.0, 3),  # of the newest eighth, five
+    ],
+)
+def test_it_heals_when_the_newest_levels_have_left_by_three_hundredths(
+    run: Any, flat: int, level: float, heals_after: int | None
+) -> None:
+    blocks(run, [100.0] * flat)
+    seen = []
+    for _ in range(6):
+        blocks(run, [level])
+        seen.append(run.finding(Rule.PLATEAU).status)
+    active = 6 if heals_after is None else heals_after - 1
+    assert seen == [FindingStatus.ACTIVE] * active + [FindingStatus.HEALED] * (6 - active)
+
+
+def test_what_has_begun_to_fall_is_not_told_as_flat(run: Any) -> None:
+    blocks(run, [100.0] * 22 + [50.0] * 3)
+    assert run.finding(Rule.PLATEAU) is None
+
+
 @pytest.mark.parametrize(("off", "told"), [(0.0049, True), (-0.0049, True), (0.0051, False)])
 def test_a_guess_is_near_its_level(run: Any, off: float, told: bool) -> None:
     feed(run, 1, 200, math.log(256) * (1 + off), 0.0)

@@ -39,11 +39,11 @@ NEAR, ROUND = 0.005, 0.015  # of ln V: the median of all levels, and each of the
 class _Stream:
     """One rank as heard through one source."""
 
+    left_out: bool  # an adversary, a policy: flat for good reason
     course: Course = dataclasses.field(default_factory=Course)
     turn: int | None = None
     wait: int = 0  # reports until the next one that is taken
     rate: float | None = None
-    left_out: bool = False  # an adversary, a policy: flat for good reason
 
 
 class Plateau(Detector[Limits, _Stream]):
@@ -110,8 +110,10 @@ class Plateau(Detector[Limits, _Stream]):
 
     def _judge(self, course: Course, reports: int, sample: StepSample) -> None:
         levels = course.levels
+        newest = median(levels[-max(NEWEST, len(levels) // 8) :])
         if self.active:
-            self._perhaps_heal(levels[-max(NEWEST, len(levels) // 8) :], sample.step)
+            if _left(newest, self._told):
+                self._heal(f"loss {newest:.4g} at step {sample.step}")
             return
         if course.reports < reports:
             return
@@ -119,10 +121,13 @@ class Plateau(Detector[Limits, _Stream]):
             return
         whole = _flat(levels)
         late = levels if whole else levels[len(levels) // 2 :]
+        level = median(late)
+        if _left(newest, level):
+            return  # it has begun to move
         if course.of_last(len(late)) >= reports and (whole or _flat(late)):
             first = course.steps[-len(late)]
             how = "has not fallen since the start" if whole else "no longer falls"
-            self._told = median(late)
+            self._told = level
             self._warn(
                 f"loss {how}: {late[-1]:.4g}, median {self._told:.4g} over steps {first} to {sample.step} "
                 f"({course.of_last(len(late))} reports, threshold {reports})",
@@ -151,10 +156,10 @@ class Plateau(Detector[Limits, _Stream]):
         )
         return True
 
-    def _perhaps_heal(self, newest: list[float], step: int) -> None:
-        level = median(newest)
-        if abs(level - self._told) > LEFT * abs(self._told):
-            self._heal(f"loss {level:.4g} at step {step}")
+
+def _left(newest: float, told: float) -> bool:
+    """The newest levels are off the one that is told."""
+    return abs(newest - told) > LEFT * abs(told)
 
 
 def _flat(levels: list[float]) -> bool:
