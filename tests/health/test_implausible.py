@@ -139,6 +139,13 @@ def test_windows_begin_anew_with_another_process_alone(
     assert Rule.IMPLAUSIBLE in run.rules
 
 
+def test_what_was_done_before_the_window_is_no_speed(run: Any) -> None:
+    claims(
+        run, 40, updates=lambda step: 10**6 + step, audio_seconds_total=lambda step: 10**9 + step
+    )
+    assert Rule.IMPLAUSIBLE not in run.rules
+
+
 def test_the_share_of_the_data_set_stands_for_audio(run: Any) -> None:
     run.step(1, loss=2.0, plan=Plan(audio_seconds=36_000.0, samples=9000))
     for second in range(2, 40):
