@@ -19,7 +19,7 @@ def feed(run: Any, first: int, last: int, seconds: float, **fields: Any) -> None
         run.step(step, loss=2.0 + math.sin(step), step_seconds=took, **fields)
 
 
-def last(run: Any, *spans: tuple[int, float], **fields: Any) -> None:
+def lasting(run: Any, *spans: tuple[int, float], **fields: Any) -> None:
     """Steps, one a second of the clock, that carry their time alone: so many of so many seconds."""
     times = [seconds for steps, seconds in spans for _ in range(steps)]
     for step, took in enumerate(times, start=int(run.now) + 1):
@@ -40,9 +40,9 @@ def last(run: Any, *spans: tuple[int, float], **fields: Any) -> None:
 def test_nine_in_ten_of_the_newest_fifty_are_told_since_the_first(
     run: Any, spans: list[tuple[int, float]], since: int, fields: dict[str, Any]
 ) -> None:
-    last(run, *spans, **fields)
+    lasting(run, *spans, **fields)
     assert run.alarms == []
-    last(run, (1, spans[-1][1]), **fields)
+    lasting(run, (1, spans[-1][1]), **fields)
     finding = run.finding(Rule.SLOWDOWN)
     assert finding.step == since
     assert f"in 45 of the last 50 reports, since step {since}" in finding.evidence
@@ -56,14 +56,14 @@ def test_nine_in_ten_of_the_newest_fifty_are_told_since_the_first(
     ],
 )
 def test_what_is_no_slowdown(run: Any, spans: list[tuple[int, float]]) -> None:
-    last(run, *spans)
+    lasting(run, *spans)
     assert run.alarms == []
 
 
 def test_it_heals_when_less_than_half_of_the_newest_fifty_are_slow(run: Any) -> None:
-    last(run, (60, 0.5), (50, 1.5), (25, 0.5))
+    lasting(run, (60, 0.5), (50, 1.5), (25, 0.5))
     assert run.finding(Rule.SLOWDOWN).status is FindingStatus.ACTIVE
-    last(run, (1, 0.5))
+    lasting(run, (1, 0.5))
     assert run.finding(Rule.SLOWDOWN).status is FindingStatus.HEALED
     assert "healed: 0.5 s at step 136" in run.finding(Rule.SLOWDOWN).evidence
 
