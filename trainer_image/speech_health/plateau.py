@@ -105,8 +105,15 @@ class Plateau(Detector[Limits, _Stream]):
         """A short run that ended where a guess begins."""
         for (_, rank), stream in self._streams.items():
             course = stream.course
-            if exit_code == 0 and not stream.left_out and course.reports >= AT_EXIT:
+            fit = exit_code == 0 and not stream.left_out and course.reports >= AT_EXIT
+            if fit and not self._warned:
                 self._guess(course, rank)
+
+    @property
+    def _warned(self) -> bool:
+        """A guess is told of."""
+        finding = self.finding
+        return self.active and finding is not None and finding.severity is not Severity.INFO
 
     def _judge(self, course: Course, reports: int, sample: StepSample) -> None:
         levels = course.levels
@@ -139,8 +146,6 @@ class Plateau(Detector[Limits, _Stream]):
 
     def _guess(self, course: Course, rank: int) -> bool:
         """The level of a guess among V since the start."""
-        if self.active and self.finding is not None and self.finding.severity is not Severity.INFO:
-            return True
         levels, level = course.levels, median(course.levels)
         classes = min(CLASSES, key=lambda number: abs(level - math.log(number)))
         guess = math.log(classes)
