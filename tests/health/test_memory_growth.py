@@ -175,7 +175,9 @@ def test_after_a_silence_levels_are_those_behind_it(run: Any) -> None:
 def test_it_heals_when_a_block_is_no_higher_than_the_second_before_it(run: Any) -> None:
     read(run, [*rising(5), 1500, 1510], 1000)
     assert run.finding(Rule.MEMORY_GROWTH).status is FindingStatus.ACTIVE
-    read(run, [1500, 1500], 1000)
+    read(run, [1500], 1000)
+    assert run.finding(Rule.MEMORY_GROWTH).status is FindingStatus.ACTIVE
+    read(run, [1500], 1000)
     finding = run.finding(Rule.MEMORY_GROWTH)
     assert finding.status is FindingStatus.HEALED
     assert finding.evidence.endswith("; healed: 1.5 GiB, no longer growing")
@@ -317,6 +319,8 @@ def test_a_steady_leak_is_always_told_while_time_is_left(
     [
         (202, 1.0, True),  # 200 steps of a second are left, and memory for 200 s: not enough
         (201, 1.0, False),
+        (102, 2.0, True),  # a hundred of two seconds
+        (101, 2.0, False),
         (2, 300.0, False),  # the run is over, however long its steps were
     ],
 )
