@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from speech_contract.findings import FindingStatus
 from speech_contract.progress import Rule, Severity
 from speech_contract.report import Memory, Plan
 from speech_contract.thresholds import HealthMode, MemoryGrowth
+from speech_health.samples import from_fields
 
 quick = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -87,6 +88,138 @@ def test_a_leak_that_slows_down_has_not_healed(host: Host) -> None:
         used = 12 * GIB + number * 2**20
         host.run.monitor.observe_memory(host.run.now, 0, Memory(used, LIMIT - used))
     assert host.run.finding(Rule.MEMORY_GROWTH).status is FindingStatus.ACTIVE
+
+
+def read(run: Any, used: Sequence[float], room: float, apart: float = 10.0, node: int = 0) -> None:
+    """Readings `apart` seconds from each other, in MiB; nothing is judged before the 60 s of start-up are over."""
+    if run.now < 60.0:
+        if run.now == 0.0:
+            run.step(1, loss=1.0, after=0.0)
+        run.monitor.observe_memory(0.0, node, Memory(0, 0))
+        run.now = 60.0 - apart
+    for held in used:
+        run.now += apart
+        run.monitor.observe_memory(run.now, node, Memory(int(held * 2**20), int(room * 2**20)))
+
+
+def rising(blocks: int, by: float = 100.0) -> list[float]:
+    """The least memory of so many blocks and of one that has just begun."""
+    return [1000 + by * block for block in range(blocks + 1)]
+
+
+@pytest.mark.parametrize(
+    ("apart", "by", "room", "told"),
+    [
+        (10.0, 100, 2500, "by 500 MiB in 50 s to 1.6 GiB; the 2.4 GiB that are left last for about 4 min"),
+        (10.0, 100, 2501, None),  # less than a fifth of the room
+        (10.0, 100, 1200, "the 1.2 GiB that are left last for about 2 min"),
+        (10.0, 100, 1190, "the 1.2 GiB that are left last for about 119 s"),
+        (10.0, 100, 1024, "the 1.0 GiB that are left"),
+        (10.0, 100, 1023, "the 1023 MiB that are left"),
+        (10.0, 12.8, 9, "by 64 MiB in 50 s"),
+        (10.0, 12.6, 9, None),  # noise
+        (60.0, 100, 1023, "by 500 MiB in 5 min"),  # six times as slow
+        (360.0, 360, 5400, "by 1.8 GiB in 30 min to 3.1 GiB; the 5.3 GiB that are left last for about 1.5 h"),
+        (360.0, 360, 5399, "last for about 90 min"),
+        (720.0, 360, 10, None),  # slower than any scale
+    ],
+)  # fmt: skip
+def test_six_blocks_that_rise_are_told_on_any_scale(
+    run: Any, apart: float, by: float, room: float, told: str | None
+) -> None:
+    read(run, rising(6, by)[:-1], room, apart)
+    assert run.rules == []
+    read(run, rising(6, by)[-1:], room, apart)
+    finding = run.finding(Rule.MEMORY_GROWTH)
+    assert told is None if finding is None else told is not None and told in finding.evidence
+
+
+@pytest.mark.parametrize(
+    ("rises", "told"),
+    [
+        ([119, 25, 119, 119, 118], True),  # a quarter of the mean
+        ([119, 24, 119, 119, 119], False),
+        ([0, 500, 0, 0, 0], False),
+    ],
+)
+def test_every_block_rises_by_a_quarter_of_the_mean_at_least(
+    run: Any, rises: list[int], told: bool
+) -> None:
+    read(run, [1000 + sum(rises[:block]) for block in range(6)] + [2000], 0.0)
+    assert (run.finding(Rule.MEMORY_GROWTH) is not None) is told
+
+
+@pytest.mark.parametrize("room", [0.0, 2**-20], ids=["none", "one byte"])
+def test_memory_that_is_full_and_does_not_grow_is_none(run: Any, room: float) -> None:
+    read(run, [4000] * 20, room)
+    assert run.rules == []
+
+
+@pytest.mark.parametrize(("silence", "told"), [(19.9, True), (20.0, False)])
+def test_a_block_without_a_reading_starts_over(run: Any, silence: float, told: bool) -> None:
+    read(run, rising(6)[:3], 1000)
+    read(run, rising(6)[3:4], 1000, silence)
+    read(run, rising(7)[4:], 1000)
+    assert (run.finding(Rule.MEMORY_GROWTH) is not None) is told
+
+
+def test_after_a_silence_levels_are_those_behind_it(run: Any) -> None:
+    read(run, rising(6), 1000)
+    read(run, [2000, 2000, 2000], 1000, 20.0)
+    read(run, [2000, 2000], 1000)
+    assert run.finding(Rule.MEMORY_GROWTH).status is FindingStatus.ACTIVE
+    read(run, [2000], 1000)
+    assert run.finding(Rule.MEMORY_GROWTH).status is FindingStatus.HEALED
+
+
+def test_it_heals_when_a_block_is_no_higher_than_the_second_before_it(run: Any) -> None:
+    read(run, [*rising(5), 1500, 1510], 1000)
+    assert run.finding(Rule.MEMORY_GROWTH).status is FindingStatus.ACTIVE
+    read(run, [1500], 1000)
+    assert run.finding(Rule.MEMORY_GROWTH).status is FindingStatus.ACTIVE
+    read(run, [1500], 1000)
+    finding = run.finding(Rule.MEMORY_GROWTH)
+    assert finding.status is FindingStatus.HEALED
+    assert finding.evidence.endswith("; healed: 1.5 GiB, no longer growing")
+
+
+def test_one_host_that_still_grows_keeps_it(run: Any) -> None:
+    for block in range(20):
+        read(run, [1000 + 100 * block], 1000)
+        run.monitor.observe_memory(run.now, 1, Memory((1000 + 100 * min(block, 8)) * 2**20, 2**30))
+    assert run.finding(Rule.MEMORY_GROWTH).status is FindingStatus.ACTIVE
+    for _ in range(4):
+        read(run, [3000], 1000)
+        run.monitor.observe_memory(run.now, 1, Memory(1800 * 2**20, 2**30))
+    assert run.finding(Rule.MEMORY_GROWTH).status is FindingStatus.HEALED
+
+
+@pytest.mark.parametrize(
+    "steps", [[(1, 0.0), (101, 100.0), (101, 5.0)], [(50, 0.0), (1, 500.0), (101, 100.0)]]
+)
+def test_the_pace_is_that_since_the_first_report_or_the_last_roll_back(
+    run: Any, steps: list[tuple[int, float]]
+) -> None:
+    for step, after in steps:
+        run.step(step, after=after, loss=1.0, plan=Plan(total_steps=200))
+    began = run.now + 60.0  # 99 steps of about a second are left
+    run.monitor.observe_memory(run.now, 0, Memory(0, 0))
+    for block, held in enumerate(rising(6)):
+        run.monitor.observe_memory(began + 10.0 * block, 0, Memory(int(held) * 2**20, 1200 * 2**20))
+    assert run.finding(Rule.MEMORY_GROWTH) is None
+
+
+def test_calm_reports_in_a_batch_are_passed_over(run: Any) -> None:
+    for step in range(1, 101):
+        run.step(step, after=0.5, loss=2.0 - step % 3 / 99)
+    told = {"time": 0.0, "rank": 0}
+    batch = [
+        from_fields({**told, "now": step / 2, "step": step, "losses": {"loss": 2.0 - step / 999}})
+        for step in range(101, 119)
+    ]
+    assert list(run.monitor.feed_batch(batch)) == []
+    read(run, rising(6), 1000)
+    assert run.finding(Rule.MEMORY_GROWTH).step == 118
 
 
 SOUND: dict[str, Callable[[float], float]] = {
@@ -186,6 +319,8 @@ def test_a_steady_leak_is_always_told_while_time_is_left(
     [
         (202, 1.0, True),  # 200 steps of a second are left, and memory for 200 s: not enough
         (201, 1.0, False),
+        (102, 2.0, True),  # a hundred of two seconds
+        (101, 2.0, False),
         (2, 300.0, False),  # the run is over, however long its steps were
     ],
 )

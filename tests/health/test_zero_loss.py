@@ -11,6 +11,7 @@ import pytest
 from speech_contract.findings import Action, FindingStatus
 from speech_contract.progress import Rule, Severity
 from speech_contract.thresholds import HealthMode, OnExceeded, ZeroLoss
+from speech_health.samples import from_fields
 
 
 def test_fires_at_the_twentieth_zero_and_not_before(run: Any) -> None:
@@ -87,12 +88,13 @@ def test_a_printed_zero_with_a_gradient_was_rounded(run: Any) -> None:
     assert run.rules == []
 
 
-def test_five_epochs_of_zero_are_convicted_at_exit(run: Any) -> None:
-    for step in range(1, 6):
+@pytest.mark.parametrize("epochs", [3, 5])
+def test_few_epochs_of_zero_are_convicted_at_exit(run: Any, epochs: int) -> None:
+    for step in range(1, epochs + 1):
         run.say(step, loss=0.0)
     run.monitor.finish(run.now, 0)
     assert run.monitor.decision.exit_code == 41
-    assert "5 report(s)" in run.monitor.decision.finding.evidence
+    assert f"{epochs} report(s)" in run.monitor.decision.finding.evidence
 
 
 @pytest.mark.parametrize(
@@ -162,6 +164,78 @@ def test_the_comb_heals_when_half_of_its_teeth_are_gone(run: Any) -> None:
     assert run.finding(Rule.ZERO_LOSS).status is FindingStatus.HEALED
 
 
+@pytest.mark.parametrize(
+    ("for_steps", "losses", "window"),
+    [
+        (20, [0.0] + [2.5] * 2 + [0.0, 2.5] * 18 + [0.0], 40),
+        (20, [0.0] + [2.5] * 3 + [0.0, 2.5] * 19 + [0.0], 40),  # the first has left it again
+        (20, ([0.0] * 4 + [2.5]) * 5, 25),  # five rows that ended
+        (4, [0.0, 0.0, 2.5] * 2, 6),  # two of them, at least
+    ],
+)
+def test_a_comb_has_its_zeros_in_twice_as_many_reports_and_a_row_for_every_four_of_them(
+    run_with: Callable[..., Any], for_steps: int, losses: list[float], window: int
+) -> None:
+    run = run_with(zero_loss=ZeroLoss(for_steps=for_steps))
+    for step, loss in enumerate(losses, start=1):
+        assert run.rules == []
+        run.step(step, loss=loss)
+    assert (
+        f"in {for_steps} of the last {window} reports up to step {len(losses)}"
+        in run.finding(Rule.ZERO_LOSS).evidence
+    )
+
+
+def test_zeros_in_a_row_after_a_comb_heal_with_the_first_sound_loss(
+    run_with: Callable[..., Any],
+) -> None:
+    run = run_with(zero_loss=ZeroLoss(for_steps=4, on_exceeded=OnExceeded.WARN))
+    seen = []
+    for step, loss in enumerate([0, 0, 2, 0, 0, 2, 2, 2, 2, 2, 0, 0, 0, 0, 2], start=1):
+        run.step(step, loss=float(loss))
+        finding = run.finding(Rule.ZERO_LOSS)
+        seen.append("" if finding is None else finding.status.value)
+    assert seen == [""] * 5 + ["Active"] * 4 + ["Healed"] * 4 + ["Active", "Healed"]
+
+
+def calm(run: Any, first: int, reports: int) -> None:
+    """Sound reports in a batch, as from a file."""
+    told = {"time": 0.0, "rank": 0}
+    batch = [
+        from_fields({**told, "now": float(step), "step": step, "losses": {"loss": 2.0 + step / 99}})
+        for step in range(first, first + reports)
+    ]
+    list(run.monitor.feed_batch(batch))
+
+
+def test_sound_reports_of_a_batch_acquit_at_exit(run: Any) -> None:
+    run.step(1, loss=2.0)
+    run.step(2, loss=2.1)
+    calm(run, 3, 4)
+    for step in range(7, 10):
+        run.step(step, loss=0.0)
+    run.monitor.finish(run.now, 0)
+    assert run.rules == []
+
+
+def test_sound_reports_of_a_batch_lie_in_the_window(run: Any) -> None:
+    calm(run, 1, 5)
+    calm(run, 6, 5)
+    for step, loss in enumerate(([0.0] * 4 + [2.5]) * 5, start=11):
+        assert run.rules == []
+        run.step(step, loss=loss)
+    assert "in 20 of the last 35 reports" in run.finding(Rule.ZERO_LOSS).evidence
+
+
+def test_zeros_before_a_batch_stay_in_the_window(run: Any) -> None:
+    for first in range(1, 41, 8):
+        assert run.rules == []
+        for step in range(first, first + 4):
+            run.step(step, loss=0.0)
+        calm(run, first + 4, 4)
+    assert "in 20 of the last 37 reports" in run.finding(Rule.ZERO_LOSS).evidence
+
+
 def test_one_batch_of_zeros_in_three_is_none(run: Any) -> None:
     for step in range(1, 400):
         run.step(step, loss=2.5 if step % 3 else 0.0)
@@ -211,6 +285,18 @@ def test_a_reward_acquits_whoever_reports_it(run: Any) -> None:
     for step in range(1, 60):
         run.step(step, loss=0.0, reward=0.3 + step / 300)
     assert run.rules == []
+
+
+@pytest.mark.parametrize(
+    ("beside", "told"),
+    [({"reward": 0.0}, True), ({"reward_spread": 0.0}, True), ({"reward_spread": 0.5}, False)],
+)
+def test_a_reward_of_0_or_that_nothing_tells_apart_acquits_nobody(
+    run: Any, beside: dict[str, float], told: bool
+) -> None:
+    for step in range(1, 21):
+        run.step(step, loss=0.0, **beside)
+    assert (Rule.ZERO_LOSS in run.rules) is told
 
 
 def test_a_repeated_step_is_a_new_report_when_its_reader_says_so(run: Any) -> None:

@@ -44,6 +44,17 @@ def test_a_schedule_that_is_over_is_told_with_its_step_and_remedy(run: Any) -> N
     assert run.finding(Rule.NOT_UPDATING).status is FindingStatus.HEALED
 
 
+def test_a_second_row_of_zeros_is_judged_by_its_own_losses(run_with: Callable[..., Any]) -> None:
+    run = run_with(not_updating=NotUpdating(zero_rate_reports=5))
+    schedule(run)
+    for step in range(41, 75):
+        zero = step < 56 or step >= 70
+        run.step(step, loss=1.0 if step < 56 else 3.0, learning_rate=0.0 if zero else 1e-5)
+        told = run.finding(Rule.NOT_UPDATING)
+    assert told.status is FindingStatus.ACTIVE
+    assert "in 5 reports in a row since step 70" in told.evidence
+
+
 def test_planned_steps_that_are_over_are_named(run: Any) -> None:
     for step, rate in enumerate(FINE, start=1):
         run.step(step, loss=wander(step), learning_rate=rate, total_steps=40)
@@ -83,6 +94,63 @@ def test_on_stdout_fine_rates_before_it_are_proof(run: Any) -> None:
     for step, rate in enumerate([*FINE, *[0.0] * 20], start=1):
         run.say(step, loss=round(wander(step), 4), learning_rate=rate)
     assert run.alarms == [Rule.NOT_UPDATING]
+
+
+@pytest.mark.parametrize(
+    ("rates", "told"),
+    [
+        ([1e-10], True),  # ten decimals
+        ([0.0001234567], True),
+        ([0.000123456], False),
+        ([1e-10, *[0.001] * 7], True),
+        ([1e-10, *[0.001] * 8], False),  # eight rates back it is forgotten
+    ],
+)
+def test_on_stdout_ten_decimals_of_the_newest_rates_are_proof(
+    run: Any, rates: list[float], told: bool
+) -> None:
+    for step, rate in enumerate([*rates, *[0.0] * 20], start=1):
+        run.say(step, loss=round(wander(step), 4), learning_rate=rate)
+    assert (run.alarms == [Rule.NOT_UPDATING]) is told
+
+
+@pytest.mark.parametrize(
+    ("losses", "told"),
+    [
+        ([20.0] * 10 + [19.0] * 10, True),
+        ([20.0] * 10 + [18.9] * 10, False),  # by more than a twentieth
+        ([-20.0] * 10 + [-21.0] * 10, True),
+        ([-20.0] * 10 + [-21.1] * 10, False),
+        ([2.0] * 5 + [1.0] * 6 + [1.2] * 9, False),  # ten reports at either end
+        ([None] * 20, True),
+    ],
+)
+def test_the_loss_of_the_first_ten_zeros_is_set_against_the_newest_ten(
+    run: Any, losses: list[float | None], told: bool
+) -> None:
+    schedule(run)
+    for step, loss in enumerate(losses, start=41):
+        run.step(step, loss=loss, learning_rate=0.0, updates=step)
+    assert (run.finding(Rule.NOT_UPDATING) is not None) is told
+
+
+@pytest.mark.parametrize(("loss", "healed"), [(18.0, False), (17.9, True)])
+def test_a_loss_that_fell_by_more_than_a_tenth_heals_it(
+    run: Any, loss: float, healed: bool
+) -> None:
+    schedule(run)
+    for step in range(41, 71):
+        run.step(step, loss=20.0 if step < 61 else loss, learning_rate=0.0)
+    assert (run.finding(Rule.NOT_UPDATING).status is FindingStatus.HEALED) is healed
+
+
+@pytest.mark.parametrize(("beside", "told"), [({"updates": 7}, True), ({}, False)])
+def test_counted_updates_beside_round_numbers_are_proof(
+    run: Any, beside: dict[str, Any], told: bool
+) -> None:
+    for step in range(1, 61):
+        run.step(step, loss=2.0 + step % 3, learning_rate=0.0, **beside)
+    assert (Rule.NOT_UPDATING in run.alarms) is told
 
 
 def test_digits_of_the_norm_in_a_file_are_proof(run: Any) -> None:

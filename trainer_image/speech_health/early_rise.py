@@ -62,8 +62,6 @@ class EarlyRise:
         return bool(self.before) and min(self.before) >= LEAST and value >= factor * self.top
 
     def _comes_back(self, value: float) -> None:
-        if self.told:
-            self.over = True
         for high in [*self.high, value]:
             self._keep(high)
         self.high.clear()
@@ -75,7 +73,7 @@ class EarlyRise:
     @property
     def top(self) -> float:
         """The highest loss before the rise."""
-        return max(self.before, default=0.0)
+        return max(self.before)
 
     def stays(self, reports: int) -> bool:
         """High for as many reports, and not on its way down."""

@@ -39,11 +39,11 @@ NEAR, ROUND = 0.005, 0.015  # of ln V: the median of all levels, and each of the
 class _Stream:
     """One rank as heard through one source."""
 
+    left_out: bool  # an adversary, a policy: flat for good reason
     course: Course = dataclasses.field(default_factory=Course)
     turn: int | None = None
     wait: int = 0  # reports until the next one that is taken
     rate: float | None = None
-    left_out: bool = False  # an adversary, a policy: flat for good reason
 
 
 class Plateau(Detector[Limits, _Stream]):
@@ -105,13 +105,22 @@ class Plateau(Detector[Limits, _Stream]):
         """A short run that ended where a guess begins."""
         for (_, rank), stream in self._streams.items():
             course = stream.course
-            if exit_code == 0 and not stream.left_out and course.reports >= AT_EXIT:
+            fit = exit_code == 0 and not stream.left_out and course.reports >= AT_EXIT
+            if fit and not self._warned:
                 self._guess(course, rank)
+
+    @property
+    def _warned(self) -> bool:
+        """A guess is told of."""
+        finding = self.finding
+        return self.active and finding is not None and finding.severity is not Severity.INFO
 
     def _judge(self, course: Course, reports: int, sample: StepSample) -> None:
         levels = course.levels
+        newest = median(levels[-max(NEWEST, len(levels) // 8) :])
         if self.active:
-            self._perhaps_heal(levels[-max(NEWEST, len(levels) // 8) :], sample.step)
+            if _left(newest, self._told):
+                self._heal(f"loss {newest:.4g} at step {sample.step}")
             return
         if course.reports < reports:
             return
@@ -119,10 +128,13 @@ class Plateau(Detector[Limits, _Stream]):
             return
         whole = _flat(levels)
         late = levels if whole else levels[len(levels) // 2 :]
+        level = median(late)
+        if _left(newest, level):
+            return  # it has begun to move
         if course.of_last(len(late)) >= reports and (whole or _flat(late)):
             first = course.steps[-len(late)]
             how = "has not fallen since the start" if whole else "no longer falls"
-            self._told = median(late)
+            self._told = level
             self._warn(
                 f"loss {how}: {late[-1]:.4g}, median {self._told:.4g} over steps {first} to {sample.step} "
                 f"({course.of_last(len(late))} reports, threshold {reports})",
@@ -134,8 +146,6 @@ class Plateau(Detector[Limits, _Stream]):
 
     def _guess(self, course: Course, rank: int) -> bool:
         """The level of a guess among V since the start."""
-        if self.active and self.finding is not None and self.finding.severity is not Severity.INFO:
-            return True
         levels, level = course.levels, median(course.levels)
         classes = min(CLASSES, key=lambda number: abs(level - math.log(number)))
         guess = math.log(classes)
@@ -151,10 +161,10 @@ class Plateau(Detector[Limits, _Stream]):
         )
         return True
 
-    def _perhaps_heal(self, newest: list[float], step: int) -> None:
-        level = median(newest)
-        if abs(level - self._told) > LEFT * abs(self._told):
-            self._heal(f"loss {level:.4g} at step {step}")
+
+def _left(newest: float, told: float) -> bool:
+    """The newest levels are off the one that is told."""
+    return abs(newest - told) > LEFT * abs(told)
 
 
 def _flat(levels: list[float]) -> bool:

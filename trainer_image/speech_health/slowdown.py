@@ -29,7 +29,7 @@ class _Stream:
     """One rank."""
 
     last_step: int | None = None
-    counted: float | None = None  # audio or tokens, then
+    counted: tuple[int, float] | None = None  # the newest count of audio or tokens, and its step
     parts: int = 0  # that run
     seen: int = 0
     since: int = 0  # step of the first slow report in a row
@@ -47,15 +47,17 @@ class _Stream:
 
     def load(self, sample: StepSample) -> float | None:
         """What a step holds, of audio or tokens; 1 without a count, None while it can't be told."""
+        self.last_step = sample.step
         counted = sample.audio_seconds_total
         counted = sample.tokens_total if counted is None else counted
-        before, self.counted = self.counted, counted
-        last, self.last_step = self.last_step, sample.step
         if counted is None:
-            return 1.0 if before is None else None
-        if before is None or last is None or counted <= before or sample.step <= last:
+            return 1.0 if self.counted is None else None
+        before, self.counted = self.counted, (sample.step, counted)
+        if before is None:
+            self.anew()  # from here on a step is measured by what it holds
             return None
-        return (counted - before) / (sample.step - last)
+        steps, more = sample.step - before[0], counted - before[1]
+        return more / steps if steps > 0 and more > 0.0 else None
 
 
 class Slowdown(Detector[Limits, _Stream]):

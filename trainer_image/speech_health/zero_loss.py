@@ -49,10 +49,9 @@ class _Stream:
 
     def pass_over(self, reports: int, window: int) -> None:
         """The same of reports that are not zero, behind none that is."""
-        self.reports, self.streak = self.reports + reports, 0
-        self.recent.extend(itertools.repeat(False, min(reports, window)))
-        while len(self.recent) > window:
-            self.recent.popleft()
+        self.reports += reports
+        held = min(len(self.recent) + reports, window)
+        self.recent = collections.deque(itertools.repeat(False, held))
 
     @property
     def teeth(self) -> int:
@@ -119,19 +118,18 @@ class ZeroLoss(Detector[thresholds.ZeroLoss, _Stream]):
 
     def _combs(self) -> bool:
         zeros, teeth = self._limits.for_steps, max(2, self._limits.for_steps // 4)
-        told = [stream for stream in self._streams.values() if stream.reports]
-        return all(s.zeros >= zeros and s.teeth >= teeth for s in told)
+        return all(s.zeros >= zeros and s.teeth >= teeth for s in self._streams.values())
 
     def _perhaps_heal(self, evidence: str) -> None:
         """Any loss acquits of zeros in a row; a comb is gone when it has lost half of its teeth."""
-        most = max((stream.zeros for stream in self._streams.values()), default=0)
+        most = max(stream.zeros for stream in self._streams.values())
         if not self._combed or 2 * most <= self._limits.for_steps:
             self._combed = False
             self._heal(evidence)
 
     def finish(self, now: float, exit_code: int) -> None:
         """A short run: at least three reports in all, and every one exactly zero."""
-        streams = [(rank, s) for (_, rank), s in self._streams.items() if s.reports]
+        streams = [(rank, s) for (_, rank), s in self._streams.items()]
         reports = sum(stream.reports for _, stream in streams)
         all_zero = all(stream.streak == stream.reports for _, stream in streams)
         if exit_code == 0 and reports >= AT_EXIT and all_zero:
@@ -140,7 +138,7 @@ class ZeroLoss(Detector[thresholds.ZeroLoss, _Stream]):
 
     def _all_zero_now(self) -> bool:
         """A pipeline's early stages report zero for ever; the stage that has the loss acquits them."""
-        return all(stream.streak for stream in self._streams.values() if stream.reports)
+        return all(stream.streak for stream in self._streams.values())
 
     def _convict(self, stream: _Stream, rank: int, end: str) -> None:
         evidence = (

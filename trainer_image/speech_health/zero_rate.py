@@ -19,7 +19,7 @@ KEPT: Final = 8  # rates above 0 whose decimals are looked at
 # It prints a dict: no number in it is rounded apart from the others.
 ONE_FORMAT: Final = "Hugging Face Trainer"
 EDGE: Final = 10  # reports whose median is the loss at either end
-FELL: Final = 0.05  # of the loss: what falls as far is trained, whatever the rate says
+FELL: Final = 0.05  # of the loss: what falls further is trained, whatever the rate says
 
 
 class ZeroRate:
@@ -36,16 +36,17 @@ class ZeroRate:
 
     def take(self, sample: StepSample, rate: float) -> bool:
         """The next report. True when the rate is not 0."""
-        if rate != 0.0:
+        trains = rate != 0.0
+        if trains:
             if self.zeros:
                 self.zeros = 0
                 self._first.clear()
+                self._last.clear()
             self.rates.append(rate)
-            return True
-        if sample.turn != self._turn:
+        elif sample.turn != self._turn:
             self._turn = sample.turn
             self._count(sample)
-        return False
+        return trains
 
     def _count(self, sample: StepSample) -> None:
         self.since = self.since if self.zeros else sample.step
