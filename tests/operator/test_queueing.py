@@ -17,7 +17,8 @@ from speech_operator.cluster.base import JobKey
 from speech_operator.cluster.kueue_records import INACTIVE, flavor, priority, workload
 from speech_operator.cluster.marks import marked, put_mark
 from speech_operator.cluster.rest import Answer, Rest
-from speech_operator.plan import Fact, Mark
+from speech_operator.plan import Draft, Fact, Mark
+from speech_operator.policies.queueing import queueing
 from speech_operator.reconcile import reconcile
 from speech_operator.refusals import refusal
 from speech_operator.resources.workload import build_workload, digest_of
@@ -61,6 +62,12 @@ def seen(build: Any, *pods: Any, there: WorkloadRecord | None = None, **fields: 
     return build.seen(*pods, spec=spec, children=children, **fields)
 
 
+def alone(build: Any, *pods: Any, **fields: Any) -> Draft:
+    """What the policy by itself makes of such a snapshot."""
+    scene = seen(build, *pods, **fields)
+    return queueing(scene, Draft(scene.job.status), build.now)
+
+
 def told(status: JobStatus) -> tuple[str, str, str]:
     found = st.condition(status, Condition.QUEUED)
     return (found.status.value, found.reason, found.message) if found else ("", "", "")
@@ -73,7 +80,7 @@ class TestWaiting:
         assert plan.status.state is State.QUEUED
         assert (plan.status.attempt, plan.status.start_time) == (0, None)
         assert told(plan.status) == ("True", "Queued", "asks for a place in queue team")
-        assert [event.reason for event in plan.events] == ["Queued"]
+        assert [(event.reason, event.warning) for event in plan.events] == [("Queued", False)]
 
     def test_what_it_asks_for_is_a_set_of_pods_for_each_replica_type(self, build: Any) -> None:
         snapshot = seen(build, status=JobStatus(), nodes=4)
@@ -97,16 +104,16 @@ class TestWaiting:
         assert (plan.creates, plan.events) == ((), ())
 
     @pytest.mark.parametrize(
-        ("case", "reason", "words"),
+        ("case", "reason", "words", "looks_after"),
         [
-            ("no queue", "QueueMissing", "kueue.x-k8s.io/queue-name"),
-            ("not looked at", "QueueMissing", "kueue.enabled"),
-            ("name taken", "NameTaken", "belongs to somebody else"),
-            ("no class", "QueueMissing", "WorkloadPriorityClass high is not there"),
+            ("no queue", "QueueMissing", "kueue.x-k8s.io/queue-name", None),
+            ("not looked at", "QueueMissing", "kueue.enabled", None),
+            ("name taken", "NameTaken", "belongs to somebody else", 30.0),
+            ("no class", "QueueMissing", "WorkloadPriorityClass high is not there", 30.0),
         ],
     )
     def test_what_keeps_it_from_a_place_is_said_once(
-        self, build: Any, case: str, reason: str, words: str
+        self, build: Any, case: str, reason: str, words: str, looks_after: float | None
     ) -> None:
         fields: dict[str, Any] = {"status": JobStatus(), "policy": KEPT}
         if case == "no queue":
@@ -120,7 +127,7 @@ class TestWaiting:
             fields["job"] = build.job(spec, JobStatus(), queue_priority="high")
         plan = reconcile(seen(build, **fields), build.now)
         assert plan.creates == ()
-        assert told(plan.status)[1] == reason
+        assert (told(plan.status)[1], plan.requeue_after) == (reason, looks_after)
         assert words in told(plan.status)[2]
         assert [(e.reason, e.warning) for e in plan.events if e.warning] == [(reason, True)]
         job = build.job(spec, plan.status, queue_priority="high" if case == "no class" else "")
@@ -162,7 +169,30 @@ class TestWaiting:
         plan = reconcile(seen(build, there=there, status=JobStatus()), build.now)
         gone = [(d.kind, d.uid) for d in plan.deletes]
         assert gone == ([(WORKLOAD, "w1")] if changed in ("spec", "queue") else [])
-        assert plan.creates == ()
+        assert (plan.creates, plan.marks) == ((), ())
+
+    @pytest.mark.parametrize(
+        ("there", "left"),
+        [
+            (
+                {"digest": "of another spec"},
+                False,
+            ),  # what was accepted counts, not what is asked for today
+            ({"queue": "other"}, True),
+            ({"finished": True, "reserved": True}, True),
+            ({"finished": True, "deleting": True}, False),
+            ({"evicted": "Preempted"}, False),
+            ({"evicted": "Preempted", "reserved": True, "deleting": True}, False),
+        ],
+    )
+    def test_the_place_of_a_job_that_once_began_is_left_for_another_queue_alone(
+        self, build: Any, there: Any, left: bool
+    ) -> None:
+        status = st.end_attempt(build.status(), Reason.EVICTED, build.now)
+        record = place(build, **there)
+        draft = alone(build, there=record, status=status, accepted=build.spec(**KEPT))
+        assert [(d.kind, d.uid) for d in draft.deletes] == ([(WORKLOAD, "w1")] if left else [])
+        assert (draft.marks, draft.creates, draft.decided) == ((), (), True)
 
     def test_an_api_server_without_kueue_is_told_of_until_it_has_it(self, build: Any) -> None:
         first = reconcile(seen(build, status=JobStatus()), build.now)
@@ -182,6 +212,7 @@ class TestWaiting:
         plan = reconcile(seen(build, there=place(build), status=waits, policy=policy), build.now)
         assert [(d.kind, d.uid) for d in plan.deletes] == [(WORKLOAD, "w1")]
         assert (plan.status.state, plan.status.attempt) == (State.STARTING, 1)
+        assert told(plan.status) == ("False", "Admitted", "no queue has to admit it")
 
     def test_one_machine_has_no_queue(self, build: Any) -> None:
         plan = reconcile(
@@ -225,12 +256,20 @@ class TestAdmission:
         assert worker["metadata"]["annotations"]["request"] == "r1"
         assert "provisioned" not in master["metadata"]["labels"]
 
-    def test_without_its_flavor_no_pod_is_made(self, build: Any) -> None:
+    @pytest.mark.parametrize("begun", [False, True])
+    def test_without_its_flavor_no_pod_is_made(self, build: Any, begun: bool) -> None:
+        status = build.status(whole=False) if begun else JobStatus()
         plan = reconcile(
-            seen(build, there=admitted(build), status=JobStatus(), children={FLAVOR: ()}), build.now
+            seen(build, there=admitted(build), status=status, children={FLAVOR: ()}), build.now
         )
-        assert (plan.creates, plan.status.attempt) == ((), 0)
+        assert (plan.creates, plan.status.attempt) == ((), int(begun))
         assert told(plan.status)[:2] == ("True", "FlavorMissing")
+        assert plan.requeue_after == 30.0
+
+    def test_a_gang_that_is_whole_misses_no_flavor(self, build: Any) -> None:
+        pods = [build.pod(0), build.pod(1)]
+        draft = alone(build, *pods, there=admitted(build), children={FLAVOR: ()})
+        assert (told(draft.status)[:2], draft.decided) == (("False", "Admitted"), False)
 
     def test_it_is_kept_over_restarts_of_the_gang(self, build: Any) -> None:
         pods = [build.failed(0, 1), build.pod(1)]
@@ -241,11 +280,14 @@ class TestAdmission:
         assert again.status.attempt == 2
         assert len(build.created(again, POD)) == 2
 
-    @pytest.mark.parametrize(("ready", "said"), [(True, True), (False, False)])
+    @pytest.mark.parametrize(
+        ("worker", "said"),
+        [({"ready": True}, True), ({"ready": False}, False), ({"phase": PodPhase.SUCCEEDED}, True)],
+    )
     def test_kueue_is_told_when_all_pods_are_ready(
-        self, build: Any, ready: bool, said: bool
+        self, build: Any, worker: Any, said: bool
     ) -> None:
-        pods = [build.pod(0, ready=True), build.pod(1, ready=ready)]
+        pods = [build.pod(0, ready=True), build.pod(1, **worker)]
         plan = reconcile(seen(build, *pods, there=admitted(build)), build.now)
         facts = [fact[:2] for mark in plan.marks for fact in mark.facts]
         assert facts == ([("PodsReady", True)] if said else [])
@@ -264,6 +306,17 @@ class TestAdmission:
         assert plan.status.state is not State.FAILED
         assert to_epoch(str(plan.status.start_time)) == to_epoch(str(status.start_time)) + 5000
 
+    def test_the_time_in_which_pods_save_does(self, build: Any) -> None:
+        """Admitted anew while they do: its place was lost, but the job never waited for one."""
+        status = build.status()
+        lost = st.with_condition(
+            status, Condition.QUEUED, False, Reason.EVICTED, "", build.now - 50
+        )
+        draft = alone(build, build.pod(0), build.pod(1), there=admitted(build), status=lost)
+        assert told(draft.status)[:2] == ("False", "Admitted")
+        assert draft.status.start_time == status.start_time
+        assert [(e.reason, e.warning) for e in draft.events] == [("Admitted", False)]
+
 
 class TestEviction:
     @pytest.mark.parametrize(
@@ -274,6 +327,7 @@ class TestEviction:
             ({"deleting": True, "reserved": True, "admitted": True}, "its Workload was deleted"),
             (None, "its Workload was deleted"),
             ({"words": INACTIVE}, INACTIVE),
+            ({}, "its Workload is not admitted"),
         ],
     )  # fmt: skip
     def test_pods_get_all_of_their_grace(self, build: Any, there: Any, words: str) -> None:
@@ -289,19 +343,32 @@ class TestEviction:
         assert words in str(plan.status.message)
         assert (plan.creates, plan.marks) == ((), ())
 
+    def test_it_is_told_once_and_pods_that_stop_are_not_asked_again(self, build: Any) -> None:
+        pods = [build.pod(0, deleting=True), build.pod(1)]
+        first = alone(build, *pods)
+        assert [(e.reason, e.warning) for e in first.events] == [("Evicted", True)]
+        assert [delete.name for delete in first.deletes] == ["asr-worker-0"]
+        assert (first.decided, told(first.status)[0]) == (True, "False")
+        assert alone(build, *pods, status=first.status).events == ()
+
     def test_it_ends_the_attempt_and_costs_no_restart(self, build: Any) -> None:
         there = admitted(build, evicted="Preempted", words="for w2")
         saved = [
             build.failed(n, 75, deleting=True, outcome=build.outcome(75, rank=n, step=40))
             for n in (0, 1)
         ]
-        stopping = reconcile(seen(build, *saved, there=there), build.now)
+        trains = build.status()
+        for kind in (Condition.RUNNING, Condition.RESTARTING):
+            trains = st.with_condition(trains, kind, True, "x", "", build.now)
+        stopping = reconcile(seen(build, *saved, there=there, status=trains), build.now)
         assert stopping.status.attempts[-1].exit_code == 75
         plan = reconcile(seen(build, there=there, status=stopping.status), build.now)
         last = plan.status.attempts[-1]
         assert (last.reason, last.last_step) == ("Evicted", 40)
         assert (plan.status.state, plan.status.restarts.counted) == (State.QUEUED, 0)
         assert plan.status.startup is None
+        for kind in (Condition.RUNNING, Condition.RESTARTING):
+            assert not st.is_true(plan.status, kind)
 
     @pytest.mark.parametrize(
         ("why", "requeued"), [("Preempted", True), ("PodsReadyTimeout", False)]
@@ -347,10 +414,22 @@ class TestEnd:
             seen(build, build.done(0), there=admitted(build), status=status), build.now
         )
         (mark,) = plan.marks
-        assert mark.facts[0][:3] == ("Finished", True, "Succeeded" if done else "Failed")
+        word = "Succeeded" if done else "Failed"
+        assert mark.facts[0] == ("Finished", True, word, word)
+        assert [fact[:2] for fact in mark.facts[1:]] == [
+            ("QuotaReserved", False),
+            ("Admitted", False),
+        ]
         assert mark.without == ("admission",)
-        over = admitted(build, finished=True)
-        assert reconcile(seen(build, there=over, status=status), build.now).marks == ()
+        spoken = dataclasses.replace(status, message="its last words")
+        (mark,) = reconcile(seen(build, there=admitted(build), status=spoken), build.now).marks
+        assert mark.facts[0].message == "its last words"
+        for nothing in (
+            {"there": admitted(build, finished=True)},
+            {"there": admitted(build, deleting=True)},
+            {"there": admitted(build), "policy": {"schedulingPolicy": {}}},
+        ):
+            assert reconcile(seen(build, status=status, **nothing), build.now).marks == ()
 
     @pytest.mark.parametrize("waits", [True, False])
     def test_a_suspended_job_holds_no_place(self, build: Any, waits: bool) -> None:

@@ -58,8 +58,7 @@ def _complete(seen: Observed, draft: Draft, now: float) -> Draft:
     draft = draft.deleting(*(Delete(POD, p.name, p.uid, grace_after(None, seen)) for p in old))
     # Not before the new one is there: the newest holds what the job was accepted with.
     stale = seen.stale_run_configs if seen.run_config is not None else ()
-    gone = [Delete(CONFIG_MAP, one.name, one.uid) for one in stale if one.attempt < attempt]
-    draft = draft.deleting(*gone)
+    draft = draft.deleting(*(Delete(CONFIG_MAP, one.name, one.uid) for one in stale))
     if seen.foreign_pods:
         return _name_taken(seen, draft, now)
     taken = {pod.node_rank for pod in seen.own_pods}
