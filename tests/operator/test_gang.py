@@ -171,6 +171,23 @@ def test_a_gang_that_was_whole_is_never_filled_up(build: Any) -> None:
     assert gang(build.seen(build.pod(0)), draft, build.now) is draft
 
 
+@pytest.mark.parametrize("deleting", [False, True])
+def test_a_gang_is_not_whole_while_a_pod_of_an_older_attempt_has_one_of_its_names(
+    build: Any, deleting: bool
+) -> None:
+    """It came late, made by an operator that was cut off; when it is gone its place is filled."""
+    status = build.status(attempt=2, whole=False)
+    old = build.pod(1, attempt=1, deleting=deleting)
+    draft = alone(build, build.pod(0, attempt=2), old, status=status)
+    assert [(d.uid, d.grace_seconds) for d in draft.deletes] == [("asr-worker-0-1", 5)] * (
+        not deleting
+    )
+    assert running(draft) == ("False", "AttemptStarted")
+    assert POD not in [create.kind for create in draft.creates]
+    filled = alone(build, build.pod(0, attempt=2), status=status)
+    assert [p["metadata"]["name"] for p in build.created(filled, POD)] == ["asr-worker-0"]
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_the_service_is_made_where_there_is_none(build: Any, there: bool) -> None:
     draft = alone(build, status=JobStatus(), service_present=there)
