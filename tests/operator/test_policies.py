@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
 from speech_contract.findings import RankRow, Verdict
+from speech_contract.phases import Phase
 from speech_contract.reasons import Condition, Reason, State
+from speech_contract.status import JobStatus, Startup
 from speech_operator import status as st
-from speech_operator.children import POD
+from speech_operator.child_kind import ChildRecord
+from speech_operator.children import CONFIG_MAP, POD
 from speech_operator.plan import Delete, Draft
+from speech_operator.policies.cleanup import cleanup
+from speech_operator.policies.deadline import deadline
 from speech_operator.policies.hands_off import hands_off
+from speech_operator.policies.ttl import ttl
+from speech_operator.policies.validation import validation
 from speech_operator.reconcile import reconcile
 from speech_operator.snapshot import PodPhase
 from speech_operator.timestamps import to_text
@@ -42,7 +50,7 @@ class TestHandsOff:
 
 class TestValidation:
     def test_a_bad_spec_starts_nothing(self, build):
-        job = build.job(None, st.JobStatus(), problems=("spec.numNodes: 0 is below 1; write 1",))
+        job = build.job(None, JobStatus(), problems=("spec.numNodes: 0 is below 1; write 1",))
         plan = reconcile(build.seen(job=job), build.now)
         assert plan.creates == ()
         assert plan.status.state is State.REFUSED
@@ -51,7 +59,7 @@ class TestValidation:
         assert "numNodes" in plan.events[0].message
 
     def test_it_is_said_once(self, build):
-        job = build.job(None, st.JobStatus(), problems=("spec.x: is wrong",))
+        job = build.job(None, JobStatus(), problems=("spec.x: is wrong",))
         first = reconcile(build.seen(job=job), build.now)
         again = reconcile(
             build.seen(job=dataclasses.replace(job, status=first.status)), build.now + 9
@@ -81,8 +89,24 @@ class TestValidation:
         plan = reconcile(seen, build.now)
         assert plan.status.failure.reason == Reason.RESTART_BUDGET_SPENT.value
 
+    def test_refusing_is_told_as_a_warning_and_accepting_only_what_was_refused(
+        self, build: Any
+    ) -> None:
+        job = build.job(None, JobStatus(), problems=("spec.x: is wrong", "spec.y: too"))
+        refused = validation(build.seen(job=job), Draft(job.status), build.now)
+        assert [(e.message, e.warning) for e in refused.events] == [
+            ("spec.x: is wrong; spec.y: too", True)
+        ]
+        assert (refused.decided, st.is_true(refused.status, Condition.ACCEPTED)) == (True, False)
+        mended = validation(build.seen(status=refused.status), Draft(refused.status), build.now)
+        assert [(e.reason, e.warning) for e in mended.events] == [("SpecValid", False)]
+        for status in (mended.status, JobStatus()):
+            draft = validation(build.seen(status=status), Draft(status), build.now)
+            assert (draft.events, draft.decided) == ((), False)
+            assert st.is_true(draft.status, Condition.ACCEPTED)
+
     def test_a_good_spec_is_accepted(self, build):
-        plan = reconcile(build.seen(status=st.JobStatus()), build.now)
+        plan = reconcile(build.seen(status=JobStatus()), build.now)
         assert st.is_true(plan.status, Condition.ACCEPTED)
         assert plan.status.observed_generation == 1
 
@@ -118,6 +142,26 @@ class TestCleanup:
         )
         assert plan.deletes == (Delete(POD, "asr-master-0", "asr-master-0-1", 77),)
 
+    def test_what_goes_has_five_seconds_once_and_old_run_configs_go_too(self, build: Any) -> None:
+        old = ChildRecord("asr-attempt-1", "uid-1", build.uid, 1)
+        pods = [build.pod(0), build.pod(1, deleting=True)]
+        status = ended(build, Condition.FAILED, Reason.SAME_CAUSE)
+        draft = cleanup(
+            build.seen(*pods, status=status, stale_run_configs=(old,)), Draft(status), build.now
+        )
+        assert draft.deletes == (
+            Delete(POD, "asr-master-0", "asr-master-0-1", 5),
+            Delete(CONFIG_MAP, "asr-attempt-1", "uid-1"),
+        )
+        assert draft.decided
+
+    def test_a_job_that_goes_on_keeps_all(self, build: Any) -> None:
+        draft = Draft(build.status())
+        spec = build.spec(cleanPodPolicy="All", ttlSecondsAfterFinished=0)
+        seen = build.seen(build.pod(0), spec=spec)
+        assert cleanup(seen, draft, build.now) is draft
+        assert ttl(seen, draft, build.now) is draft
+
     def test_what_is_kept_is_judged_by_the_newest_generation(self, build):
         """`kubectl wait --for=condition=Complete` passes over a condition that an older one was judged by."""
         spec = build.spec(restarts={"max": 9})
@@ -142,6 +186,11 @@ class TestTtl:
         plan = reconcile(seen, build.now + after)
         assert (plan.delete_job, plan.requeue_after) == (deleted, requeue)
 
+    def test_a_job_that_nobody_knows_the_end_of_is_kept(self, build: Any) -> None:
+        status = dataclasses.replace(ended(build, Condition.COMPLETE), completion_time=None)
+        seen = build.seen(spec=build.spec(ttlSecondsAfterFinished=0), status=status)
+        assert ttl(seen, Draft(status), build.now) == Draft(status)
+
     def test_unset_keeps_the_job(self, build):
         plan = reconcile(build.seen(status=ended(build, Condition.COMPLETE)), build.now + 1e9)
         assert not plan.delete_job
@@ -160,9 +209,28 @@ class TestDeadline:
             assert plan.status.failure.reason == Reason.DEADLINE_EXCEEDED.value
             assert plan.events[-1].warning
 
+    @pytest.mark.parametrize(
+        ("limit", "again"), [(150, 130.0), (31, 11.0), (29, 10.0), (5, 10.0), (None, None)]
+    )
+    def test_time_without_room_does_not_count_and_may_end_at_any_moment(
+        self, build: Any, limit: int | None, again: float | None
+    ) -> None:
+        """Of its 100 s the attempt had room for the first 20."""
+        waits = Startup(Phase.SCHEDULING, to_text(build.now - 80))
+        status = dataclasses.replace(build.status(), startup=waits)
+        spec = build.spec(**({} if limit is None else {"activeDeadlineSeconds": limit}))
+        draft = deadline(build.seen(spec=spec, status=status), Draft(status), build.now)
+        assert (draft.requeue_after, draft.decided, draft.events) == (again, False, ())
+
+    def test_it_decides_the_pass_and_the_next_one_deletes_the_pods(self, build: Any) -> None:
+        seen = build.seen(build.pod(0), spec=build.spec(activeDeadlineSeconds=100))
+        draft = deadline(seen, Draft(seen.job.status), build.now)
+        assert (draft.decided, draft.deletes) == (True, ())
+        assert draft.status.attempts[-1].reason == "DeadlineExceeded"
+
     def test_has_not_begun_before_the_first_attempt(self, build):
         spec = build.spec(activeDeadlineSeconds=1)
-        plan = reconcile(build.seen(spec=spec, status=st.JobStatus()), build.now)
+        plan = reconcile(build.seen(spec=spec, status=JobStatus()), build.now)
         assert plan.status.state is not State.FAILED
 
 
@@ -296,7 +364,7 @@ class TestNumbers:
         assert (sums.attempts[0].discarded_steps, sums.attempts[1].discarded_steps) == (21, 3)
 
     def test_transition_times_move_only_on_flips(self, build):
-        status = st.with_condition(st.JobStatus(), Condition.HEALTHY, True, "A", "", build.now)
+        status = st.with_condition(JobStatus(), Condition.HEALTHY, True, "A", "", build.now)
         same = st.with_condition(status, Condition.HEALTHY, True, "B", "new", build.now + 9)
         assert st.condition(same, Condition.HEALTHY).last_transition_time == to_text(build.now)
         flipped = st.with_condition(same, Condition.HEALTHY, None, "C", "", build.now + 20)
