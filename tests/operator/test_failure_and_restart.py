@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,12 @@ from speech_contract.report import BadStep
 from speech_contract.status import CauseCount, Restarts
 from speech_operator import status as st
 from speech_operator.ending import ending_of, gone_pod
+from speech_operator.plan import Draft
+from speech_operator.policies.failure import failure
+from speech_operator.policies.restart import grace_after, restart
 from speech_operator.reconcile import reconcile
+from speech_operator.resources.config_map import build_run_config
+from speech_operator.snapshot import NodeRecord, PodPhase
 from speech_operator.timestamps import to_text
 
 FREE = [
@@ -204,6 +210,120 @@ class TestWaitingForTheMaster:
         plan = reconcile(seen, build.now + 10)
         assert plan.status.attempts[-1].exit_code == 134
         assert plan.status.state is State.RESTARTING
+
+    def test_nine_seconds_of_ten_are_not_over(self, build: Any) -> None:
+        seen = build.seen(build.pod(0), build.failed(1, 134))
+        draft = failure(seen, Draft(seen.job.status), build.now + 9)
+        assert (draft.requeue_after, draft.ending) == (1.0, None)
+
+    def test_of_a_pod_that_is_gone_nobody_knows_since_when(self, build: Any) -> None:
+        draft = ended(build, build.pod(0))
+        assert draft.ending is not None
+        assert draft.ending.cause == "PodGone"
+
+
+def ended(build: Any, *pods: Any, **fields: Any) -> Draft:
+    """What the policy `failure` by itself makes of such pods."""
+    seen = build.seen(*pods, **fields)
+    return failure(seen, Draft(seen.job.status), build.now)
+
+
+class TestWhetherItHasEnded:
+    @pytest.mark.parametrize("case", ["between attempts", "given back", "all run", "a worker done"])
+    def test_what_has_not_failed_is_left_alone(self, build: Any, case: str) -> None:
+        status, pods = build.status(), [build.pod(0), build.failed(1)]
+        if case == "between attempts":
+            status = st.end_attempt(status, Reason.ATTEMPT_FAILED, build.now)
+        elif case == "given back":
+            status = st.with_condition(
+                status, Condition.RUNNING, False, Reason.GANG_RELEASED, "", build.now
+            )
+        elif case == "all run":
+            pods[1] = build.pod(1)
+        else:
+            pods[1] = build.done(1)
+        assert ended(build, *pods, status=status) == Draft(status)
+
+    @pytest.mark.parametrize(
+        ("overdue", "again"), [(59, 1.0), (60, None), (61, None), (None, None)]
+    )
+    def test_a_pod_that_stays_beyond_its_grace_ends_it(
+        self, build: Any, overdue: float | None, again: float | None
+    ) -> None:
+        gone_by = None if overdue is None else build.now - overdue
+        draft = ended(build, build.pod(0), build.pod(1, deleting=True, gone_by=gone_by))
+        over = overdue is not None and overdue >= 60
+        assert (draft.requeue_after, draft.ending is not None) == (again, over)
+
+    def test_the_first_that_may_be_lost_says_when_to_look_again(self, build: Any) -> None:
+        down = {"node-1": NodeRecord("node-1", "u", not_ready_since=build.now - 25)}
+        late = build.pod(0, deleting=True, gone_by=build.now)
+        pods = [late, build.pod(1, phase=PodPhase.PENDING)]
+        assert ended(build, *pods, nodes=down).requeue_after == 5.0
+
+    def test_what_the_others_die_of_is_for_want_of_one_that_is_taken(self, build: Any) -> None:
+        stalled = build.outcome(45, rule=Rule.STALLED.value)
+        pods = [build.failed(0, 45, outcome=stalled), build.pod(1, deleting=True)]
+        draft = ended(build, *pods)
+        assert draft.ending is not None
+        assert (draft.ending.cause, draft.ending.pod) == ("Drained", "asr-worker-0")
+        assert draft.status.attempts[-1].cause == "Drained"
+
+    @pytest.mark.parametrize(("per_node", "pod"), [(2, "asr-worker-0"), (4, "asr-master-0")])
+    def test_its_place_is_that_of_the_rank_that_the_master_names(
+        self, build: Any, per_node: int, pod: str
+    ) -> None:
+        told = dataclasses.replace(build.outcome(46), rank=3)
+        seen = build.seen(build.failed(0, 46, outcome=told), build.pod(1))
+        config = build_run_config(seen, seen.job.status)
+        config = dataclasses.replace(config, ranks_per_node=per_node)
+        draft = ended(build, *seen.pods, run_config=config)
+        assert draft.ending is not None
+        assert draft.ending.pod == pod
+
+
+class TestWhatFollows:
+    def test_without_an_ending_nothing(self, build: Any) -> None:
+        draft = Draft(build.status())
+        assert restart(build.seen(build.pod(0)), draft, build.now) is draft
+
+    @pytest.mark.parametrize(
+        ("code", "values"), [(45, ("False", "True", None)), (65, ("False", "False", "True"))]
+    )
+    def test_it_decides_the_pass_and_is_told_in_conditions_and_event(
+        self, build: Any, code: int, values: Any
+    ) -> None:
+        status = st.with_condition(build.status(), Condition.RUNNING, True, "x", "", build.now)
+        seen = build.seen(build.failed(0, code), build.pod(1), status=status)
+        draft = restart(seen, failure(seen, Draft(status), build.now), build.now)
+        assert (draft.decided, draft.status_first, draft.requeue_after) == (True, True, 0.0)
+        assert [event.warning for event in draft.events] == [True]
+        kinds = (Condition.RUNNING, Condition.RESTARTING, Condition.FAILED)
+        found = [st.condition(draft.status, kind) for kind in kinds]
+        assert tuple(one and one.status.value for one in found) == values
+
+    @pytest.mark.parametrize(
+        ("said", "message"),
+        [
+            ("loss is nan", "loss is nan; no confirmed checkpoint to go back to"),
+            ("no confirmed checkpoint in /runs", "no confirmed checkpoint in /runs"),
+        ],
+    )
+    def test_that_there_is_no_checkpoint_is_said_once(
+        self, build: Any, said: str, message: str
+    ) -> None:
+        told = build.outcome(40, message=said)
+        plan = reconcile(build.solo(build.failed(0, 40, outcome=told)), build.now)
+        assert plan.status.failure is not None
+        assert plan.status.failure.message == message
+
+    @pytest.mark.parametrize(("reason", "seconds"), [
+        ("AttemptInterrupted", 120), ("Suspended", 120), ("Evicted", 120), ("AttemptFailed", 5), (None, 5),
+    ])  # fmt: skip
+    def test_who_can_still_save_has_all_of_the_grace(
+        self, build: Any, reason: str | None, seconds: int
+    ) -> None:
+        assert grace_after(reason, build.seen()) == seconds
 
 
 class TestBudgets:
