@@ -285,10 +285,15 @@ def test_a_node_is_away_after_half_a_minute(
     assert (running[1], draft.requeue_after) == ("PodCreated" if again else "NodeNotReady", again)
 
 
-def test_pods_whose_node_is_back_before_they_train_are_there_again(build: Any) -> None:
-    status = watched(build, build.status())[1].status
+@pytest.mark.parametrize(("reason", "trains"), [("PodCreated", False), ("TrainingStarted", True)])
+def test_when_the_node_is_back_the_pods_train_or_are_there_as_before(
+    build: Any, reason: str, trains: bool
+) -> None:
+    """Also where nobody answers at this moment."""
+    status = st.with_condition(build.status(), Condition.RUNNING, trains, reason, "", build.now)
+    status = watched(build, status)[1].status
     running, draft = watched(build, status, nodes={})
-    assert (running, draft.events) == (("False", "PodCreated"), ())
+    assert (running, draft.events) == ((str(trains), reason), ())
 
 
 def test_of_a_pod_without_a_supervisor_nobody_knows(build: Any) -> None:
