@@ -19,7 +19,11 @@ UNIT_TESTS_WITHOUT_SLEEP = (
     "tests/health",
     "tests/operator/test_exclusion.py",
     "tests/operator/test_failure_and_restart.py",
+    "tests/operator/test_gang.py",
+    "tests/operator/test_health.py",
     "tests/operator/test_policies.py",
+    "tests/operator/test_success.py",
+    "tests/operator/test_suspend.py",
 )
 LONGEST_FUNCTION = 60
 LONGEST_FILE = 400

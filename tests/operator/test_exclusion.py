@@ -13,11 +13,12 @@ from speech_contract.outcome import EXIT_CODES
 from speech_contract.progress import Rule
 from speech_contract.reasons import Reason, State
 from speech_contract.status import MAX_EXCLUDED, ExcludedNode
+from speech_operator import status as operator_status
 from speech_operator.children import POD
 from speech_operator.cluster.pod_record import record
 from speech_operator.ending import Ending
 from speech_operator.plan import Draft
-from speech_operator.policies.exclusion import EXCLUDED_SECONDS, PATIENCE_SECONDS, exclude
+from speech_operator.policies.exclusion import exclude, exclusion
 from speech_operator.reconcile import reconcile
 from speech_operator.resources.affinity import keep_away
 from speech_operator.resources.config_map import build_run_config
@@ -66,6 +67,7 @@ def test_the_suspects_node_is_its_pods_not_the_masters(
     assert plan.status.excluded_nodes == (excluded(node, build),)
     (told,) = [e for e in plan.events if e.reason == Reason.NODE_EXCLUDED.value]
     assert f"node {node} of rank {rank} is left out" in told.message
+    assert told.warning
     assert plan.status_first
 
 
@@ -124,7 +126,7 @@ def test_never_more_than_two_the_newest_each_for_a_day(build: Any, story: Any) -
         assert len(nodes) <= MAX_EXCLUDED
         assert len({node.name for node in nodes}) == len(nodes)
         if code != 45:
-            fresh = [n for n, at in blamed.items() if at + EXCLUDED_SECONDS > now]
+            fresh = [n for n, at in blamed.items() if at + DAY > now]
             assert [node.name for node in nodes] == fresh[-MAX_EXCLUDED:]
 
 
@@ -137,7 +139,7 @@ def opened(build: Any, *nodes: ExcludedNode) -> Any:
 
 
 def test_the_next_attempts_pods_keep_away_and_what_is_over_is_forgotten(build: Any) -> None:
-    plan = opened(build, excluded("old", build, -1), excluded("bad", build, 60))
+    plan = opened(build, excluded("old", build, 0), excluded("bad", build, 1))
     assert names_of(plan) == ["bad"]
     pods = build.created(plan, POD)
     assert len(pods) == 2
@@ -195,7 +197,7 @@ def waiting(build: Any, seconds: float, *nodes: ExcludedNode, whole: bool = True
 
 
 def test_a_job_that_finds_no_room_gets_its_nodes_back_at_no_cost(build: Any) -> None:
-    plan = waiting(build, PATIENCE_SECONDS, excluded("bad", build))
+    plan = waiting(build, 60, excluded("bad", build))
     assert names_of(plan) == []
     attempt = plan.status.attempts[-1]
     assert (attempt.reason, attempt.cause) == ("AttemptInterrupted", "Unschedulable")
@@ -203,13 +205,51 @@ def test_a_job_that_finds_no_room_gets_its_nodes_back_at_no_cost(build: Any) -> 
     assert {delete.name for delete in plan.deletes} == {"asr-master-0", "asr-worker-0"}
     (told,) = [e for e in plan.events if e.reason == Reason.EXCLUSION_DROPPED.value]
     assert "asr-worker-0 found no node for 60 s without bad" in told.message
+    assert told.warning
 
 
 def test_a_pod_that_waits_a_moment_keeps_the_exclusion(build: Any) -> None:
-    plan = waiting(build, PATIENCE_SECONDS - 20, excluded("bad", build))
+    plan = waiting(build, 59, excluded("bad", build))
     assert names_of(plan) == ["bad"]
     assert plan.status.attempts[-1].end_time is None
-    assert plan.requeue_after <= 20
+    assert plan.requeue_after == 1
+
+
+@pytest.mark.parametrize("case", ["has its ending", "is over", "is going", "has ended"])
+def test_an_attempt_that_waits_for_no_node_keeps_the_exclusion(build: Any, case: str) -> None:
+    status = build.status(excluded_nodes=(excluded("bad", build),))
+    fields: dict[str, Any] = {"phase": "Pending", "unschedulable_since": build.now - 99}
+    ending = None
+    if case == "has its ending":
+        ending = Ending("Error", "", EXIT_CODES[1].next, True)
+    elif case == "is over":
+        status = operator_status.end_attempt(status, Reason.ATTEMPT_FAILED, build.now)
+    elif case == "is going":
+        fields["deleting"] = True
+    else:
+        fields["phase"] = "Failed"
+    draft = Draft(status, ending=ending)
+    pod = build.pod(1, **fields)
+    assert exclusion(seen_with(build, build.pod(0), pod, status=status), draft, build.now) is draft
+
+
+def test_the_pod_that_waits_longest_decides(build: Any) -> None:
+    status = build.status(excluded_nodes=(excluded("bad", build),))
+    pods = [
+        build.pod(n, phase="Pending", unschedulable_since=build.now - age)
+        for n, age in ((0, 1), (1, 60))
+    ]
+    draft = exclusion(seen_with(build, *pods, status=status), Draft(status), build.now)
+    assert draft.ending is not None
+    assert (draft.ending.pod, draft.ending.counted) == ("asr-master-0", False)
+
+
+def test_a_node_without_a_known_rank_is_left_out_too(build: Any) -> None:
+    ending = Ending(
+        "OtherHardware", "it differs", EXIT_CODES[16].next, True, node="n", exit_code=16
+    )
+    (told,) = exclude(seen_with(build), Draft(build.status()), ending, build.now).events
+    assert told.message.startswith("node n is left out until ")
 
 
 def test_a_job_that_leaves_nothing_out_just_waits(build: Any) -> None:

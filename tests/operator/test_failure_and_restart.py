@@ -1,22 +1,25 @@
-"""An attempt ends: by which cause, and what follows."""
+"""An attempt ends: by which cause, when, and what the job's end says of it."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
 from speech_contract.api import parse
-from speech_contract.outcome import EXIT_CODES, Next, fingerprint
+from speech_contract.outcome import EXIT_CODES, Next
 from speech_contract.progress import Rule
 from speech_contract.reasons import Condition, Reason, State
-from speech_contract.recipes import CustomRecipe, RecipeSpec, VitsRecipe
 from speech_contract.report import BadStep
-from speech_contract.status import CauseCount, Restarts
+from speech_contract.status import Restarts
 from speech_operator import status as st
 from speech_operator.ending import ending_of, gone_pod
+from speech_operator.plan import Draft
+from speech_operator.policies.failure import failure
 from speech_operator.reconcile import reconcile
-from speech_operator.timestamps import to_text
+from speech_operator.resources.config_map import build_run_config
+from speech_operator.snapshot import NodeRecord, PodPhase
 
 FREE = [
     pytest.param({"code": 75}, id="saved itself"),
@@ -26,7 +29,6 @@ FREE = [
     pytest.param({"code": 143, "deleting": True}, id="drained"),
     pytest.param({"code": 1, "deleting": True}, id="died while drained"),
 ]
-CUSTOM, VITS = RecipeSpec(custom=CustomRecipe()), RecipeSpec(vits=VitsRecipe())
 
 
 @pytest.mark.parametrize("code", sorted(EXIT_CODES.keys() - {0, 40}))
@@ -205,104 +207,75 @@ class TestWaitingForTheMaster:
         assert plan.status.attempts[-1].exit_code == 134
         assert plan.status.state is State.RESTARTING
 
+    def test_nine_seconds_of_ten_are_not_over(self, build: Any) -> None:
+        seen = build.seen(build.pod(0), build.failed(1, 134))
+        draft = failure(seen, Draft(seen.job.status), build.now + 9)
+        assert (draft.requeue_after, draft.ending) == (1.0, None)
 
-class TestBudgets:
-    def test_the_last_restart_is_made_and_the_next_failure_ends_the_job(self, build):
-        policy = {"restarts": {"max": 3, "sameCause": 9}}
-        for counted, state in ((2, State.RESTARTING), (3, State.FAILED)):
-            status = build.status(restarts=Restarts(counted=counted))
-            plan = reconcile(build.solo(build.failed(0), policy=policy, status=status), build.now)
-            assert plan.status.state is state
-            assert plan.status.restarts.counted == 3
-        assert plan.status.failure.reason == Reason.RESTART_BUDGET_SPENT.value
-        assert "restarts.max" in plan.status.failure.remedy
-
-    def test_zero_restarts(self, build):
-        plan = reconcile(build.solo(build.failed(0), policy={"restarts": {"max": 0}}), build.now)
-        assert plan.status.failure.reason == Reason.RESTART_BUDGET_SPENT.value
-
-    def test_the_same_cause_again_ends_the_job(self, build):
-        told = build.outcome(1, message="KeyError at line 12 of 0xdeadbeef")
-        cause = fingerprint(1, "", "KeyError at line 99 of 0xcafe")
-        status = build.status(restarts=Restarts(2, (CauseCount(cause, 2),)))
-        plan = reconcile(build.solo(build.failed(0, outcome=told), status=status), build.now)
-        assert plan.status.failure.reason == Reason.SAME_CAUSE.value
-        assert "third time" in plan.status.failure.message
-        now = to_text(build.now)
-        assert plan.status.restarts == Restarts(2, (CauseCount(cause, 3, now),), total=2)
-
-    @pytest.mark.parametrize(
-        ("times", "word"), [(1, "first"), (2, "second"), (3, "third"), (4, "4th")]
-    )
-    def test_the_sentence_counts_with_the_limit(self, build, times, word):
-        told = build.outcome(1, message="KeyError")
-        before = (CauseCount(fingerprint(1, "", "KeyError"), times - 1),) if times > 1 else ()
-        status = build.status(restarts=Restarts(times - 1, before))
-        policy = {"restarts": {"sameCause": times, "max": 9}}
-        scene = build.solo(build.failed(0, outcome=told), policy=policy, status=status)
-        assert f"for the {word} time" in reconcile(scene, build.now).status.failure.message
-
-    def test_another_cause_does_not(self, build):
-        cause = fingerprint(1, "", "KeyError")
-        status = build.status(restarts=Restarts(1, (CauseCount(cause, 1),)))
-        told = build.outcome(1, message="ValueError")
-        plan = reconcile(build.solo(build.failed(0, outcome=told), status=status), build.now)
-        assert plan.status.state is State.RESTARTING
-        assert plan.status.restarts.counted == 2
-
-    def test_out_of_memory_is_retried_once_whatever_same_cause_says(self, build):
-        policy = {"restarts": {"sameCause": 9}}
-        killed = build.failed(0, 137, reason="OOMKilled")
-        first = reconcile(build.solo(killed, policy=policy), build.now).status
-        assert (first.state, first.attempts[-1].cause) == (State.RESTARTING, "OutOfMemory")
-        status = build.status(restarts=first.restarts)
-        second = reconcile(build.solo(killed, policy=policy, status=status), build.now).status
-        assert second.failure.reason == Reason.SAME_CAUSE.value
-        assert "memory" in second.failure.remedy
-        assert second.failure.remedy.endswith("a new job with the same checkpoint.uri resumes")
+    def test_of_a_pod_that_is_gone_nobody_knows_since_when(self, build: Any) -> None:
+        draft = ended(build, build.pod(0))
+        assert draft.ending is not None
+        assert draft.ending.cause == "PodGone"
 
 
-class TestNonFinite:
-    def test_with_a_confirmed_checkpoint_it_goes_back_to_it(self, build):
-        told = build.outcome(40, last_confirmed_step=500)
-        plan = reconcile(build.solo(build.failed(0, 40, outcome=told)), build.now)
-        assert plan.status.state is State.RESTARTING
-        assert plan.status.restarts.counted == 1
+def ended(build: Any, *pods: Any, **fields: Any) -> Draft:
+    """What the policy `failure` by itself makes of such pods."""
+    seen = build.seen(*pods, **fields)
+    return failure(seen, Draft(seen.job.status), build.now)
+
+
+class TestWhetherItHasEnded:
+    @pytest.mark.parametrize("case", ["between attempts", "given back", "all run", "a worker done"])
+    def test_what_has_not_failed_is_left_alone(self, build: Any, case: str) -> None:
+        status, pods = build.status(), [build.pod(0), build.failed(1)]
+        if case == "between attempts":
+            status = st.end_attempt(status, Reason.ATTEMPT_FAILED, build.now)
+        elif case == "given back":
+            status = st.with_condition(
+                status, Condition.RUNNING, False, Reason.GANG_RELEASED, "", build.now
+            )
+        elif case == "all run":
+            pods[1] = build.pod(1)
+        else:
+            pods[1] = build.done(1)
+        assert ended(build, *pods, status=status) == Draft(status)
 
     @pytest.mark.parametrize(
-        ("steps", "limit", "recipe", "reason"),
-        [
-            pytest.param([7, 9], 2, CUSTOM, None, id="elsewhere"),
-            pytest.param([7, 7, 7], 2, CUSTOM, Reason.SAME_CAUSE, id="the same again"),
-            pytest.param([7, 9, 12], 2, CUSTOM, Reason.RESTART_BUDGET_SPENT, id="once too often"),
-            pytest.param([7], 0, CUSTOM, Reason.RESTART_BUDGET_SPENT, id="never"),
-            pytest.param([7, 9, 12], 2, VITS, Reason.SAME_CAUSE, id="our engine went back itself"),
-        ],
+        ("overdue", "again"), [(59, 1.0), (60, None), (61, None), (None, None)]
     )
-    def test_how_often_a_script_that_saves_by_itself_goes_back(
-        self, build, steps, limit, recipe, reason
-    ):
-        spec = build.spec(nodes=1, health={"nonFinite": {"maxRollbacks": limit}})
-        spec = spec.model_copy(update={"recipe": recipe})
-        told = build.outcome(40, message="nan", rule=Rule.NON_FINITE.value, last_confirmed_step=5)
-        status = build.status()
-        for step in steps:
-            pod = build.failed(0, 40, outcome=dataclasses.replace(told, first_bad=BadStep(step)))
-            status = build.status(restarts=status.restarts)
-            status = reconcile(build.seen(pod, spec=spec, status=status), build.now).status
-        assert (status.failure.reason if status.failure else None) == (reason and reason.value)
-        if reason is Reason.RESTART_BUDGET_SPENT:
-            assert f"health.nonFinite.maxRollbacks: {limit}" in status.failure.remedy
+    def test_a_pod_that_stays_beyond_its_grace_ends_it(
+        self, build: Any, overdue: float | None, again: float | None
+    ) -> None:
+        gone_by = None if overdue is None else build.now - overdue
+        draft = ended(build, build.pod(0), build.pod(1, deleting=True, gone_by=gone_by))
+        over = overdue is not None and overdue >= 60
+        assert (draft.requeue_after, draft.ending is not None) == (again, over)
 
-    def test_without_one_it_fails_at_once(self, build):
-        bad = BadStep(7, "kl", "flow")
-        told = build.outcome(40, message="loss is nan", rule=Rule.NON_FINITE.value, first_bad=bad)
-        plan = reconcile(build.solo(build.failed(0, 40, outcome=told)), build.now)
-        failure = plan.status.failure
-        assert failure.reason == Reason.NO_CONFIRMED_CHECKPOINT.value
-        assert (failure.exit_code, failure.pod) == (40, "asr-master-0")
-        assert "component kl" in failure.message
-        assert "module flow" in failure.message
+    def test_the_first_that_may_be_lost_says_when_to_look_again(self, build: Any) -> None:
+        down = {"node-1": NodeRecord("node-1", "u", not_ready_since=build.now - 25)}
+        late = build.pod(0, deleting=True, gone_by=build.now)
+        pods = [late, build.pod(1, phase=PodPhase.PENDING)]
+        assert ended(build, *pods, nodes=down).requeue_after == 5.0
+
+    def test_what_the_others_die_of_is_for_want_of_one_that_is_taken(self, build: Any) -> None:
+        stalled = build.outcome(45, rule=Rule.STALLED.value)
+        pods = [build.failed(0, 45, outcome=stalled), build.pod(1, deleting=True)]
+        draft = ended(build, *pods)
+        assert draft.ending is not None
+        assert (draft.ending.cause, draft.ending.pod) == ("Drained", "asr-worker-0")
+        assert draft.status.attempts[-1].cause == "Drained"
+
+    @pytest.mark.parametrize(("per_node", "pod"), [(2, "asr-worker-0"), (4, "asr-master-0")])
+    def test_its_place_is_that_of_the_rank_that_the_master_names(
+        self, build: Any, per_node: int, pod: str
+    ) -> None:
+        told = dataclasses.replace(build.outcome(46), rank=3)
+        seen = build.seen(build.failed(0, 46, outcome=told), build.pod(1))
+        config = build_run_config(seen, seen.job.status)
+        config = dataclasses.replace(config, ranks_per_node=per_node)
+        draft = ended(build, *seen.pods, run_config=config)
+        assert draft.ending is not None
+        assert draft.ending.pod == pod
 
 
 def test_failure_carries_all_a_person_asks_for(build):

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
+import math
 from typing import Any
 
 import pytest
 
 from speech_contract.api import parse
+from speech_contract.outcome import Next
 from speech_contract.phases import Phase
 from speech_contract.reasons import Condition, Reason, State
 from speech_operator import status as st
-from speech_operator.apply import apply
 from speech_operator.children import NODE, POD
 from speech_operator.cluster.node_record import node
-from speech_operator.observe import observe
-from speech_operator.policies.node_loss import down_for, lost_in, state_of
+from speech_operator.ending import Ending
+from speech_operator.plan import Draft
+from speech_operator.policies.node_loss import down_for, lost_in, node_watch, state_of, with_node
 from speech_operator.reconcile import reconcile
 from speech_operator.snapshot import NodeRecord, PodPhase
 
@@ -78,7 +78,9 @@ TABLE: list[Any] = [
     pytest.param(95, 2.0, {"1": 10.0}, 18.0, id="silent for too short a time"),
     pytest.param(10, 0.5, {"1": 40.0}, 20.0, id="NotReady for too short a time"),
     pytest.param(95, 0.5, HEARD, None, id="its supervisor speaks: only the kubelet is away"),
-    pytest.param(95, 31.0, HEARD, 0.0, id="nobody answers at all"),
+    pytest.param(30, 0.5, {"1": 40.0}, 0.0, id="NotReady for just long enough"),
+    pytest.param(95, 30.0, HEARD, 0.0, id="nobody answers at all"),
+    pytest.param(95, 29.0, HEARD, None, id="somebody answered a moment ago, and its supervisor spoke"),
     pytest.param(95, None, HEARD, 30.0, id="an operator that has just started only begins to listen"),
     pytest.param(None, 31.0, {"1": 40.0}, None, id="the node is Ready: a stall is health's matter"),
 ]  # fmt: skip
@@ -127,6 +129,60 @@ def test_a_pod_that_never_came_is_lost_by_its_node_alone(
     assert (lost_in(seen, pods[1], build.now) == 0) is lost
 
 
+@pytest.mark.parametrize(
+    ("master", "progress", "left"),
+    [
+        (None, True, 0.0),
+        ({"phase": PodPhase.PENDING}, True, 0.0),  # and so nobody trains
+        ({}, True, None),
+        ({}, False, 18.0),  # the silence of the master is all there is to go by
+    ],
+)
+def test_who_should_have_heard_of_a_worker(
+    build: Any, master: Any, progress: bool, left: float | None
+) -> None:
+    pods = [build.pod(1)] if master is None else [build.pod(0, **master), build.pod(1)]
+    told = build.progress(running=True) if progress else None
+    seen = build.seen(*pods, nodes=down(build, 95), progress=told, silent_seconds=12.0)
+    assert lost_in(seen, pods[-1], build.now) == left
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"), [("", "NodeLost"), ("DeletionByTaintManager", "DeletionByTaintManager")]
+)
+def test_a_lost_pod_keeps_the_reason_that_the_cluster_gave(
+    build: Any, said: str, cause: str
+) -> None:
+    pods = [build.pod(0), build.pod(1, reason=said)]
+    told = build.progress(running=True, unheard={"1": 60.0})
+    seen = build.seen(*pods, nodes=down(build, 95), progress=told, silent_seconds=1.0)
+    assert reconcile(seen, build.now).status.attempts[-1].cause == cause
+
+
+SINCE = "node node-1 has been NotReady since 1970-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("ending", "fields", "message"),
+    [
+        ({}, None, "taken"),
+        ({}, {}, "taken"),
+        ({}, {"cordoned": True}, "taken; node node-1 is cordoned"),
+        ({}, {"not_ready_since": 0.0}, f"taken; {SINCE}"),
+        ({}, {"gone": True}, "taken; node node-1 is gone from the cluster"),
+        ({"next": Next.RESTART}, {"cordoned": True}, "taken"),  # nobody took it: it failed
+        ({"cause": "NodeLost"}, {"not_ready_since": 0.0}, f"{SINCE}; its pod p tells nothing"),
+    ],
+)  # fmt: skip
+def test_an_interruption_says_what_is_known_of_its_node(
+    build: Any, ending: Any, fields: Any, message: str
+) -> None:
+    given: dict[str, Any] = {"cause": "Evicted", "next": Next.RESUME, **ending}
+    made = Ending(message="taken", counted=False, pod="p", node="node-1", **given)
+    nodes = {} if fields is None else {"node-1": NodeRecord("node-1", "u", **fields)}
+    assert with_node(made, build.seen(nodes=nodes)).message == message
+
+
 def test_the_attempt_ends_by_name_and_costs_no_restart(build: Any) -> None:
     nodes = {"node-1": NodeRecord("node-1", "u", not_ready_since=build.now - 95)}
     told = build.progress(running=True, unheard={"1": 60.0})
@@ -170,7 +226,70 @@ def test_a_node_that_is_away_beside_a_job_that_trains_is_told_once_and_taken_bac
     back = build.seen(*pods, nodes={}, status=plan.status, **given)
     running = st.condition(reconcile(back, build.now + 9).status, Condition.RUNNING)
     assert running is not None
-    assert running.reason == "TrainingStarted"
+    assert (running.status.value, running.reason) == ("True", "TrainingStarted")
+
+
+def watched(build: Any, status: Any, worker: Any = None, **fields: Any) -> tuple[Any, Draft]:
+    """Condition Running, and the whole draft, as the policy alone leaves them; the worker's node may be down."""
+    pods = [build.pod(0), worker or build.pod(1)]
+    fields.setdefault("nodes", down(build, 40))
+    draft = node_watch(build.seen(*pods, status=status, **fields), Draft(status), build.now)
+    running = st.condition(draft.status, Condition.RUNNING)
+    assert running is not None
+    return (running.status.value, running.reason), draft
+
+
+@pytest.mark.parametrize(
+    ("reason", "trains", "told"),
+    [
+        ("PodCreated", False, True),
+        ("TrainingStarted", True, True),
+        ("FailedMount", False, False),  # it says more
+        ("AttemptStarted", False, False),  # pods are missing yet
+    ],
+)
+def test_a_node_that_is_away_is_told_of_a_whole_gang_that_nothing_else_hinders(
+    build: Any, reason: str, trains: bool, told: bool
+) -> None:
+    status = st.with_condition(build.status(), Condition.RUNNING, trains, reason, "", build.now)
+    progress = build.progress(phase=Phase.RENDEZVOUS)
+    running, draft = watched(build, status, progress=progress)
+    assert running == (str(trains), "NodeNotReady" if told else reason)
+    assert [event.warning for event in draft.events] == [True] * told
+    assert watched(build, draft.status, progress=progress)[1].events == ()
+
+
+@pytest.mark.parametrize("case", ["over", "ended", "about to train"])
+def test_a_node_that_is_away_is_no_matter(build: Any, case: str) -> None:
+    status, fields = build.status(), {}
+    if case == "over":
+        status = st.end_attempt(status, Reason.ATTEMPT_INTERRUPTED, build.now)
+    elif case == "ended":
+        fields = {"worker": build.done(1)}
+    else:  # this very pass says that it trains
+        fields = {"progress": build.progress(running=True)}
+    running, draft = watched(build, status, **fields)
+    assert (running, draft.events, draft.requeue_after) == (("False", "PodCreated"), (), None)
+
+
+@pytest.mark.parametrize(("seconds", "again"), [(29, 1.0), (30, None), (-5, 30.0)])
+def test_a_node_is_away_after_half_a_minute(
+    build: Any, seconds: float, again: float | None
+) -> None:
+    """One that is said to be away from a moment to come is by a clock that is ahead: it is so from now."""
+    running, draft = watched(build, build.status(), nodes=down(build, seconds))
+    assert (running[1], draft.requeue_after) == ("PodCreated" if again else "NodeNotReady", again)
+
+
+@pytest.mark.parametrize(("reason", "trains"), [("PodCreated", False), ("TrainingStarted", True)])
+def test_when_the_node_is_back_the_pods_train_or_are_there_as_before(
+    build: Any, reason: str, trains: bool
+) -> None:
+    """Also where nobody answers at this moment."""
+    status = st.with_condition(build.status(), Condition.RUNNING, trains, reason, "", build.now)
+    status = watched(build, status)[1].status
+    running, draft = watched(build, status, nodes={})
+    assert (running, draft.events) == ((str(trains), reason), ())
 
 
 def test_of_a_pod_without_a_supervisor_nobody_knows(build: Any) -> None:
@@ -222,11 +341,16 @@ def test_a_pod_is_deleted_by_force_only_when_its_node_is_off(
         (NodeRecord("n", "u", cordoned=True), "node n is cordoned"),
         (NodeRecord("n", "", gone=True), "node n is gone from the cluster"),
         (NodeRecord("n", "u", not_ready_since=0.0), "NotReady since 1970-01-01T00:00:00Z"),
+        (
+            NodeRecord("n", "u", not_ready_since=0.0, out_of_service=True),
+            "NotReady since 1970-01-01T00:00:00Z and is tainted out-of-service",
+        ),
     ],
 )
 def test_a_node_in_words(record: NodeRecord, words: str) -> None:
-    assert words in state_of(record)
-    assert (down_for(record, 5.0) is None) is (words.endswith(("Ready", "cordoned")))
+    assert state_of(record).endswith(words)
+    away = math.inf if record.gone else 5.0
+    assert down_for(record, 5.0) == (None if words.endswith(("Ready", "cordoned")) else away)
 
 
 def test_a_pod_of_a_live_node_that_stays_is_no_reason_to_delete_the_node(build: Any) -> None:
@@ -236,66 +360,3 @@ def test_a_pod_of_a_live_node_that_stays_is_no_reason_to_delete_the_node(build: 
     plan = reconcile(build.seen(pod, status=ended, nodes=nodes), build.now)
     assert "kubectl describe pod asr-worker-0" in str(plan.status.message)
     assert "delete node" not in str(plan.status.message)
-
-
-# ---------------------------------------------------------------------- a whole loss, a crash after each write
-
-
-async def lose_a_node(cluster: Any, build: Any, crash: type[BaseException]) -> list[str]:
-    """A gang trains, its worker's node goes silent, is taken out of the cluster; what was there at each pass."""
-    now, alive = build.now, []
-    told = build.progress(phase=Phase.TRAINING, running=True)
-    for at in range(28):
-        now += 10.0
-        attempts = {pod.attempt for pod in cluster.pods.values()}
-        alive.append("+".join(map(str, sorted(attempts))))
-        for name, pod in list(cluster.pods.items()):
-            if pod.deleting and pod.node != "node-1":
-                del cluster.pods[name]
-            elif pod.phase is PodPhase.PENDING:
-                rank = pod.node_rank
-                placed = f"node-{rank}" if pod.attempt == 1 else f"node-{rank + 5}"
-                cluster.pods[name] = dataclasses.replace(pod, phase=PodPhase.RUNNING, node=placed)
-        stuck_pods = {n: p for n, p in cluster.pods.items() if p.deleting}
-        for name, pod in stuck_pods.items():
-            cluster.pods[name] = dataclasses.replace(pod, gone_by=pod.gone_by or now + 30)
-        first = "asr-worker-0" in cluster.pods and cluster.pods["asr-worker-0"].attempt == 1
-        if at == 5:
-            cluster.nodes_known["node-1"] = NodeRecord("node-1", "u", not_ready_since=now)
-        if at == 17:
-            cluster.nodes_known["node-1"] = NodeRecord("node-1", "", gone=True)
-        unheard = {"1": 10.0 * (at - 5)} if first and at > 5 else {}
-        attempt = (cluster.document.get("status") or {}).get("attempt", 1)
-        news = dataclasses.replace(told, attempt=attempt, unheard=unheard)
-        try:
-            seen = await observe(cluster, build.key, news, 1.0)
-            assert seen is not None
-            await apply(cluster, build.key, seen, reconcile(seen, now), at_once=1)
-        except crash:
-            cluster.dead = False  # another operator takes over
-    return alive
-
-
-def sweep(cluster: Any, build: Any, crash: type[BaseException]) -> tuple[Any, ...]:
-    alive = asyncio.run(lose_a_node(cluster, build, crash))
-    status = cluster.document["status"]
-    assert not any("+" in both for both in alive), "two attempts alive"
-    return (
-        status["state"],
-        status["attempt"],
-        [a.get("cause") for a in status["attempts"]],
-        sorted((p.name, p.attempt, p.node) for p in cluster.pods.values()),
-        [name for name, grace in cluster.graces if grace == 0],
-    )
-
-
-def test_a_lost_node_ends_the_same_whatever_write_the_operator_dies_after(
-    build: Any, make_cluster: Any, crash: Any
-) -> None:
-    calm = make_cluster()
-    wanted = sweep(calm, build, crash)
-    assert wanted[:3] == ("Running", 2, ["NodeLost", None])
-    assert wanted[4] == ["asr-worker-0"]
-    for write in range(1, calm.writes + 1):
-        state, *rest = sweep(make_cluster(crash_after=frozenset({write})), build, crash)
-        assert (state, *rest) == wanted, f"a crash after write {write}"

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
-from speech_contract.findings import Action, FindingStatus, RankRow, Verdict
-from speech_contract.progress import Rule, Severity
+from speech_contract.findings import RankRow, Verdict
+from speech_contract.phases import Phase
 from speech_contract.reasons import Condition, Reason, State
-from speech_contract.run_config import ResumeFrom
-from speech_contract.status import Attempt, JobHealth
+from speech_contract.status import JobStatus, Startup
 from speech_operator import status as st
 from speech_operator.child_kind import ChildRecord
 from speech_operator.children import CONFIG_MAP, POD
 from speech_operator.plan import Delete, Draft
+from speech_operator.policies.cleanup import cleanup
+from speech_operator.policies.deadline import deadline
 from speech_operator.policies.hands_off import hands_off
-from speech_operator.policies.health import UNREACHABLE_SECONDS
+from speech_operator.policies.ttl import ttl
+from speech_operator.policies.validation import validation
 from speech_operator.reconcile import reconcile
 from speech_operator.snapshot import PodPhase
-from speech_operator.timestamps import to_epoch, to_text
+from speech_operator.timestamps import to_text
 
 
 def reason_of(status, kind):
@@ -47,7 +50,7 @@ class TestHandsOff:
 
 class TestValidation:
     def test_a_bad_spec_starts_nothing(self, build):
-        job = build.job(None, st.JobStatus(), problems=("spec.numNodes: 0 is below 1; write 1",))
+        job = build.job(None, JobStatus(), problems=("spec.numNodes: 0 is below 1; write 1",))
         plan = reconcile(build.seen(job=job), build.now)
         assert plan.creates == ()
         assert plan.status.state is State.REFUSED
@@ -56,7 +59,7 @@ class TestValidation:
         assert "numNodes" in plan.events[0].message
 
     def test_it_is_said_once(self, build):
-        job = build.job(None, st.JobStatus(), problems=("spec.x: is wrong",))
+        job = build.job(None, JobStatus(), problems=("spec.x: is wrong",))
         first = reconcile(build.seen(job=job), build.now)
         again = reconcile(
             build.seen(job=dataclasses.replace(job, status=first.status)), build.now + 9
@@ -86,8 +89,24 @@ class TestValidation:
         plan = reconcile(seen, build.now)
         assert plan.status.failure.reason == Reason.RESTART_BUDGET_SPENT.value
 
+    def test_refusing_is_told_as_a_warning_and_accepting_only_what_was_refused(
+        self, build: Any
+    ) -> None:
+        job = build.job(None, JobStatus(), problems=("spec.x: is wrong", "spec.y: too"))
+        refused = validation(build.seen(job=job), Draft(job.status), build.now)
+        assert [(e.message, e.warning) for e in refused.events] == [
+            ("spec.x: is wrong; spec.y: too", True)
+        ]
+        assert (refused.decided, st.is_true(refused.status, Condition.ACCEPTED)) == (True, False)
+        mended = validation(build.seen(status=refused.status), Draft(refused.status), build.now)
+        assert [(e.reason, e.warning) for e in mended.events] == [("SpecValid", False)]
+        for status in (mended.status, JobStatus()):
+            draft = validation(build.seen(status=status), Draft(status), build.now)
+            assert (draft.events, draft.decided) == ((), False)
+            assert st.is_true(draft.status, Condition.ACCEPTED)
+
     def test_a_good_spec_is_accepted(self, build):
-        plan = reconcile(build.seen(status=st.JobStatus()), build.now)
+        plan = reconcile(build.seen(status=JobStatus()), build.now)
         assert st.is_true(plan.status, Condition.ACCEPTED)
         assert plan.status.observed_generation == 1
 
@@ -123,6 +142,26 @@ class TestCleanup:
         )
         assert plan.deletes == (Delete(POD, "asr-master-0", "asr-master-0-1", 77),)
 
+    def test_what_goes_has_five_seconds_once_and_old_run_configs_go_too(self, build: Any) -> None:
+        old = ChildRecord("asr-attempt-1", "uid-1", build.uid, 1)
+        pods = [build.pod(0), build.pod(1, deleting=True)]
+        status = ended(build, Condition.FAILED, Reason.SAME_CAUSE)
+        draft = cleanup(
+            build.seen(*pods, status=status, stale_run_configs=(old,)), Draft(status), build.now
+        )
+        assert draft.deletes == (
+            Delete(POD, "asr-master-0", "asr-master-0-1", 5),
+            Delete(CONFIG_MAP, "asr-attempt-1", "uid-1"),
+        )
+        assert draft.decided
+
+    def test_a_job_that_goes_on_keeps_all(self, build: Any) -> None:
+        draft = Draft(build.status())
+        spec = build.spec(cleanPodPolicy="All", ttlSecondsAfterFinished=0)
+        seen = build.seen(build.pod(0), spec=spec)
+        assert cleanup(seen, draft, build.now) is draft
+        assert ttl(seen, draft, build.now) is draft
+
     def test_what_is_kept_is_judged_by_the_newest_generation(self, build):
         """`kubectl wait --for=condition=Complete` passes over a condition that an older one was judged by."""
         spec = build.spec(restarts={"max": 9})
@@ -147,127 +186,14 @@ class TestTtl:
         plan = reconcile(seen, build.now + after)
         assert (plan.delete_job, plan.requeue_after) == (deleted, requeue)
 
+    def test_a_job_that_nobody_knows_the_end_of_is_kept(self, build: Any) -> None:
+        status = dataclasses.replace(ended(build, Condition.COMPLETE), completion_time=None)
+        seen = build.seen(spec=build.spec(ttlSecondsAfterFinished=0), status=status)
+        assert ttl(seen, Draft(status), build.now) == Draft(status)
+
     def test_unset_keeps_the_job(self, build):
         plan = reconcile(build.seen(status=ended(build, Condition.COMPLETE)), build.now + 1e9)
         assert not plan.delete_job
-
-
-class TestSuspend:
-    def test_created_suspended_starts_nothing(self, build):
-        seen = build.seen(spec=build.spec(suspend=True), status=st.JobStatus())
-        plan = reconcile(seen, build.now)
-        assert plan.creates == ()
-        assert (plan.status.state, plan.status.start_time) == (State.SUSPENDED, None)
-
-    def test_running_pods_get_the_whole_grace_and_status_goes_first(self, build):
-        spec = build.spec(suspend=True, terminationGracePeriodSeconds=33)
-        plan = reconcile(build.seen(build.pod(0), build.pod(1), spec=spec), build.now)
-        assert plan.status.state is State.SUSPENDING
-        assert plan.status_first
-        assert [(d.name, d.grace_seconds) for d in plan.deletes] == [
-            ("asr-master-0", 33),
-            ("asr-worker-0", 33),
-        ]
-
-    def test_what_the_pods_said_while_saving_is_kept(self, build):
-        told = build.outcome(75, step=42, last_checkpoint_step=42)
-        pods = [build.failed(0, 75, deleting=True, outcome=told), build.pod(1, deleting=True)]
-        plan = reconcile(build.seen(*pods, spec=build.spec(suspend=True)), build.now)
-        assert plan.status.attempts[-1].last_step == 42
-        assert plan.status.attempts[-1].end_time is None
-        assert plan.status.progress.last_checkpoint_step == 42
-
-    def test_suspended_once_all_are_gone(self, build):
-        status = suspending(build)
-        plan = reconcile(build.seen(spec=build.spec(suspend=True), status=status), build.now)
-        assert plan.status.state is State.SUSPENDED
-        assert plan.status.attempts[-1].reason == Reason.SUSPENDED.value
-        assert plan.status.restarts.counted == 0
-        again = reconcile(
-            build.seen(spec=build.spec(suspend=True), status=plan.status), build.now + 9
-        )
-        assert again.status == plan.status
-        assert again.requeue_after is None
-
-    def test_an_attempt_that_ended_well_says_from_where_to_where_it_went(self, build):
-        told = build.outcome(0, step=40, resumed_from_step=15)
-        plan = reconcile(build.seen(build.done(0, outcome=told), build.pod(1)), build.now)
-        assert plan.status.state is State.COMPLETE
-        assert plan.status.attempts[-1].resumed_from_step == 15
-        assert plan.status.attempts[-1].last_step == 40
-
-    def test_a_job_that_was_done_first_completes(self, build):
-        seen = build.seen(build.done(0), build.pod(1), spec=build.spec(suspend=True))
-        assert reconcile(seen, build.now).status.state is State.COMPLETE
-
-    def test_resume_moves_the_start_and_opens_the_next_attempt(self, build):
-        status = suspending(build)
-        suspended = reconcile(
-            build.seen(spec=build.spec(suspend=True), status=status), build.now
-        ).status
-        plan = reconcile(build.seen(status=suspended), build.now + 1000)
-        assert to_epoch(plan.status.start_time) == to_epoch(status.start_time) + 1000
-        assert plan.status.attempt == 2
-        assert plan.status_first
-        assert reason_of(plan.status, Condition.SUSPENDED) == Reason.RESUMED.value
-        assert build.config_of(plan).resume_from is ResumeFrom.NEWEST
-
-    def test_suspended_time_does_not_count_for_the_deadline(self, build):
-        spec = build.spec(activeDeadlineSeconds=150)
-        asleep = build.spec(activeDeadlineSeconds=150, suspend=True)
-        status = reconcile(build.seen(spec=asleep, status=suspending(build)), build.now).status
-        late = build.now + 1e6
-        assert (
-            reconcile(build.seen(spec=asleep, status=status), late).status.state is State.SUSPENDED
-        )
-        plan = reconcile(build.seen(spec=spec, status=status), late)
-        assert plan.status.state is not State.FAILED
-        assert plan.requeue_after == pytest.approx(50)
-
-    def test_taken_back_while_saving_is_a_free_restart(self, build):
-        pods = [build.failed(0, 75, deleting=True), build.failed(1, 75, deleting=True)]
-        plan = reconcile(build.seen(*pods, status=suspending(build)), build.now)
-        assert plan.status.state is State.RESTARTING
-        assert plan.status.restarts.counted == 0
-
-
-def suspending(build):
-    status = build.status()
-    return st.with_condition(status, Condition.SUSPENDED, False, Reason.SUSPENDING, "", build.now)
-
-
-class TestSuccess:
-    def test_the_masters_word_is_enough(self, build):
-        plan = reconcile(build.seen(build.done(0), build.pod(1)), build.now)
-        assert plan.status.state is State.COMPLETE
-        assert plan.status.completion_time == to_text(build.now)
-        assert plan.requeue_after == 0
-
-    def test_a_workers_word_is_not(self, build):
-        plan = reconcile(build.seen(build.pod(0), build.done(1)), build.now)
-        assert plan.status.state is State.STARTING
-
-    def test_a_worker_that_fails_after_the_master_is_done_changes_nothing(self, build):
-        plan = reconcile(build.seen(build.done(0), build.failed(1)), build.now)
-        assert plan.status.state is State.COMPLETE
-
-    @pytest.mark.parametrize(
-        ("mode", "finding", "state"),
-        [
-            ("Enforce", {}, State.FAILED),
-            ("Enforce", {"status": FindingStatus.HEALED}, State.COMPLETE),
-            ("Enforce", {"severity": Severity.WARNING}, State.COMPLETE),
-            ("Notify", {}, State.COMPLETE),
-        ],
-    )
-    def test_an_open_critical_finding_stands_against_exit_code_0(self, build, mode, finding, state):
-        told = build.outcome(0, findings=[build.finding(**finding)], verdict="Critical")
-        spec = build.spec(health={"mode": mode})
-        plan = reconcile(build.seen(build.done(0, outcome=told), spec=spec), build.now)
-        assert plan.status.state is state
-        if state is State.FAILED:
-            assert plan.status.failure.reason == Reason.CRITICAL_FINDING.value
-            assert "ZeroLoss" in plan.status.failure.message
 
 
 class TestDeadline:
@@ -283,188 +209,29 @@ class TestDeadline:
             assert plan.status.failure.reason == Reason.DEADLINE_EXCEEDED.value
             assert plan.events[-1].warning
 
+    @pytest.mark.parametrize(
+        ("limit", "again"), [(150, 130.0), (31, 11.0), (29, 10.0), (5, 10.0), (None, None)]
+    )
+    def test_time_without_room_does_not_count_and_may_end_at_any_moment(
+        self, build: Any, limit: int | None, again: float | None
+    ) -> None:
+        """Of its 100 s the attempt had room for the first 20."""
+        waits = Startup(Phase.SCHEDULING, to_text(build.now - 80))
+        status = dataclasses.replace(build.status(), startup=waits)
+        spec = build.spec(**({} if limit is None else {"activeDeadlineSeconds": limit}))
+        draft = deadline(build.seen(spec=spec, status=status), Draft(status), build.now)
+        assert (draft.requeue_after, draft.decided, draft.events) == (again, False, ())
+
+    def test_it_decides_the_pass_and_the_next_one_deletes_the_pods(self, build: Any) -> None:
+        seen = build.seen(build.pod(0), spec=build.spec(activeDeadlineSeconds=100))
+        draft = deadline(seen, Draft(seen.job.status), build.now)
+        assert (draft.decided, draft.deletes) == (True, ())
+        assert draft.status.attempts[-1].reason == "DeadlineExceeded"
+
     def test_has_not_begun_before_the_first_attempt(self, build):
         spec = build.spec(activeDeadlineSeconds=1)
-        plan = reconcile(build.seen(spec=spec, status=st.JobStatus()), build.now)
+        plan = reconcile(build.seen(spec=spec, status=JobStatus()), build.now)
         assert plan.status.state is not State.FAILED
-
-
-class TestHealth:
-    def test_verdict_findings_condition_and_event(self, build):
-        found = [build.finding(severity=Severity.WARNING), build.finding(Rule.NON_FINITE, step=7)]
-        told = build.progress(verdict=Verdict.CRITICAL, findings=found, running=True, step=7)
-        plan = reconcile(build.seen(build.pod(0), build.pod(1), progress=told), build.now)
-        assert plan.status.health.verdict is Verdict.CRITICAL
-        healthy = st.condition(plan.status, Condition.HEALTHY)
-        assert (healthy.status.value, healthy.reason) == ("False", "NonFinite")
-        assert [event.reason for event in plan.events if event.warning] == ["NonFinite", "ZeroLoss"]
-
-    @pytest.mark.parametrize("action", list(Action))
-    def test_no_finding_ever_deletes_a_pod(self, build, action):
-        told = build.progress(verdict=Verdict.CRITICAL, findings=[build.finding(action=action)])
-        plan = reconcile(build.seen(build.pod(0), build.pod(1), progress=told), build.now)
-        assert plan.deletes == ()
-
-    @pytest.mark.parametrize(
-        ("verdict", "status", "reason"),
-        [
-            (Verdict.HEALTHY, "True", "AllRulesQuiet"),
-            (Verdict.WARNING, "True", "AllRulesQuiet"),
-            (Verdict.UNKNOWN, "Unknown", "NoTelemetry"),
-        ],
-    )
-    def test_condition_healthy(self, build, verdict, status, reason):
-        seen = build.seen(build.pod(0), build.pod(1), progress=build.progress(verdict=verdict))
-        healthy = st.condition(reconcile(seen, build.now).status, Condition.HEALTHY)
-        assert (healthy.status.value, healthy.reason) == (status, reason)
-
-    def test_the_same_finding_is_told_once(self, build):
-        told = build.progress(verdict=Verdict.CRITICAL, findings=[build.finding()])
-        first = reconcile(build.seen(build.pod(0), build.pod(1), progress=told), build.now)
-        seen = build.seen(build.pod(0), build.pod(1), progress=told, status=first.status)
-        assert reconcile(seen, build.now + 5).events == ()
-
-    def test_an_answer_of_another_attempt_is_not_read(self, build):
-        told = build.progress(attempt=2, verdict=Verdict.CRITICAL, findings=[build.finding()])
-        plan = reconcile(build.seen(build.pod(0), build.pod(1), progress=told), build.now)
-        assert plan.status.health == JobHealth()
-
-    def test_off_says_nothing(self, build):
-        spec = build.spec(health={"mode": "Off"})
-        told = build.progress(verdict=Verdict.CRITICAL, findings=[build.finding()])
-        plan = reconcile(
-            build.seen(build.pod(0), build.pod(1), spec=spec, progress=told), build.now
-        )
-        assert reason_of(plan.status, Condition.HEALTHY) == Reason.HEALTH_OFF.value
-        assert plan.status.health == JobHealth()
-
-    def test_silence_is_a_finding_and_no_healthy(self, build):
-        told = build.progress()
-        seen = build.seen(
-            build.pod(0), build.pod(1), progress=told, silent_seconds=UNREACHABLE_SECONDS
-        )
-        plan = reconcile(seen, build.now)
-        assert plan.status.health.verdict is Verdict.UNKNOWN
-        assert reason_of(plan.status, Condition.HEALTHY) == Rule.TELEMETRY_UNREACHABLE.value
-
-    def test_short_silence_asks_to_be_looked_at_again(self, build):
-        seen = build.seen(build.pod(0), build.pod(1), silent_seconds=20.0)
-        assert reconcile(seen, build.now).requeue_after == pytest.approx(UNREACHABLE_SECONDS - 20)
-
-    def test_the_verdict_that_ended_the_job_is_in_its_status(self, build):
-        told = build.outcome(41, rule="ZeroLoss", findings=[build.finding()], verdict="Critical")
-        plan = reconcile(build.seen(build.failed(0, 41, outcome=told)), build.now)
-        assert plan.status.state is State.FAILED
-        assert plan.status.health.verdict is Verdict.CRITICAL
-        assert plan.status.health.findings[0].rule is Rule.ZERO_LOSS
-
-    def test_a_new_attempt_begins_unknown_and_heals_what_was(self, build):
-        told = build.progress(verdict=Verdict.CRITICAL, findings=[build.finding()])
-        status = reconcile(build.seen(build.pod(0), build.pod(1), progress=told), build.now).status
-        status = st.end_attempt(status, Reason.ATTEMPT_FAILED, build.now)
-        plan = reconcile(build.seen(status=status), build.now)
-        assert plan.status.health.verdict is Verdict.UNKNOWN
-        assert plan.status.health.findings[0].status is FindingStatus.HEALED
-
-
-class TestGang:
-    def test_the_intent_is_written_before_the_first_pod(self, build):
-        plan = reconcile(build.seen(status=st.JobStatus()), build.now)
-        assert plan.status_first
-        assert (plan.status.attempt, plan.status.state) == (1, State.STARTING)
-        kinds = [create.kind for create in plan.creates]
-        assert kinds == [CONFIG_MAP, POD, POD]
-
-    def test_a_pass_that_was_cut_short_is_taken_up(self, build):
-        status = build.status(whole=False)
-        begun = reconcile(build.seen(status=status), build.now)
-        config = build.config_of(begun)
-        plan = reconcile(build.seen(build.pod(1), status=status, run_config=config), build.now)
-        assert [c.manifest["metadata"]["name"] for c in plan.creates] == ["asr-master-0"]
-        assert plan.status.attempt == 1
-
-    def test_the_next_attempt_waits_for_the_old_uids(self, build):
-        status = st.end_attempt(build.status(), Reason.ATTEMPT_FAILED, build.now)
-        plan = reconcile(build.seen(build.pod(1, deleting=True), status=status), build.now)
-        assert (plan.creates, plan.deletes, plan.status.attempt) == ((), (), 1)
-        plan = reconcile(build.seen(build.pod(1), status=status), build.now)
-        assert plan.deletes == (Delete(POD, "asr-worker-0", "asr-worker-0-1", 5),)
-
-    def test_then_all_come_back(self, build):
-        status = st.end_attempt(build.status(), Reason.ATTEMPT_FAILED, build.now)
-        plan = reconcile(build.seen(status=status), build.now)
-        assert plan.status.attempt == 2
-        pods = build.created(plan, POD)
-        assert [p["metadata"]["labels"]["speechtrain.dev/attempt"] for p in pods] == ["2", "2"]
-
-    def test_run_configs_of_old_attempts_go(self, build):
-        status = build.status(attempt=3, whole=False)
-        old = tuple(ChildRecord(f"asr-attempt-{n}", f"uid-{n}", build.uid, n) for n in (1, 2))
-        opened = build.seen(status=status, stale_run_configs=old)
-        plan = reconcile(opened, build.now)
-        assert plan.deletes == ()  # what the job was accepted with is never in none of them
-        seen = dataclasses.replace(opened, run_config=build.config_of(plan))
-        assert reconcile(seen, build.now).deletes == tuple(
-            Delete(CONFIG_MAP, one.name, one.uid) for one in old
-        )
-
-    def test_a_name_that_is_taken_is_said_and_nothing_is_adopted(self, build):
-        foreign = build.pod(1, owner_uid="somebody")
-        plan = reconcile(build.seen(foreign, status=st.JobStatus()), build.now)
-        assert (plan.deletes, plan.creates) == ((), ())
-        assert reason_of(plan.status, Condition.RUNNING) == Reason.NAME_TAKEN.value
-        assert plan.requeue_after == 10
-        again = reconcile(build.seen(foreign, status=plan.status), build.now)
-        assert again.events == ()
-        freed = reconcile(build.seen(status=plan.status), build.now)
-        assert len(freed.creates) == 3
-
-    def test_a_whole_gang_is_noted(self, build):
-        seen = build.seen(build.pod(0), build.pod(1), status=build.status(whole=False))
-        assert reason_of(reconcile(seen, build.now).status, Condition.RUNNING) == "PodCreated"
-
-    @pytest.mark.parametrize(
-        ("history", "expected"),
-        [
-            ([], ResumeFrom.NEWEST),
-            ([(1, 5)], ResumeFrom.NEWEST),
-            ([(40, 5)], ResumeFrom.CONFIRMED),
-            ([(40, 5), (75, None)], ResumeFrom.CONFIRMED),
-            ([(40, 5), (75, 9)], ResumeFrom.NEWEST),
-            ([(1, None), (1, None)], ResumeFrom.NEWEST),
-        ],
-    )
-    def test_where_an_attempt_resumes(self, build, history, expected):
-        past = to_text(build.now - 50)
-        attempts = tuple(
-            Attempt(number, past, past, exit_code=code, last_step=step)
-            for number, (code, step) in enumerate(history, 1)
-        )
-        status = build.status(attempt=len(history), attempts=attempts)
-        plan = reconcile(build.seen(status=status), build.now)
-        assert build.config_of(plan).resume_from is expected
-
-    def test_a_spike_that_ended_an_attempt_bounds_what_the_next_resumes_from(self, build):
-        spike = build.finding(Rule.LOSS_SPIKE, step=61)
-        nan = build.finding(Rule.NON_FINITE, step=3)  # the trainer's own marks tell of this one
-        for finding, expected in ((spike, 61), (nan, None)):
-            end = build.outcome(
-                40, rule=finding.rule.value, findings=[nan, spike], last_confirmed_step=60
-            )
-            seen = build.solo(build.failed(0, 40, outcome=end))
-            ended = reconcile(seen, build.now).status
-            assert ended.attempts[-1].first_bad_step == expected
-            plan = reconcile(build.solo(status=ended), build.now + 1)
-            assert build.config_of(plan).resume_from is ResumeFrom.CONFIRMED
-            assert build.config_of(plan).resume_before == expected
-
-    def test_only_the_newest_ten_attempts_are_kept(self, build):
-        status = st.JobStatus()
-        for _ in range(15):
-            status = st.end_attempt(
-                st.begin_attempt(status, build.now), Reason.ATTEMPT_FAILED, build.now
-            )
-        assert [attempt.number for attempt in status.attempts] == list(range(6, 16))
 
 
 class TestNumbers:
@@ -597,7 +364,7 @@ class TestNumbers:
         assert (sums.attempts[0].discarded_steps, sums.attempts[1].discarded_steps) == (21, 3)
 
     def test_transition_times_move_only_on_flips(self, build):
-        status = st.with_condition(st.JobStatus(), Condition.HEALTHY, True, "A", "", build.now)
+        status = st.with_condition(JobStatus(), Condition.HEALTHY, True, "A", "", build.now)
         same = st.with_condition(status, Condition.HEALTHY, True, "B", "new", build.now + 9)
         assert st.condition(same, Condition.HEALTHY).last_transition_time == to_text(build.now)
         flipped = st.with_condition(same, Condition.HEALTHY, None, "C", "", build.now + 20)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 import pytest
@@ -13,11 +12,9 @@ from speech_contract.reasons import Condition, Reason, State
 from speech_contract.status import JobStatus
 from speech_operator import status as st
 from speech_operator.children import FLAVOR, POD, PRIORITY, QUEUE_PRIORITY, WORKLOAD
-from speech_operator.cluster.base import JobKey
-from speech_operator.cluster.kueue_records import INACTIVE, flavor, priority, workload
-from speech_operator.cluster.marks import marked, put_mark
-from speech_operator.cluster.rest import Answer, Rest
-from speech_operator.plan import Fact, Mark
+from speech_operator.cluster.kueue_records import INACTIVE
+from speech_operator.plan import Draft
+from speech_operator.policies.queueing import queueing
 from speech_operator.reconcile import reconcile
 from speech_operator.refusals import refusal
 from speech_operator.resources.workload import build_workload, digest_of
@@ -33,7 +30,6 @@ from speech_operator.timestamps import to_epoch, to_text
 
 HERE = Platform(default_image="trainer:1", launcher_image="operator:1", kueue=True)
 NAME = "speechtrainingjob-asr"
-PLACE = WorkloadRecord(NAME, "w1", "u", queue="team")
 KEPT = {"schedulingPolicy": {"gang": "Kueue", "queue": "team"}}
 H200 = FlavorRecord(
     "h200", "f1", {"gpu": "H200"}, ({"key": "gpu", "operator": "Exists", "effect": "NoSchedule"},)
@@ -61,6 +57,12 @@ def seen(build: Any, *pods: Any, there: WorkloadRecord | None = None, **fields: 
     return build.seen(*pods, spec=spec, children=children, **fields)
 
 
+def alone(build: Any, *pods: Any, **fields: Any) -> Draft:
+    """What the policy by itself makes of such a snapshot."""
+    scene = seen(build, *pods, **fields)
+    return queueing(scene, Draft(scene.job.status), build.now)
+
+
 def told(status: JobStatus) -> tuple[str, str, str]:
     found = st.condition(status, Condition.QUEUED)
     return (found.status.value, found.reason, found.message) if found else ("", "", "")
@@ -73,7 +75,7 @@ class TestWaiting:
         assert plan.status.state is State.QUEUED
         assert (plan.status.attempt, plan.status.start_time) == (0, None)
         assert told(plan.status) == ("True", "Queued", "asks for a place in queue team")
-        assert [event.reason for event in plan.events] == ["Queued"]
+        assert [(event.reason, event.warning) for event in plan.events] == [("Queued", False)]
 
     def test_what_it_asks_for_is_a_set_of_pods_for_each_replica_type(self, build: Any) -> None:
         snapshot = seen(build, status=JobStatus(), nodes=4)
@@ -97,16 +99,16 @@ class TestWaiting:
         assert (plan.creates, plan.events) == ((), ())
 
     @pytest.mark.parametrize(
-        ("case", "reason", "words"),
+        ("case", "reason", "words", "looks_after"),
         [
-            ("no queue", "QueueMissing", "kueue.x-k8s.io/queue-name"),
-            ("not looked at", "QueueMissing", "kueue.enabled"),
-            ("name taken", "NameTaken", "belongs to somebody else"),
-            ("no class", "QueueMissing", "WorkloadPriorityClass high is not there"),
+            ("no queue", "QueueMissing", "kueue.x-k8s.io/queue-name", None),
+            ("not looked at", "QueueMissing", "kueue.enabled", None),
+            ("name taken", "NameTaken", "belongs to somebody else", 30.0),
+            ("no class", "QueueMissing", "WorkloadPriorityClass high is not there", 30.0),
         ],
     )
     def test_what_keeps_it_from_a_place_is_said_once(
-        self, build: Any, case: str, reason: str, words: str
+        self, build: Any, case: str, reason: str, words: str, looks_after: float | None
     ) -> None:
         fields: dict[str, Any] = {"status": JobStatus(), "policy": KEPT}
         if case == "no queue":
@@ -120,7 +122,7 @@ class TestWaiting:
             fields["job"] = build.job(spec, JobStatus(), queue_priority="high")
         plan = reconcile(seen(build, **fields), build.now)
         assert plan.creates == ()
-        assert told(plan.status)[1] == reason
+        assert (told(plan.status)[1], plan.requeue_after) == (reason, looks_after)
         assert words in told(plan.status)[2]
         assert [(e.reason, e.warning) for e in plan.events if e.warning] == [(reason, True)]
         job = build.job(spec, plan.status, queue_priority="high" if case == "no class" else "")
@@ -162,7 +164,30 @@ class TestWaiting:
         plan = reconcile(seen(build, there=there, status=JobStatus()), build.now)
         gone = [(d.kind, d.uid) for d in plan.deletes]
         assert gone == ([(WORKLOAD, "w1")] if changed in ("spec", "queue") else [])
-        assert plan.creates == ()
+        assert (plan.creates, plan.marks) == ((), ())
+
+    @pytest.mark.parametrize(
+        ("there", "left"),
+        [
+            (
+                {"digest": "of another spec"},
+                False,
+            ),  # what was accepted counts, not what is asked for today
+            ({"queue": "other"}, True),
+            ({"finished": True, "reserved": True}, True),
+            ({"finished": True, "deleting": True}, False),
+            ({"evicted": "Preempted"}, False),
+            ({"evicted": "Preempted", "reserved": True, "deleting": True}, False),
+        ],
+    )
+    def test_the_place_of_a_job_that_once_began_is_left_for_another_queue_alone(
+        self, build: Any, there: Any, left: bool
+    ) -> None:
+        status = st.end_attempt(build.status(), Reason.EVICTED, build.now)
+        record = place(build, **there)
+        draft = alone(build, there=record, status=status, accepted=build.spec(**KEPT))
+        assert [(d.kind, d.uid) for d in draft.deletes] == ([(WORKLOAD, "w1")] if left else [])
+        assert (draft.marks, draft.creates, draft.decided) == ((), (), True)
 
     def test_an_api_server_without_kueue_is_told_of_until_it_has_it(self, build: Any) -> None:
         first = reconcile(seen(build, status=JobStatus()), build.now)
@@ -182,6 +207,7 @@ class TestWaiting:
         plan = reconcile(seen(build, there=place(build), status=waits, policy=policy), build.now)
         assert [(d.kind, d.uid) for d in plan.deletes] == [(WORKLOAD, "w1")]
         assert (plan.status.state, plan.status.attempt) == (State.STARTING, 1)
+        assert told(plan.status) == ("False", "Admitted", "no queue has to admit it")
 
     def test_one_machine_has_no_queue(self, build: Any) -> None:
         plan = reconcile(
@@ -225,12 +251,20 @@ class TestAdmission:
         assert worker["metadata"]["annotations"]["request"] == "r1"
         assert "provisioned" not in master["metadata"]["labels"]
 
-    def test_without_its_flavor_no_pod_is_made(self, build: Any) -> None:
+    @pytest.mark.parametrize("begun", [False, True])
+    def test_without_its_flavor_no_pod_is_made(self, build: Any, begun: bool) -> None:
+        status = build.status(whole=False) if begun else JobStatus()
         plan = reconcile(
-            seen(build, there=admitted(build), status=JobStatus(), children={FLAVOR: ()}), build.now
+            seen(build, there=admitted(build), status=status, children={FLAVOR: ()}), build.now
         )
-        assert (plan.creates, plan.status.attempt) == ((), 0)
+        assert (plan.creates, plan.status.attempt) == ((), int(begun))
         assert told(plan.status)[:2] == ("True", "FlavorMissing")
+        assert plan.requeue_after == 30.0
+
+    def test_a_gang_that_is_whole_misses_no_flavor(self, build: Any) -> None:
+        pods = [build.pod(0), build.pod(1)]
+        draft = alone(build, *pods, there=admitted(build), children={FLAVOR: ()})
+        assert (told(draft.status)[:2], draft.decided) == (("False", "Admitted"), False)
 
     def test_it_is_kept_over_restarts_of_the_gang(self, build: Any) -> None:
         pods = [build.failed(0, 1), build.pod(1)]
@@ -241,11 +275,14 @@ class TestAdmission:
         assert again.status.attempt == 2
         assert len(build.created(again, POD)) == 2
 
-    @pytest.mark.parametrize(("ready", "said"), [(True, True), (False, False)])
+    @pytest.mark.parametrize(
+        ("worker", "said"),
+        [({"ready": True}, True), ({"ready": False}, False), ({"phase": PodPhase.SUCCEEDED}, True)],
+    )
     def test_kueue_is_told_when_all_pods_are_ready(
-        self, build: Any, ready: bool, said: bool
+        self, build: Any, worker: Any, said: bool
     ) -> None:
-        pods = [build.pod(0, ready=True), build.pod(1, ready=ready)]
+        pods = [build.pod(0, ready=True), build.pod(1, **worker)]
         plan = reconcile(seen(build, *pods, there=admitted(build)), build.now)
         facts = [fact[:2] for mark in plan.marks for fact in mark.facts]
         assert facts == ([("PodsReady", True)] if said else [])
@@ -264,6 +301,17 @@ class TestAdmission:
         assert plan.status.state is not State.FAILED
         assert to_epoch(str(plan.status.start_time)) == to_epoch(str(status.start_time)) + 5000
 
+    def test_the_time_in_which_pods_save_does(self, build: Any) -> None:
+        """Admitted anew while they do: its place was lost, but the job never waited for one."""
+        status = build.status()
+        lost = st.with_condition(
+            status, Condition.QUEUED, False, Reason.EVICTED, "", build.now - 50
+        )
+        draft = alone(build, build.pod(0), build.pod(1), there=admitted(build), status=lost)
+        assert told(draft.status)[:2] == ("False", "Admitted")
+        assert draft.status.start_time == status.start_time
+        assert [(e.reason, e.warning) for e in draft.events] == [("Admitted", False)]
+
 
 class TestEviction:
     @pytest.mark.parametrize(
@@ -274,6 +322,7 @@ class TestEviction:
             ({"deleting": True, "reserved": True, "admitted": True}, "its Workload was deleted"),
             (None, "its Workload was deleted"),
             ({"words": INACTIVE}, INACTIVE),
+            ({}, "its Workload is not admitted"),
         ],
     )  # fmt: skip
     def test_pods_get_all_of_their_grace(self, build: Any, there: Any, words: str) -> None:
@@ -289,19 +338,32 @@ class TestEviction:
         assert words in str(plan.status.message)
         assert (plan.creates, plan.marks) == ((), ())
 
+    def test_it_is_told_once_and_pods_that_stop_are_not_asked_again(self, build: Any) -> None:
+        pods = [build.pod(0, deleting=True), build.pod(1)]
+        first = alone(build, *pods)
+        assert [(e.reason, e.warning) for e in first.events] == [("Evicted", True)]
+        assert [delete.name for delete in first.deletes] == ["asr-worker-0"]
+        assert (first.decided, told(first.status)[0]) == (True, "False")
+        assert alone(build, *pods, status=first.status).events == ()
+
     def test_it_ends_the_attempt_and_costs_no_restart(self, build: Any) -> None:
         there = admitted(build, evicted="Preempted", words="for w2")
         saved = [
             build.failed(n, 75, deleting=True, outcome=build.outcome(75, rank=n, step=40))
             for n in (0, 1)
         ]
-        stopping = reconcile(seen(build, *saved, there=there), build.now)
+        trains = build.status()
+        for kind in (Condition.RUNNING, Condition.RESTARTING):
+            trains = st.with_condition(trains, kind, True, "x", "", build.now)
+        stopping = reconcile(seen(build, *saved, there=there, status=trains), build.now)
         assert stopping.status.attempts[-1].exit_code == 75
         plan = reconcile(seen(build, there=there, status=stopping.status), build.now)
         last = plan.status.attempts[-1]
         assert (last.reason, last.last_step) == ("Evicted", 40)
         assert (plan.status.state, plan.status.restarts.counted) == (State.QUEUED, 0)
         assert plan.status.startup is None
+        for kind in (Condition.RUNNING, Condition.RESTARTING):
+            assert not st.is_true(plan.status, kind)
 
     @pytest.mark.parametrize(
         ("why", "requeued"), [("Preempted", True), ("PodsReadyTimeout", False)]
@@ -347,10 +409,22 @@ class TestEnd:
             seen(build, build.done(0), there=admitted(build), status=status), build.now
         )
         (mark,) = plan.marks
-        assert mark.facts[0][:3] == ("Finished", True, "Succeeded" if done else "Failed")
+        word = "Succeeded" if done else "Failed"
+        assert mark.facts[0] == ("Finished", True, word, word)
+        assert [fact[:2] for fact in mark.facts[1:]] == [
+            ("QuotaReserved", False),
+            ("Admitted", False),
+        ]
         assert mark.without == ("admission",)
-        over = admitted(build, finished=True)
-        assert reconcile(seen(build, there=over, status=status), build.now).marks == ()
+        spoken = dataclasses.replace(status, message="its last words")
+        (mark,) = reconcile(seen(build, there=admitted(build), status=spoken), build.now).marks
+        assert mark.facts[0].message == "its last words"
+        for nothing in (
+            {"there": admitted(build, finished=True)},
+            {"there": admitted(build, deleting=True)},
+            {"there": admitted(build), "policy": {"schedulingPolicy": {}}},
+        ):
+            assert reconcile(seen(build, status=status, **nothing), build.now).marks == ()
 
     @pytest.mark.parametrize("waits", [True, False])
     def test_a_suspended_job_holds_no_place(self, build: Any, waits: bool) -> None:
@@ -372,115 +446,6 @@ def _ending(build: Any) -> Any:
     return ending_of([build.failed(0, 1)])
 
 
-class TestRecords:
-    def document(self, conditions: list[tuple[str, str, str, str]], **more: Any) -> dict[str, Any]:
-        listed = [
-            {"type": kind, "status": value, "reason": reason, "message": message}
-            for kind, value, reason, message in conditions
-        ]
-        metadata = {
-            "name": NAME,
-            "uid": "w1",
-            "ownerReferences": [{"uid": "u", "controller": True}],
-        }
-        spec = {"queueName": "team", **more.pop("spec", {})}
-        return {"metadata": metadata, "spec": spec, "status": {"conditions": listed, **more}}
-
-    def test_a_workload_that_waits(self) -> None:
-        made = workload(
-            self.document([("QuotaReserved", "False", "Pending", "insufficient quota")]), "asr"
-        )
-        assert made == WorkloadRecord(NAME, "w1", "u", queue="team", words="insufficient quota")
-        assert not made.holds
-
-    def test_one_that_is_admitted(self) -> None:
-        admission = {
-            "clusterQueue": "gpus",
-            "podSetAssignments": [
-                {"name": "master", "flavors": {"nvidia.com/gpu": "h200", "cpu": "h200", "a": "x"}}
-            ],
-        }
-        update = {
-            "name": "master", "nodeSelector": {"pool": "p"}, "labels": {"l": "1"},
-            "annotations": {"n": "2"}, "tolerations": [{"key": "spot"}],
-        }  # fmt: skip
-        checks = [{"name": "dws", "state": "Ready", "message": "", "podSetUpdates": [update]}]
-        made = workload(
-            self.document(
-                [("QuotaReserved", "True", "", "x"), ("Admitted", "True", "", "x")],
-                admission=admission, admissionChecks=checks,
-            ), "asr",
-        )  # fmt: skip
-        assert (made.holds, made.cluster_queue, made.words) == (True, "gpus", "")
-        assert made.assignments == {
-            "master": Assignment(
-                ("x", "h200"), {"pool": "p"}, ({"key": "spot"},), {"l": "1"}, {"n": "2"}
-            )
-        }
-
-    @pytest.mark.parametrize(
-        ("conditions", "more", "words"),
-        [
-            ([("Evicted", "True", "Preempted", "for w2"), ("QuotaReserved", "True", "", "")], {},
-             "for w2"),
-            ([("Evicted", "True", "PodsReadyTimeout", "slow"), ("QuotaReserved", "False", "", "no")],
-             {"requeueState": {"requeueAt": "2026-01-01T00:00:00Z"}},
-             "slow; queued again at 2026-01-01T00:00:00Z"),
-            ([("QuotaReserved", "True", "", "yes"), ("Admitted", "False", "", "not all checks ready")],
-             {"admissionChecks": [{"name": "dws", "state": "Pending", "message": "no machine yet"}]},
-             "not all checks ready; dws: no machine yet"),
-            ([("QuotaReserved", "False", "", "x")], {"spec": {"active": False}}, INACTIVE),
-        ],
-    )  # fmt: skip
-    def test_its_words(self, conditions: Any, more: Any, words: str) -> None:
-        assert workload(self.document(conditions, **more), "asr").words == words
-
-    def test_one_that_is_evicted_or_over_holds_nothing(self) -> None:
-        for kind in ("Evicted", "Finished"):
-            made = workload(
-                self.document([("Admitted", "True", "", ""), (kind, "True", "Why", "")]), "asr"
-            )
-            assert (made.admitted, made.holds) == (True, False)
-
-    def test_flavors_and_classes(self) -> None:
-        metadata = {"name": "h200", "uid": "f1"}
-        spec = {"nodeLabels": {"gpu": "H200"}, "tolerations": list(H200.tolerations)}
-        assert flavor({"metadata": metadata, "spec": spec}, "") == H200
-        made = priority({"metadata": metadata, "value": 7, "globalDefault": True}, "")
-        assert made == PriorityRecord("h200", "f1", 7, default=True)
-
-
-class TestMarks:
-    def test_facts_are_added_and_what_reads_so_stays(self) -> None:
-        old = {
-            "type": "QuotaReserved", "status": "True", "reason": "QuotaReserved", "message": "m",
-            "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1,
-        }  # fmt: skip
-        other = {**old, "type": "Evicted"}
-        status = {"conditions": [old, other], "admission": {"clusterQueue": "gpus"}, "x": 1}
-        mark = Mark(
-            WORKLOAD, PLACE, (Fact("QuotaReserved", False, "Pending", "w"),), ("admission",)
-        )
-        changed = marked(status, mark, 3, "2026-02-02T00:00:00Z")
-        assert changed == {
-            "conditions": [
-                other,
-                {"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": "w",
-                 "lastTransitionTime": "2026-02-02T00:00:00Z", "observedGeneration": 3},
-            ],
-            "x": 1,
-        }  # fmt: skip
-        assert marked(changed, mark, 4, "2026-03-03T00:00:00Z") == changed
-
-    def test_a_new_reason_is_no_transition(self) -> None:
-        mark = Mark(WORKLOAD, PLACE, (Fact("Admitted", False, "NoReservation", ""),))
-        first = marked({}, mark, None, "2026-01-01T00:00:00Z")
-        other = dataclasses.replace(mark, facts=(Fact("Admitted", False, "Finished", ""),))
-        (condition,) = marked(first, other, None, "2026-02-02T00:00:00Z")["conditions"]
-        assert condition["reason"] == "Finished"
-        assert condition["lastTransitionTime"] == "2026-01-01T00:00:00Z"
-
-
 def test_a_half_scheduled_gang_keeps_its_quota(build: Any) -> None:
     pods = [
         build.pod(n, phase=PodPhase.PENDING, node="n" * (n == 0), created_at=build.now - 700)
@@ -492,39 +457,3 @@ def test_a_half_scheduled_gang_keeps_its_quota(build: Any) -> None:
     plan = reconcile(seen(build, *pods, there=admitted(build), status=status), build.now)
     assert plan.status.reason == "GangReleased"
     assert plan.marks == ()
-
-
-class Server:
-    """A transport that has one Workload, and keeps what is written of it."""
-
-    def __init__(self, document: Any) -> None:
-        self.document = document
-        self.written: list[Any] = []
-
-    async def send(self, method: str, path: str, body: Any, timeout_seconds: float) -> Answer:
-        if method == "PUT":
-            self.written.append((path, body["metadata"]["resourceVersion"], body["status"]))
-        return Answer(200, json.dumps(self.document).encode())
-
-    async def stream(self, path: str, timeout_seconds: float) -> Any:
-        raise NotImplementedError
-        yield b""
-
-
-@pytest.mark.parametrize("admitted_anew", [False, True])
-async def test_a_fact_is_stated_only_of_what_it_was_decided_on(admitted_anew: bool) -> None:
-    told = [("Evicted", "True", "Preempted", "w"), ("QuotaReserved", "True", "", "")]
-    document = TestRecords().document(told)
-    document["metadata"]["resourceVersion"] = "9"
-    mark = Mark(
-        WORKLOAD, workload(document, "asr"), (Fact("QuotaReserved", False, "Pending", "w"),)
-    )
-    if admitted_anew:
-        document["status"]["conditions"][0]["status"] = "False"
-    server = Server(document)
-    await put_mark(Rest(server, lambda: 0.0), JobKey("speech", "asr"), mark, "2026-01-01T00:00:00Z")
-    assert len(server.written) == (0 if admitted_anew else 1)
-    for path, version, status in server.written:
-        assert path == f"/apis/kueue.x-k8s.io/v1beta2/namespaces/speech/workloads/{NAME}/status"
-        assert version == "9"
-        assert {c["type"]: c["status"] for c in status["conditions"]}["QuotaReserved"] == "False"

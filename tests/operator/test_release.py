@@ -16,7 +16,8 @@ from speech_operator.apply import apply
 from speech_operator.children import POD
 from speech_operator.cluster.base import JobKey
 from speech_operator.observe import observe
-from speech_operator.policies.release import FIRST_SECONDS, LONGEST_SECONDS, seconds_away
+from speech_operator.plan import Draft
+from speech_operator.policies.release import release, seconds_away
 from speech_operator.reconcile import reconcile
 from speech_operator.refusals import refusal
 from speech_operator.snapshot import PodPhase, PodRecord
@@ -88,6 +89,39 @@ class TestGivingBack:
         assert (status.attempt, status.restarts.counted) == (1, 0)
         assert st.open_attempt(status) is not None
 
+    @pytest.mark.parametrize(
+        ("before", "releases"), [(None, 1), (PartialGang(1), 2), (PartialGang(7), 8)]
+    )
+    def test_each_time_is_counted(
+        self, build: Any, before: PartialGang | None, releases: int
+    ) -> None:
+        status = dataclasses.replace(begun(build, 700), partial_gang=before)
+        pods = [waiting(build, 0, 700, "node-0"), waiting(build, 1, 700)]
+        draft = release(build.seen(*pods, status=status), Draft(status), build.now)
+        assert draft.status.partial_gang is not None
+        assert draft.status.partial_gang.releases == releases
+        away = to_epoch(str(draft.status.partial_gang.next_try)) - build.now
+        assert away == int(seconds_away(build.uid, releases))
+        running = st.condition(draft.status, Condition.RUNNING)
+        assert running is not None
+        assert (running.status.value, draft.decided) == ("False", True)
+
+    def test_an_attempt_waits_no_longer_than_it_lasts(self, build: Any) -> None:
+        """The clock of who made the pods may be behind ours."""
+        pods = [waiting(build, 0, 700, "node-0"), waiting(build, 1, 700)]
+        status = begun(build, 590)
+        draft = release(build.seen(*pods, status=status), Draft(status), build.now)
+        assert (draft.deletes, draft.requeue_after) == ((), 10.0)
+
+    def test_pods_of_an_older_attempt_are_no_part_of_it(self, build: Any) -> None:
+        pods = [build.pod(n, attempt=1, created_at=build.now - 700) for n in (0, 1)]
+        status = build.status(attempt=2)
+        draft = Draft(status)
+        assert release(build.seen(pods[0], status=status), draft, build.now) is draft
+        young = build.pod(1, attempt=2, created_at=build.now - 5, phase=PodPhase.PENDING)
+        found = release(build.seen(pods[0], young, status=status), draft, build.now)
+        assert found.requeue_after == 595.0
+
     def test_the_time_is_the_jobs(self, build: Any) -> None:
         spec = build.spec(schedulingPolicy={"scheduleTimeoutSeconds": 7})
         pods = [waiting(build, 0, 7, "node-0"), waiting(build, 1, 7)]
@@ -143,6 +177,7 @@ class TestAway:
         assert "GangReleased" not in [event.reason for event in plan.events]
         assert plan.requeue_after == 60
         assert plan.status.reason == "GangReleased"
+        assert reconcile(build.seen(status=released(build, 1)), build.now).requeue_after == 1
 
     def test_pods_that_a_crash_left_go_too(self, build: Any) -> None:
         pods = [waiting(build, 0, 700, deleting=True), waiting(build, 1, 700)]
@@ -155,6 +190,7 @@ class TestAway:
         assert len(build.created(plan, POD)) == 2
         assert plan.status_first
         assert (plan.status.attempt, plan.status.reason) == (1, "AttemptStarted")
+        assert plan.status.state is State.STARTING
         assert plan.status.partial_gang == released(build, 0).partial_gang
 
     def test_a_time_that_nobody_wrote_is_now(self, build: Any) -> None:
@@ -181,12 +217,13 @@ class TestAway:
         assert (again.status.attempt, again.status.partial_gang) == (2, None)
 
     def test_how_long_grows_to_a_limit_and_is_each_jobs_own(self) -> None:
-        for times in range(1, 12):
-            length = min(FIRST_SECONDS * 2.0 ** (times - 1), LONGEST_SECONDS)
-            found = [seconds_away(f"uid-{job}", times) for job in range(50)]
-            assert all(0.5 * length <= seconds < 1.5 * length for seconds in found)
-            assert len({int(seconds) for seconds in found}) > 20
-            assert found == [seconds_away(f"uid-{job}", times) for job in range(50)]
+        for times, length in enumerate((60, 120, 240, 480, 960, 960, 960), 1):
+            found = [seconds_away(f"uid-{job}", times) for job in range(500)]
+            assert 0.5 * length <= min(found) < 0.51 * length
+            assert 1.49 * length < max(found) < 1.5 * length
+            assert len({int(seconds) for seconds in found[:50]}) > 20
+            assert found == [seconds_away(f"uid-{job}", times) for job in range(500)]
+        assert seconds_away("uid", 10_000) < 1440.0
 
 
 class TestClock:

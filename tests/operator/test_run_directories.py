@@ -13,11 +13,13 @@ import pytest
 from speech_contract.api import parse
 from speech_contract.outcome import Outcome
 from speech_contract.owner import Owner
-from speech_contract.reasons import Condition
+from speech_contract.reasons import Condition, Reason
+from speech_contract.status import JobStatus
 from speech_operator import status as st
 from speech_operator.cluster.base import JobKey
 from speech_operator.controller import Controller
 from speech_operator.plan import Draft
+from speech_operator.policies.resumed import resumed
 from speech_operator.policies.run_directory import run_directory
 from speech_operator.reconcile import reconcile
 from speech_operator.run_directories import RunDirectories, directory_of
@@ -248,10 +250,27 @@ def test_sub_paths_and_scratch_space(build: Any) -> None:
     assert directory_of("speech", parse(document, local=False).spec) is None
 
 
-def test_a_running_job_is_not_stopped_for_it(build: Any) -> None:
-    seen = build.solo(build.pod(), holder=Owner("u", "speech", "other"))
-    draft = Draft(status=seen.job.status)
+@pytest.mark.parametrize("case", ["an attempt is open", "its pods are leaving", "nobody owns it"])
+def test_a_running_job_is_not_stopped_for_it(build: Any, case: str) -> None:
+    holder, pods, status = Owner("u", "speech", "other"), [], JobStatus()
+    if case == "an attempt is open":
+        status = build.status()
+    elif case == "its pods are leaving":
+        pods = [build.pod()]
+    seen = build.solo(*pods, status=status, holder=None if case == "nobody owns it" else holder)
+    draft = Draft(status=status)
     assert run_directory(seen, draft, NOW) is draft
+
+
+def test_waiting_for_it_is_told_once_and_decides_the_pass(build: Any) -> None:
+    seen = build.solo(status=JobStatus(), holder=Owner("u", "speech", "other"))
+    first = run_directory(seen, Draft(JobStatus()), NOW)
+    running = st.condition(first.status, Condition.RUNNING)
+    assert running is not None
+    assert (running.status.value, running.reason) == ("False", "RunDirectoryInUse")
+    assert [(e.reason, e.warning) for e in first.events] == [("RunDirectoryInUse", True)]
+    again = run_directory(seen, Draft(first.status), NOW + 9)
+    assert (first.decided, again.decided, again.events) == (True, True, ())
 
 
 def test_going_on_from_another_jobs_step_is_told_once(build: Any) -> None:
@@ -262,3 +281,13 @@ def test_going_on_from_another_jobs_step_is_told_once(build: Any) -> None:
     assert [e.message for e in plan.events if e.reason == "ResumedFromCheckpoint"] == [note]
     again = dataclasses.replace(seen, job=dataclasses.replace(seen.job, status=plan.status))
     assert "ResumedFromCheckpoint" not in [e.reason for e in reconcile(again, NOW).events]
+
+
+@pytest.mark.parametrize("case", ["nobody says so", "the attempt is over"])
+def test_without_a_note_of_an_open_attempt_nothing_is_told(build: Any, case: str) -> None:
+    status, note = build.status(), ""
+    if case == "the attempt is over":
+        status, note = st.end_attempt(status, Reason.ATTEMPT_FAILED, NOW), "goes on from step 15"
+    draft = Draft(status)
+    seen = build.solo(build.pod(), status=status, progress=build.progress(resume_note=note))
+    assert resumed(seen, draft, NOW) is draft

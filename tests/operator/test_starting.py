@@ -20,7 +20,8 @@ from speech_operator.cluster.base import Unsatisfiable
 from speech_operator.cluster.pod_record import record
 from speech_operator.cluster.pod_warnings import PodWarnings
 from speech_operator.cluster.rest import Answer, Rest
-from speech_operator.policies.starting import REMEDIES, late
+from speech_operator.plan import Draft
+from speech_operator.policies.starting import REMEDIES, late, starting
 from speech_operator.reconcile import reconcile
 from speech_operator.refusals import refusal
 from speech_operator.snapshot import PodPhase, PodRecord
@@ -132,6 +133,39 @@ class TestCondition:
         plan = reconcile(build.seen(pod, status=refused.status), build.now)
         assert told(plan.status) == ("PodRefused", "exceeded quota: pods")
 
+    @pytest.mark.parametrize("case", ["trains", "between attempts", "not whole", "is going"])
+    def test_what_is_not_waited_for_is_not_told(self, build: Any, case: str) -> None:
+        status, pods = build.status(), [waiting(build, 0, "FailedMount", "no claim")]
+        if case == "trains":
+            status = st.with_condition(
+                status, Condition.RUNNING, True, Reason.TRAINING_STARTED, "", build.now
+            )
+        elif case == "between attempts":
+            status = st.end_attempt(status, Reason.ATTEMPT_FAILED, build.now)
+        elif case == "not whole":
+            status = build.status(whole=False)
+        else:
+            pods = [waiting(build, 0, "FailedMount", "no claim", deleting=True)]
+        draft = Draft(status)
+        assert starting(build.seen(*pods, status=status), draft, build.now) is draft
+
+    def test_a_pod_that_runs_has_started_whatever_was_in_its_way(self, build: Any) -> None:
+        draft = Draft(build.status())
+        pods = [waiting(build, n, "FailedMount", phase=PodPhase.RUNNING) for n in (0, 1)]
+        assert starting(build.seen(*pods), draft, build.now) is draft
+
+    def test_without_a_sentence_the_word_is_told(self, build: Any) -> None:
+        plan = reconcile(build.seen(waiting(build, 0, "FailedMount"), build.pod(1)), build.now)
+        assert told(plan.status)[1] == "pod asr-master-0 has not started: FailedMount"
+
+    def test_the_pod_that_is_first_to_count_says_when_to_look_again(self, build: Any) -> None:
+        pods = [
+            waiting(build, n, "Unschedulable", unschedulable_since=build.now - age)
+            for n, age in ((0, 2), (1, 7))
+        ]
+        draft = starting(build.seen(*pods), Draft(build.status()), build.now)
+        assert (draft.requeue_after, draft.events) == (3.0, ())
+
     def test_a_restart_that_pods_hinder_tells_of_them(self, build: Any) -> None:
         status = build.status(attempt=2)
         status = st.with_condition(status, Condition.RESTARTING, True, "Error", "boom", build.now)
@@ -179,6 +213,21 @@ class TestFinding:
                 assert finding.evidence.endswith(f"more than {seconds} s: {reason}: words")
                 expected = REMEDIES.get(reason, Rule.NOT_STARTING.record.remedy)
                 assert finding.remedy == expected
+
+    @pytest.mark.parametrize("case", ["trains", "between attempts", "no phase", "no condition"])
+    def test_an_attempt_that_does_not_start_is_never_late(self, build: Any, case: str) -> None:
+        status = since(build, 1e6)
+        if case == "trains":
+            status = st.with_condition(
+                status, Condition.RUNNING, True, Reason.TRAINING_STARTED, "", build.now
+            )
+        elif case == "between attempts":
+            status = st.end_attempt(status, Reason.ATTEMPT_FAILED, build.now)
+        elif case == "no phase":
+            status = dataclasses.replace(status, startup=None)
+        else:
+            status = dataclasses.replace(status, conditions=())
+        assert late(build.seen(status=status), build.now) == (None, None)
 
     def test_it_is_told_once_and_nothing_is_healthy(self, build: Any) -> None:
         pods = [waiting(build, n, "ImagePullBackOff", PULL) for n in (0, 1)]

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from speech_contract.reasons import Condition, State
+from speech_contract.reasons import Condition, Reason, State
 from speech_operator import status as st
 from speech_operator.children import POD
 from speech_operator.cluster.pod_record import record
-from speech_operator.policies.stuck import OVERDUE_SECONDS
+from speech_operator.plan import Draft
+from speech_operator.policies.stuck import overdue_in, stuck
 from speech_operator.reconcile import reconcile
+from speech_operator.snapshot import NodeRecord
 
 
 def lost(build: Any, rank: int, overdue: float, **fields: Any) -> Any:
@@ -32,9 +34,7 @@ def test_a_deletion_says_by_when() -> None:
     assert (made.asked_at, made.gone_by) == (40.0, 60.0)
 
 
-@pytest.mark.parametrize(
-    ("overdue", "ends"), [(OVERDUE_SECONDS - 1, False), (OVERDUE_SECONDS, True)]
-)
+@pytest.mark.parametrize(("overdue", "ends"), [(59, False), (60, True)])
 def test_a_pod_that_never_ends_ends_its_attempt(build: Any, overdue: float, ends: bool) -> None:
     """A dead kubelet sends no last word: its peers would wait for the pod, and the job for its peers."""
     pods = [build.pod(0), lost(build, 1, overdue, reason="DeletionByTaintManager")]
@@ -69,6 +69,100 @@ def test_it_is_named_once_and_nothing_starts_beside_it(build: Any) -> None:
     assert [event.warning for event in told] == [True]
     again = reconcile(build.seen(left, status=plan.status), build.now + 30)
     assert again.events == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "left"),
+    [
+        ({"deleting": True, "gone_by": 100.0}, 10.0),
+        ({"deleting": True}, None),  # nobody says by when
+        ({"gone_by": 100.0}, None),
+    ],
+)
+def test_a_pod_is_waited_for_a_minute_beyond_its_grace(
+    build: Any, fields: Any, left: float | None
+) -> None:
+    assert overdue_in(build.pod(0, **fields), 150.0) == left
+
+
+def alone(build: Any, *pods: Any, status: Any = None, nodes: Any = None) -> Draft:
+    """What the policy by itself does of an attempt that has ended, unless another status is given."""
+    status = status or st.end_attempt(build.status(), Reason.ATTEMPT_INTERRUPTED, build.now)
+    return stuck(build.seen(*pods, status=status, nodes=nodes or {}), Draft(status), build.now)
+
+
+def node(build: Any, seconds: float | None = None, **fields: Any) -> Any:
+    """Node 1, not Ready for so long."""
+    since = None if seconds is None else build.now - seconds
+    return {"node-1": NodeRecord("node-1", "u", not_ready_since=since, **fields)}
+
+
+@pytest.mark.parametrize(
+    ("overdue", "away", "again", "told"),
+    [
+        (59, None, 1.0, ""),
+        (60, None, None, "more than a minute ago"),
+        (61, None, None, "more than a minute ago"),
+        (-1, 30, 1.0, ""),  # a node that is known to be down is not waited for beyond the grace
+        (0, 30, None, "by now"),
+        (59, 30, None, "by now"),
+        (60, 30, None, "more than a minute ago"),
+        (0, 29, 60.0, ""),
+    ],
+)
+def test_when_a_pod_is_told_to_be_stuck(
+    build: Any, overdue: float, away: float | None, again: float | None, told: str
+) -> None:
+    nodes = None if away is None else node(build, away)
+    draft = alone(build, build.pod(0), lost(build, 1, overdue), nodes=nodes)
+    assert draft.requeue_after == again
+    assert [event.reason for event in draft.events] == (["PodStuck"] if told else [])
+    assert all(f"was to be gone {told};" in event.message for event in draft.events)
+
+
+@pytest.mark.parametrize(
+    ("where", "seconds", "says"),
+    [
+        ("", None, "; node unknown does not answer. Nothing starts beside it. When the machine is off"),
+        ("node-9", None, "; node node-9 does not answer. Nothing starts beside it. When the machine"),
+        ("node-1", None, "; node node-1 is Ready. Nothing starts beside it. Its kubelet is at it"),
+        ("node-1", 1.8e9, "; node node-1 has been NotReady since 1970-01-01T00:00:00Z. Nothing"),
+    ],
+)  # fmt: skip
+def test_what_is_known_of_its_node_and_what_to_do(
+    build: Any, where: str, seconds: float | None, says: str
+) -> None:
+    (event,) = alone(build, lost(build, 1, 70, node=where), nodes=node(build, seconds)).events
+    assert says in event.message
+
+
+def test_of_several_the_first_is_named_and_those_alone_are_deleted_whose_node_is_off(
+    build: Any,
+) -> None:
+    pods = [lost(build, n, 70, node=f"node-{n % 2}") for n in (3, 2, 1)]
+    (event,) = alone(build, *pods).events
+    assert event.message.startswith("pod asr-worker-0 (and 2 more) was to be gone")
+    draft = alone(build, *pods, nodes=node(build, 40, out_of_service=True))
+    assert [(d.name, d.grace_seconds) for d in draft.deletes] == [
+        ("asr-worker-2", 0),
+        ("asr-worker-0", 0),
+    ]
+    (event,) = draft.events
+    assert event.message.endswith("its pod asr-worker-0 (and 1 more) is deleted by force")
+    assert (event.reason, event.warning) == ("PodAbandoned", True)
+    running = st.condition(draft.status, Condition.RUNNING)
+    assert running is not None
+    assert (running.status.value, running.reason) == ("False", "PodAbandoned")
+
+
+@pytest.mark.parametrize("case", ["trains", "given back"])
+def test_a_job_that_trains_or_gave_its_pods_back_is_not_told_of(build: Any, case: str) -> None:
+    reason = Reason.TRAINING_STARTED if case == "trains" else Reason.GANG_RELEASED
+    status = st.with_condition(
+        build.status(), Condition.RUNNING, case == "trains", reason, "", build.now
+    )
+    draft = alone(build, lost(build, 1, 100), status=status)
+    assert draft == Draft(status)
 
 
 def test_once_it_is_gone_the_next_attempt_opens(build: Any) -> None:

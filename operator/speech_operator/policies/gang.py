@@ -54,12 +54,13 @@ def _open(draft: Draft, now: float) -> Draft:
 
 def _complete(seen: Observed, draft: Draft, now: float) -> Draft:
     attempt, nodes = draft.status.attempt, seen.spec.num_nodes
-    old = [p for p in seen.own_pods if p.attempt != attempt and not p.deleting]
-    draft = draft.deleting(*(Delete(POD, p.name, p.uid, grace_after(None, seen)) for p in old))
+    # One that came late, and has one of our names until it is gone: so long the gang is not whole.
+    old = [p for p in seen.own_pods if p.attempt != attempt]
+    grace = grace_after(None, seen)
+    draft = draft.deleting(*(Delete(POD, p.name, p.uid, grace) for p in old if not p.deleting))
     # Not before the new one is there: the newest holds what the job was accepted with.
     stale = seen.stale_run_configs if seen.run_config is not None else ()
-    gone = [Delete(CONFIG_MAP, one.name, one.uid) for one in stale if one.attempt < attempt]
-    draft = draft.deleting(*gone)
+    draft = draft.deleting(*(Delete(CONFIG_MAP, one.name, one.uid) for one in stale))
     if seen.foreign_pods:
         return _name_taken(seen, draft, now)
     taken = {pod.node_rank for pod in seen.own_pods}

@@ -31,11 +31,10 @@ def health(seen: Observed, draft: Draft, now: float) -> Draft:
         return draft.to(status=_with_healthy(draft.status, None, Reason.HEALTH_OFF.value, "", now))
     slow, left = late(seen, now)
     draft = draft if left is None else draft.requeued(left)
-    fresh = _fresh(seen, draft.status.health, slow)
+    before = draft.status.health
+    now_is = _fresh(seen, before, slow)
     if seen.silent_seconds is not None and seen.silent_seconds < UNREACHABLE_SECONDS:
         draft = draft.requeued(UNREACHABLE_SECONDS - seen.silent_seconds)
-    before = draft.status.health
-    now_is = before if fresh is None else fresh
     status = dataclasses.replace(draft.status, health=now_is)
     draft = draft.to(status=_conditioned(status, now))
     return _announce(draft, before, now_is)
@@ -52,7 +51,7 @@ def _off(seen: Observed) -> bool:
     return seen.spec.health.mode is HealthMode.OFF
 
 
-def _fresh(seen: Observed, before: JobHealth, slow: Finding | None) -> JobHealth | None:
+def _fresh(seen: Observed, before: JobHealth, slow: Finding | None) -> JobHealth:
     """The newest word of this attempt. `slow`: it should have started by now."""
     if st.open_attempt(seen.job.status) is None:
         return _started(before)
@@ -68,16 +67,14 @@ def _fresh(seen: Observed, before: JobHealth, slow: Finding | None) -> JobHealth
     return _started(before)
 
 
-def _started(before: JobHealth) -> JobHealth | None:
+def _started(before: JobHealth) -> JobHealth:
     """Nobody says anything: what kept an attempt from starting is over."""
-    if not any(f.rule is Rule.NOT_STARTING for f in before.findings):
-        return None
     healed = FindingStatus.HEALED
     found = (
         dataclasses.replace(f, status=healed) if f.rule is Rule.NOT_STARTING else f
         for f in before.findings
     )
-    return JobHealth(before.verdict, tuple(found))
+    return dataclasses.replace(before, findings=tuple(found))
 
 
 def _silent(seen: Observed) -> bool:

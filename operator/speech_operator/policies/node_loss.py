@@ -104,9 +104,8 @@ def _told_in(seen: Observed, pod: PodRecord, now: float) -> float | None:
 
 def _told(seen: Observed, draft: Draft, pod: PodRecord, now: float) -> Draft:
     """Nothing that keeps a pod from starting is overwritten: it says more."""
-    running = st.condition(draft.status, Condition.RUNNING)
     quiet = (*ON_ITS_WAY, Reason.TRAINING_STARTED, Reason.NODE_NOT_READY)
-    if not st.has_reason(draft.status, Condition.RUNNING, *quiet) or running is None:
+    if not st.has_reason(draft.status, Condition.RUNNING, *quiet):
         return draft
     trains = st.is_true(draft.status, Condition.RUNNING)
     message = f"{state_of(seen.nodes[pod.node])}; {_why_not(seen, pod)}"

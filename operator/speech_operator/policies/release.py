@@ -46,7 +46,7 @@ def _partial(seen: Observed, status: JobStatus, pods: list[PodRecord]) -> bool:
     All pods and no node for any: it holds nothing, and keeps its place with scheduler and autoscaler.
     """
     nodes, placed = seen.spec.num_nodes, sum(pod.placed for pod in pods)
-    if nodes == 1 or not pods or st.is_true(status, Condition.RUNNING):
+    if not pods or st.is_true(status, Condition.RUNNING):
         return False
     return len(pods) < nodes or 0 < placed < nodes
 
