@@ -1,4 +1,4 @@
-"""GoalUnreachable: plans that cannot succeed, and scores that fall behind the loss; the bound itself."""
+"""GoalUnreachable: plans that cannot succeed, and scores that fall behind the loss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from speech_contract.findings import FindingStatus
 from speech_contract.progress import Rule, Severity
 from speech_contract.report import Plan
 from speech_contract.scores import Better, ScoreSpec
-from speech_health.rate_distortion import POINTS, distortion, reachable_snr
 
 quick = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -230,42 +229,3 @@ def test_always_at_the_third_worse_evaluation(
         assert Rule.GOAL_UNREACHABLE not in run.rules
     evaluate(run, level * math.prod(rises))
     assert run.finding(Rule.GOAL_UNREACHABLE) is not None
-
-
-# -- the bound -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("bits", [0.0, 1.0, 7.5, 40.0])
-def test_a_flat_spectrum_has_shannons_formula(bits: float) -> None:
-    assert distortion([2.0] * 5, bits) == pytest.approx(10.0 * 2 ** (-2 * bits / 5), rel=1e-6)
-
-
-@given(
-    variances=st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=12),
-    bits=st.floats(0.0, 100.0),
-    more=st.floats(0.0, 50.0),
-)
-@settings(deadline=None)
-def test_bits_never_hurt_and_water_filling_beats_equal_shares(
-    variances: list[float], bits: float, more: float
-) -> None:
-    least = distortion(variances, bits)
-    assert distortion(variances, bits + more) <= least * (1 + 1e-9)
-    share = 2.0 ** (-2.0 * bits / len(variances))
-    assert least <= sum(variances) * share * (1 + 1e-6) or bits == 0.0
-    assert least <= sum(variances) * (1 + 1e-9)
-
-
-@pytest.mark.parametrize(("variances", "bits"), [([1.0], -1.0), ([-1.0], 1.0), ([math.nan], 1.0)])
-def test_negative_input_is_refused(variances: list[float], bits: float) -> None:
-    with pytest.raises(ValueError, match="negative"):
-        distortion(variances, bits)
-
-
-def test_the_table_is_met_and_the_rest_lies_between() -> None:
-    for snr, bits in POINTS:
-        assert reachable_snr(bits) == pytest.approx(snr)
-    assert [reachable_snr(bits) for bits in (900.0, 5800.0)] == pytest.approx([10.0, 20.0])
-    assert 10.0 < reachable_snr(2000.0) < 20.0
-    assert 30.0 < reachable_snr(40_000.0) < 60.0
-    assert reachable_snr(-5.0) == 0.0
