@@ -137,6 +137,16 @@ def test_two_ranks_lean_on_the_gradient_that_left_its_history(run: Any) -> None:
     assert "suspected" in run.finding(RULE).evidence
 
 
+@pytest.mark.parametrize(("norm", "suspect"), [(1.0, None), (3.9, None), (4.0, 1), (math.nan, 1)])
+def test_a_rank_with_an_empty_batch_is_beside_its_history(
+    run: Any, norm: float, suspect: int | None
+) -> None:
+    for step in (100, 200, 300):
+        run.step(step, peers=peers(step, world=2))
+    run.step(400, peers=peers(400, [[0], [1]], world=2, gradient_norms=[0.0, norm]))
+    assert run.finding(RULE).rank == suspect
+
+
 def test_a_comparison_before_a_save_leans_on_the_newest_sample(run: Any) -> None:
     norms = [[2.0, 1.0]] * 3 + [[2.0, 60.0]]
     for number, both in enumerate(norms, start=1):

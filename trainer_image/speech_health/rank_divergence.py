@@ -165,7 +165,10 @@ class RankDivergence(Detector[thresholds.RankDivergence, None]):
         usual = [median(h) if len(h) >= ENOUGH else math.nan for h in self._norms[: len(newest)]]
         if len(usual) < len(newest) or any(math.isnan(value) for value in usual):
             return []
-        return [_times(value, base) for value, base in zip(newest, usual, strict=True)]
+        # 0 is an empty batch, which is off nobody's history.
+        return [
+            _times(value, base) if value else 1.0 for value, base in zip(newest, usual, strict=True)
+        ]
 
     # -- warnings ----------------------------------------------------------------------------------------------
 
