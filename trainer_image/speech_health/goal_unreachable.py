@@ -89,7 +89,7 @@ class _Score:
 
     def behind(self, evaluations: int, share: float) -> bool:
         """The newest `evaluations` are worse than the best by more than `share`, each worse than the one before."""
-        if self.best is None or len(self.newest) < evaluations:
+        if self.best is None:
             return False
         late = self.newest[-evaluations:]
         target = abs(self.spec.target) if self.spec.better is Better.TARGET else 0.0
