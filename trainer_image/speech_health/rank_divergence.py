@@ -102,11 +102,11 @@ class _Run:
     length: int = 0
 
     def follow(self, found: tuple[int, float] | None) -> int:
-        """Take the newest sample; the number of samples in a row that name its rank."""
+        """Take the newest sample; the number of samples in a row that name its rank, or none as it does."""
         rank = None if found is None else found[0]
         self.length = self.length + 1 if rank == self.rank else 1
         self.rank = rank
-        return 0 if rank is None else self.length
+        return self.length
 
 
 class RankDivergence(Detector[thresholds.RankDivergence, None]):
