@@ -199,11 +199,14 @@ def test_the_first_four_signs_are_named_and_the_others_counted(run: Any) -> None
 def test_two_collapsed_levels_of_four_are_a_warning_of_their_rank(run: Any) -> None:
     books = {**four(SOUND), "q0": Codebook(1.2, 1024), "q1": Codebook(1.2, 1024)}
     for step in range(1, 300, 5):
-        run.step(step, rank=0, codebooks=dict(four(SOUND)))
         run.step(step, rank=3, codebooks=books)
+        run.step(step, rank=0, codebooks=dict(four(SOUND)))
     finding = run.finding(Rule.CODEBOOK_COLLAPSE)
     assert (run.monitor.decision, finding.severity) == (None, Severity.WARNING)
-    assert (finding.rank, finding.step) == (3, 201)
+    # The sound books of another rank heal nothing.
+    assert (finding.status, finding.rank, finding.step) == (FindingStatus.ACTIVE, 3, 201)
+    run.step(300, rank=3, codebooks=dict(four(SOUND)))
+    assert run.finding(Rule.CODEBOOK_COLLAPSE).status is FindingStatus.HEALED
 
 
 def test_it_heals_when_no_sign_is_left_not_even_a_new_one(run: Any) -> None:
