@@ -148,7 +148,8 @@ class CodebookCollapse(Detector[thresholds.CodebookCollapse, _Stream]):
             if sign.lasts(sample.step, self._limits.for_steps // (SHORT if book.begun else 1))
         }
         if not lasting:
-            if not any(s.reports for b in stream.books.values() for s in b.signs.values()):
+            books = [book for heard in self._streams.values() for book in heard.books.values()]
+            if not any(sign.reports for book in books for sign in book.signs.values()):
                 self._heal(f"every codebook is in use at step {sample.step}")
             return
         gone = [name for name, kind in lasting if kind == "collapsed"]

@@ -87,9 +87,12 @@ class _Score:
         self.apart = self.apart + 1 if far else 0
         return self.apart >= FAR_TIMES
 
-    def behind(self, evaluations: int, share: float) -> bool:
-        """The newest `evaluations` are worse than the best by more than `share`, each worse than the one before."""
-        if self.best is None or len(self.newest) < evaluations:
+    def behind(self, loss: float | None, evaluations: int, share: float) -> bool:
+        """The newest `evaluations` are worse than the best by more than `share`, each worse than the one before.
+
+        And the loss fell since the best one.
+        """
+        if self.best is None or not _fell(self.loss_then, loss):
             return False
         late = self.newest[-evaluations:]
         target = abs(self.spec.target) if self.spec.better is Better.TARGET else 0.0
@@ -200,8 +203,7 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
                     f"{FAR:g} of it in {score.apart} evaluations in a row: learned by heart, or labels leak"
                 )
             score.take(value, step, now, limits.worsening_evaluations, self._worsening)
-            fell = _fell(score.loss_then, now)
-            if fell and score.behind(limits.worsening_evaluations, self._worsening):
+            if score.behind(now, limits.worsening_evaluations, self._worsening):
                 yield (
                     f"held-out {name} went from {score.best_value:.4g} at step {score.best_step} to {value:.4g}, worse "
                     f"in {limits.worsening_evaluations} evaluations in a row, while the loss fell from "

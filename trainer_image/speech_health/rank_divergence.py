@@ -17,7 +17,7 @@ import math
 from collections.abc import Sequence
 
 from speech_contract import thresholds
-from speech_contract.findings import FindingStatus, RankRow
+from speech_contract.findings import RankRow
 from speech_contract.phases import Phase
 from speech_contract.report import Peers
 from speech_contract.rules import Rule
@@ -102,11 +102,11 @@ class _Run:
     length: int = 0
 
     def follow(self, found: tuple[int, float] | None) -> int:
-        """Take the newest sample; the number of samples in a row that name its rank."""
+        """Take the newest sample; the number of samples in a row that name its rank, or none as it does."""
         rank = None if found is None else found[0]
-        self.length = self.length + 1 if rank is not None and rank == self.rank else 1
+        self.length = self.length + 1 if rank == self.rank else 1
         self.rank = rank
-        return 0 if rank is None else self.length
+        return self.length
 
 
 class RankDivergence(Detector[thresholds.RankDivergence, None]):
@@ -161,11 +161,14 @@ class RankDivergence(Detector[thresholds.RankDivergence, None]):
 
     def _deviations(self, peers: Peers) -> list[float]:
         """By rank: how many times its newest norm is off its own history."""
-        newest = peers.gradient_norms or [h[-1] if h else 0.0 for h in self._norms]
-        usual = [median(h) if len(h) >= ENOUGH else math.nan for h in self._norms[: len(newest)]]
-        if len(usual) < len(newest) or any(math.isnan(value) for value in usual):
+        if any(len(history) < ENOUGH for history in self._norms):
             return []
-        return [_times(value, base) for value, base in zip(newest, usual, strict=True)]
+        newest = peers.gradient_norms or [history[-1] for history in self._norms]
+        # 0 is an empty batch, which is off nobody's history; before the first sample there is none.
+        return [
+            _times(norm, median(history)) if norm else 1.0
+            for norm, history in zip(newest, self._norms, strict=False)
+        ]
 
     # -- warnings ----------------------------------------------------------------------------------------------
 
@@ -213,16 +216,13 @@ class RankDivergence(Detector[thresholds.RankDivergence, None]):
             if row.step is not None and row.phase is Phase.TRAINING and row.exit_code is None
         ]
         steps = sorted(step for _, step in rows)
-        usual = steps[(len(steps) - 1) // 2] if len(steps) > 2 else None
-        if usual is None and len(rows) == 2:
-            usual = max(step for _, step in rows)  # of two the one behind
+        # Of two the one behind is off.
+        usual = steps[(len(steps) - 1) // 2] if len(steps) > 2 else max(steps, default=0)
         limit = self._limits.skew_steps
-        off = [
-            (rank, step) for rank, step in rows if usual is not None and abs(step - usual) > limit
-        ]
+        off = [(rank, step) for rank, step in rows if abs(step - usual) > limit]
         self._skewed = {rank: self._skewed.get(rank, now) for rank, _ in off}
         lasting = [(r, s) for r, s in off if now - self._skewed[r] >= SKEW_SECONDS]
-        if lasting and usual is not None:
+        if lasting:
             rank, step = max(lasting, key=lambda pair: abs(pair[1] - usual))
             evidence = (
                 f"rank {rank} is at step {step}, its peers at {usual}, for {SKEW_SECONDS:.0f} s and more; "
@@ -234,7 +234,7 @@ class RankDivergence(Detector[thresholds.RankDivergence, None]):
 
     def _tell(self, signal: str, evidence: str, step: int, rank: int) -> None:
         """Warn, unless a graver or an earlier signal has the finding."""
-        if self.active and self._cause not in ("", signal):
+        if self._cause not in ("", signal):
             return
         if self.active and self.finding is not None and self.finding.rank == rank:
             return  # said already: numbers that change at each sample are no news
@@ -244,8 +244,7 @@ class RankDivergence(Detector[thresholds.RankDivergence, None]):
     def _settle(self, signal: str, how: str) -> None:
         if self._cause == signal:
             self._heal(how)
-            if self.finding is not None and self.finding.status is FindingStatus.HEALED:
-                self._cause = ""
+            self._cause = ""
 
 
 def _sides(peers: Peers, found: Vote) -> str:

@@ -7,32 +7,9 @@ at 24 kHz with a locally Gaussian model and free side information, so that no co
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Sequence
 
 # Signal-to-noise ratio in dB and the bits per second that it needs at the least.
 POINTS = ((0.0, 0.0), (10.0, 900.0), (20.0, 5800.0), (30.0, 18000.0))
-
-
-def distortion(variances: Sequence[float], bits: float) -> float:
-    """Least mean squared error, summed over independent Gaussian components, at `bits` for all of them together.
-
-    `variances` of the components, in any unit of power; `bits` ≥ 0. Raises ValueError for negative values.
-    """
-    if bits < 0.0 or any(not value >= 0.0 for value in variances):
-        raise ValueError("variances and bits must not be negative")
-    low, high = 0.0, max(variances, default=0.0)
-    for _ in range(200):  # the water level, by bisection
-        level = (low + high) / 2.0
-        if level > 0.0 and _bits(variances, level) > bits:
-            low = level
-        else:
-            high = level
-    return sum(min(value, high) for value in variances)
-
-
-def _bits(variances: Sequence[float], level: float) -> float:
-    return sum(0.5 * math.log2(value / level) for value in variances if value > level)
 
 
 def reachable_snr(bits_per_second: float) -> float:
