@@ -83,6 +83,10 @@ def test_one_value_far_off_is_found(world: int, times: float, data: st.DataObjec
         ([2.0, 2.0, 0.02], 20.0, (2, 100.0)),
         ([1.0, 20.0, 1.0], 20.0, (1, 20.0)),  # at the factor
         ([1.0, 19.9, 1.0], 20.0, None),
+        # Of three ranks the others are two, and the one far off is among them: by their mean it would be rank 0.
+        ([1.0, 4.0, 100.0], 20.0, (2, 50.0)),
+        ([100.0, 25.0, 1.0], 20.0, (2, 50.0)),
+        ([1.0, 1.0, 4.0, 4.0, 100.0], 20.0, (4, 50.0)),
         ([], 20.0, None),
         ([1.0], 20.0, None),
         ([1.0, 99.0], 20.0, None),

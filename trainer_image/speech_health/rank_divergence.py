@@ -73,9 +73,16 @@ def outlier(values: Sequence[float], factor: float) -> tuple[int, float] | None:
     for value, rank in [*lost[:1], *([min(finite), max(finite)] if finite else [])]:
         others = [v for v, r in finite if r != rank]
         if len(others) > 1:
-            worst = max(worst, (_times(value, median(others)), rank))
+            worst = max(worst, (_times(value, _middle(others)), rank))
     times, rank = worst
     return (rank, times) if times >= factor else None
+
+
+def _middle(norms: Sequence[float]) -> float:
+    """Their median by ratios, as they are compared: by the mean of 1 and 90, 1 would be off by more than 90 is."""
+    known = sorted(norms)
+    low, high = known[(len(known) - 1) // 2], known[len(known) // 2]
+    return low if low == high else math.sqrt(low) * math.sqrt(high)
 
 
 def laggard(waits: Sequence[float], ratio: float) -> tuple[int, float] | None:
