@@ -132,7 +132,9 @@ class NonFinite(Detector[thresholds.NonFinite, _Stream]):
         if stream is None:
             stream = self._streams[key] = _Stream(Budget(self._limits))
         stream.advance(sample)
-        if (sample.rollbacks or 0) > stream.rollbacks:
+        rollbacks = sample.rollbacks or 0
+        if rollbacks > stream.rollbacks:
+            stream.rollbacks = rollbacks
             self._rolled_back(stream, sample)
         bad_now = self._bad_now(stream, sample)
         if stream.count(sample, bad_now):
@@ -235,7 +237,6 @@ class NonFinite(Detector[thresholds.NonFinite, _Stream]):
         self._exceed(evidence, acted, step=step, rank=rank)
 
     def _rolled_back(self, stream: _Stream, sample: StepSample) -> None:
-        stream.rollbacks = sample.rollbacks or 0
         stream.forgive(sample.non_finite_steps or 0)
         before = self.finding.evidence if self.finding and self.active else "non-finite steps"
         if self.finding is not None and self.finding.action is Action.ROLLED_BACK and self.active:
