@@ -43,3 +43,11 @@ def test_a_disguised_nan_never_counts_as_a_zero_loss(run_with: Callable[..., Any
     run.monitor.finish(run.now, 0)
     assert run.monitor.decision is None
     assert run.rules == [Rule.NON_FINITE]
+
+
+def test_zero_loss_beside_nan_norm_is_a_nan_in_disguise(run: Any) -> None:
+    for step in range(1, 5):
+        run.say(step, loss=0.0, gradient_norm=NAN)
+    assert run.rules == [Rule.NON_FINITE]
+    assert "disguise" in run.finding(Rule.NON_FINITE).evidence
+    assert run.monitor.decision.exit_code == 40
