@@ -249,6 +249,15 @@ def test_it_heals_when_the_last_rank_was_sound_for_the_window(run_with: Callable
     assert found(run).step == 17
 
 
+def test_what_stdout_told_heals_by_what_the_reporter_says(run_with: Callable[..., Any]) -> None:
+    run = run_with(non_finite=NonFinite(window_steps=10))
+    run.say(1, loss=NAN)
+    for step in range(1, 12):
+        assert found(run).status is FindingStatus.ACTIVE
+        run.step(step, loss=1.0)
+    assert found(run).status is FindingStatus.HEALED
+
+
 def test_an_explosion_counts_and_no_other_component_is_told_as_one(run: Any) -> None:
     for step in range(1, 6):
         run.step(step, loss=0.05, gradient_norm=0.5)

@@ -272,9 +272,12 @@ class NonFinite(Detector[thresholds.NonFinite, _Stream]):
         )
 
     def _perhaps_heal(self, sample: StepSample) -> None:
-        quiet = [s.taken - s.last_bad for s in self._streams.values() if s.last_bad is not None]
-        if quiet and min(quiet) >= self._limits.window_steps:
-            self._heal(f"finite for {min(quiet)} steps up to step {sample.step}")
+        streams = self._streams.values()
+        quiet = [s.taken - s.last_bad for s in streams if s.last_bad is not None]
+        # Bad steps may have been told by stdout alone, before the reporter spoke.
+        steps = min(quiet or [s.taken for s in streams])
+        if steps >= self._limits.window_steps:
+            self._heal(f"finite for {steps} steps up to step {sample.step}")
 
 
 def _exploded(stream: _Stream, sample: StepSample) -> str:
