@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from speech_contract.findings import Verdict
+from speech_contract.findings import FindingStatus, Verdict
 from speech_contract.progress import Rule, Severity
 from speech_contract.thresholds import NonFinite, OnExceeded
 
@@ -51,3 +51,16 @@ def test_zero_loss_beside_nan_norm_is_a_nan_in_disguise(run: Any) -> None:
     assert run.rules == [Rule.NON_FINITE]
     assert "disguise" in run.finding(Rule.NON_FINITE).evidence
     assert run.monitor.decision.exit_code == 40
+
+
+def test_a_roll_back_speaks_of_training_whatever_was_told_of_evaluations(
+    run_with: Callable[..., Any],
+) -> None:
+    run = run_with(non_finite=NonFinite(window_steps=5))
+    for step in (8, 9):
+        run.step(step, gated=True, evaluation={"eval_loss": NAN}, evaluated=True)
+    assert "held-out" in run.finding(Rule.NON_FINITE).evidence
+    run.step(4, gated=True, rollbacks=1)
+    assert run.finding(Rule.NON_FINITE).evidence == "roll-back 1 of at most 2: non-finite steps"
+    run.step(9, gated=True, rollbacks=1)
+    assert run.finding(Rule.NON_FINITE).status is FindingStatus.HEALED

@@ -238,9 +238,12 @@ class NonFinite(Detector[thresholds.NonFinite, _Stream]):
 
     def _rolled_back(self, stream: _Stream, sample: StepSample) -> None:
         stream.forgive(sample.non_finite_steps or 0)
-        before = self.finding.evidence if self.finding and self.active else "non-finite steps"
-        if self.finding is not None and self.finding.action is Action.ROLLED_BACK and self.active:
-            return  # another rank told already
+        before = "non-finite steps"
+        if self.finding is not None and self.active and not self._held_out:
+            if self.finding.action is Action.ROLLED_BACK:
+                return  # another rank told already
+            before = self.finding.evidence
+        self._held_out = False
         evidence = f"roll-back {stream.rollbacks} of at most {self._limits.max_rollbacks}: {before}"
         self._warn(
             evidence,
