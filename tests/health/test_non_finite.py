@@ -159,12 +159,12 @@ def test_a_second_overflow_is_told_with_the_first(run: Any) -> None:
     assert "2 report(s) in a row up to step 2" in found(run).evidence
 
 
-FLAT = [1.0] * 5
+FLAT = [2.0] * 5
 
 
 @pytest.mark.parametrize(("before", "loss", "told"), [
-    (FLAT, 1000.0, "beside a loss of 1e+03, 1e+03 times its median: an explosion"),
-    (FLAT, 999.0, "a loss scaler's overflow"),
+    (FLAT, 2000.0, "beside a loss of 2e+03, 1e+03 times its median: an explosion"),
+    (FLAT, 1999.0, "a loss scaler's overflow"),
     (FLAT, None, "a loss scaler's overflow"),
     (FLAT, INF, "loss 'loss' is inf at"),
     (FLAT[1:], 1e9, "a loss scaler's overflow"),  # no level yet
