@@ -57,6 +57,7 @@ def test_from_the_twentieth_value_on_the_spread_is_trusted() -> None:
     few, enough = (baseline(*[1.0 + 0.01 * (n % 3) for n in range(number)]) for number in (19, 20))
     assert few.above(4.9, 6.0, 2.5) is None  # below the fallback factor
     assert few.above(6.0, 6.0, 2.5) == Height(1.01, None)
+    assert enough.above(2.5, 6.0, 2.5) is None  # below the factor, however many deviations
     height = enough.above(2.6, 6.0, 2.5)
     assert height is not None
     assert height.z is not None
@@ -159,11 +160,12 @@ def test_many_lie_low_when_none_can_be_high(
     assert baseline(*before).lies_low(values, 2.0) is low
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.01])
 @pytest.mark.parametrize("more", [0, 1, 2, 95, 96, 99])
-def test_many_added_at_once_are_as_one_after_the_other(more: int) -> None:
-    series, plain = (baseline(50.0, 1.0, 1.1, 1.2, 1.3) for _ in range(2))
+def test_many_added_at_once_are_as_one_after_the_other(more: int, spread: float) -> None:
+    series, plain = (baseline(50.0, 2.0, 2.0, 2.0, 2.0) for _ in range(2))
     assert series.above(1e9, 6.0, 2.5) is not None  # what was measured then holds no longer
-    values = [2.0 + 0.01 * (number % 9) for number in range(more)]
+    values = [2.0 + spread * (number % 9) for number in range(more)]
     series.extend(values)
     for value in values:
         plain.add(value)
