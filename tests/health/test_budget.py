@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,3 +58,23 @@ def test_the_bound_that_is_passed_is_told() -> None:
         budget.step(bad)
     assert (budget.in_window, budget.allowed_in_window) == (10, 10)
     assert str(budget) == "4 non-finite step(s) in a row, budget 3"
+
+
+@pytest.mark.parametrize(
+    ("window", "flags", "told"),
+    [
+        (200, "x", "1 non-finite step(s) in the last 200, budget 3"),
+        (200, "x.x", "2 non-finite step(s) in the last 200, budget 3"),
+        (1000, "xxx", "3 non-finite step(s) in the last 1000, budget 10"),  # three are forgiven
+        (1000, "xxxx", "4 non-finite step(s) in a row, budget 3"),
+        (200, "xxxx", "4 non-finite step(s) in the last 200, budget 3"),  # both are passed
+        (200, "xx.xx", "4 non-finite step(s) in the last 200, budget 3"),
+    ],
+)
+def test_the_window_is_told_unless_the_row_alone_is_passed(
+    window: int, flags: str, told: str
+) -> None:
+    budget = Budget(NonFinite(skip_budget=3, window_steps=window))
+    for flag in flags:
+        budget.step(flag == "x")
+    assert str(budget) == told

@@ -11,6 +11,11 @@ import pytest
 from speech_contract.findings import Action, FindingStatus, Verdict
 from speech_contract.progress import Rule, Severity
 from speech_contract.thresholds import HealthMode, NonFinite, OnExceeded
+from speech_health import non_finite
+from speech_health.detector import Attempt
+from speech_health.pace import Pace
+from speech_health.samples import SKIP_SENTENCE, from_fields
+from speech_health.stretch import stretch_of
 
 NAN, INF = math.nan, math.inf
 
@@ -50,83 +55,46 @@ def test_over_budget_ends_a_strangers_run_with_40(run: Any) -> None:
     assert run.monitor.verdict is Verdict.CRITICAL
 
 
-def test_reports_far_apart_still_count_in_a_row(run: Any) -> None:
-    for step in range(500, 2500, 500):
-        run.say(step, loss=NAN)
-    assert run.monitor.decision.exit_code == 40
-
-
-def test_bad_steps_spread_over_the_window_add_up(run: Any) -> None:
-    for step in range(1, 100):
-        run.step(step, loss=NAN if step % 30 == 0 else 1.0)
-    assert run.monitor.decision is None
-    for step in range(100, 121):
-        run.step(step, loss=NAN if step % 30 == 0 else 1.0)
-    assert run.monitor.decision.exit_code == 40
-
-
-def test_one_per_cent_of_a_large_window_is_the_budget_for_scattered_steps(
-    run_with: Callable[..., Any],
+@pytest.mark.parametrize(("window", "reports", "told", "ends"), [
+    (200, [(n, NAN, None) for n in (500, 1000, 1500)], "3 ~ in a row, budget 3", False),
+    (200, [(n, NAN, None) for n in (500, 1000, 1500, 2000)], "4 ~ in a row, budget 3", True),
+    (200, [(n, 1.0 if n % 30 else NAN, None) for n in range(1, 91)], "3 ~ in the last 200, budget 3", False),
+    (200, [(n, 1.0 if n % 30 else NAN, None) for n in range(1, 121)], "4 ~ in the last 200, budget 3", True),
+    (90, [(n, 1.0 if n % 30 else NAN, None) for n in range(1, 121)], "3 ~ in the last 90, budget 3", False),
+    (1000, [(n, NAN if n % 2 else 1.0, None) for n in range(1, 20)], "10 ~ in the last 1000, budget 10", False),
+    (1000, [(n, NAN if n % 2 else 1.0, None) for n in range(1, 22)], "11 ~ in the last 1000, budget 10", True),
+    (1000, [(n, NAN, None) for n in range(1, 5)], "4 ~ in a row, budget 3", True),
+    # A bar drawn again is the same step, bad or not.
+    (200, [(n, NAN, None) for n in (1, 1, 1, 2, 2, 2)], "2 ~ in the last 200, budget 3", False),
+    (200, [(1, NAN, None), (2, NAN, None), *[(3, 1.0, None)] * 300, (4, NAN, None)], "3 ~ in the last 200", False),
+    # A counter of bad steps trails the values by one step; what it leaves out was finite.
+    (200, [(10, NAN, 0), (11, 1.0, 1)], "1 ~ in the last 200, budget 3", False),
+    (200, [(10, 1.0, 0), (20, 1.0, 7)], "7 ~ in the last 200, budget 3", True),
+    (1000, [(n, 1.0, n // 5) for n in range(10, 60, 10)], "10 ~ in the last 1000, budget 10", False),
+    (1000, [(50, 1.0, 0), (60, 1.0, 9)], "9 ~ in the last 1000, budget 10", False),
+    (1000, [(50, 1.0, 0), (60, 1.0, 10)], "10 ~ in a row, budget 3", True),
+    (1000, [(10, 1.0, 0), (11, 1.0, 1), (12, 1.0, 1), (13, 1.0, 2), (14, 1.0, 3), (15, 1.0, 4)], "4 ~ in the l", False),
+    (1000, [(10, 1.0, 2), (11, 1.0, 2), (13, 1.0, 4)], "4 ~ in the last 1000, budget 10", False),
+    (1000, [(10, NAN, 0), (15, 1.0, 1), (16, 1.0, 2), (17, 1.0, 3), (18, 1.0, 4)], "4 ~ in the last 1000", False),
+    (1000, [(10, None, None), (14, 1.0, 4)], "4 ~ in a row, budget 3", True),
+    # At a save it speaks of this step already.
+    (1000, [(10, 1.0, 0), (11, 1.0, 2), (12, 1.0, 2), (13, 1.0, 4)], "4 ~ in a row, budget 3", True),
+    # It may count reports, not steps.
+    (50, [(50 * n, NAN, n) for n in range(3)], "3 ~ in a row, budget 3", False),
+    (50, [(50 * n, NAN, n) for n in range(4)], "4 ~ in a row, budget 3", True),
+    # After steps went back we go on counting.
+    (200, [(n, NAN, None) for n in (7, 8, 3)], "3 ~ in the last 200, budget 3", False),
+    (3, [(n, NAN, None) for n in (7, 8, 3, 2)], "4 ~ in a row, budget 3", True),
+])  # fmt: skip
+def test_bad_steps_are_counted_in_a_row_and_in_the_window(
+    run_with: Callable[..., Any], window: int, reports: list[Any], told: str, ends: bool
 ) -> None:
-    run = run_with(non_finite=NonFinite(window_steps=1000))
-    for step in range(1, 22):
+    run = run_with(non_finite=NonFinite(window_steps=window))
+    for step, loss, counter in reports:
         assert run.monitor.decision is None
-        run.step(step, loss=NAN if step % 2 else 1.0)
-    assert run.monitor.decision.exit_code == 40
-    assert "11 non-finite step(s) in the last 1000, budget 10" in found(run).evidence
-
-
-def test_in_a_row_the_skip_budget_binds_however_large_the_window(
-    run_with: Callable[..., Any],
-) -> None:
-    run = run_with(non_finite=NonFinite(window_steps=1000))
-    for step in range(1, 4):
-        run.step(step, loss=NAN)
-    assert run.monitor.decision is None
-    run.step(4, loss=NAN)
-    assert run.monitor.decision.exit_code == 40
-    assert "4 non-finite step(s) in a row, budget 3" in found(run).evidence
-
-
-def test_a_finite_step_between_two_reports_ends_the_row(run_with: Callable[..., Any]) -> None:
-    run = run_with(non_finite=NonFinite(window_steps=1000))
-    for step in range(10, 60, 10):  # two bad ones of each ten, who knows which
-        run.step(step, loss=1.0, non_finite_steps=step // 5)
-    assert run.monitor.decision is None
-    run.step(60, loss=1.0, non_finite_steps=20)  # all of the last ten
-    assert run.monitor.decision.exit_code == 40
-
-
-def test_a_reporter_that_counts_bad_reports_is_heard(run_with: Callable[..., Any]) -> None:
-    run = run_with(non_finite=NonFinite(window_steps=50))
-    for number in range(4):
-        assert run.monitor.decision is None
-        run.step(50 * number, loss=NAN, non_finite_steps=number)
-    assert run.monitor.decision.exit_code == 40
-
-
-def test_zero_loss_beside_nan_norm_is_a_nan_in_disguise(run: Any) -> None:
-    for step in range(1, 5):
-        run.say(step, loss=0.0, gradient_norm=NAN)
-    assert run.rules == [Rule.NON_FINITE]
-    assert "disguise" in found(run).evidence
-    assert run.monitor.decision.exit_code == 40
-
-
-def test_scaler_overflow_is_mentioned_not_counted(run: Any) -> None:
-    for step in range(1, 17):
-        run.step(step, loss=2.0, gradient_norm=INF)
-    assert found(run).severity is Severity.INFO
-    assert run.monitor.verdict is Verdict.HEALTHY
-    run.step(17, loss=2.0, gradient_norm=1.0)
-    run.step(18, loss=2.0, gradient_norm=NAN)
-    assert found(run).severity is Severity.INFO
-
-
-def test_a_scaler_that_never_comes_down_is_a_fault(run: Any) -> None:
-    for step in range(1, 25):
-        run.step(step, loss=2.0, gradient_norm=INF)
-    assert run.monitor.decision.exit_code == 40
+        run.step(step, loss=loss, non_finite_steps=counter)
+    assert told.replace("~", "non-finite step(s)") in found(run).evidence
+    assert (run.monitor.decision is not None) is ends
 
 
 def gated(run: Any, step: int, **fields: Any) -> None:
@@ -152,19 +120,6 @@ def test_gated_steps_are_told_and_the_engine_acts(run: Any) -> None:
     assert run.monitor.decision is None
 
 
-def test_a_dropped_datagram_loses_no_nan(run: Any) -> None:
-    gated(run, 10, non_finite_steps=0)
-    gated(run, 20, non_finite_steps=7, bad_step=16)
-    assert found(run).severity is Severity.CRITICAL
-    assert "7 non-finite" in found(run).evidence
-
-
-def test_value_and_counter_of_the_same_step_count_once(run: Any) -> None:
-    gated(run, 10, loss=NAN, non_finite_steps=0)
-    gated(run, 11, loss=1.0, non_finite_steps=1, bad_step=10)
-    assert "1 non-finite" in found(run).evidence
-
-
 def test_roll_back_restores_the_budget_and_heals_after_the_window(run: Any) -> None:
     for step in range(101, 106):
         gated(run, step, non_finite_steps=step - 101, bad_step=step - 1, rollbacks=0)
@@ -180,100 +135,22 @@ def test_roll_back_restores_the_budget_and_heals_after_the_window(run: Any) -> N
     assert run.monitor.verdict is Verdict.HEALTHY
 
 
-def test_engine_that_gives_up_is_critical(run: Any) -> None:
-    gated(run, 10, non_finite_steps=4, bad_step=9)
-    run.monitor.finish(run.now, 40)
-    assert (found(run).severity, found(run).action) == (Severity.CRITICAL, Action.STOPPED)
-    assert run.monitor.decision is None
-
-
-def test_a_run_that_ends_on_nan_has_not_completed(run: Any) -> None:
-    run.say(1, loss=1.0)
-    run.say(2, loss=0.0, gradient_norm=NAN)
-    run.monitor.finish(run.now, 0)
-    assert run.monitor.decision.exit_code == 40
-
-
-def test_a_run_that_recovered_completes(run: Any) -> None:
-    run.say(1, loss=NAN)
-    run.say(2, loss=1.0)
-    run.monitor.finish(run.now, 0)
-    assert run.monitor.decision is None
-
-
-def test_warn_never_decides(run_with: Callable[..., Any]) -> None:
-    run = run_with(non_finite=NonFinite(on_exceeded=OnExceeded.WARN))
-    for step in range(1, 50):
-        run.step(step, loss=NAN)
-    assert run.monitor.decision is None
-    assert found(run).severity is Severity.WARNING
-
-
-def test_notify_says_what_it_would_have_done(run_with: Callable[..., Any]) -> None:
-    stranger, ours = run_with(mode=HealthMode.NOTIFY), run_with(mode=HealthMode.NOTIFY)
-    for step in range(1, 6):
-        stranger.step(step, loss=NAN)
-        gated(ours, step, loss=NAN)
-    assert stranger.monitor.decision is None
-    assert found(stranger).action is Action.WOULD_STOP
-    assert found(ours).action is Action.WOULD_ROLL_BACK
-
-
-def test_overflow_bursts_are_counted_one_by_one(run: Any) -> None:
-    for step in range(1, 100):
-        run.step(step, loss=2.0, gradient_norm=1.0 if step % 16 == 0 else INF)
-    assert found(run).severity is Severity.INFO
-
-
-def test_after_a_roll_back_one_more_bad_step_is_within_budget(run: Any) -> None:
+@pytest.mark.parametrize(("counters", "told"), [
+    ((5,), "1 non-finite step(s) in the last 1000"),
+    ((5, 6, 7), "3 non-finite step(s) in the last 1000"),
+    ((5, 6, 7, 8), "4 non-finite step(s) in a row, budget 3"),
+    ((5, 5, 6, 7, 8), "4 non-finite step(s) in the last 1000"),  # one between was finite
+])  # fmt: skip
+def test_after_a_roll_back_the_budget_is_whole_again(
+    run_with: Callable[..., Any], counters: tuple[int, ...], told: str
+) -> None:
+    run = run_with(non_finite=NonFinite(window_steps=1000))
     gated(run, 100, non_finite_steps=4, bad_step=99, rollbacks=0)
-    gated(run, 50, non_finite_steps=4, rollbacks=1)
-    gated(run, 51, non_finite_steps=5, bad_step=50, rollbacks=1)
-    assert found(run).severity is Severity.WARNING
-    assert "1 non-finite" in found(run).evidence
-
-
-def test_a_disguised_nan_never_counts_as_a_zero_loss(run_with: Callable[..., Any]) -> None:
-    run = run_with(non_finite=NonFinite(on_exceeded=OnExceeded.WARN))
-    for step in range(1, 60):
-        run.step(step, loss=0.0, gradient_norm=NAN)
-    run.monitor.finish(run.now, 0)
-    assert run.monitor.decision is None
-    assert run.rules == [Rule.NON_FINITE]
-
-
-def test_a_bar_drawn_again_is_the_same_bad_step(run: Any) -> None:
-    for step in (1, 1, 1, 2, 2, 2):
-        run.say(step, loss=NAN)
-    assert "2 non-finite" in found(run).evidence
-    assert run.monitor.decision is None
-
-
-def test_a_scaler_that_never_finds_its_scale_is_named_at_the_twentieth_report(run: Any) -> None:
-    for step in range(1, 20):
-        run.step(step, loss=1.0 + step / 7, gradient_norm=math.inf)
-    assert run.finding(Rule.NON_FINITE).severity is Severity.INFO
-    run.step(20, loss=1.0, gradient_norm=math.inf)
-    assert run.finding(Rule.NON_FINITE).severity is not Severity.INFO
-
-
-def test_a_bad_norm_counts_at_once_where_bad_steps_are_counted(run: Any) -> None:
-    run.step(1, loss=1.0, gradient_norm=math.nan, non_finite_steps=0)
-    assert run.finding(Rule.NON_FINITE).severity is Severity.WARNING
-
-
-def test_steps_in_a_row_are_counted_beyond_the_window(run_with: Callable[..., Any]) -> None:
-    run = run_with(non_finite=NonFinite(skip_budget=15, window_steps=10))
-    run.step(10, loss=1.0, non_finite_steps=10)
-    assert run.monitor.decision is None
-    run.step(20, loss=1.0, non_finite_steps=20)
-    assert run.monitor.decision.exit_code == 40
-
-
-def test_an_overflow_after_a_bad_loss_does_not_make_it_an_aside(run: Any) -> None:
-    run.step(1, loss=NAN)
-    run.step(2, loss=1.0, gradient_norm=INF)
-    assert found(run).severity is Severity.WARNING
+    gated(run, 50, rollbacks=1)
+    for step, counter in enumerate(counters, 51):
+        gated(run, step, non_finite_steps=counter, bad_step=step - 1, rollbacks=1)
+    assert told in found(run).evidence
+    assert found(run).severity is (Severity.CRITICAL if "in a row" in told else Severity.WARNING)
 
 
 def test_a_second_overflow_is_told_with_the_first(run: Any) -> None:
@@ -282,30 +159,242 @@ def test_a_second_overflow_is_told_with_the_first(run: Any) -> None:
     assert "2 report(s) in a row up to step 2" in found(run).evidence
 
 
-def test_an_infinite_norm_beside_a_loss_beyond_all_bounds_is_an_explosion(run: Any) -> None:
-    for step in range(1, 31):
-        run.step(step, loss=0.05 + step % 7 * 1e-3, gradient_norm=0.5)
-    run.step(31, loss=5.3e22, gradient_norm=math.inf)
-    finding = run.finding(Rule.NON_FINITE)
-    assert (finding.severity, finding.step) == (Severity.WARNING, 31)
-    assert "beside a loss of 5.3e+22" in finding.evidence
-    assert "no overflow of a scaler" in finding.evidence
-    for step in range(32, 35):
-        run.step(step, loss=5.3e22, gradient_norm=math.inf)
+FLAT = [2.0] * 5
+
+
+@pytest.mark.parametrize(("before", "loss", "told"), [
+    (FLAT, 2000.0, "beside a loss of 2e+03, 1e+03 times its median: an explosion"),
+    (FLAT, 1999.0, "a loss scaler's overflow"),
+    (FLAT, None, "a loss scaler's overflow"),
+    (FLAT, INF, "loss 'loss' is inf at"),
+    (FLAT[1:], 1e9, "a loss scaler's overflow"),  # no level yet
+    ([-1.0] * 5, -2e22, "beside a loss of -2e+22, 2e+22 times its median"),
+    ([0.0] * 5, 5.0, "a loss scaler's overflow"),
+    ([1.0] * 13 + [1000.0] * 13, 6e5, "a loss scaler's overflow"),  # of the last 25
+])  # fmt: skip
+def test_an_infinite_norm_beside_a_loss_beyond_all_bounds_is_an_explosion(
+    run: Any, before: list[float], loss: float | None, told: str
+) -> None:
+    for step, sound in enumerate(before, start=1):
+        run.step(step, loss=sound, gradient_norm=0.5)
+    run.step(31, loss=loss, gradient_norm=INF)
+    assert told in found(run).evidence
+    aside = told == "a loss scaler's overflow"
+    assert found(run).severity is (Severity.INFO if aside else Severity.WARNING)
+
+
+def test_a_bad_report_printed_again_says_nothing_new(run: Any) -> None:
+    run.say(1, losses={"loss": NAN, "mel": 1.0})
+    run.say(1, losses={"loss": 1.0, "mel": NAN})
+    assert "loss 'loss' is nan" in found(run).evidence
+
+
+def test_an_overflow_printed_again_is_the_same(run: Any) -> None:
+    for _ in range(50):
+        run.say(1, loss=1.0, gradient_norm=INF)
+    assert "1 report(s) in a row up to step 1" in found(run).evidence
+    assert run.monitor.non_finite_steps == 0
+
+
+@pytest.mark.parametrize(("fields", "told"), [
+    ({"losses": {"loss": 1.0, "kl": NAN}, "bad_module": "flow"}, "loss 'kl' is nan (first bad module: flow) at step 9"),
+    ({"loss": 1.0, "gradient_norm": NAN, "bad_step": 8}, "gradient norm is nan at step 9"),
+    ({"loss": 0.0, "gradient_norm": NAN}, "a NaN in disguise) at step 9"),
+    ({"non_finite_steps": 1, "bad_step": 8}, "loss or gradient not finite at step 8 on rank 0; 1 non"),
+    ({"non_finite_steps": 1, "bad_component": "kl"}, "loss 'kl' not finite at step 9 on rank 0; 1 non"),
+])  # fmt: skip
+def test_what_was_bad_is_named_as_well_as_it_is_known(
+    run: Any, fields: dict[str, Any], told: str
+) -> None:
+    run.step(8, loss=1.0, gated=True)
+    run.step(9, gated=True, **fields)
+    assert told in found(run).evidence
+    assert run.monitor.non_finite_steps == 1
+
+
+@pytest.mark.parametrize(("fields", "step"), [
+    ({}, 50), ({"bad_step": 99}, 99), ({"non_finite_steps": 4}, 50),
+])  # fmt: skip
+def test_a_roll_back_is_told_once_by_the_first_rank(
+    run: Any, fields: dict[str, int], step: int
+) -> None:
+    for rank in (0, 1):
+        gated(run, 100, rank=rank)
+    gated(run, 50, rollbacks=1, **fields)
+    gated(run, 50, rollbacks=1, rank=1, **fields)
+    assert found(run).evidence == "roll-back 1 of at most 2: non-finite steps"
+    assert (found(run).step, found(run).rank) == (step, 0)
+    assert run.monitor.non_finite_steps == 2 * fields.get("non_finite_steps", 0)
+
+
+def test_after_a_roll_back_that_healed_the_next_one_is_told(run_with: Callable[..., Any]) -> None:
+    run = run_with(non_finite=NonFinite(window_steps=5))
+    for step, rollbacks in ((9, 0), (4, 1), (9, 1), (4, 2)):
+        gated(run, step, rollbacks=rollbacks)
+    assert found(run).evidence == "roll-back 2 of at most 2: non-finite steps"
+
+
+def test_it_heals_when_the_last_rank_was_sound_for_the_window(run_with: Callable[..., Any]) -> None:
+    run = run_with(non_finite=NonFinite(window_steps=10))
+    for step in range(1, 17):
+        assert run.finding(Rule.NON_FINITE) is None or found(run).status is FindingStatus.ACTIVE
+        run.step(step, loss=NAN if step == 1 else 1.0)
+        run.step(step, rank=1, loss=1.0, gradient_norm=INF if step in (6, 8) else 1.0)
+        run.step(step, rank=2, loss=1.0)
+    assert found(run).status is FindingStatus.HEALED
+    assert found(run).severity is Severity.WARNING  # the overflows did not make it an aside
+    assert "finite for 10 steps up to step 16" in found(run).evidence
+    run.step(17, rank=1, loss=1.0, gradient_norm=INF)  # an overflow is no return of it
+    assert (found(run).status, found(run).severity) == (FindingStatus.ACTIVE, Severity.INFO)
+    assert found(run).step == 17
+
+
+def test_what_stdout_told_heals_by_what_the_reporter_says(run_with: Callable[..., Any]) -> None:
+    run = run_with(non_finite=NonFinite(window_steps=10))
+    run.say(1, loss=NAN)
+    for step in range(1, 12):
+        assert found(run).status is FindingStatus.ACTIVE
+        run.step(step, loss=1.0)
+    assert found(run).status is FindingStatus.HEALED
+
+
+def test_an_explosion_counts_and_no_other_component_is_told_as_one(run: Any) -> None:
+    for step in range(1, 6):
+        run.step(step, loss=0.05, gradient_norm=0.5)
+    run.step(6, losses={"loss": 5.3e22, "mel": NAN})
+    assert "explosion" not in found(run).evidence
+    for step in range(7, 10):
+        run.step(step, loss=5.3e22, gradient_norm=INF)
     assert run.monitor.decision.exit_code == 40
 
 
-@pytest.mark.parametrize("loss", [0.05, 40.0, math.inf, None])
-def test_an_infinite_norm_beside_any_other_loss_is_as_before(run: Any, loss: float | None) -> None:
+@pytest.mark.parametrize(("form", "between", "counts_at"), [
+    ("", {"loss": 1.0, "gradient_norm": 1.0}, 30),
+    ("", {"loss": 1.0}, 21),  # shows nothing of the gradient
+    (SKIP_SENTENCE, {"loss": 1.0}, 30),  # a sentence would have been printed
+    (SKIP_SENTENCE, {}, 21),
+])  # fmt: skip
+def test_from_the_twentieth_in_a_row_an_overflow_is_a_bad_step(
+    run: Any, form: str, between: dict[str, float], counts_at: int
+) -> None:
+    for step in range(1, counts_at):
+        bad = {"loss": 1.0, "gradient_norm": INF, "form": form}
+        run.step(step, **(between if step == 10 else bad))
+    assert (found(run).severity, run.monitor.non_finite_steps) == (Severity.INFO, 0)
+    run.step(counts_at, loss=1.0, gradient_norm=INF, form=form)
+    assert (found(run).severity, run.monitor.non_finite_steps) == (Severity.WARNING, 1)
+
+
+@pytest.mark.parametrize("counted", [{"gated": True}, {"non_finite_steps": 0}])
+def test_a_bad_norm_counts_at_once_where_bad_steps_are_counted(
+    run: Any, counted: dict[str, Any]
+) -> None:
+    run.step(1, loss=1.0, gradient_norm=NAN, **counted)
+    assert found(run).severity is Severity.WARNING
+
+
+@pytest.mark.parametrize(("bad", "code", "told"), [
+    ((), 40, "the trainer ended with exit code 40: no report shows it"),
+    ((1,), 40, "exit code 40: no report shows it"),  # healed long ago
+    ((30,), 40, "exit code 40: loss 'loss' is nan at step 30"),
+    ((29, 30), 0, "the run ended on 2 non-finite report(s): loss 'loss' is nan"),
+    ((30,), 1, "loss 'loss' is nan at step 30"),
+])  # fmt: skip
+def test_how_a_run_ended_is_told_with_what_was_seen(
+    run_with: Callable[..., Any], bad: tuple[int, ...], code: int, told: str
+) -> None:
+    run = run_with(non_finite=NonFinite(window_steps=10))
     for step in range(1, 31):
-        run.step(step, loss=0.05 + step % 7 * 1e-3, gradient_norm=0.5)
-    run.step(31, loss=loss, gradient_norm=math.inf)
-    told = "loss 'loss' is inf" if loss == math.inf else "a loss scaler's overflow"
-    assert told in run.finding(Rule.NON_FINITE).evidence
+        run.step(step, loss=NAN if step in bad else 1.0)
+    run.monitor.finish(run.now, code)
+    assert told in found(run).evidence
+    assert (found(run).action is Action.STOPPED) is (code != 1)
+    assert (run.monitor.decision is not None) is (code == 0)  # with 40 it ended by itself
 
 
-def test_before_a_level_is_known_nothing_is_called_an_explosion(run: Any) -> None:
-    for step in range(1, 5):
-        run.step(step, loss=0.01, gradient_norm=0.5)
-    run.step(5, loss=1e9, gradient_norm=math.inf)
-    assert run.finding(Rule.NON_FINITE).severity is Severity.INFO
+@pytest.mark.parametrize(("asked", "mode", "gates", "severity", "action"), [
+    (OnExceeded.STOP, HealthMode.NOTIFY, True, Severity.CRITICAL, Action.WOULD_STOP),
+    (OnExceeded.ROLLBACK, HealthMode.NOTIFY, True, Severity.CRITICAL, Action.WOULD_ROLL_BACK),
+    (OnExceeded.ROLLBACK, HealthMode.ENFORCE, True, Severity.CRITICAL, Action.GATED),
+    (OnExceeded.WARN, HealthMode.NOTIFY, True, Severity.WARNING, Action.GATED),
+    (OnExceeded.ROLLBACK, HealthMode.NOTIFY, False, Severity.CRITICAL, Action.WOULD_STOP),
+    (OnExceeded.WARN, HealthMode.ENFORCE, False, Severity.WARNING, Action.WARNED),
+])  # fmt: skip
+def test_what_is_done_about_it_or_would_be(
+    run_with: Callable[..., Any],
+    asked: OnExceeded,
+    mode: HealthMode,
+    gates: bool,
+    severity: Severity,
+    action: Action,
+) -> None:
+    run = run_with(mode=mode, non_finite=NonFinite(on_exceeded=asked))
+    for step in range(1, 50):
+        run.step(step, loss=NAN, gated=gates)
+    run.monitor.finish(run.now, 0 if gates else 1)  # with an engine it ended as that wanted
+    assert (found(run).severity, found(run).action) == (severity, action)
+    assert run.monitor.decision is None
+
+
+def evaluate(run: Any, step: int, **scores: float) -> None:
+    run.step(step, loss=1.0, evaluation=scores, evaluated=True)
+
+
+@pytest.mark.parametrize(("name", "severity", "action"), [
+    ("eval_loss", Severity.WARNING, Action.WARNED), ("auc", Severity.INFO, Action.NONE),
+])  # fmt: skip
+def test_held_out_scores_that_are_not_finite_are_told_and_heal_by_themselves(
+    run_with: Callable[..., Any], name: str, severity: Severity, action: Action
+) -> None:
+    run = run_with(non_finite=NonFinite(window_steps=3))
+    scores = {name: NAN}
+    for step in range(1, 6):
+        run.step(step, loss=1.0, evaluation=scores)  # one, told again and again
+        assert run.rules == []
+    evaluate(run, 6, **scores)
+    finding = found(run)
+    assert (finding.severity, finding.action, finding.step) == (severity, action, 1)
+    assert "in 2 evaluations in a row" in finding.evidence
+    for step in range(7, 20):
+        run.step(step, loss=1.0)
+    assert found(run).status is FindingStatus.ACTIVE  # sound training says nothing of it
+    evaluate(run, 20, **{name: 1.0})
+    assert found(run).status is FindingStatus.HEALED
+    for step in (21, 22):
+        evaluate(run, step, **{name: NAN})
+    assert (found(run).status, found(run).step) == (FindingStatus.ACTIVE, 21)
+
+
+@pytest.mark.parametrize(("name", "fields"), [
+    ("eval_loss", {"loss": NAN}), ("auc", {"loss": 1.0, "gradient_norm": INF}),
+])  # fmt: skip
+def test_of_training_that_is_not_finite_no_evaluation_speaks(
+    run_with: Callable[..., Any], name: str, fields: dict[str, float]
+) -> None:
+    run = run_with(non_finite=NonFinite(window_steps=3))
+    for step in (1, 2):
+        evaluate(run, step, **{name: NAN})
+    run.step(3, **fields)
+    assert "held-out" not in found(run).evidence
+    for step, score in ((4, NAN), (5, 1.0)):
+        evaluate(run, step, **{name: score})
+        assert "held-out" not in found(run).evidence
+        assert found(run).status is FindingStatus.ACTIVE
+    run.step(6, loss=1.0)
+    assert found(run).status is FindingStatus.HEALED
+
+
+def test_what_is_passed_over_counts_for_the_level() -> None:
+    attempt = Attempt(HealthMode.NOTIFY, lambda: 0.0, Pace(0.0))
+    detector = non_finite.NonFinite(NonFinite(), attempt)
+    base = {"time": 0.0, "now": 0.0, "rank": 0, "gradient_norm": 1.0}
+    samples = [from_fields(base | {"step": n, "losses": {"loss": 1.0}}) for n in range(1, 20)]
+    calm, more = stretch_of(samples[:5]), stretch_of(samples[5:])
+    assert calm is not None
+    assert more is not None
+    assert detector.pass_over(calm)
+    assert detector.finding is None
+    detector.feed(from_fields(base | {"step": 6, "losses": {"loss": 1e9}, "gradient_norm": INF}))
+    assert detector.finding is not None
+    assert "an explosion" in detector.finding.evidence
+    assert not detector.pass_over(more)  # they may heal it

@@ -41,7 +41,7 @@ class Baseline:
     def __init__(self) -> None:
         self._values: collections.deque[float] = collections.deque()
         self._sorted: list[float] = []
-        self._start: float | None = None  # median of the first few
+        self._start = math.nan  # median of the first few, once they are there
         self._known_spread: float | None = None  # of the values as they are
 
     def add(self, value: float) -> None:
@@ -52,7 +52,7 @@ class Baseline:
         bisect.insort(ordered, value)
         if len(values) > SIZE:
             del ordered[bisect.bisect_left(ordered, values.popleft())]
-        elif self._start is None and len(values) == FEWEST:
+        elif len(values) == FEWEST:
             self._start = self._median()
 
     def lies_low(self, values: Sequence[float], factor: float) -> bool:
@@ -79,7 +79,7 @@ class Baseline:
         """Forget everything: what follows is another series."""
         self._values.clear()
         self._sorted.clear()
-        self._start = self._known_spread = None
+        self._known_spread = None
 
     def above(self, value: float, z_score: float, factor: float) -> Height | None:
         """The height of a value that is a spike; None when it is not, or can't be told."""
@@ -87,14 +87,14 @@ class Baseline:
         if len(ordered) < FEWEST:
             return None
         if ordered[0] > 0.0:
-            if value < ordered[(len(ordered) - 1) // 2] * factor:
+            if value < self._median() * factor:
                 return None  # nearly every value
             return self._above_on_logs(value, z_score, factor)
         return self._above(value, z_score, factor)
 
     def _above_on_logs(self, value: float, z_score: float, factor: float) -> Height | None:
         median = self._median()
-        if value < median * factor or value < OF_THE_START * (self._start or 0.0):
+        if value < OF_THE_START * self._start:
             return None
         height, spread = math.log(value) - math.log(median), self._spread(math.log)
         if len(self._values) < ENOUGH or spread == 0.0:
@@ -108,7 +108,7 @@ class Baseline:
             return None
         median = self._median()
         height = value - median
-        if height <= 0.0 or height < (factor - 1.0) * abs(median):
+        if height < (factor - 1.0) * abs(median):
             return None
         spread = self._spread(float)
         if spread == 0.0:

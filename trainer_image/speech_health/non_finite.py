@@ -132,7 +132,9 @@ class NonFinite(Detector[thresholds.NonFinite, _Stream]):
         if stream is None:
             stream = self._streams[key] = _Stream(Budget(self._limits))
         stream.advance(sample)
-        if (sample.rollbacks or 0) > stream.rollbacks:
+        rollbacks = sample.rollbacks or 0
+        if rollbacks > stream.rollbacks:
+            stream.rollbacks = rollbacks
             self._rolled_back(stream, sample)
         bad_now = self._bad_now(stream, sample)
         if stream.count(sample, bad_now):
@@ -235,11 +237,13 @@ class NonFinite(Detector[thresholds.NonFinite, _Stream]):
         self._exceed(evidence, acted, step=step, rank=rank)
 
     def _rolled_back(self, stream: _Stream, sample: StepSample) -> None:
-        stream.rollbacks = sample.rollbacks or 0
         stream.forgive(sample.non_finite_steps or 0)
-        before = self.finding.evidence if self.finding and self.active else "non-finite steps"
-        if self.finding is not None and self.finding.action is Action.ROLLED_BACK and self.active:
-            return  # another rank told already
+        before = "non-finite steps"
+        if self.finding is not None and self.active and not self._held_out:
+            if self.finding.action is Action.ROLLED_BACK:
+                return  # another rank told already
+            before = self.finding.evidence
+        self._held_out = False
         evidence = f"roll-back {stream.rollbacks} of at most {self._limits.max_rollbacks}: {before}"
         self._warn(
             evidence,
@@ -273,9 +277,10 @@ class NonFinite(Detector[thresholds.NonFinite, _Stream]):
     def _perhaps_heal(self, sample: StepSample) -> None:
         streams = self._streams.values()
         quiet = [s.taken - s.last_bad for s in streams if s.last_bad is not None]
-        quiet = quiet or [s.taken for s in streams]  # what stdout showed was superseded
-        if min(quiet) >= self._limits.window_steps:
-            self._heal(f"finite for {min(quiet)} steps up to step {sample.step}")
+        # Bad steps may have been told by stdout alone, before the reporter spoke.
+        steps = min(quiet or [s.taken for s in streams])
+        if steps >= self._limits.window_steps:
+            self._heal(f"finite for {steps} steps up to step {sample.step}")
 
 
 def _exploded(stream: _Stream, sample: StepSample) -> str:

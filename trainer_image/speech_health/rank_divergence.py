@@ -79,7 +79,7 @@ def outlier(values: Sequence[float], factor: float) -> tuple[int, float] | None:
 
 
 def _middle(norms: Sequence[float]) -> float:
-    """Their median by ratios, as they are compared: by the mean of 1 and 90, 1 would be off by more than 90 is."""
+    """Their median by ratios, as they are compared: by means, of 1, 3 and 90 it is 1 that would be off by most."""
     known = sorted(norms)
     low, high = known[(len(known) - 1) // 2], known[len(known) // 2]
     return low if low == high else math.sqrt(low) * math.sqrt(high)

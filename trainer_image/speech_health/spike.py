@@ -84,7 +84,7 @@ class _Stream:
         if self.last_step is None or stretch.first.step <= self.last_step:
             return False
         new = [values for name, values in stretch.losses.items() if name not in (known or ())]
-        return not any(map(any, new)) and (known is not None or not stretch.losses)
+        return not any(map(any, new))
 
     def pass_over(self, stretch: Stretch) -> None:
         """`follow` for each of reports that go on."""
@@ -110,7 +110,7 @@ class _Stream:
     def settle(self) -> None:
         """The burst, if there was one, is over."""
         self.pending.clear()
-        self.high, self.calm, self.normal, self.raised = 0, 0, 0, False
+        self.high, self.normal, self.raised = 0, 0, False
 
     def _part_started(self, sample: StepSample) -> bool:
         if sample.losses is None:
