@@ -166,11 +166,15 @@ def calm(number: int, **fields: Any) -> list[StepSample]:
     ]
 
 
-@pytest.mark.parametrize("more", [{}, {"kl": 0.0}], ids=["alone", "with a part that is off"])
-def test_a_calm_run_is_hardly_looked_at_one_by_one(more: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    ("whole", "more"),
+    [("loss", {}), ("loss", {"kl": 0.0}), ("gen", {}), ("gen", {"kl": 0.0})],
+    ids=["whole", "with a part that is off", "a part", "with another that is off"],
+)
+def test_a_calm_run_is_hardly_looked_at_one_by_one(whole: str, more: dict[str, float]) -> None:
     listener = Listener()
     samples = [
-        from_fields(vars(one) | {"losses": {**(one.losses or {}), **more}})
+        from_fields(vars(one) | {"losses": {whole: (one.losses or {})["loss"], **more}})
         for one in calm(10 * LONGEST)
     ]
     (start, *rest) = batches(samples)

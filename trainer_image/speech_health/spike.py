@@ -192,7 +192,7 @@ class _Spike(Detector[Limits, _Stream]):
     def pass_over(self, stretch: Stretch) -> bool:
         """Every value lies low, whatever the median will be at its turn; no burst is going on, no part starts."""
         stream, values = self._streams.get(stretch.stream), self.values(stretch)
-        if stream is None or stream.start is not None or stream.high or self.active:
+        if stream is None or stream.high or self.active or (values and stream.start is not None):
             return False
         if not stream.goes_on(stretch):
             return False
