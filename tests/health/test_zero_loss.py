@@ -97,10 +97,38 @@ def test_few_epochs_of_zero_are_convicted_at_exit(run: Any, epochs: int) -> None
     assert f"{epochs} report(s)" in run.monitor.decision.finding.evidence
 
 
+@pytest.mark.parametrize("sound", [[0.23], [0.23, 0.21], [0.23, 0.0, 0.19]])
+def test_a_run_that_ends_on_little_but_zeros_is_convicted(run: Any, sound: list[float]) -> None:
+    for step, loss in enumerate([*sound, *[0.0] * 12], start=1):
+        run.say(step, loss=loss)
+    assert run.monitor.decision is None
+    run.monitor.finish(run.now, 0)
+    assert run.monitor.decision.exit_code == 41
+    assert run.monitor.decision.finding.step == len(sound) + 1
+
+
 @pytest.mark.parametrize(
     ("losses", "exit_code"),
-    [([0.0, 0.0], 0), ([0.0] * 5, 1), ([0.1, 0.0, 0.0, 0.0], 0), ([], 0)],
-    ids=["two reports", "crashed", "one sound", "none"],
+    [
+        ([0.0, 0.0], 0),
+        ([0.0] * 5, 1),
+        ([0.1, 0.0, 0.0, 0.0], 0),
+        ([], 0),
+        ([0.2, *[0.0] * 9], 0),
+        ([*[0.2] * 3, *[0.0] * 11], 0),
+        ([0.2, *[0.0] * 12, 0.2], 0),
+        ([0.2, *[0.0] * 12], 1),
+    ],
+    ids=[
+        "two reports",
+        "crashed",
+        "one sound",
+        "none",
+        "nine to the end",
+        "less than four in five",
+        "not to the end",
+        "crashed on zeros",
+    ],
 )
 def test_at_exit_not_convicted(run: Any, losses: list[float], exit_code: int) -> None:
     for step, loss in enumerate(losses, start=1):

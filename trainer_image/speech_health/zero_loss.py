@@ -21,6 +21,10 @@ from speech_health.stretch import Stretch
 COMB = 2  # times forSteps reports, of which forSteps are zero: every second batch
 DECIMALS, TINY = 4, 1e-3  # as printers round; ten units of the last decimal
 AT_EXIT = 3  # reports, all zero, that convict a run too short for `forSteps`
+LAST, MOST = (
+    10,
+    0.8,
+)  # zeros in a row that convict one that ends on them, if so many of its reports are among them
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -52,6 +56,12 @@ class _Stream:
         self.reports += reports
         held = min(len(self.recent) + reports, window)
         self.recent = collections.deque(itertools.repeat(False, held))
+
+    @property
+    def lost(self) -> bool:
+        """Of the whole run little or nothing but zeros is left."""
+        lasting = self.streak >= LAST and self.streak >= MOST * self.reports
+        return lasting or self.streak == self.reports
 
     @property
     def teeth(self) -> int:
@@ -128,11 +138,10 @@ class ZeroLoss(Detector[thresholds.ZeroLoss, _Stream]):
             self._heal(evidence)
 
     def finish(self, now: float, exit_code: int) -> None:
-        """A short run: at least three reports in all, and every one exactly zero."""
+        """A short run: at least three reports in all, and every one exactly zero; or nearly all, up to the end."""
         streams = [(rank, s) for (_, rank), s in self._streams.items()]
         reports = sum(stream.reports for _, stream in streams)
-        all_zero = all(stream.streak == stream.reports for _, stream in streams)
-        if exit_code == 0 and reports >= AT_EXIT and all_zero:
+        if exit_code == 0 and reports >= AT_EXIT and all(stream.lost for _, stream in streams):
             rank, longest = max(streams, key=lambda pair: pair[1].streak)
             self._convict(longest, rank, ", and the run has ended")
 

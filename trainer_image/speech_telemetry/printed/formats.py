@@ -97,6 +97,8 @@ FORMATS: Final = (
     Format("llm.c", " trl:", _p(r"^s:(?P<step>\d+)(?= trl:)"), loss=" trl:"),
     # karpathy/build-nanogpt train_gpt2.py, log.txt: `58 train 8.210570`; also `0 val …`, `0 hella …`
     Format("build-nanogpt", " train ", _p(r"^(?P<step>\d+)(?= train [\w.]+$)"), loss=" train "),
+    # facebookresearch/demucs, before flashy: `Epoch 000: train=0.17936380 valid=0.23429446 best=0.2343 ms=0.00MB …`
+    Format("Demucs", " valid=", _p(r"Epoch (?P<step>\d+): (?=train=)"), loss="train="),
     # NVIDIA/waveglow train.py: `7:<tab>-5.991234567`, nine decimals: a log-likelihood, so below 0 for good reason
     Format("WaveGlow", ":\t", _p(r"^(?P<step>\d+)(?=:\t(?:-?\d+\.\d{9}|-?inf|nan)$)"), loss=":\t"),
 )  # fmt: skip
