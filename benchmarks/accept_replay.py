@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT / "tests" / "zoo"))
 import builds  # noqa: E402
 import record  # noqa: E402
 from public_runs import BEYOND, HEALTHY, Told, first_judged, judge_all  # noqa: E402
+from public_runs import SETS as PUBLIC_SETS  # noqa: E402
 from record import Row  # noqa: E402
 from shares import bound  # noqa: E402
 
@@ -122,6 +123,8 @@ SETS = {  # of the public runs → what a row of it is called
     "tuned": "",  # rules and readers were made with these at hand
     "fresh": "fresh runs: ",  # gathered and labelled later, and mended after since
     "first": "fresh runs, first judgement: ",  # the same before anything was mended: the honest figure
+    "sought": "sought runs: ",  # later still, and only such as went wrong
+    "soughtFirst": "sought runs, first judgement: ",
 }
 
 
@@ -129,14 +132,11 @@ def judged() -> tuple[list[Row], dict[str, Any]]:
     """The public sets: a row for each promise."""
     with tempfile.TemporaryDirectory() as name:
         told = judge_all(Path(name))
-    sets = {
-        "tuned": [one for one in told if not one.run.fresh],
-        "fresh": [one for one in told if one.run.fresh],
-        "first": list(first_judged()),
-    }
+    sets = {name: [one for one in told if one.run.set == name] for name in PUBLIC_SETS}
+    sets |= {"first": list(first_judged("fresh")), "soughtFirst": list(first_judged("sought"))}
     rows, figures = [], {}
     for name, title in SETS.items():
-        more, figures[name] = promises(sets[name], title, bounded=name != "first")
+        more, figures[name] = promises(sets[name], title, bounded=name in PUBLIC_SETS)
         rows += more
     return rows, figures | {"beyond": BEYOND}
 
