@@ -14,7 +14,7 @@ from speech_contract.thresholds import HealthMode, NoGradient, OnExceeded
 from speech_health import no_gradient
 from speech_health.detector import Attempt
 from speech_health.pace import Pace
-from speech_health.samples import StepSample, from_fields
+from speech_health.samples import Source, StepSample, from_fields
 from speech_health.stretch import stretch_of
 
 
@@ -324,3 +324,21 @@ def test_a_calm_stretch_is_passed_over_unless_there_is_a_finding() -> None:
     assert rule.active
     assert not rule.pass_over(stretch)
     assert rule.active
+
+
+@pytest.mark.parametrize(
+    ("source", "loss", "told"),
+    [
+        (Source.STDOUT, 1.59, False),
+        (Source.STDOUT, 1.6, True),
+        (Source.STDOUT, 0.0, True),
+        (Source.STDOUT, None, True),
+        (Source.REPORTER, 1.0, True),
+    ],
+)
+def test_a_printed_zero_beside_a_loss_that_fell_by_a_fifth_is_no_norm(
+    run: Any, source: Source, loss: float | None, told: bool
+) -> None:
+    run.step(1, source=source, loss=2.0, gradient_norm=0.0)
+    run.step(2, source=source, loss=loss, gradient_norm=0.0)
+    assert (run.finding(Rule.NO_GRADIENT) is not None) is told

@@ -349,3 +349,33 @@ def test_groups_of_equal_rewards_alone_have_no_spread(
 ) -> None:
     (one,) = read(train(1, reward=2.0, reward_std=spread, frac_reward_zero_std=equal))
     assert (one.reward, one.reward_spread, one.time) == (2.0, told, 0.0)
+
+
+NAN = "nan"
+
+
+@pytest.mark.parametrize(
+    ("rows", "losses", "scores"),
+    [
+        ([(NAN, "1.5"), ("1.8", NAN), (NAN, "1.0"), ("0.9", NAN)], [1.8, 0.9], [1.5, 1.0]),
+        ([("1.8", "1.5"), (NAN, "1.0"), ("0.9", NAN)], [1.8, math.nan, 0.9], [1.5, 1.0, math.nan]),
+        (
+            [("1.8", NAN), (NAN, NAN), (NAN, "1.0")],
+            [1.8, math.nan, math.nan],
+            [math.nan] * 2 + [1.0],
+        ),
+        ([(NAN, "1.5"), (NAN, "1.0")], [math.nan] * 2, [1.5, 1.0]),
+    ],
+    ids=["in turn", "once both", "once neither", "never a loss"],
+)
+def test_a_nan_in_the_place_of_what_was_not_measured_is_none(
+    rows: list[tuple[str, str]], losses: list[float], scores: list[float]
+) -> None:
+    table = [(str(step), *cells) for step, cells in enumerate(rows, start=1)]
+    samples = list(Rows().read_table(("step", "train_loss", "val_loss"), table))
+    named = ({"step": int(a), "train_loss": float(b), "val_loss": float(c)} for a, b, c in table)
+    for told in (samples, list(Rows().read(named))):
+        found = [one.losses["loss"] for one in told if one.losses]
+        assert str(found) == str(losses)
+        held = [one.evaluation["val_loss"] for one in told if one.evaluated and one.evaluation]
+        assert str(held) == str(scores)

@@ -397,3 +397,24 @@ def test_what_was_passed_over_was_heard(
     assert detector.finding is None  # step 34 was there: nine high ones
     detector.feed(reports(44, 1, height)[0])
     assert (detector.finding is not None) is told
+
+
+@pytest.mark.parametrize(
+    ("high", "exit_code", "told"),
+    [([3e6] * 5, 0, True), ([3e6] * 4, 0, False), ([3e6] * 5, 1, False), ([1.5e3] * 5, 0, False)],
+    ids=["exploded", "four reports", "crashed", "high, but no explosion"],
+)
+def test_an_explosion_that_the_run_ends_on_is_told(
+    run: Any, high: list[float], exit_code: int, told: bool
+) -> None:
+    for step in range(1, 41):
+        run.step(step, loss=3.0 - step / 40 + 0.1 * math.sin(step))
+    for step, loss in enumerate(high, start=41):
+        run.step(step, loss=loss)
+    assert run.finding(Rule.LOSS_SPIKE) is None
+    run.monitor.finish(run.now, exit_code)
+    finding = run.finding(Rule.LOSS_SPIKE)
+    assert (finding is not None) is told
+    if finding is not None:
+        assert (finding.step, finding.severity) == (41, Severity.WARNING)
+        assert "at the end of the run, high since step 41 (5 reports)" in finding.evidence

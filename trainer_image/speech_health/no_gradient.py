@@ -12,10 +12,11 @@ import dataclasses
 from speech_contract import thresholds
 from speech_contract.rules import Rule
 from speech_health.detector import Detector
-from speech_health.samples import StepSample
+from speech_health.samples import Source, StepSample
 from speech_health.stretch import Stretch
 
 SICK = 20  # zero norms behind a bad report that speak of the same fault
+FELL = 0.8  # of the loss at the first zero norm: who is below has learned since, so what is printed is not the norm
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -23,6 +24,7 @@ class _Stream:
     """One rank as heard through one source."""
 
     zeros: int = 0  # reports in a row with a gradient norm of exactly 0
+    level: float | None = None  # the loss at the first of them
     learned: bool = False  # a norm other than 0 was seen
     sick: int = 0  # zero norms still to be left to NonFinite: a loss or norm was not finite
     last_turn: int | None = None  # of a report with a gradient norm
@@ -91,8 +93,9 @@ class NoGradient(Detector[thresholds.NoGradient, _Stream]):
             return
         if stream.learned and sample.zero_loss:
             return  # a batch with nothing to learn from; many of them are ZeroLoss's
+        stream.level = stream.level if stream.zeros else sample.headline
         stream.zeros, stream.last_turn = stream.zeros + 1, sample.turn
-        if stream.zeros >= self._limits.for_updates:
+        if stream.zeros >= self._limits.for_updates and not _fell(stream.level, sample):
             rate = (
                 ""
                 if sample.learning_rate is None
@@ -121,6 +124,14 @@ class NoGradient(Detector[thresholds.NoGradient, _Stream]):
 
     def _convict(self, evidence: str, step: int, rank: int) -> None:
         self._exceed(evidence, self._limits.on_exceeded, step=step, rank=rank)
+
+
+def _fell(level: float | None, sample: StepSample) -> bool:
+    """Some trainers print the norm of updates, and 0 for every report between them."""
+    loss = sample.headline
+    if level is None or loss is None or sample.source is not Source.STDOUT:
+        return False
+    return 0.0 < loss < FELL * level
 
 
 def _equal_rewards(stream: _Stream, sample: StepSample) -> bool:

@@ -80,6 +80,7 @@ class Rows:
     _place: Place = dataclasses.field(default_factory=Place)
     _waiting: list[tuple[int, dict[str, float]]] = dataclasses.field(default_factory=list)
     _over: bool = False  # a closing entry came
+    _apart: bool = False  # losses and scores stand in rows of their own
     _averages: bool = False
     _terms: bool = False
 
@@ -88,6 +89,7 @@ class Rows:
         rest = iter(rows)
         first = [_flat(row) for row in itertools.islice(rest, LOOKED_AT)]
         self.learn(dict.fromkeys(str(name) for row in first for name in row))
+        self._apart = self._in_turn((row, self._plan(tuple(row), tuple(row))) for row in first)
         yield from self._told(self._mappings(itertools.chain(first, map(_flat, rest))))
 
     def read_table(
@@ -99,9 +101,11 @@ class Rows:
         kept = [
             at for at, name in enumerate(header) if columns.run_of(name) in ("", *list(runs)[:1])
         ]
-        yield from self._told(
-            self._cells(rows, self._plan([header[at] for at in kept], kept), len(header))
-        )
+        plan, nothing = self._plan([header[at] for at in kept], kept), [""] * len(header)
+        cells = ([*row, *nothing] for row in rows)
+        first = list(itertools.islice(cells, LOOKED_AT))
+        self._apart = self._in_turn((row, plan) for row in first)
+        yield from self._told(self._values(row, plan) for row in itertools.chain(first, cells))
 
     def _mappings(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[StepSample | None]:
         plans: dict[tuple[str, ...], Columns] = {}
@@ -115,12 +119,11 @@ class Rows:
                 known = plans[names] = self._plan(names, names)
             yield self._values(row, known)
 
-    def _cells(
-        self, rows: Iterable[Sequence[str]], known: Columns, width: int
-    ) -> Iterator[StepSample | None]:
-        nothing = [""] * width
-        for row in rows:
-            yield self._values([*row, *nothing], known)
+    def _in_turn(self, rows: Iterable[tuple[Any, Columns]]) -> bool:
+        """Each row holds a loss or scores, and NaN in the place of the other: as tables fill what was not measured."""
+        both = ((self._losses(row, plan), _read(row, plan.scores)) for row, plan in rows)
+        kinds = {(_lost(losses), _lost(scores)) for losses, scores in both if losses and scores}
+        return kinds == {(True, False), (False, True)}
 
     def _told(self, read: Iterable[StepSample | None]) -> Iterator[StepSample]:
         """What the rows said, with the evaluations that waited for it, each in its place."""
@@ -159,6 +162,8 @@ class Rows:
             return None
         scores = _read(row, known.scores) if known.scores else None
         losses = self._losses(row, known)
+        if self._apart and scores:
+            losses, scores = {} if _lost(losses) else losses, {} if _lost(scores) else scores
         norm = _first(row, known.norm)
         step = _first(row, known.step)
         if not losses and norm is None:
@@ -280,6 +285,10 @@ def number(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def _lost(values: Mapping[str, float]) -> bool:
+    return all(map(math.isnan, values.values()))
 
 
 def _counted(value: float | None, other: int) -> int:

@@ -51,6 +51,7 @@ class _Stream:
     calm: int = 0  # normal reports since the last high one
     normal: int = 0  # all of this burst
     onset: int = 0  # step of the first high report
+    times: float = 0.0  # its level is the newest high value, of levels above 0
     raised: bool = False
     pending: list[float] = dataclasses.field(default_factory=list)  # the first high ones
     bursts: collections.deque[float] = (
@@ -208,6 +209,7 @@ class _Spike(Detector[Limits, _Stream]):
         if stream.high == 0:
             stream.onset = sample.step
         stream.high, stream.calm = stream.high + 1, 0
+        stream.times = value / height.median if height.median > 0.0 else 0.0
         if len(stream.pending) < LEARNED:
             stream.pending.append(value)
         lasting = sample.step - stream.onset + 1
@@ -283,11 +285,18 @@ class LossSpike(_Spike):
             self._tell_start(start, sample.rank)
 
     def finish(self, now: float, exit_code: int) -> None:
-        """A rise within the first reports that the run ended on."""
-        for (_, rank), stream in self._streams.items():
+        """A rise within the first reports that the run ended on, or an explosion too short for `forSteps`."""
+        for (_, rank), stream in self._streams.items() if exit_code == 0 else ():
             start = stream.start
-            if exit_code == 0 and start is not None and not start.told and start.stays(AT_EXIT):
+            if start is not None and not start.told and start.stays(AT_EXIT):
                 self._tell_start(start, rank)
+            elif stream.high >= REPORTS and stream.times >= EXPLODED and not self.active:
+                self._warn(
+                    f"loss {stream.times:.0f} times its running median at the end of the run, high since step "
+                    f"{stream.onset} ({stream.high} reports)",
+                    step=stream.onset,
+                    rank=rank,
+                )
 
     def _tell_start(self, start: EarlyRise, rank: int) -> None:
         start.told = True

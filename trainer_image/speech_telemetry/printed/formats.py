@@ -101,6 +101,8 @@ FORMATS: Final = (
     Format("Demucs", " valid=", _p(r"Epoch (?P<step>\d+): (?=train=)"), loss="train="),
     # NVIDIA/waveglow train.py: `7:<tab>-5.991234567`, nine decimals: a log-likelihood, so below 0 for good reason
     Format("WaveGlow", ":\t", _p(r"^(?P<step>\d+)(?=:\t(?:-?\d+\.\d{9}|-?inf|nan)$)"), loss=":\t"),
+    # The same where a tab was pasted as a space; a step of three digits at least, since lists of classes look so too.
+    Format("WaveGlow", ": ", _p(r"^(?P<step>\d{3,})(?=: (?:-?\d+\.\d{9}|-?inf|nan)$)"), loss=": "),
 )  # fmt: skip
 
 # coqui-tts-trainer trainer/logging/console_logger.py
