@@ -106,6 +106,32 @@ def test_it_has_a_phase_a_table_an_event_and_a_file(tmp_path: Path, voice: Path)
     assert report.checks == len(document["results"])
 
 
+@pytest.mark.parametrize(("steps", "failed"), [(3, []), (5, []), (99, ["generator/kl"])])
+def test_values_that_are_equal_by_chance_are_asked_of_more_batches(
+    tmp_path: Path, voice: Path, steps: int, failed: list[str]
+) -> None:
+    seen: list[int] = []
+
+    def alike(recipe: Any) -> Any:
+        original = recipe.train_step
+
+        def train_step(built: Built, batch: Any, step: int) -> Any:
+            record = original(built, batch, step)
+            seen.append(step)
+            told = record.losses["generator/kl"]
+            value = torch.full_like(told, 2.5) if len(seen) <= steps else told
+            return dataclasses.replace(record, losses={**record.losses, "generator/kl": value})
+
+        recipe.train_step = train_step
+        return recipe
+
+    desk = sit(make_config(tmp_path, voice, preflight=preflights.NOTIFY), alike)
+    desk.run()
+    rows = [row for row in desk.table if row["check"] == Check.COMPONENTS.value]
+    assert [row["field"] for row in rows if row["mark"] == Mark.FAILED.value] == failed
+    assert len(rows) == 1
+
+
 def test_notify_says_what_it_would_have_done_and_trains(tmp_path: Path, voice: Path) -> None:
     desk = sit(
         make_config(tmp_path, voice, preflight=preflights.NOTIFY),

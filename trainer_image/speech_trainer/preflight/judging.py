@@ -103,22 +103,29 @@ def _sums(used: Sequence[Trial], expected: Expectations) -> list[CheckResult]:
     return []
 
 
-def components(trials: Sequence[Trial]) -> list[CheckResult]:
-    """A component that says bit by bit the same of different batches stands at a clamp."""
+def unmoved(trials: Sequence[Trial]) -> dict[str, float]:
+    """Components that said bit by bit the same of all batches, two at least, and what they said."""
     used = [trial for trial in trials if trial.weight > 0]
-    names = dict.fromkeys(name for trial in used for name in trial.losses)
     same: dict[str, float] = {}
-    for name in names:
+    for name in dict.fromkeys(name for trial in used for name in trial.losses):
         # 0 is a part that is off at this step.
         values = [value for trial in used if (value := trial.losses.get(name, 0.0)) != 0.0]
         if len(values) > 1 and len(set(values)) == 1 and not math.isinf(values[0]):
             same[name] = values[0]
+    return same
+
+
+def components(trials: Sequence[Trial]) -> list[CheckResult]:
+    """A component that says bit by bit the same of different batches stands at a clamp."""
+    used = [trial for trial in trials if trial.weight > 0]
     remedy = "look for a clamp, min() or max() round it: beyond the bound it has no gradient"
     expected = "another value for another batch"
     if len(used) < 2:
         return [skipped(Check.COMPONENTS, "fewer than two batches with a usable sample")]
+    same = unmoved(trials)
     if not same:
-        return [row(Check.COMPONENTS, f"{len(names)} components", True, "all vary", expected)]
+        number_of = len({name for trial in used for name in trial.losses})
+        return [row(Check.COMPONENTS, f"{number_of} components", True, "all vary", expected)]
     return [
         row(Check.COMPONENTS, name, False, f"{number(value)} each time", expected, remedy)
         for name, value in same.items()

@@ -49,6 +49,7 @@ from speech_trainer.preflight.rewound import Rewound
 from speech_trainer.preflight.rows import joined, row, skipped, warning
 
 BATCHES: Final = 3
+DOUBTS: Final = 3  # more of them, where a component said the same of all
 MERCY: Final = 5.0  # seconds after the limit for the ranks to say so themselves
 LEAST_RATE: Final = (
     1e-5  # of an update that must lower the loss; a tenth of it still shows in float32
@@ -152,7 +153,7 @@ class Preflight:
         first = self._take(batches[0], late)
         gradients = trial.gradients_of(subject.built)
         trials = [first, self._take(batches[1], 1), self._take(batches[2], late)]
-        self._judge(trials)
+        self._judge(trials, self._more(trials, late))
         self._rows += self._rehearse(batches)
         if self._anywhere(self._failed(Check.GRADIENTS, Check.INITIAL_LOSS)):
             self._rows.append(skipped(Check.WEIGHTS, "no sound gradient to step with"))
@@ -161,6 +162,15 @@ class Preflight:
         for name in subject.built.optimizers:
             self._update(name, gradients[name], batches[0], first, random)
         self._rows += self._memory()
+
+    def _more(self, trials: Sequence[Trial], step: int) -> list[Trial]:
+        """Further batches while a component says the same of all: two float32 may be equal by chance, a clamp stays."""
+        more: list[Trial] = []
+        while len(more) < DOUBTS and self._anywhere(bool(judging.unmoved([*trials, *more]))):
+            at = BATCHES + len(more)
+            batches = [batch for step in self._stream.peek_steps(at + 1) for batch in step]
+            more.append(self._take(batches[at], step))
+        return more
 
     def _take(self, batch: Batch, step: int) -> Trial:
         """One trial step, once every rank has time for it."""
@@ -208,7 +218,7 @@ class Preflight:
         make = row if max(sizes) > wanted else warning
         return [make(Check.EFFECTIVE_CONFIG, field, good, max(sizes), wanted, remedy)]
 
-    def _judge(self, trials: Sequence[Trial]) -> None:
+    def _judge(self, trials: Sequence[Trial], more: Sequence[Trial]) -> None:
         if not any(t.weight > 0 for t in trials):
             remedy = "run `speechtrain data validate` on the manifest"
             self._rows.append(
@@ -216,7 +226,7 @@ class Preflight:
             )  # fmt: skip
             return
         self._rows += judging.initial_losses(trials, self._expected)
-        self._rows += judging.components(trials)
+        self._rows += judging.components([*trials, *more])
         self._rows += judging.gradients(trials)
         self._rows.append(judging.detached(trials))
 
