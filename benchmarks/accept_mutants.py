@@ -5,8 +5,8 @@
 
 Every mutant meets the tests that call its function: those that are named as its module is, then all others, the
 quickest first. With `--of` every fault of one module meets the tests of its name alone, and nothing is written:
-that takes a minute, and says what these tests do not look at. Survivors that change no behaviour
-are listed with their reason in `mutants.json`; all others are faults of the tests.
+that takes a minute, and says what these tests do not look at. Survivors that change no behaviour are listed with
+their reason in `mutants.json`; all others are faults of the tests.
 """
 
 from __future__ import annotations

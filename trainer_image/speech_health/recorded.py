@@ -79,6 +79,7 @@ class Rows:
     scores: dict[str, float] | None = None  # the newest held-out ones
     _place: Place = dataclasses.field(default_factory=Place)
     _waiting: list[tuple[int, dict[str, float]]] = dataclasses.field(default_factory=list)
+    _plans: dict[tuple[str, ...], Columns] = dataclasses.field(default_factory=dict)
     _over: bool = False  # a closing entry came
     _apart: bool = False  # losses and scores stand in rows of their own
     _averages: bool = False
@@ -89,7 +90,7 @@ class Rows:
         rest = iter(rows)
         first = [_flat(row) for row in itertools.islice(rest, LOOKED_AT)]
         self.learn(dict.fromkeys(str(name) for row in first for name in row))
-        self._apart = self._in_turn((row, self._plan(tuple(row), tuple(row))) for row in first)
+        self._apart = self._in_turn((row, self._known(row)) for row in first if "event" not in row)
         yield from self._told(self._mappings(itertools.chain(first, map(_flat, rest))))
 
     def read_table(
@@ -108,16 +109,16 @@ class Rows:
         yield from self._told(self._values(row, plan) for row in itertools.chain(first, cells))
 
     def _mappings(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[StepSample | None]:
-        plans: dict[tuple[str, ...], Columns] = {}
         for row in rows:
-            if "event" in row:
-                yield self._event(row)
-                continue
-            names = tuple(row)
-            known = plans.get(names)
-            if known is None:
-                known = plans[names] = self._plan(names, names)
-            yield self._values(row, known)
+            yield self._event(row) if "event" in row else self._values(row, self._known(row))
+
+    def _known(self, row: Mapping[str, Any]) -> Columns:
+        """The plan of a mapping; rows of the same names share it."""
+        names = tuple(row)
+        known = self._plans.get(names)
+        if known is None:
+            known = self._plans[names] = self._plan(names, names)
+        return known
 
     def _in_turn(self, rows: Iterable[tuple[Any, Columns]]) -> bool:
         """Each row holds a loss or scores, and NaN in the place of the other: as tables fill what was not measured."""
@@ -139,6 +140,7 @@ class Rows:
 
     def learn(self, names: Iterable[str]) -> None:
         """Which of a file's columns is the loss."""
+        self._plans.clear()
         shown = [columns.plain(name) for name in names]
         folded = [name.lower() for name in shown]
         told: list[str] = [name for name in columns.WHOLE if name in folded]

@@ -69,7 +69,7 @@ class Stalled(Detector[thresholds.Stall, None]):
         return True
 
     def _left_behind(self, now: float, living: list[RankRow]) -> bool:
-        """Every rank that was heard has ended, however; others neither end nor speak."""
+        """Every rank that was heard has ended, well or not; others neither end nor speak."""
         judged = [row for row in living if self._judged(row) is not None]
         gone = [self._pace.ranks[r] for r in self._ended if r in self._pace.ranks]
         heard = [pace for pace in gone if pace.life is not None]

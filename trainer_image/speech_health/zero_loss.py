@@ -21,10 +21,8 @@ from speech_health.stretch import Stretch
 COMB = 2  # times forSteps reports, of which forSteps are zero: every second batch
 DECIMALS, TINY = 4, 1e-3  # as printers round; ten units of the last decimal
 AT_EXIT = 3  # reports, all zero, that convict a run too short for `forSteps`
-LAST, MOST = (
-    10,
-    0.8,
-)  # zeros in a row that convict one that ends on them, if so many of its reports are among them
+# Zeros in a row that convict a run that ends on them, if so many of its reports are among them.
+LAST, MOST = 10, 0.8
 
 
 @dataclasses.dataclass(eq=False, repr=False)

@@ -34,10 +34,9 @@ class ZeroRate:
         self._first: list[float] = []
         self._last: collections.deque[float] = collections.deque(maxlen=EDGE)
 
-    def take(self, sample: StepSample, rate: float) -> bool:
-        """The next report. True when the rate is not 0."""
-        trains = rate != 0.0
-        if trains:
+    def take(self, sample: StepSample, rate: float) -> None:
+        """The next report."""
+        if rate != 0.0:
             if self.zeros:
                 self.zeros = 0
                 self._first.clear()
@@ -46,7 +45,6 @@ class ZeroRate:
         elif sample.turn != self._turn:
             self._turn = sample.turn
             self._count(sample)
-        return trains
 
     def _count(self, sample: StepSample) -> None:
         self.since = self.since if self.zeros else sample.step

@@ -168,7 +168,8 @@ class Preflight:
         more: list[Trial] = []
         while len(more) < DOUBTS and self._anywhere(bool(judging.unmoved([*trials, *more]))):
             at = BATCHES + len(more)
-            batches = [batch for step in self._stream.peek_steps(at + 1) for batch in step]
+            ahead = self._stream.peek_steps(at + 1)
+            batches = [batch for micro_batches in ahead for batch in micro_batches]
             more.append(self._take(batches[at], step))
         return more
 
