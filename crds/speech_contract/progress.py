@@ -17,10 +17,11 @@ from speech_contract.rules import Severity as Severity
 from speech_contract.values import Value, frozen
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@frozen
 class Account(Value):
     """What is known of an attempt: the running master answers it, and its last record keeps it."""
 
+    _: dataclasses.KW_ONLY
     step: int | None = None  # newest
     total_steps: int | None = None
     loss: float | None = None  # the headline

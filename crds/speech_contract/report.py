@@ -150,6 +150,7 @@ class Match(Value):
     step: int | None = None  # that this rank was at
 
 
+# Not `frozen`: a sample is made of every row, and `Value` would set its forty fields by a call of Python's each.
 # Nobody makes one by itself, so it is spared the methods that every kind of it has: imports are fast for it.
 @dataclasses.dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class Report(Value):

@@ -1,28 +1,40 @@
-"""What plain records share, so that it is not generated anew for each: equality, hash and text.
+"""What plain records share, so that it is not generated anew for each: equality, hash, text, and that they stay.
 
-A dataclass that generates none of them costs half at import, and a command of the CLI loads a hundred. Used by the
+A dataclass that generates none of them costs a third at import, and a command of the CLI loads a hundred. Used by the
 whole contract, and by records of the operator, the rules and the CLI.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TypeVar, dataclass_transform
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 _Record = TypeVar("_Record", bound="Value")
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
 def frozen(cls: type[_Record]) -> type[_Record]:
-    """Make a `Value` a frozen dataclass that generates its `__init__` alone."""
-    return dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+    """Make a `Value` a dataclass that generates its `__init__` alone; `Value` keeps it from being changed."""
+    return dataclasses.dataclass(eq=False, repr=False)(cls)
 
 
 class Value:
-    """Base of `frozen` classes without slots: equal to one of its own class with equal fields.
+    """Base of `frozen` classes without slots: equal to one of its own class with equal fields, each set once.
 
     For one whose fields all count, and that keeps nothing else in its `__dict__` (no `cached_property`, no `once`).
     """
+
+    __dataclass_fields__: ClassVar[
+        dict[str, dataclasses.Field[Any]]
+    ]  # of the record; a `Value` itself has none
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in self.__dict__ or name not in self.__dataclass_fields__:
+            raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
 
     def __eq__(self, other: object) -> bool:
         if other.__class__ is not self.__class__:

@@ -29,7 +29,7 @@ PATH_JOIN: Final = "/join"
 PATH_SUMMARY: Final = "/summary"
 
 
-@frozen
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)  # as a `Report` is
 class Datagram(Report):
     """A report as a rank sends it."""
 

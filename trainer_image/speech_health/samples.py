@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from speech_contract.losses import HEADLINES, headline
 from speech_contract.phases import Phase
 from speech_contract.report import Report
-from speech_contract.values import frozen
 
 if TYPE_CHECKING:
     from speech_contract.wire import Datagram
@@ -50,7 +49,7 @@ class Source(str, enum.Enum):
     __hash__ = str.__hash__
 
 
-@frozen
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)  # as a `Report` is
 class StepSample(Report):
     """A report with its moment; `now` is the supervisor's monotonic clock."""
 
