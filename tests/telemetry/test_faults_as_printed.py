@@ -102,8 +102,21 @@ def test_a_sound_run_is_left_alone(name: str) -> None:
     assert reader.form
 
 
-def test_a_common_word_names_no_format() -> None:
-    lines = [f"[{n}] train loss {x:.4f}" for n, x in enumerate(falling(30))]
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[{n}] train loss {x:.4f}",
+        "Train epoch: [1/50], batch: [{n}/3580], loss: {x:.4f}, learning rate: 0.0001",  # PPASR, not ESPnet
+        "TRAIN Batch {n} loss {x:.4f}",  # no epoch, as wenet has
+        "Epoch {n} - loss: {x:.4f}",  # no `12/100`, as Keras has
+        "Train | Epoch {n} | loss {x:.4f}",  # no `1800/2000`, as flashy has
+        "[epoch 1]: [{n}] loss {x:.4f}",  # no bar, as PyTorch-Ignite draws
+        "step {n} (train) loss {x:.4f}",  # no `[38/400]`, as MMEngine has
+        "epoch 1 - iter {n} - loss {x:.4f}",  # no `4/48`, as Flair has
+    ],
+)
+def test_a_common_word_names_no_format(line: str) -> None:
+    lines = [line.format(n=n, x=x) for n, x in enumerate(falling(30), 1)]
     assert judged(lines)[1].form == "lines of name and number"
 
 

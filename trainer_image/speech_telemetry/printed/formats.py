@@ -168,9 +168,14 @@ def is_summary(line: str) -> bool:
     )
 
 
-def format_of(line: str) -> Format | None:
-    """The first row of the table whose mark the line bears; a common word alone is no mark."""
+def format_of(line: str, text: str) -> tuple[Format, re.Match[str] | None] | None:
+    """The first row of the table whose mark the line bears, and its counter in `text`, the line without its bar.
+
+    A common word alone is no mark: where a format has a counter of its own, the line must have that too.
+    """
     for mark, row in _MARKED:
-        if mark in line and (not row.loss or (row.step and row.step.search(line))):
-            return row
+        if mark in line:
+            found = None if row.step is None else row.step.search(text)
+            if found is not None or row.step is None:
+                return row, found
     return None

@@ -107,10 +107,10 @@ def read(line: str, folded: str) -> Said:
 
 def _formatted(line: str, text: str, said: Said) -> str:
     """Name the format; the text left holds what is read alike in all."""
-    row = format_of(line)
-    if row is not None:
-        said.format = row
-        return _placed(row, text, said)
+    known = format_of(line, text)
+    if known is not None:
+        said.format, counter = known
+        return text if counter is None else _placed(said.format, counter, text, said)
     if said.bar is not None:
         said.format = BAR
     elif line.startswith('{"'):
@@ -160,11 +160,8 @@ def _described(front: str) -> str:
     return words.rpartition(":")[0] if percent else ""
 
 
-def _placed(row: Format, text: str, said: Said) -> str:
+def _placed(row: Format, found: re.Match[str], text: str, said: Said) -> str:
     """Step, epoch and rank where the format puts them."""
-    found = None if row.step is None else row.step.search(text)
-    if found is None:
-        return text
     groups = found.groupdict()
     said.step = count_of(groups["step"])
     if groups.get("total"):
