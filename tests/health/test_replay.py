@@ -236,6 +236,15 @@ def test_an_evaluation_alone_is_no_report_and_no_run() -> None:
     assert (result.reports, result.runs) == (2, 1)
 
 
+def test_a_step_on_a_line_of_its_own_is_one_report_with_the_loss_below_it() -> None:
+    steps = [report(step) for step in range(1, 8)]
+    both = [
+        s for step in steps for s in (step, report(step.step, losses={"loss": 1.0 / step.step}))
+    ]
+    assert replay(both).reports == 7
+    assert replay(steps).reports == 7  # nothing else is told
+
+
 @pytest.mark.parametrize(
     ("steps", "fields", "evidence"),
     [

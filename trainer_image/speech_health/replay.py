@@ -71,7 +71,8 @@ class _Run:
     """One run of a file, before rules that know nothing of the others."""
 
     def __init__(self, limits: Thresholds, place: int) -> None:
-        self.reports = 0
+        self._telling = 0
+        self._silent = 0
         self.found: list[Fired] = []
         self._place = place
         self._clock = 0.0
@@ -80,11 +81,20 @@ class _Run:
         self._episodes: dict[tuple[Rule, float], Fired] = {}
         self._monitor: Monitor | None = Monitor(limits, started=0.0, wall=lambda: self._clock)
 
+    @property
+    def reports(self) -> int:
+        """Those that say something of training; where none does, those that tell of a step."""
+        return self._telling or self._silent
+
     def take(self, batch: Sequence[StepSample]) -> None:
         """Judge reports."""
         assert self._monitor is not None
-        # An evaluation alone is none.
-        self.reports += sum(s.evaluation is None or s.telling for s in batch)
+        telling = sum(s.losses is not None or s.telling for s in batch)
+        self._telling += telling
+        if telling < len(
+            batch
+        ):  # a step on a line of its own, or an evaluation alone, which is none
+            self._silent += sum(s.evaluation is None and not s.telling for s in batch)
         self._last = batch[-1]
         end = self._clock + len(batch)
         for _ in self._monitor.feed_batch(batch):
