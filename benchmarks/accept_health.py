@@ -1,22 +1,24 @@
 """The health rules on fresh curves and silences, and on whole runs of all recipes: misses, false alarms, delay, cost.
 
     python benchmarks/accept_health.py [--curves 2190] [--silences 500] [--seed N]
-                                       [--voice-seeds 0 1 2 3 4 | --no-voices]
+                                       [--voice-seeds 0 1 2 3 4 | --no-voices] [--keep FOLDER]
 
 `make accept-health` runs it and generates docs/zoo.md from the result. Exits with 1 when a fault was missed or
 anything healthy raised a warning. The seed is drawn anew each time and written down, so that a run can be repeated.
-The runs (correct ones that are disturbed, broken twins) take about an hour on two cores; a line each.
+The runs (correct ones that are disturbed, broken twins) take about an hour on two cores; a line each. With `--keep`
+a recipe whose runs are all done is not run again by a later call on the same commit.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import json
 import secrets
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,21 +119,34 @@ def table(result: dict[str, Any]) -> list[Row]:
     ]
 
 
-def voices(seeds: list[int]) -> tuple[dict[str, Any], list[Row]]:
+def voices(seeds: list[int], keep: Path | None) -> tuple[dict[str, Any], list[Row]]:
     """Whole runs of all recipes; they need the trainer, so it is imported here."""
     import cloning_runs
     import codec_runs
     import voice_runs
 
     record.be_quiet()
+    kinds = {"voices": voice_runs, "codecs": codec_runs, "clonings": cloning_runs}
+    found = {name: _kept(keep, name, kind.measure, seeds) for name, kind in kinds.items()}
+    return found, [row for name, kind in kinds.items() for row in kind.table(found[name])]
+
+
+def _kept(
+    keep: Path | None,
+    name: str,
+    measure: Callable[[Path, list[int]], dict[str, Any]],
+    seeds: list[int],
+) -> dict[str, Any]:
+    """What an earlier call found on this very commit, or what is measured now."""
+    file = keep and keep / f"{name}-{record.commit()}-{'-'.join(map(str, seeds))}.json"
+    if file and file.is_file() and not record.commit().endswith(record.DIRTY):
+        return dict(json.loads(file.read_text(encoding="utf-8")))
     with tempfile.TemporaryDirectory() as folder:
-        voices = voice_runs.measure(Path(folder), seeds)
-    with tempfile.TemporaryDirectory() as folder:
-        codecs = codec_runs.measure(Path(folder), seeds)
-    with tempfile.TemporaryDirectory() as folder:
-        clonings = cloning_runs.measure(Path(folder), seeds)
-    rows = voice_runs.table(voices) + codec_runs.table(codecs) + cloning_runs.table(clonings)
-    return {"voices": voices, "codecs": codecs, "clonings": clonings}, rows
+        found = measure(Path(folder), seeds)
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(found), encoding="utf-8")
+    return found
 
 
 def main() -> int:
@@ -144,16 +159,19 @@ def main() -> int:
     parser.add_argument("--voice-seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
     parser.add_argument("--no-voices", action="store_true", help="curves alone: half a minute")
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--keep", type=Path, help="a folder for what each recipe's runs gave")
     chosen = parser.parse_args()
     if chosen.curves < FEWEST:
         parser.error(f"--curves {chosen.curves} is below {FEWEST}: the bound would say little")
-    seed = secrets.randbelow(2**31) if chosen.seed is None else chosen.seed
     before = record.machine()
+    if not chosen.no_voices and before["cores"] < 2:
+        parser.error("some twins are two ranks: this process needs two cores, or --no-voices")
+    seed = secrets.randbelow(2**31) if chosen.seed is None else chosen.seed
     result = measure(chosen.curves, seed)
     result["silences"] = silence_runs.measure(chosen.silences, seed)
     rows = table(result) + silence_runs.table(result["silences"])
     if not chosen.no_voices:
-        whole, told = voices(chosen.voice_seeds)
+        whole, told = voices(chosen.voice_seeds, chosen.keep)
         result |= whole
         rows += told
     record.show(rows)

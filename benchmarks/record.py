@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+DIRTY = "-dirty"
 RESULTS, OUT = Path(__file__).parent / "results", ROOT / "out"
 
 
@@ -65,7 +66,7 @@ def commit() -> str:
     described = _git("describe", "--always", "--exclude=*", "--abbrev=12")
     others = [f":!{place}" for place in ("benchmarks/results", "docs", "README.md")]
     changed = _git("status", "--porcelain", "-uno", "--", ".", *others)
-    return f"{described}{'-dirty' if changed else ''}" if described else "unknown"
+    return f"{described}{DIRTY if changed else ''}" if described else "unknown"
 
 
 def _git(*arguments: str) -> str:
