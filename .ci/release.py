@@ -176,7 +176,7 @@ class Release:
         status = told.get("status", told)
         if (status.get("state"), status["progress"]["step"]) != ("Complete", 30):
             raise Refused(f"a job run by {wheel.name} alone ended as {json.dumps(status)[:2000]}")
-        return "a job was run with the wheel alone: Complete, 30 steps"
+        return "A job was run with the wheel alone: Complete, 30 steps"
 
     def chart(self, helm: Path) -> None:
         """The chart as a package; its own name of the file would be the wheel's namesake."""
