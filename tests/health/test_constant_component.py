@@ -45,6 +45,51 @@ def test_a_clamp_that_bites_later(run: Any) -> None:
     assert run.rules == [Rule.CONSTANT_COMPONENT]
 
 
+def off(step: float) -> float:
+    """As printed, and far from a guess."""
+    return round(3.0 * fine(step), 4)
+
+
+@pytest.mark.parametrize("guess", [0.6931, 1.3863, 0.6931471824645996, 6.9315])
+def test_a_loss_that_comes_to_stand_at_a_guess_is_named_at_the_twentieth_report(
+    run: Any, guess: float
+) -> None:
+    train(run, 8, loss=off)
+    train(run, 27, 9, loss=guess)
+    assert run.rules == []
+    train(run, 28, 28, loss=guess)
+    finding = run.finding(Rule.CONSTANT_COMPONENT)
+    assert (finding.step, finding.action) == (9, Action.WARNED)
+    assert f"{guess!r} (ln " in finding.evidence
+    assert "a guess" in finding.evidence
+
+
+@pytest.mark.parametrize(
+    ("before", "then"),
+    [
+        (off, 0.693),  # too few digits
+        (off, 0.6935),  # a level like any other
+        (lambda step: round(0.6931 + 0.0002 * math.sin(step), 4), 0.6931),  # began there: a preference loss
+        (lambda step: 0.7138 if step == 1 else 0.6931, 0.6931),  # by less than 3 % off
+    ],
+)  # fmt: skip
+def test_a_printed_loss_that_stands_elsewhere_is_left_alone(
+    run: Any, before: Any, then: float
+) -> None:
+    train(run, 8, loss=before)
+    train(run, 58, 9, loss=then)
+    assert run.rules == []
+
+
+def test_long_after_it_came_to_a_guess_it_is_no_news(run: Any) -> None:
+    train(run, 8, loss=off)
+    train(
+        run, 40, 9, loss=lambda step: 0.6931 if step % 2 else 0.6932
+    )  # the way there is forgotten
+    train(run, 80, 41, loss=0.6931)
+    assert run.rules == []
+
+
 def test_it_heals_when_the_value_moves(run: Any) -> None:
     train(run, 25, mel=fine, vq=10.0)
     assert run.finding(Rule.CONSTANT_COMPONENT).status is FindingStatus.ACTIVE

@@ -40,8 +40,6 @@ BEYOND = {  # faults that were missed at first judgement and still are, and why
     "252": "the part is 0.000 from report 48 on, while the whole loss falls: a sound run switches one off just so",
     "405": "held-out 0.321 rises to 0.420 in five evaluations: a median of three is the best, 15 % above is asked",
     "411": "a rate printed as 0.00000000 in seven reports, where twenty are asked, and ten decimals",
-    "457": "0.6931 to four decimals in 22 reports behind eight that went up and down: rounding may hold a loss so, and "
-    "a guess is told where a run begins on its level",
     "458": "a held-out loss printed as 0.2000 eight times: who repeats a line is taken to repeat a score",
     "463": "a dead GAN in 17 reports, where 20 are asked, and it had moved in seven before",
     "472": "held-out scores between 4 and 58 in 16 evaluations: too noisy for a best one",

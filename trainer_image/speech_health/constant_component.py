@@ -1,8 +1,9 @@
 """Rule ConstantComponent: a loss component repeats one value bit by bit while the rest of the report changes.
 
 The mark of a clamp: beyond its bound a term has no gradient. A value rounded by a printer or held in half
-precision repeats for no fault: judged are exact series, those that were lively until they stood still, and values
-of six printed digits: 100.000, where every other component shows three decimals.
+precision repeats for no fault: judged are exact series, those that were lively until they stood still, values of
+six printed digits (100.000, where every other component shows three decimals), and one that came to stand at the
+level of a guess, ln V to all its digits: 0.6931.
 A whole report that stands still while steps advance is judged the same, once it used to change.
 Exactly 0 is a part that is switched off; one that is 0 now and then is judged by its values between.
 """
@@ -18,6 +19,7 @@ from collections.abc import Mapping, Sequence
 
 from speech_contract import thresholds
 from speech_contract.rules import Rule
+from speech_health import guess
 from speech_health.detector import Attempt, Detector
 from speech_health.digits import exact, fine, printed_decimals
 from speech_health.samples import StepSample
@@ -25,6 +27,7 @@ from speech_health.stretch import Stretch
 
 LOOKED_AT = 32  # values of a series that tell whether it is rounded; then one in as many
 HELD = 3  # times the longest earlier repetition: what is computed now and then is repeated between
+AWAY = 0.03  # of the level of a guess: by as much one of the newest values before was off it
 # Reports before a stand-still; among them values and turns of a lively series.
 PAST, DISTINCT, TURNS = 16, 12, 4
 
@@ -85,6 +88,12 @@ class _Series:
         slopes = [late > early for early, late in itertools.pairwise(moves)]
         turns = sum(one != other for one, other in itertools.pairwise(slopes))
         return len(self.past) == PAST and len(set(moves)) >= DISTINCT and turns >= TURNS
+
+    @property
+    def guessed(self) -> int | None:
+        """The number of classes at whose guess it stands, and did not begin: a preference loss begins at ln 2."""
+        came = any(abs(value - self.value) > AWAY * self.value for value in self.past)
+        return guess.exactly(self.value) if came else None
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -186,15 +195,17 @@ class ConstantComponent(Detector[thresholds.ConstantComponent, _Stream]):
         together = (
             series.still >= bound and series.changes >= PAST and (series.exact or series.lively)
         )
-        return printed or (alone and (series.varied or stream.exact)) or together
+        guessed = series.still >= bound and bool(series.guessed)
+        return printed or (alone and (series.varied or stream.exact)) or together or guessed
 
     def _convict(self, series: _Series, sample: StepSample, name: str) -> None:
         if self.active and self._named != name:
             return  # the first one stands until it heals
         self._named = name
         rest = "the rest changes" if series.run > series.still // 2 else "steps advance"
+        level = f" (ln {series.guessed}: a guess)" if series.guessed else ""
         self._exceed(
-            f"loss component {name!r} is exactly {series.value!r} in {series.still} reports in a row since "
+            f"loss component {name!r} is exactly {series.value!r}{level} in {series.still} reports in a row since "
             f"step {series.since}, threshold {self._limits.for_reports}, while {rest}",
             self._limits.on_exceeded,
             step=series.since,

@@ -2,7 +2,7 @@
 
 A curve that is flat is no fault: runs end on plateaus, fine-tunes start on one, adversaries and policies never leave
 theirs. What nobody wants is a cross entropy that stays at ln V from the start, with hardly any noise: the answer does
-not depend on the input. V is guessed among numbers of classes and codes that models have.
+not depend on the input.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from speech_health.baseline import SIGMA
 from speech_health.course import Course
 from speech_health.detector import Attempt, Detector
 from speech_health.early_rise import alone
+from speech_health.guess import nearest
 from speech_health.median import median
 from speech_health.samples import StepSample
 from speech_health.stretch import Stretch
@@ -28,10 +29,6 @@ SURE: Final = 0.005  # of the level, that the median of a third may be off by ch
 LEFT: Final = 0.03  # of the level told: by as much it has left it
 NEWEST: Final = 4  # levels that tell so, at least
 AT_EXIT: Final = 48  # reports that convict a run that ended at a guess
-# Classes of speech, sound and language models: two, ten, phones, bytes, code books, vocabularies.
-CLASSES: Final = (
-    2, 10, 100, 128, 256, 512, 1000, 1024, 2048, 4096, 8192, 16384, 32000, 32768, 50257, 51865, 65536, 128256,
-)  # fmt: skip
 NEAR, ROUND = 0.005, 0.015  # of ln V: the median of all levels, and each of them
 
 
@@ -147,8 +144,7 @@ class Plateau(Detector[Limits, _Stream]):
     def _guess(self, course: Course, rank: int) -> bool:
         """The level of a guess among V since the start."""
         levels, level = course.levels, median(course.levels)
-        classes = min(CLASSES, key=lambda number: abs(level - math.log(number)))
-        guess = math.log(classes)
+        classes, guess = nearest(level)
         near = abs(level - guess) <= NEAR * guess
         if not near or any(abs(other - guess) > ROUND * guess for other in levels):
             return False
