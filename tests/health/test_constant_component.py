@@ -71,6 +71,7 @@ def test_a_loss_that_comes_to_stand_at_a_guess_is_named_at_the_twentieth_report(
         (off, 0.6935),  # a level like any other
         (lambda step: round(0.6931 + 0.0002 * math.sin(step), 4), 0.6931),  # began there: a preference loss
         (lambda step: 0.7138 if step == 1 else 0.6931, 0.6931),  # by less than 3 % off
+        (lambda step: 6.8 if step == 1 else 6.9315, 6.9315),
     ],
 )  # fmt: skip
 def test_a_printed_loss_that_stands_elsewhere_is_left_alone(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 
 import pytest
 
@@ -34,6 +35,17 @@ from speech_health.guess import exactly, nearest
 )
 def test_a_value_is_a_guess_to_all_its_digits(value: float, classes: int | None) -> None:
     assert exactly(value) == classes
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [2, 10, 100, 128, 256, 512, 1000, 1024, 2048, 4096, 8192, 16384, 32000, 32768, 50257, 51865, 65536, 128256],
+)  # fmt: skip
+def test_each_number_of_classes_is_known(classes: int) -> None:
+    guess = math.log(classes)
+    single = struct.unpack("f", struct.pack("f", guess))[0]
+    assert exactly(guess) == exactly(single) == exactly(round(guess, 5)) == classes
+    assert nearest(guess) == (classes, guess)
 
 
 def test_the_nearest_number_of_classes() -> None:
