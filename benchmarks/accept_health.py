@@ -138,8 +138,9 @@ def _kept(
     seeds: list[int],
 ) -> dict[str, Any]:
     """What an earlier call found on this very commit, or what is measured now."""
-    file = keep and keep / f"{name}-{record.commit()}-{'-'.join(map(str, seeds))}.json"
-    if file and file.is_file() and not record.commit().endswith(record.DIRTY):
+    commit = record.commit()
+    file = keep and keep / f"{name}-{commit}-{'-'.join(map(str, seeds))}.json"
+    if file and file.is_file() and not commit.endswith(record.DIRTY):
         return dict(json.loads(file.read_text(encoding="utf-8")))
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), seeds)

@@ -24,9 +24,8 @@ class Value:
     For one whose fields all count, and that keeps nothing else in its `__dict__` (no `cached_property`, no `once`).
     """
 
-    __dataclass_fields__: ClassVar[
-        dict[str, dataclasses.Field[Any]]
-    ]  # of the record; a `Value` itself has none
+    # Of the record: a `Value` itself has none.
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in self.__dict__ or name not in self.__dataclass_fields__:

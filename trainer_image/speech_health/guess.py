@@ -15,13 +15,10 @@ from speech_health.digits import decimals
 CLASSES: Final = (
     2, 10, 100, 128, 256, 512, 1000, 1024, 2048, 4096, 8192, 16384, 32000, 32768, 50257, 51865, 65536, 128256,
 )  # fmt: skip
-TWICE: Final = (
-    4  # ln 4 is ln 2 twice: a discriminator that tells nothing apart, summed over both kinds
-)
-COARSEST, FINEST = (
-    4,
-    6,
-)  # decimals: fewer are met by chance, more differ between float32 and float64
+# ln 4 is ln 2 twice: a discriminator that tells nothing apart, summed over both kinds.
+TWICE: Final = 4
+# Decimals: fewer are met by chance, more differ between float32 and float64.
+COARSEST, FINEST = 4, 6
 
 
 def nearest(level: float) -> tuple[int, float]:

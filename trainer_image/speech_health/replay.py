@@ -91,9 +91,8 @@ class _Run:
         assert self._monitor is not None
         telling = sum(s.losses is not None or s.telling for s in batch)
         self._telling += telling
-        if telling < len(
-            batch
-        ):  # a step on a line of its own, or an evaluation alone, which is none
+        if telling < len(batch):
+            # A step on a line of its own, or an evaluation alone, which is none.
             self._silent += sum(s.evaluation is None and not s.telling for s in batch)
         self._last = batch[-1]
         end = self._clock + len(batch)
