@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import urllib.parse
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from speech_contract import names
+from speech_contract.values import frozen
 from speech_operator import children
 from speech_operator.child_kind import ChildKind, ChildRecord, Record
 from speech_operator.children import KINDS, POD
@@ -232,7 +232,7 @@ async def test_a_pod_whose_label_changes_leaves_its_job() -> None:
         assert watched.marked[-2:] == [KEY, JobKey("speech", "tts")]
 
 
-@dataclasses.dataclass(frozen=True)
+@frozen
 class NodeRecord(ChildRecord):
     ready: bool = True
 

@@ -17,11 +17,12 @@ from speech_contract.codec import FORBID
 from speech_contract.places import PATH
 from speech_contract.recipes import Recipe, RecipeSpec
 from speech_contract.run_config import RunConfig
+from speech_contract.values import frozen
 from speech_operator.cluster.local_paths import localised
 from speech_operator.resources.config_map import build_run_config
 
 
-@dataclasses.dataclass(frozen=True)
+@frozen
 class ToyRecipe(Recipe):
     """Audio alone, and a held-out set that must be there."""
 
@@ -34,7 +35,7 @@ class ToyRecipe(Recipe):
         check_at_least(self, 1, "width")
 
 
-@dataclasses.dataclass(frozen=True)
+@frozen
 class Recipes(RecipeSpec):
     __pydantic_config__ = FORBID
     toy_codec: ToyRecipe | None = None
@@ -48,8 +49,9 @@ class Job(SpeechTrainingJob):
     spec: Spec
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@frozen
 class Config(RunConfig):
+    _: dataclasses.KW_ONLY
     recipe: Recipes
 
 
