@@ -10,7 +10,6 @@ of them or to stand still, and of that is told at once. What is not reported is 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 from speech_contract import thresholds
 from speech_contract.report import Codebook
@@ -50,13 +49,20 @@ class _Sign:
 class _Book:
     """One codebook of one rank."""
 
+    name: str
+    of: str  # how many codes it has, in words
     first: int  # step of its first report
     begun: bool = False  # data gave it its codes
     signs: dict[str, _Sign] = dataclasses.field(default_factory=dict)
 
-    def sign(self, name: str) -> _Sign:
-        """Created absent."""
-        return self.signs.setdefault(name, _Sign())
+    def take(self, kind: str, step: int, text: str | None) -> None:
+        """What a report says of one sign."""
+        sign = self.signs.get(kind)
+        if sign is None:
+            if text is None:
+                return  # nearly every report of a sound run
+            sign = self.signs[kind] = _Sign()
+        sign.take(step, None if text is None else f"codebook {self.name}: {text}")
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -76,6 +82,12 @@ class CodebookCollapse(Detector[thresholds.CodebookCollapse, _Stream]):
     def __init__(self, limits: thresholds.CodebookCollapse, attempt: Attempt) -> None:
         super().__init__(limits, attempt)
         self._fresh = True
+        # Read once, not for each book of each report.
+        self._stop_perplexity = float(limits.stop_perplexity)
+        self._min_perplexity_share = float(limits.min_perplexity_share)
+        self._max_dead_share = float(limits.max_dead_share)
+        self._max_residual_ratio = float(limits.max_residual_ratio)
+        self._min_movement = float(limits.min_movement)
 
     def feed(self, sample: StepSample) -> None:
         """Follow every book of the report."""
@@ -90,45 +102,47 @@ class CodebookCollapse(Detector[thresholds.CodebookCollapse, _Stream]):
             stream.books.clear()  # rolled back: what was counted is another line of the run
         stream.last_step = sample.step
         for name, values in sample.codebooks.items():
-            book = stream.books.setdefault(name, _Book(sample.step))
-            for sign, text in self._look(name, values, book, sample.step):
-                book.sign(sign).take(sample.step, text)
+            book = stream.books.get(name)
+            if book is None:
+                book = stream.books[name] = _Book(name, _of(values), sample.step)
+            self._follow(book, values, sample.step)
         self._judge(stream, sample)
 
-    def _look(
-        self, name: str, values: Codebook, book: _Book, step: int
-    ) -> Iterator[tuple[str, str | None]]:
-        """Every sign of this report: its sentence, or None where it is absent."""
-        limits, perplexity = self._limits, values.perplexity
+    def _follow(self, book: _Book, values: Codebook, step: int) -> None:
+        """Every sign that this report can tell of, there or not."""
+        limits = self._limits
         book.begun = values.age is not None
         age = step - book.first if values.age is None else values.age
-        if perplexity is not None:
-            low = self._lowest(values, age)
-            settled = book.begun or age >= limits.grace_steps
-            told = f"codebook {name}: perplexity {perplexity:.3g} below {low:.3g}{_of(values)}"
-            yield "perplexity", told if perplexity < low else None
-            gone = settled and perplexity < float(limits.stop_perplexity)
-            yield "collapsed", told if gone else None
-        if values.dead is not None:
-            dead = age >= limits.after_steps and values.dead > float(limits.max_dead_share)
-            yield "dead", f"codebook {name}: {values.dead:.0%} dead codes" if dead else None
-        if values.movement is not None:
-            still = self._is_young(book, age) and values.movement < self._least_way(age)
-            told = f"codebook {name}: moved by {values.movement:.2g} of itself"
-            yield "movement", told if still else None
-        if values.residual is not None:
-            adds = age >= limits.grace_steps and values.residual > float(limits.max_residual_ratio)
-            told = f"codebook {name}: leaves {values.residual:.3g} times the residual it was given"
-            yield "residual", told if adds else None
+        if values.perplexity is not None:
+            self._follow_use(book, values.perplexity, self._lowest(values, age), age, step)
+        if (dead := values.dead) is not None:
+            many = age >= limits.after_steps and dead > self._max_dead_share
+            book.take("dead", step, f"{dead:.0%} dead codes" if many else None)
+        if (way := values.movement) is not None:
+            still = self._is_young(book, age) and way < self._least_way(age)
+            book.take("movement", step, f"moved by {way:.2g} of itself" if still else None)
+        if (left := values.residual) is not None:
+            adds = age >= limits.grace_steps and left > self._max_residual_ratio
+            told = f"leaves {left:.3g} times the residual it was given" if adds else None
+            book.take("residual", step, told)
+
+    def _follow_use(
+        self, book: _Book, perplexity: float, least: float, age: int, step: int
+    ) -> None:
+        settled = book.begun or age >= self._limits.grace_steps
+        low, gone = perplexity < least, settled and perplexity < self._stop_perplexity
+        told = f"perplexity {perplexity:.3g} below {least:.3g}{book.of}" if low or gone else None
+        book.take("perplexity", step, told if low else None)
+        book.take("collapsed", step, told if gone else None)
 
     def _lowest(self, values: Codebook, age: int) -> float:
         """The least perplexity that a book of this age may have."""
         size = float(values.size or 0)
         if age >= self._limits.after_steps and size:
-            return max(float(self._limits.min_perplexity_share) * size, min(VERY_LOW, size / 4))
+            return max(self._min_perplexity_share * size, min(VERY_LOW, size / 4))
         if age >= self._limits.grace_steps:
-            return min(VERY_LOW, size / 4) if size else float(self._limits.stop_perplexity)
-        return 0.0 if values.age is None else float(self._limits.stop_perplexity)
+            return min(VERY_LOW, size / 4) if size else self._stop_perplexity
+        return 0.0 if values.age is None else self._stop_perplexity
 
     def _is_young(self, book: _Book, age: int) -> bool:
         """It has to move now. A resumed book of unknown age has found its place."""
@@ -138,9 +152,13 @@ class CodebookCollapse(Detector[thresholds.CodebookCollapse, _Stream]):
 
     def _least_way(self, age: int) -> float:
         """Movement is told over a hundred steps, and over fewer while the book is younger."""
-        return float(self._limits.min_movement) * min(age, YOUNG[0]) / YOUNG[0]
+        return self._min_movement * min(age, YOUNG[0]) / YOUNG[0]
 
     def _judge(self, stream: _Stream, sample: StepSample) -> None:
+        if not self.active and not any(
+            sign.reports for book in stream.books.values() for sign in book.signs.values()
+        ):
+            return
         lasting = {
             (name, kind): sign
             for name, book in stream.books.items()
