@@ -84,9 +84,8 @@ def test_a_printed_loss_that_stands_elsewhere_is_left_alone(
 
 def test_long_after_it_came_to_a_guess_it_is_no_news(run: Any) -> None:
     train(run, 8, loss=off)
-    train(
-        run, 40, 9, loss=lambda step: 0.6931 if step % 2 else 0.6932
-    )  # the way there is forgotten
+    # The way there is forgotten.
+    train(run, 40, 9, loss=lambda step: 0.6931 if step % 2 else 0.6932)
     train(run, 80, 41, loss=0.6931)
     assert run.rules == []
 

@@ -50,7 +50,6 @@ class _Book:
     """One codebook of one rank."""
 
     name: str
-    of: str  # how many codes it has, in words
     first: int  # step of its first report
     begun: bool = False  # data gave it its codes
     signs: dict[str, _Sign] = dataclasses.field(default_factory=dict)
@@ -104,7 +103,7 @@ class CodebookCollapse(Detector[thresholds.CodebookCollapse, _Stream]):
         for name, values in sample.codebooks.items():
             book = stream.books.get(name)
             if book is None:
-                book = stream.books[name] = _Book(name, _of(values), sample.step)
+                book = stream.books[name] = _Book(name, sample.step)
             self._follow(book, values, sample.step)
         self._judge(stream, sample)
 
@@ -113,8 +112,7 @@ class CodebookCollapse(Detector[thresholds.CodebookCollapse, _Stream]):
         limits = self._limits
         book.begun = values.age is not None
         age = step - book.first if values.age is None else values.age
-        if values.perplexity is not None:
-            self._follow_use(book, values.perplexity, self._lowest(values, age), age, step)
+        self._follow_use(book, values, age, step)
         if (dead := values.dead) is not None:
             many = age >= limits.after_steps and dead > self._max_dead_share
             book.take("dead", step, f"{dead:.0%} dead codes" if many else None)
@@ -126,12 +124,15 @@ class CodebookCollapse(Detector[thresholds.CodebookCollapse, _Stream]):
             told = f"leaves {left:.3g} times the residual it was given" if adds else None
             book.take("residual", step, told)
 
-    def _follow_use(
-        self, book: _Book, perplexity: float, least: float, age: int, step: int
-    ) -> None:
+    def _follow_use(self, book: _Book, values: Codebook, age: int, step: int) -> None:
+        perplexity, least = values.perplexity, self._lowest(values, age)
+        if perplexity is None:
+            return
         settled = book.begun or age >= self._limits.grace_steps
         low, gone = perplexity < least, settled and perplexity < self._stop_perplexity
-        told = f"perplexity {perplexity:.3g} below {least:.3g}{book.of}" if low or gone else None
+        told = (
+            f"perplexity {perplexity:.3g} below {least:.3g}{_of(values)}" if low or gone else None
+        )
         book.take("perplexity", step, told if low else None)
         book.take("collapsed", step, told if gone else None)
 
@@ -155,10 +156,6 @@ class CodebookCollapse(Detector[thresholds.CodebookCollapse, _Stream]):
         return self._min_movement * min(age, YOUNG[0]) / YOUNG[0]
 
     def _judge(self, stream: _Stream, sample: StepSample) -> None:
-        if not self.active and not any(
-            sign.reports for book in stream.books.values() for sign in book.signs.values()
-        ):
-            return
         lasting = {
             (name, kind): sign
             for name, book in stream.books.items()

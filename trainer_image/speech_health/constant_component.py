@@ -195,7 +195,7 @@ class ConstantComponent(Detector[thresholds.ConstantComponent, _Stream]):
         together = (
             series.still >= bound and series.changes >= PAST and (series.exact or series.lively)
         )
-        guessed = series.still >= bound and bool(series.guessed)
+        guessed = series.still >= bound and series.guessed is not None
         return printed or (alone and (series.varied or stream.exact)) or together or guessed
 
     def _convict(self, series: _Series, sample: StepSample, name: str) -> None:
@@ -203,7 +203,8 @@ class ConstantComponent(Detector[thresholds.ConstantComponent, _Stream]):
             return  # the first one stands until it heals
         self._named = name
         rest = "the rest changes" if series.run > series.still // 2 else "steps advance"
-        level = f" (ln {series.guessed}: a guess)" if series.guessed else ""
+        classes = series.guessed
+        level = f" (ln {classes}: a guess)" if classes else ""
         self._exceed(
             f"loss component {name!r} is exactly {series.value!r}{level} in {series.still} reports in a row since "
             f"step {series.since}, threshold {self._limits.for_reports}, while {rest}",

@@ -110,7 +110,7 @@ def _formatted(line: str, text: str, said: Said) -> str:
     known = format_of(line, text)
     if known is not None:
         said.format, counter = known
-        return text if counter is None else _placed(said.format, counter, text, said)
+        return text if counter is None else _placed(counter, text, said)
     if said.bar is not None:
         said.format = BAR
     elif line.startswith('{"'):
@@ -160,9 +160,9 @@ def _described(front: str) -> str:
     return words.rpartition(":")[0] if percent else ""
 
 
-def _placed(row: Format, found: re.Match[str], text: str, said: Said) -> str:
+def _placed(found: re.Match[str], text: str, said: Said) -> str:
     """Step, epoch and rank where the format puts them."""
-    groups = found.groupdict()
+    row, groups = said.format, found.groupdict()
     said.step = count_of(groups["step"])
     if groups.get("total"):
         said.total = int(groups["total"])
