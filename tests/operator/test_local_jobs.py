@@ -30,7 +30,9 @@ import os, pathlib, signal, sys, time
 here = pathlib.Path(os.environ["SPEECHTRAIN_RUN_DIR"])
 here.mkdir(parents=True, exist_ok=True)
 rank, attempt = os.environ["RANK"], os.environ["SPEECHTRAIN_ATTEMPT"]
-(here / f"start-{attempt}-{rank}").write_text(os.environ["SPEECHTRAIN_RESUME_FROM"] + f" {os.getpid()}")
+start = here / f"new-{attempt}-{rank}"
+start.write_text(os.environ["SPEECHTRAIN_RESUME_FROM"] + f" {os.getpid()}")
+start.rename(here / f"start-{attempt}-{rank}")  # whole, or not there: a test reads it as soon as it is
 def save(*_):
     (here / f"saved-{attempt}-{rank}").touch()
     sys.exit(75)
