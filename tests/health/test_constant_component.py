@@ -45,6 +45,17 @@ def test_a_clamp_that_bites_later(run: Any) -> None:
     assert run.rules == [Rule.CONSTANT_COMPONENT]
 
 
+def test_of_a_clamp_that_bites_later_a_report_over_again_does_not_count(run: Any) -> None:
+    for step in range(
+        1, 26
+    ):  # the first five move, and of the twenty that stand one brings nothing else
+        vq = fine(step) if step < 6 else 4.0
+        run.step(step, losses={"mel": fine(9 if step == 10 else step), "vq": vq})
+    assert run.rules == []
+    train(run, 26, 26, mel=fine, vq=4.0)
+    assert run.finding(Rule.CONSTANT_COMPONENT).step == 6
+
+
 def off(step: float) -> float:
     """As printed, and far from a guess."""
     return round(3.0 * fine(step), 4)

@@ -155,6 +155,11 @@ def test_a_told_direction_is_no_reason_to_warn_of_what_gets_better(
         ((1.0, 1.0, 1.0, 1.02, 1.04, 1.06), "dtw_mel", True),
         ((1.0, 1.0, 1.0, 1.5, 1.4, 1.5, 1.4), "dtw_mel", True),
         ((1.0, 0.5, 1.0, 1.01, 1.02, 1.03), "dtw_mel", True),  # one lucky evaluation
+        ((0.5, 1.0, 1.01, 1.02, 1.03), "dtw_mel", True),  # and it was the first one
+        ((1.0, 1.21, 1.4, 1.6), "dtw_mel", True),  # four say too little
+        ((0.32, 0.36, 0.39, 0.41, 0.40), "dtw_mel", True),
+        ((0.35, 0.36, 0.37, 0.38, 0.39), "dtw_mel", True),  # not far enough
+        ((0.32, 0.36, 0.39, 0.41, 0.42), "dtw_mel", False),
         ((1.0, 1.0, 1.0, math.nan, 2.0, 3.0), "dtw_mel", True),
     ],
 )
@@ -163,6 +168,31 @@ def test_what_is_no_falling_behind(
 ) -> None:
     evaluate(run, *values, name=name, falls=falls)
     assert Rule.GOAL_UNREACHABLE not in run.rules
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ((0.32, 0.36, 0.39, 0.41, 0.42), "from 0.32 at step 1 to 0.42, worse in 4 evaluations"),
+        ((0.5, 0.4, 0.32, 0.36, 0.39, 0.41, 0.42), "from 0.32 at step 41 to 0.42, worse in 4"),
+        (
+            (1.0, 1.2, 1.4, 1.6, 2.0),
+            "from 1 at step 1 to 2, worse in 4",
+        ),  # one of them is half of it
+    ],
+)
+def test_worse_in_every_evaluation_since_one_is_told_from_that_one(
+    run: Any, values: tuple[float, ...], told: str
+) -> None:
+    evaluate(run, *values)
+    assert told in run.finding(Rule.GOAL_UNREACHABLE).evidence
+
+
+def test_one_evaluation_may_be_half_of_the_way(run: Any) -> None:
+    for number, value in enumerate((1.0, 1.25, 1.5, 2.25, 2.5)):
+        for step in range(20 * number + 1, 20 * number + 21):
+            run.step(step, loss=100.0 * 0.98**step, evaluation={"dtw_mel": value})
+    assert "from 1 at step 1 to 2.5" in run.finding(Rule.GOAL_UNREACHABLE).evidence
 
 
 def follow(

@@ -60,7 +60,7 @@ def make_config(run_dir: Path, voice: Path, **changes: Any) -> RunConfig:
     recipe = VitsRecipe(**{"preset": Preset.DEBUG, **changes.pop("recipe", {})})
     preflight = Preflight(**changes.pop("preflight", {}))
     data = Data(DataSet(str(voice / "train.jsonl")), DataSet(str(voice / "validation.jsonl")))
-    training = {"max_steps": 4, "global_batch_size": 4, "seed": 3, **changes.pop("training", {})}
+    training = {"max_steps": 4, "global_batch_size": 2, "seed": 3, **changes.pop("training", {})}
     return dataclasses.replace(
         toy.make_config(run_dir, training=training, health={"preflight": preflight}, **changes),
         recipe=RecipeSpec(vits=recipe),

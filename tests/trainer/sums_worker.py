@@ -1,7 +1,7 @@
 """One of three ranks that train the same global batch cut in every way: in 1, 2 and 3 ranks, in micro-batches.
 
-`python sums_worker.py DIRECTORY PORT PORT PORT`; a rank beyond the world of the moment waits for its turn. Rank r
-writes what it saw to `DIRECTORY/sums-<r>.json`.
+`python ranks.py ENDED 3 sums_worker.py sums DIRECTORY PORT PORT PORT`; a rank beyond the world of the moment waits for
+its turn. Rank r writes what it saw to `DIRECTORY/sums-<r>.json`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def name_of(world: int, size: int, micro: int | None, per_token: bool) -> str:
 
 
 def main() -> int:
-    directory, ports = Path(sys.argv[1]), [int(port) for port in sys.argv[2:]]
+    directory, ports = Path(sys.argv[2]), [int(port) for port in sys.argv[3:]]
     rank = int(os.environ[env.RANK])
     torch.set_num_threads(1)
     seen: dict[str, Any] = {}

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +12,9 @@ import torch
 import toy
 from hypothesis import given
 from hypothesis import strategies as st
+from ranks import free_port, run_ranks
 from sums_worker import CUTS, STEPS, name_of
-from test_engine_ranks import DEADLINE, free_port
 
-from speech_contract import env
 from speech_trainer import replay_batch
 from speech_trainer.data.loader import Place, cut, micro_batches, rank_slice
 from speech_trainer.engine import accumulation
@@ -35,21 +30,7 @@ CPU = torch.device("cpu")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What three processes saw, which were one, two and three ranks in turn."""
     directory = tmp_path_factory.mktemp("sums")
-    ports = [str(free_port()) for _ in range(3)]
-    processes = []
-    with (directory / "log").open("wb") as log:
-        for rank in range(3):
-            own = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), env.RANK: str(rank)}
-            command = [sys.executable, str(WORKER), str(directory), *ports]
-            processes.append(subprocess.Popen(command, env=own, stdout=log, stderr=log))
-        try:
-            codes = [process.wait(DEADLINE) for process in processes]
-        finally:
-            for process in processes:
-                process.kill()
-                process.wait()
-    assert codes == [0] * 3, (directory / "log").read_text()[-3000:]
-    return [json.loads((directory / f"sums-{rank}.json").read_text()) for rank in range(3)]
+    return run_ranks(WORKER, "sums", directory, 3, *(free_port() for _ in range(3)))
 
 
 @pytest.mark.parametrize("which", CUTS, ids=lambda which: name_of(*which))

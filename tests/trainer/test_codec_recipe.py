@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import small_codec
 import torch
+from ranks import run_ranks
 from small_codec import config_of, make
 from test_engine_loop import equal
-from test_engine_ranks import run_ranks
 from transformers import DacModel
 
 from speech_contract import codec as wire_codec
@@ -142,11 +142,10 @@ def test_a_nan_leaves_codebooks_and_reservoir_finite(
 
 
 def test_ranks_with_uneven_data_keep_one_codebook_and_a_nan_on_one_stops_all(
-    tmp_path: Path, voice: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, voice: Path
 ) -> None:
     shutil.copytree(voice, tmp_path / "voice")
-    monkeypatch.setattr("test_engine_ranks.WORKER", Path(__file__).with_name("codec_worker.py"))
-    seen = run_ranks("codec", tmp_path)
+    seen = run_ranks(Path(__file__).with_name("codec_worker.py"), "codec", tmp_path)
     assert [one["code"] for one in seen] == [0, 0]
     assert seen[0]["digests"] == seen[1]["digests"]
     assert "staged" in seen[0]["digests"]

@@ -3,57 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import toy
+from ranks import run_ranks
 
-from speech_contract import env, outcome, paths
+from speech_contract import outcome, paths
 
 WORKER = Path(__file__).with_name("toy_worker.py")
-DEADLINE = 300  # seconds; generous, a busy machine is no fault of the code
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def run_ranks(mode: str, directory: Path, count: int = 2) -> list[dict[str, Any]]:
-    """Run the worker on `count` ranks and return what each of them saw."""
-    common = {
-        env.WORLD_SIZE: str(count),
-        env.MASTER_ADDR: "127.0.0.1",
-        env.MASTER_PORT: str(free_port()),
-    }
-    logs = [directory / f"{mode}-{r}.log" for r in range(count)]
-    processes = []
-    for r, log in enumerate(logs):
-        own = {"PYTHONPATH": os.pathsep.join(sys.path), **common, env.RANK: str(r)}
-        with log.open("w") as file:
-            command = [sys.executable, str(WORKER), mode, str(directory)]
-            processes.append(
-                subprocess.Popen(command, env={**os.environ, **own}, stdout=file, stderr=file)
-            )
-    try:
-        codes = [process.wait(DEADLINE) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert codes == [0] * count, [log.read_text()[-2000:] for log in logs]
-    return [json.loads((directory / f"{mode}-{r}.json").read_text()) for r in range(count)]
 
 
 @pytest.fixture(scope="module")
 def gated(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    return run_ranks("gate", tmp_path_factory.mktemp("gate"))
+    return run_ranks(WORKER, "gate", tmp_path_factory.mktemp("gate"))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +64,7 @@ def test_an_interrupt_of_one_rank_is_known_to_all(gated: list[dict[str, Any]]) -
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     directory = tmp_path_factory.mktemp("runs")
-    return directory, run_ranks("together", directory)
+    return directory, run_ranks(WORKER, "together", directory)
 
 
 def test_ranks_train_on_their_own_samples(runs: tuple[Path, list[dict[str, Any]]]) -> None:

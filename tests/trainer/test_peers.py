@@ -10,7 +10,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_engine_ranks import run_ranks
+from ranks import run_ranks
+from test_engine_ranks import WORKER
 from torch import Tensor
 
 from speech_contract import outcome, paths
@@ -80,7 +81,7 @@ Seen = tuple[Path, list[dict[str, Any]]]
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     directory = tmp_path_factory.mktemp("peers")
-    return directory, run_ranks("peers", directory, 3)
+    return directory, run_ranks(WORKER, "peers", directory, 3)
 
 
 def told(seen: Seen, name: str) -> list[Peers]:

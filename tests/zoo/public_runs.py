@@ -38,7 +38,6 @@ BEYOND = {  # faults that were missed at first judgement and still are, and why
     "251": "two runs write into one file in turn: of one the part is 0.0000, which a sound run switches off too, of "
     "the other it stands at its clamp for 58 reports; of a printed value 60 are asked",
     "252": "the part is 0.000 from report 48 on, while the whole loss falls: a sound run switches one off just so",
-    "405": "held-out 0.321 rises to 0.420 in five evaluations: a median of three is the best, 15 % above is asked",
     "411": "a rate printed as 0.00000000 in seven reports, where twenty are asked, and ten decimals",
     "458": "a held-out loss printed as 0.2000 eight times: who repeats a line is taken to repeat a score",
     "463": "a dead GAN in 17 reports, where 20 are asked, and it had moved in seven before",

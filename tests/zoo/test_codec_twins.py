@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import small_codec
-from test_engine_ranks import run_ranks
+from ranks import run_ranks
 from tones import write_voice
 from twin_runs import WITHIN, assert_reached_and_told, check, fields_of, findings, named, wrap_of
 from twins.catalogue import CLONING, CODEC, VITS, Twin
@@ -103,10 +103,7 @@ def test_the_correct_recipe_passes_and_raises_nothing(
 def test_on_two_ranks_books_of_their_own_are_named(tmp_path: Path, voice: Path) -> None:
     (twin,) = (twin for twin in CODEC if twin not in ALONE)
     shutil.copytree(voice, tmp_path / "voice")
-    with pytest.MonkeyPatch.context() as patch:
-        worker = Path(__file__).with_name("codec_twin_worker.py")
-        patch.setattr("test_engine_ranks.WORKER", worker)
-        seen = run_ranks("twins", tmp_path)
+    seen = run_ranks(Path(__file__).with_name("codec_twin_worker.py"), "twins", tmp_path)
     for rank in seen:
         assert (rank["correct"]["error"], rank["correct"]["step"]) == ("", 6)
         assert rank["checked"]["error"].startswith(f"{twin.check.value}: ranks: ranks [1] differ")

@@ -108,8 +108,8 @@ class Baseline:
             return None
         median = self._median()
         height = value - median
-        if height < (factor - 1.0) * abs(median):
-            return None
+        if height <= 0.0 or height < (factor - 1.0) * abs(median):
+            return None  # first of all a series that stays 0: no spread is worked out for it
         spread = self._spread(float)
         if spread == 0.0:
             return None

@@ -189,14 +189,16 @@ class ConstantComponent(Detector[thresholds.ConstantComponent, _Stream]):
         """
         held = HELD * series.longest if series.longest > 1 else 0
         bound = max(self._limits.for_reports, held)
+        if series.still < bound:
+            return False
         longer = max(bound, HELD * self._limits.for_reports)
-        printed = series.run >= longer and fine(series.value, stream.places(series))
-        alone = series.run >= bound and (not series.varied or series.exact or series.lively)
-        together = (
-            series.still >= bound and series.changes >= PAST and (series.exact or series.lively)
-        )
-        guessed = series.still >= bound and series.guessed is not None
-        return printed or (alone and (series.varied or stream.exact)) or together or guessed
+        if series.run >= longer and fine(series.value, stream.places(series)):
+            return True
+        moves = series.exact or series.lively
+        alone = series.run >= bound and (series.varied or stream.exact)
+        if alone and (moves or not series.varied):
+            return True
+        return (moves and series.changes >= PAST) or series.guessed is not None
 
     def _convict(self, series: _Series, sample: StepSample, name: str) -> None:
         if self.active and self._named != name:

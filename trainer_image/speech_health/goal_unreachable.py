@@ -20,6 +20,7 @@ from speech_contract import thresholds
 from speech_contract.report import Plan
 from speech_contract.rules import Rule
 from speech_contract.scores import Better, ScoreSpec
+from speech_contract.values import frozen
 from speech_health.detector import Attempt, Detector
 from speech_health.evaluations import same
 from speech_health.median import median
@@ -40,16 +41,30 @@ LOWER = re.compile(r"(^|_)(loss|dtw|mel|wer|cer|error|distance)(_|$)")  # better
 HIGHER = re.compile(r"(^|_)(snr|sdr|accuracy|pesq|stoi|sim|similarity)(_|$)")
 
 
+@frozen
+class _Level:
+    """What a score was worth at one time."""
+
+    badness: float  # lower is better
+    value: float
+    step: int
+    loss: float | None  # then
+
+
 @dataclasses.dataclass(eq=False, repr=False)
 class _Score:
-    """One held-out score. Its level is the median of three evaluations: one lucky one is no best."""
+    """One held-out score. Its level is the median of three evaluations: one lucky one is no best.
+
+    Where every evaluation since was worse than the one before it, and none made most of the way, it was not luck: that
+    one is a level too.
+    """
 
     spec: ScoreSpec
-    newest: list[float]  # how bad the last few evaluations were: lower is better
-    best: float | None = None  # level of badness
-    best_value: float = 0.0
-    best_step: int = 0
-    loss_then: float | None = None  # the loss when it was best
+    newest: list[float]  # how bad the last few evaluations were
+    best: _Level | None = None
+    slope: _Level | None = None  # the evaluation since which each was worse than the one before
+    climbed: int = 0  # evaluations since that one
+    leap: float = 0.0  # the largest step among them
     first: float | None = None  # the first value
     first_badness: float = 0.0
     below: int = 0  # evaluations since, while none came near to it; else NEAR
@@ -62,19 +77,23 @@ class _Score:
 
     def take(self, value: float, step: int, loss: float | None, keep: int, share: float) -> None:
         """The next evaluation."""
+        bad = self.spec.badness(value)
         if self.first is None:
-            self.first, self.first_badness = value, self.spec.badness(value)
+            self.first, self.first_badness = value, bad
         elif self.below >= 0:
             far = self.first_badness + share * abs(self.first_badness)
-            self.below = self.below + 1 if self.spec.badness(value) > far else NEAR
+            self.below = self.below + 1 if bad > far else NEAR
+        if self.newest and bad > self.newest[-1]:
+            self.climbed, self.leap = self.climbed + 1, max(self.leap, bad - self.newest[-1])
+        else:
+            self.slope, self.climbed, self.leap = _Level(bad, value, step, loss), 0, 0.0
         self.values = [*self.values, value][-LEVEL:]
-        self.newest = [*self.newest, self.spec.badness(value)][-max(keep, LEVEL) :]
+        self.newest = [*self.newest, bad][-max(keep, LEVEL) :]
         if len(self.newest) < LEVEL:
             return
         level = median(self.newest[-LEVEL:])
-        if self.best is None or level < self.best:
-            self.best, self.best_step, self.loss_then = level, step, loss
-            self.best_value = median(self.values)
+        if self.best is None or level < self.best.badness:
+            self.best = _Level(level, median(self.values), step, loss)
 
     @property
     def lost(self) -> bool:
@@ -87,17 +106,29 @@ class _Score:
         self.apart = self.apart + 1 if far else 0
         return self.apart >= FAR_TIMES
 
-    def behind(self, loss: float | None, evaluations: int, share: float) -> bool:
-        """The newest `evaluations` are worse than the best by more than `share`, each worse than the one before.
+    def _steady(self, evaluations: int) -> bool:
+        """More than `evaluations` made the way from the slope's begin, none of them more than half of it."""
+        return (
+            self.slope is not None
+            and self.climbed > evaluations
+            and self.leap <= (self.newest[-1] - self.slope.badness) / 2
+        )
 
-        And the loss fell since the best one.
+    def behind(self, loss: float | None, evaluations: int, share: float) -> _Level | None:
+        """The level behind which the newest `evaluations` are, by more than `share` and each worse than the one before.
+
+        And the loss fell since then.
         """
-        if self.best is None or not _fell(self.loss_then, loss):
-            return False
         late = self.newest[-evaluations:]
+        if not all(a < b for a, b in itertools.pairwise(late)):
+            return None
         target = abs(self.spec.target) if self.spec.better is Better.TARGET else 0.0
-        far = self.best + share * max(abs(self.best), target)
-        return min(late) > far and all(a < b for a, b in itertools.pairwise(late))
+        for level in (self.best, self.slope if self._steady(evaluations) else None):
+            if level is None or not _fell(level.loss, loss):
+                continue
+            if min(late) > level.badness + share * max(abs(level.badness), target):
+                return level
+        return None
 
 
 class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
@@ -203,11 +234,12 @@ class GoalUnreachable(Detector[thresholds.GoalUnreachable, None]):
                     f"{FAR:g} of it in {score.apart} evaluations in a row: learned by heart, or labels leak"
                 )
             score.take(value, step, now, limits.worsening_evaluations, self._worsening)
-            if score.behind(now, limits.worsening_evaluations, self._worsening):
+            level = score.behind(now, limits.worsening_evaluations, self._worsening)
+            if level is not None:
                 yield (
-                    f"held-out {name} went from {score.best_value:.4g} at step {score.best_step} to {value:.4g}, worse "
-                    f"in {limits.worsening_evaluations} evaluations in a row, while the loss fell from "
-                    f"{score.loss_then:.4g} to {now:.4g}"
+                    f"held-out {name} went from {level.value:.4g} at step {level.step} to {value:.4g}, worse in "
+                    f"{max(limits.worsening_evaluations, score.climbed)} evaluations in a row, while the loss fell "
+                    f"from {level.loss:.4g} to {now:.4g}"
                 )
             elif score.lost and now is not None and not _fell(self._first_loss, now):
                 yield (

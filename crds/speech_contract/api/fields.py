@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,13 @@ def fields_at(model: Any, location: Sequence[str | int]) -> dict[str, Any]:
 
 def places_of(model: Any, name: str) -> list[str]:
     """Every place below `model` where a field of this name (whatever its case) belongs."""
-    return [path for path in _places(model, "") if path.rpartition(".")[2].lower() == name.lower()]
+    wanted = name.lower()
+    return [path for path in _all_places(model) if path.rpartition(".")[2].lower() == wanted]
+
+
+@functools.cache  # one of the policies asks for four hundred names
+def _all_places(model: Any) -> tuple[str, ...]:
+    return tuple(_places(model, ""))
 
 
 def _places(kind: Any, path: str) -> Iterator[str]:
@@ -62,6 +69,11 @@ def fields_of(kind: Any) -> dict[str, Any]:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return {f.alias or name: f.annotation for name, f in kind.model_fields.items()}
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = typing.get_type_hints(kind)
-        return {camel(f.name): hints[f.name] for f in dataclasses.fields(kind)}
+        return dict(_typed(kind))
     return {}
+
+
+@functools.cache  # annotations are text: to read them costs more than anything else that is done with them here
+def _typed(kind: Any) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    return {camel(f.name): hints[f.name] for f in dataclasses.fields(kind)}
