@@ -20,7 +20,7 @@ from speech_contract import thresholds
 from speech_contract.report import Plan
 from speech_contract.rules import Rule
 from speech_contract.scores import Better, ScoreSpec
-from speech_contract.values import frozen
+from speech_contract.values import Value, frozen
 from speech_health.detector import Attempt, Detector
 from speech_health.evaluations import same
 from speech_health.median import median
@@ -42,7 +42,7 @@ HIGHER = re.compile(r"(^|_)(snr|sdr|accuracy|pesq|stoi|sim|similarity)(_|$)")
 
 
 @frozen
-class _Level:
+class _Level(Value):
     """What a score was worth at one time."""
 
     badness: float  # lower is better
