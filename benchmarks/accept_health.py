@@ -6,13 +6,15 @@
 `make accept-health` runs it and generates docs/zoo.md from the result. Exits with 1 when a fault was missed or
 anything healthy raised a warning. The seed is drawn anew each time and written down, so that a run can be repeated.
 The runs (correct ones that are disturbed, broken twins) take about an hour on two cores; a line each. With `--keep`
-a recipe whose runs are all done is not run again by a later call on the same commit.
+a recipe whose runs are all done is not run again by a later call on the same commit. With `--no-voices` the record
+keeps the whole runs of its last call, and says of which commit they are.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import dataclasses
 import json
 import secrets
 import statistics
@@ -35,6 +37,7 @@ from trivial import TRIVIAL, false, missed  # noqa: E402
 
 FEWEST = 500
 AGAIN = 50  # the dearest curves, measured three times
+WHOLE_RUNS_OF = "wholeRunsOf"  # the commit of whole runs that were not run now
 
 
 def row(kind: str, judged: list[Judged]) -> dict[str, Any]:
@@ -130,16 +133,36 @@ def table(result: dict[str, Any]) -> list[Row]:
     ]
 
 
-def voices(seeds: list[int], keep: Path | None) -> tuple[dict[str, Any], list[Row]]:
-    """Whole runs of all recipes; they need the trainer, so it is imported here."""
+def kinds() -> dict[str, Any]:
+    """What runs each recipe whole, by its name in the record; they need the trainer, so it is imported here."""
     import cloning_runs
     import codec_runs
     import voice_runs
 
+    return {"voices": voice_runs, "codecs": codec_runs, "clonings": cloning_runs}
+
+
+def voices(seeds: list[int], keep: Path | None) -> tuple[dict[str, Any], list[Row]]:
+    """Whole runs of all recipes."""
     record.be_quiet()
-    kinds = {"voices": voice_runs, "codecs": codec_runs, "clonings": cloning_runs}
-    found = {name: _kept(keep, name, kind.measure, seeds) for name, kind in kinds.items()}
-    return found, [row for name, kind in kinds.items() for row in kind.table(found[name])]
+    found = {name: _kept(keep, name, kind.measure, seeds) for name, kind in kinds().items()}
+    return found, [row for name, kind in kinds().items() for row in kind.table(found[name])]
+
+
+def earlier_voices() -> tuple[dict[str, Any], list[Row]]:
+    """Those of the record as it is, each row with the commit that they were run on."""
+    path = record.RESULTS / "health.json"
+    if not path.is_file():
+        return {}, []
+    document = json.loads(path.read_text(encoding="utf-8"))
+    figures = document["figures"]
+    found = {name: figures[name] for name in kinds() if name in figures}
+    of = figures.get(WHOLE_RUNS_OF, document["commit"])
+    rows = [
+        row for name, kind in kinds().items() if name in found for row in kind.table(found[name])
+    ]
+    named = [dataclasses.replace(row, name=f"{row.name} (on {of[:7]})") for row in rows]
+    return found | {WHOLE_RUNS_OF: of}, named
 
 
 def _kept(
@@ -169,7 +192,7 @@ def main() -> int:
         "--silences", type=int, default=500, help="attempts, judged second by second"
     )
     parser.add_argument("--voice-seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--no-voices", action="store_true", help="curves alone: half a minute")
+    parser.add_argument("--no-voices", action="store_true", help="curves alone: some minutes")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--keep", type=Path, help="a folder for what each recipe's runs gave")
     chosen = parser.parse_args()
@@ -182,10 +205,9 @@ def main() -> int:
     result = measure(chosen.curves, seed)
     result["silences"] = silence_runs.measure(chosen.silences, seed)
     rows = table(result) + silence_runs.table(result["silences"])
-    if not chosen.no_voices:
-        whole, told = voices(chosen.voice_seeds, chosen.keep)
-        result |= whole
-        rows += told
+    whole, told = earlier_voices() if chosen.no_voices else voices(chosen.voice_seeds, chosen.keep)
+    result |= whole
+    rows += told
     record.show(rows)
     return 0 if record.write("health", before, result, rows) else 1
 

@@ -162,7 +162,9 @@ def _whole_part(figures: Mapping[str, Any]) -> str:
     voices, codecs, clonings = (figures.get(name) for name in ("voices", "codecs", "clonings"))
     if voices is None:
         return ""
-    parts = ["## Whole runs", "", *_disturbed(voices), "", *_twins("VITS", voices["twins"])]
+    of = figures.get("wholeRunsOf")
+    when = [f"Run on commit `{of}`, before the curves above.", ""] if of else []
+    parts = ["## Whole runs", "", *when, *_disturbed(voices), "", *_twins("VITS", voices["twins"])]
     if codecs is not None:
         parts += _recipe("The codec", "codec runs", "through k-means and revivals", codecs)
     if clonings is not None:
