@@ -1,6 +1,6 @@
 """Whether the voice-cloning Debug learns and listens, beside trivial answers: `make accept-cloning`.
 
-    python benchmarks/accept_cloning.py [--steps 300] [--seeds 0 1] [--quiet-seeds] [--at-once 2] [--keep FOLDER]
+    python benchmarks/accept_cloning.py [--steps 450] [--seeds 0 1] [--quiet-seeds] [--at-once 2] [--keep FOLDER]
 
 The whole chain on this machine: synthesizes Telugu by many speakers, holds some of them out, trains a codec on the
 rest, encodes all with what it exported, gives every line another recording of its speaker, and trains both backbones
@@ -36,9 +36,9 @@ from speech_trainer.models import encoders
 BOUND, ENDS = 0.75, 0.9  # of chance, nats a code; of ends
 EVERY = 25  # steps between evaluations
 PLAN = SynthesisPlan(
-    languages=("te",), speakers=12, utterances=36, validation=0, min_words=2, max_words=4, seed=0
-)
-HELD_OUT = 2  # speakers, all their sentences
+    languages=("te",), speakers=48, utterances=36, validation=0, min_words=2, max_words=4, seed=0
+)  # ten voices with four times the sentences are learned by heart: 69 % of chance on them, 77 % on others
+HELD_OUT = 4  # speakers, all their sentences
 CODEC = "codec"
 BACKBONES = ("V3", "V2")
 DEAF = "reference ignored"
@@ -60,7 +60,7 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=450)
     parser.add_argument("--codec-steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
     parser.add_argument("--quiet-seeds", type=int, nargs="*", default=[2, 3, 4])

@@ -60,7 +60,7 @@ def test_sentences_are_different_and_of_the_language(language: str) -> None:
         ({"languages": ("tee",)}, "languages: 'tee' is not available; did you mean te"),
         ({"languages": ("xx",)}, "languages: 'xx' is not available; use te, hi, en, de"),
         ({"languages": ()}, "languages: 0 is not between 1 and 4"),
-        ({"speakers": 13}, "speakers: 13 is not between 1 and 12"),
+        ({"speakers": 49}, "speakers: 49 is not between 1 and 48"),
         ({"utterances": 0}, "utterances: 0 is not between 1"),
         ({"validation": -1}, "validation: -1 is not between 0"),
         ({"min_words": 5}, "minWords: 5 is not between 1 and 4"),

@@ -22,8 +22,13 @@ from speech_trainer.data.words import WORDS
 from speech_trainer.errors import DataError
 
 ESPEAK_VOICES: Final = {"te": "te", "hi": "hi", "en": "en-us", "de": "de"}
-# "" is the language's own voice. Alternating, so that two speakers sound unlike each other.
-VARIANTS: Final = ("", "f3", "m7", "f2", "m3", "f5", "m1", "f4", "m8", "f1", "m2", "m5")
+# Of eSpeak's own; "" is the language's own voice. High and low in turn, so that a few speakers sound unlike each other.
+VARIANTS: Final = (
+    "", "f3", "m7", "f2", "m3", "f5", "m1", "f4", "m8", "f1", "m2", "m5", "Annie", "m4", "m6", "aunty", "Alex",
+    "adam", "belinda", "Denis", "Gene", "caleb", "Lee", "Mario", "grandma", "Michael", "Reed", "linda",
+    "benjamin", "boris", "shelby", "david", "ed", "steph", "edward", "ian", "Nguyen", "john", "max", "Alicia",
+    "michel", "norbert", "anika", "paul", "quincy", "Andrea", "robert", "victor",
+)  # fmt: skip
 TRAIN: Final = "train.jsonl"
 VALIDATION: Final = "validation.jsonl"
 
