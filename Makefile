@@ -58,7 +58,7 @@ accept-codec-speed: $(VENV)/.dev ## Take the codec's training step beside that o
 	$(BIN)/python benchmarks/accept_codec_speed.py
 	$(BIN)/python docs/generate.py
 
-accept-cloning: $(VENV)/.dev ## Train a codec, encode, and clone voices with both backbones beside trivial answers: some forty-five minutes
+accept-cloning: $(VENV)/.dev ## Train a codec, encode, and clone voices with both backbones beside trivial answers: some hundred minutes
 	$(BIN)/python benchmarks/accept_cloning.py
 	$(BIN)/python docs/generate.py
 
