@@ -46,9 +46,8 @@ def test_a_clamp_that_bites_later(run: Any) -> None:
 
 
 def test_of_a_clamp_that_bites_later_a_report_over_again_does_not_count(run: Any) -> None:
-    for step in range(
-        1, 26
-    ):  # the first five move, and of the twenty that stand one brings nothing else
+    # The first five move, and of the twenty that stand one brings nothing else.
+    for step in range(1, 26):
         vq = fine(step) if step < 6 else 4.0
         run.step(step, losses={"mel": fine(9 if step == 10 else step), "vq": vq})
     assert run.rules == []

@@ -8,17 +8,18 @@ more and are killed at up to ten moments; two go on from what three have saved. 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import random
 import shutil
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked
 import small_cloning
 import torch
 
@@ -183,21 +184,17 @@ def tell(directory: Path, name: str, rank: int, seen: dict[str, Any]) -> None:
     (directory / f"{name}-{rank}.json").write_text(json.dumps(seen), "utf-8")
 
 
+def single(life: Callable[..., None], *given: Any) -> None:
+    """Of the ranks that share two cores, each has one thread."""
+    torch.set_num_threads(1)
+    life(*given)
+
+
 def fork(life: Callable[..., None], ranks: int, *given: Any) -> list[int]:
     """So many ranks; what each ended with. One that is killed takes the others along, as a supervisor does."""
     children = []
     for number in range(ranks):
-        child = os.fork()
-        if child == 0:
-            torch.set_num_threads(1)
-            try:
-                life(given[0], number, *given[1:])
-                os._exit(0)
-            except BaseException:
-                traceback.print_exc()
-                sys.stderr.flush()
-                os._exit(1)
-        children.append(child)
+        children.append(forked.fork(functools.partial(single, life, given[0], number, *given[1:])))
     codes: list[int] = []
     while len(codes) < len(children):
         pid, status = os.waitpid(-1, 0)

@@ -14,11 +14,11 @@ import shutil
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked
 import torch
 import toy
 from torch.distributed.tensor import DTensor
@@ -255,33 +255,26 @@ def second_life(directory: Path, rank: int, tell: Callable[[dict[str, Any]], Non
     tell(seen)
 
 
-def fork(life: Callable[..., None], directory: Path, rank: int) -> int:
+def start(life: Callable[..., None], directory: Path, rank: int) -> int:
     """A rank in a process of its own."""
-    pid = os.fork()
-    if pid:
-        return pid
 
     def tell(seen: dict[str, Any]) -> None:
         (directory / f"{life.__name__}-{rank}.json").write_text(json.dumps(seen))
 
-    torch.set_num_threads(
-        1
-    )  # here: a pool of the parent's would be invalid, and found so at random
-    code = 0
-    try:
+    def lived() -> None:
+        torch.set_num_threads(
+            1
+        )  # here: a pool of the parent's would be invalid, and found so at random
         life(directory, rank, tell)
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    sys.stderr.flush()
-    os._exit(code)
+
+    return forked.fork(lived)
 
 
 def main() -> int:
     directory = Path(sys.argv[1])
     ShardedToy(RecipeContext(make_config(directory), torch.device("cpu"), 0, 1, directory)).build()
     for life, expected in ((first_life, -signal.SIGKILL), (second_life, 0)):
-        waiting = {fork(life, directory, rank) for rank in range(3)}
+        waiting = {start(life, directory, rank) for rank in range(3)}
         until = time.monotonic() + DEADLINE
         codes = []
         while waiting and time.monotonic() < until and not any(c != expected for c in codes):

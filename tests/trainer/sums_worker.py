@@ -1,6 +1,6 @@
 """One of three ranks that train the same global batch cut in every way: in 1, 2 and 3 ranks, in micro-batches.
 
-`python ranks.py ENDED 3 sums_worker.py sums DIRECTORY PORT PORT PORT`; a rank beyond the world of the moment waits for
+`python forked.py ENDED 3 sums_worker.py sums DIRECTORY PORT PORT PORT`; a rank beyond the world of the moment waits for
 its turn. Rank r writes what it saw to `DIRECTORY/sums-<r>.json`.
 """
 

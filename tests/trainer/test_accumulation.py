@@ -12,9 +12,10 @@ import torch
 import toy
 from hypothesis import given
 from hypothesis import strategies as st
-from ranks import free_port, run_ranks
+from ranks import run_ranks
 from sums_worker import CUTS, STEPS, name_of
 
+from speech_operator.cluster.local import free_ports
 from speech_trainer import replay_batch
 from speech_trainer.data.loader import Place, cut, micro_batches, rank_slice
 from speech_trainer.engine import accumulation
@@ -30,7 +31,7 @@ CPU = torch.device("cpu")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What three processes saw, which were one, two and three ranks in turn."""
     directory = tmp_path_factory.mktemp("sums")
-    return run_ranks(WORKER, "sums", directory, 3, *(free_port() for _ in range(3)))
+    return run_ranks(WORKER, "sums", directory, 3, *free_ports(3))
 
 
 @pytest.mark.parametrize("which", CUTS, ids=lambda which: name_of(*which))

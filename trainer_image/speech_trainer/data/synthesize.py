@@ -22,7 +22,7 @@ from speech_trainer.data.words import WORDS
 from speech_trainer.errors import DataError
 
 ESPEAK_VOICES: Final = {"te": "te", "hi": "hi", "en": "en-us", "de": "de"}
-# Of eSpeak's own; "" is the language's own voice. High and low in turn, so that a few speakers sound unlike each other.
+# Of eSpeak's own; "" is the language's own voice. High among low ones, so that a few speakers sound unlike each other.
 VARIANTS: Final = (
     "", "f3", "m7", "f2", "m3", "f5", "m1", "f4", "m8", "f1", "m2", "m5", "Annie", "m4", "m6", "aunty", "Alex",
     "adam", "belinda", "Denis", "Gene", "caleb", "Lee", "Mario", "grandma", "Michael", "Reed", "linda",
