@@ -1,4 +1,4 @@
-"""`speechtrain replay` on public runs, and what it costs beside another build: alarms, misses, CPU, memory.
+"""`speechtrain replay` on public runs, and what it costs beside another build: alarms, misses, CPU, memory, start-up.
 
     python benchmarks/accept_replay.py [--base 61e9c39] [--rows 84000] [--bytes 4000000] [--repeat 3]
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,33 +29,34 @@ from public_runs import SETS as PUBLIC_SETS  # noqa: E402
 from record import Row  # noqa: E402
 from shares import bound  # noqa: E402
 
+from speech_contract import env  # noqa: E402
+
 CALL = """
 import resource, sys
 from speech_cli.main import cli
-code = cli.main(["replay", *sys.argv[1:]], standalone_mode=False)
+code = cli.main(sys.argv[1:], standalone_mode=False)
 used = resource.getrusage(resource.RUSAGE_SELF)
 print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, code or 0, file=sys.stderr)
 """
 FASTER, STARTS, MEMORY, FILES = 4.0, 0.5, 150.0, 200
 
 
-def cost(build: Path, files: Sequence[Path]) -> tuple[float, float]:
-    """CPU seconds and MiB of one call."""
-    environ = builds.environ(build)
-    environ.pop(
-        "PYTHONDONTWRITEBYTECODE", None
-    )  # both as installed: the least of several has bytecode
-    environ["PYTHONPYCACHEPREFIX"] = str(files[0].parent / "bytecode")
-    command = [sys.executable, "-c", CALL, *map(str, files)]
+def cost(build: Path, folder: Path, words: Sequence[object]) -> tuple[float, float]:
+    """CPU seconds and MiB of one call; its state and bytecode are below `folder`."""
+    environ = builds.environ(build) | {env.LOCAL_STATE: str(folder / "state")}
+    # Both as installed: the least of several has bytecode.
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    environ["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
+    command = [sys.executable, "-c", CALL, *map(str, words)]
     said = subprocess.run(command, env=environ, check=True, capture_output=True, text=True).stderr
     seconds, memory, code = said.split()[-3:]
-    assert code == "0", (files, code)
+    assert code == "0", (words, code)
     return float(seconds), float(memory)
 
 
-def least(both: Sequence[Path], files: Sequence[Path], repeat: int) -> list[float]:
+def least(both: Sequence[Path], folder: Path, words: Sequence[object], repeat: int) -> list[float]:
     """CPU seconds of each build, measured in turns."""
-    times = [[cost(build, files)[0] for build in both] for _ in range(repeat)]
+    times = [[cost(build, folder, words)[0] for build in both] for _ in range(repeat)]
     return [min(column) for column in zip(*times, strict=True)]
 
 
@@ -86,24 +88,47 @@ def write_files(folder: Path, rows: int, size: int) -> dict[str, Path]:
     return {"table": table, "log": log, "small": small}
 
 
+def run_a_job(folder: Path) -> None:
+    """What `status` has to show: the loop of the examples, to its end."""
+    for name in ("custom.yaml", "custom_loop.py"):
+        shutil.copy(ROOT / "examples" / name, folder / name)
+    manifest = folder / "custom.yaml"
+    manifest.write_text(manifest.read_text().replace("uri: ../out/custom/run", "uri: run"))
+    cost(ROOT, folder, ["run", manifest])
+
+
+def starts(both: Sequence[Path], folder: Path, small: Path, repeat: int) -> dict[str, list[float]]:
+    """CPU seconds of what is asked often and does little, in each build."""
+    run_a_job(folder)
+    asked: dict[str, list[object]] = {
+        "--help": ["--help"],
+        "status": ["status", "--local"],
+        "replay": ["replay", small],
+    }
+    return {name: least(both, folder, words, repeat) for name, words in asked.items()}
+
+
 def speed(arguments: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
     """Both builds on the same files."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         both = [ROOT, builds.unpack(arguments.base, folder / "base")]
         files = write_files(folder, arguments.rows, arguments.bytes)
-        starts = least(both, [files["small"]], arguments.repeat)
+        started = starts(both, folder, files["small"], arguments.repeat)
         rows = [
-            Row("start-up, CPU", _of(starts, "s"), f"≤ {STARTS} ×", starts[0] <= STARTS * starts[1])
-        ]
-        figures: dict[str, Any] = {"startSeconds": starts}
+            Row(f"start-up of `{asked}`, CPU", _of(times, "s"), f"≤ {STARTS} ×",
+                times[0] <= STARTS * times[1])
+            for asked, times in started.items()
+        ]  # fmt: skip
+        figures: dict[str, Any] = {"startSeconds": started}
         for kind in ("table", "log"):
-            times = least(both, [files[kind]], arguments.repeat)
+            times = least(both, folder, ["replay", files[kind]], arguments.repeat)
             ratio = times[1] / times[0]
             rows.append(Row(f"{kind}: reports per CPU second", f"{ratio:.2f} × ({_of(times, 's')})",
                             f"≥ {FASTER} ×", ratio >= FASTER))  # fmt: skip
             figures[kind] = {"seconds": times, "times": round(ratio, 2)}
-        memory = cost(ROOT, [files["table"], files["log"], *[files["small"]] * FILES])[1]
+        many = [files["table"], files["log"], *[files["small"]] * FILES]
+        memory = cost(ROOT, folder, ["replay", *many])[1]
         rows.append(
             Row(
                 f"memory of {FILES + 2} files",

@@ -28,7 +28,7 @@ from speech_operator.controller import Controller
 from speech_operator.events import log
 from speech_operator.metrics import CONTENT_TYPE, OperatorMetrics
 from speech_operator.probes import Pages, Pulse, Reply, serve
-from speech_operator.refusals import tell_refusal, tell_unreadable
+from speech_operator.refusals import Unreadable, tell_refusal
 from speech_operator.settings import Settings
 from speech_operator.snapshot import Platform
 from speech_operator.watch import JobWatch, Login
@@ -109,7 +109,7 @@ class Operator:
         self._jobs = JobWatch(rest, spaces, self._heard, login, time.monotonic, random.random)
         self._lease = _lease(settings, transport) if settings.leader_election else None
         self._telling: set[asyncio.Task[None]] = set()
-        self._unreadable: dict[JobKey, str] = {}  # what was told of a job whose status is
+        self._unreadable = Unreadable(self._cluster)
 
     async def run(self, stop: asyncio.Event) -> int:
         """Work until `stop` is set (0) or something ends that must not (1)."""
@@ -171,6 +171,8 @@ class Operator:
         self._controller.mark(key, soon=True)
 
     def _heard(self, key: JobKey, job: Mapping[str, Any] | None) -> None:
+        if job is None:
+            self._unreadable.forget(key)
         self._controller.mark(key, soon=not self._known.told(key, job))
 
     def _queue_depth(self) -> float:
@@ -179,9 +181,8 @@ class Operator:
     def _on_error(self, key: JobKey, error: Exception) -> None:
         if isinstance(error, Unsatisfiable):
             telling = tell_refusal(self._cluster, key, str(error), time.time())
-        elif isinstance(error, ContractError) and self._unreadable.get(key) != str(error):
-            self._unreadable[key] = str(error)
-            telling = tell_unreadable(self._cluster, key, str(error))
+        elif isinstance(error, ContractError):
+            telling = self._unreadable.tell(key, str(error))
         else:
             return
         task = asyncio.create_task(self._tell(key, telling), name=f"fault of {key}")

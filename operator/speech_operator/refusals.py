@@ -32,14 +32,29 @@ async def tell_refusal(cluster: Cluster, key: JobKey, sentence: str, now: float)
     await apply(cluster, key, Observed(job), plan)
 
 
-async def tell_unreadable(cluster: Cluster, key: JobKey, sentence: str) -> None:
-    """An Event for a job whose status was written by nobody of ours; the status itself stays. Raises ClusterError."""
-    document = await cluster.get_job(key)
-    if document is None:
-        return
-    told = f"this job stands still: {sentence}"
-    event = JobEvent(Reason.STATUS_UNREADABLE.value, told, warning=True)
-    await cluster.post_event(key, document["metadata"]["uid"], event)
+class Unreadable:
+    """Jobs whose status was written by nobody of ours: an Event for each; the status itself stays."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._told: dict[JobKey, tuple[str, str]] = {}  # the job's uid and what was said of it
+
+    async def tell(self, key: JobKey, sentence: str) -> None:
+        """Say it once of each job. Raises ClusterError: then nothing was said."""
+        document = await self._cluster.get_job(key)
+        if document is None:
+            return
+        uid = str(document["metadata"]["uid"])
+        if self._told.get(key) == (uid, sentence):
+            return
+        told = f"this job stands still: {sentence}"
+        event = JobEvent(Reason.STATUS_UNREADABLE.value, told, warning=True)
+        await self._cluster.post_event(key, uid, event)
+        self._told[key] = (uid, sentence)
+
+    def forget(self, key: JobKey) -> None:
+        """The job is gone."""
+        self._told.pop(key, None)
 
 
 def refusal(job: Job, sentence: str, now: float) -> Plan | None:

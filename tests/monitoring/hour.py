@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import subprocess
 import time
 import urllib.error
@@ -18,6 +17,8 @@ import scraped_jobs
 from bed import binaries, families
 from bed.cluster import log_to_stderr
 from bed.layout import cache_dir
+
+from speech_operator.cluster.local import free_ports
 
 Object = dict[str, Any]
 Ask = Callable[..., list[Object]]
@@ -37,7 +38,7 @@ def served(folder: Path) -> Iterator[Ask]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stdout + done.stderr)
-    address = _address()
+    address = f"127.0.0.1:{free_ports(1)[0]}"
     command = [
         programs["prometheus"], f"--config.file={folder / 'config.yaml'}", f"--web.listen-address={address}",
         f"--storage.tsdb.path={folder / 'data'}", "--storage.tsdb.retention.time=100y",
@@ -57,12 +58,6 @@ def filled(query: str, job: str) -> str:
     for name, value in values.items():
         query = query.replace(name, value)
     return query
-
-
-def _address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 def _wait_until_ready(url: str, log: Path) -> None:

@@ -6,7 +6,6 @@ import graphlib
 import itertools
 import json
 import re
-import socket
 import subprocess
 import time
 import urllib.error
@@ -22,6 +21,8 @@ from bed import system
 from bed.requirement import require
 from bed.system import Tier
 from product.chart import ROOT
+
+from speech_operator.cluster.local import free_ports
 
 CONFIG = ROOT / "docs" / "alertmanager.yaml"
 NON_FINITE, ZERO_LOSS = "SpeechTrainingNonFinite", "SpeechTrainingZeroLoss"
@@ -172,9 +173,7 @@ def until(what: str, true: Any, seconds: float = 60.0) -> None:
 @pytest.fixture
 def alertmanager(tmp_path: Path) -> Iterator[Alertmanager]:
     require(Tier.ALERTS)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_ports(1)[0]}"
     command = [
         system.program("prometheus-alertmanager"), f"--config.file={CONFIG}",
         f"--storage.path={tmp_path}", f"--web.listen-address={address}",

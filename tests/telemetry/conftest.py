@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from speech_contract.progress import Progress
 from speech_contract.recipes import Copies, CustomRecipe, RecipeSpec
 from speech_contract.run_config import Checkpoint, RunConfig, Training, attempt_token
 from speech_contract.thresholds import Thresholds
+from speech_operator.cluster.local import free_ports
 
 DEADLINE = 60.0
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -39,13 +39,6 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = DEADLINE)
             return value
         time.sleep(0.02)
     raise AssertionError(f"waited {seconds} s for {what}")
-
-
-def free_port() -> int:
-    """A port of the loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclasses.dataclass
@@ -124,6 +117,7 @@ class Launcher:
     ) -> RunConfig:
         """The run config of a custom recipe on this machine."""
         run_dir = str(self.directory / "run")
+        master, *supervisors = free_ports(nodes + 1)
         return RunConfig(
             **{
                 "namespace": "speech",
@@ -134,8 +128,8 @@ class Launcher:
                 "num_nodes": nodes,
                 "ranks_per_node": ranks,
                 "master_address": "127.0.0.1",
-                "master_port": free_port(),
-                "supervisor_addresses": [f"127.0.0.1:{free_port()}" for _ in range(nodes)],
+                "master_port": master,
+                "supervisor_addresses": [f"127.0.0.1:{port}" for port in supervisors],
                 "run_dir": run_dir,
                 "recipe": RecipeSpec(custom=CustomRecipe(copies=copies)),
                 "training": Training(),

@@ -6,7 +6,6 @@ only addresses and times differ. For `tests/e2e` and `make accept-cluster`.
 
 import contextlib
 import json
-import socket
 import subprocess
 import threading
 import time
@@ -27,6 +26,8 @@ from bed.layout import cache_dir
 from product.chart import CHART, MONITORED, ROOT, only
 from product.installed import HOME, RELEASE
 from product.scrape import scrape_configs
+
+from speech_operator.cluster.local import free_ports
 
 Object = dict[str, Any]
 
@@ -125,7 +126,7 @@ def alerting(
 ) -> Iterator[tuple[Prometheus, Receiver]]:  # fmt: skip
     """Both run from here on, and end with the block. `folder` is theirs; what they say is in `*.log`."""
     receiver = Receiver()
-    prometheus, alertmanager = _address(), _address()
+    prometheus, alertmanager = (f"127.0.0.1:{port}" for port in free_ports(2))
     files = _write(bed, folder, pace, receiver.url, alertmanager)
     program = binaries.ensure(families.PROMETHEUS, cache_dir(), log_to_stderr)["prometheus"]
     commands = {
@@ -155,12 +156,6 @@ def _running(command: list[str], log: Path) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-
-
-def _address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 def _write(bed: Bed, folder: Path, pace: Pace, webhook: str, alertmanager: str) -> dict[str, Path]:
