@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import gc
 import json
 import resource
 import threading
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from speech_contract import names
-from speech_operator.__main__ import open_as_many_files_as_we_may
+from speech_operator.__main__ import keep_little_garbage, open_as_many_files_as_we_may
 from speech_operator.cluster.base import JobKey
 from speech_operator.cluster.rest import Answer, Rest
 from speech_operator.cluster.transport import Credentials
@@ -139,3 +141,27 @@ def test_the_limit_of_open_files_is_the_hard_one() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, most)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
+
+
+def test_garbage_in_cycles_does_not_pile_up() -> None:
+    class Cycle:
+        alive = most = 0
+
+        def __init__(self) -> None:
+            self.itself = self
+            Cycle.alive += 1
+            Cycle.most = max(Cycle.most, Cycle.alive)
+
+        def __del__(self) -> None:
+            Cycle.alive -= 1
+
+    before, at_work = gc.get_threshold(), collections.deque[Cycle](maxlen=3000)
+    keep_little_garbage()
+    try:
+        for _ in range(200_000):
+            at_work.append(Cycle())  # the oldest of them has grown old by the time it is let go
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+        gc.collect()
+    assert Cycle.most < 30_000
