@@ -245,7 +245,7 @@ CLONING: tuple[Twin, ...] = (
     Twin(cloning_build.table_without_optimizer, Check.PARAMETERS, later=SCORES),
     Twin(cloning_build.backbone_detached, Check.GRADIENTS, (Rule.NO_GRADIENT,)),
     Twin(cloning_build.rows_detached, Check.GRADIENTS, later=SCORES),
-    Twin(cloning_build.deaf_to_the_reference, Check.INPUTS, later="the held-out `swap_gain` and `mute_gain`"),
+    Twin(cloning_build.deaf_to_the_reference, Check.INPUTS, later="the held-out `swap_gain`"),
     Twin(cloning_build.sees_the_future, Check.INPUTS, later="a loss below what codes allow"),
     Twin(
         cloning_build.wrong_rope_base,
