@@ -96,6 +96,14 @@ def _cells(row: Row) -> tuple[str, str, str, str]:
     return row.name, row.value, row.bound, row.verdict
 
 
+def _portable(word: str) -> str:
+    """Of a command: where somebody's folders lie is nobody's business."""
+    path = Path(word)
+    if not path.is_absolute():
+        return word
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
+
+
 def write(
     name: str,
     before: dict[str, Any],
@@ -110,7 +118,7 @@ def write(
     document = {
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", *map(_portable, sys.argv)]),
         "machine": before,
         "figures": figures,
         "table": [dataclasses.asdict(row) for row in rows],
