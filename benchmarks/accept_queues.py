@@ -155,9 +155,8 @@ class Field:
         self.scene, self.chance = scene, chance
         self.lasts: dict[str, float] = {}
         self.trains_since: dict[str, tuple[int, float]] = {}
-        self.ended: set[tuple[str, int]] = (
-            set()
-        )  # job and attempt: its end may be lost with a preempted pod
+        # Job and attempt: its end may be lost with a preempted pod.
+        self.ended: set[tuple[str, int]] = set()
         self.most = 0
         self.resumed: dict[str, str] = {}
 

@@ -118,9 +118,8 @@ def movements(place: Path, name: str, seed: int) -> Iterator[tuple[str, float]]:
     config = codec.loads(RunConfig, text)
     (last,) = (place / name / paths.CHECKPOINTS).glob(f"step-{config.training.max_steps}.a*")
     tensors = load_file(last / "state.safetensors")
-    seed_all(
-        seed
-    )  # as the engine does before it builds: these are the weights that training began with
+    # As the engine does before it builds: these are the weights that training began with.
+    seed_all(seed)
     context = RecipeContext(config, torch.device("cpu"), 0, 1, place / f"{name}-again")
     context.run_dir.mkdir()
     recipe = recipes.create(config.recipe.name, context)

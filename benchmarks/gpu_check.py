@@ -37,10 +37,8 @@ HERE = Path(__file__).resolve().parent
 RUN = "import sys; from speech_cli.main import cli; cli.main(['run', sys.argv[1], '--plain'])"
 WARM = 20
 SEARCH = {"CUDA": (64, 800, 200), "CPU": (4, 200, 50)}  # batch, frames, tokens
-LOOKUP = {
-    "CUDA": (2160, 1024, 8),
-    "CPU": (240, 256, 8),
-}  # vectors of Speech24k's batch, codes, dimensions
+# Vectors of Speech24k's batch, codes, dimensions.
+LOOKUP = {"CUDA": (2160, 1024, 8), "CPU": (240, 256, 8)}
 FASTER = 20  # times: what the kernel of the search is for
 PRESETS = {
     "CUDA": {"vits": "Base", "codec": "Speech24k"},

@@ -39,14 +39,9 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "benchmarks" / "results"
 README = "../README.md"
 FIGURES = ("what", "measured", "bound", "by")
-DETAILS = ("moved", "findings", "constant_frame", "other_sentence")  # too much for a first page:
-DETAILED = (
-    "twin: ",
-    "VITS, seed ",
-    "codec, seed ",
-    "cloning, seed ",
-    "stage: ",
-)  # rows that end, or begin, so
+# Rows that end so, or begin so, are too much for a first page.
+DETAILS = ("moved", "findings", "constant_frame", "other_sentence")
+DETAILED = ("twin: ", "VITS, seed ", "codec, seed ", "cloning, seed ", "stage: ")
 RECIPE = "trainer_image/speech_trainer/engine/recipe.py"
 DETECTOR = "trainer_image/speech_health/detector.py"
 RULES = ("rule", "fires on", "at worst", "what follows", "what to do")

@@ -14,9 +14,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
-OUTSIDE = re.compile(
-    r"\]\(\.\./((?:examples|benchmarks)/[\w./-]+)\)"
-)  # on pages at the top of docs/
+# On pages at the top of docs/.
+OUTSIDE = re.compile(r"\]\(\.\./((?:examples|benchmarks)/[\w./-]+)\)")
 COPIES = "files"
 
 

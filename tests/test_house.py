@@ -56,6 +56,8 @@ TESTED_THROUGH = {
 REGISTRY = re.compile(r"https?://|--(?:extra-)?index-url|--find-links|pypi\.|pythonhosted")
 TEXTS = (".py", ".md", ".toml", ".yaml", ".yml", ".sh", ".json", ".txt", "")
 ELSEWHERE = re.compile(r"\bDESIGN(?:\.md|'s| section| §)")
+# The formatter breaks a line that is too long for its comment, and leaves the comment behind the closing bracket.
+TORN = re.compile(r"^\s*[)\]}]+,?:?  # (?!noqa|type: )(?!.*fmt: skip)")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|root|home/\w+)/[\w.-]")
 
 Rule = Callable[[ast.AST], Iterator[str]]
@@ -201,6 +203,18 @@ def test_files_stay_readable() -> None:
         if (lines := path.read_text(encoding="utf-8").count("\n")) > LONGEST_FILE
     }
     assert long == {}
+
+
+def test_no_comment_is_torn_from_its_line() -> None:
+    assert TORN.match("    )  # the reason")
+    assert not TORN.match("    )  # fmt: skip")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: put the comment above"
+        for path in tracked("*.py")
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if TORN.match(line)
+    ]
+    assert found == []
 
 
 def test_folders_that_would_shadow_or_nest_hold_no_init() -> None:

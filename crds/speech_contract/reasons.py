@@ -40,9 +40,8 @@ class State(str, enum.Enum):
 NO_CHECKPOINT: Final = (
     "no confirmed checkpoint"  # how a message begins to say it, of trainer or operator
 )
-AT_REST: Final = frozenset(
-    {State.REFUSED, State.SUSPENDED, State.COMPLETE, State.FAILED}
-)  # until somebody says so
+# Until somebody says so.
+AT_REST: Final = frozenset({State.REFUSED, State.SUSPENDED, State.COMPLETE, State.FAILED})
 
 
 class Reason(str, enum.Enum):

@@ -15,9 +15,8 @@ from speech_contract.phases import Phase
 from speech_contract.report import Match, Memory, Report
 from speech_contract.values import Value, frozen
 
-PHASE_RECORD: Final = struct.Struct(
-    "=qqd"
-)  # step, index into PHASES, time.monotonic() of the stamp
+# Step, index into PHASES, time.monotonic() of the stamp.
+PHASE_RECORD: Final = struct.Struct("=qqd")
 DATAGRAM_LIMIT: Final = 8192  # bytes; larger ones are refused by the reporter, with a count
 TOKEN_HEADER: Final = "X-Speechtrain-Token"  # noqa: S105 - a header's name
 PROGRESS_LIMIT_BYTES: Final = 256 * 1024

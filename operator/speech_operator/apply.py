@@ -55,9 +55,8 @@ async def apply(
         return
     try:
         await _children(cluster, key, plan, at_once, turns)
-    except (
-        Unsatisfiable
-    ):  # what was seen is true all the same, and no other pass would come to write it
+    except Unsatisfiable:
+        # What was seen is true all the same, and no other pass would come to write it.
         await _write_status(cluster, key, seen, plan)
         await _tell(cluster, key, seen, plan)
         raise

@@ -68,9 +68,8 @@ class ChildKind(Generic[R]):
     kind: str
     plural: str
     noun: str  # for people
-    project: Callable[
-        [Document, str], R | None
-    ]  # of an object and its job's name; None: no such child
+    # Of an object and its job's name; None: no such child.
+    project: Callable[[Document, str], R | None]
     api_version: str = "v1"
     namespaced: bool = True
     watched: bool = False

@@ -61,9 +61,8 @@ class PodRecord:
     unschedulable_since: float | None = None  # the scheduler finds no node for it since then
     address: str = ""  # IP; empty until it has one
     hindrance: str = ""  # what keeps it from starting, in one word of scheduler or kubelet
-    words: str = dataclasses.field(
-        default="", compare=False
-    )  # their sentence: new words are no news
+    # Their sentence: new words are no news.
+    words: str = dataclasses.field(default="", compare=False)
 
     @property
     def ended(self) -> bool:

@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 
 _HERE = Path(__file__).resolve().parent
-for _place in (
-    _HERE,
-    _HERE.parent / "cluster",
-):  # `apibed` and `bed` are no packages of the distribution
+for _place in (_HERE, _HERE.parent / "cluster"):
+    # `apibed` and `bed` are no packages of the distribution.
     if str(_place) not in sys.path:
         sys.path.insert(0, str(_place))
 

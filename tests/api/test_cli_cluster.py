@@ -88,9 +88,8 @@ def test_status_shows_the_columns_of_kubectl(call: Call, bed: Bed, failed: Scene
     printed = bed.kubectl("get", "stj", "-n", failed.namespace).splitlines()
     assert header.split() == printed[0].split()
     ours, theirs = row.split(), printed[1].split()
-    theirs.insert(
-        2, ours[2]
-    )  # `status.reason` is the operator's to write, and none is at work here
+    # `status.reason` is the operator's to write, and none is at work here.
+    theirs.insert(2, ours[2])
     told = (0, 1, 3, 6, 7)  # how we write steps, losses and ages is another matter
     assert [ours[at] for at in told] == [theirs[at] for at in told]
     assert ours[4:6] == ["41/60", "NaN"]

@@ -222,6 +222,7 @@ def environment(container: Object) -> dict[str, str]:
 
 def test_the_operator_takes_its_environment(render: Render) -> None:
     settings = read_settings(environment(operator(render(watchNamespaces=["a", "b"]))))
+    # Rates and log level: the chart's defaults are those of the process.
     assert settings == Settings(
         watch_namespaces=("a", "b"),
         trainer_image="speechtrain/trainer:0.1.0",
@@ -230,7 +231,7 @@ def test_the_operator_takes_its_environment(render: Render) -> None:
         lease_name="st-speechtrain",
         pod_name="operator-1",
         pod_namespace="system",
-    )  # rates and log level: the chart's defaults are those of the process
+    )
 
 
 def test_its_values_reach_the_operator(render: Render) -> None:

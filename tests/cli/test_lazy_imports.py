@@ -24,12 +24,8 @@ print([name for name in sys.modules if name.partition(".")[0] in spared])
 """
 
 
-UNUSED = {
-    "progress",
-    "result",
-    "status",
-    "wire",
-}  # of the contract: what supervisors and the operator say
+# Of the contract: what supervisors and the operator say.
+UNUSED = {"progress", "result", "status", "wire"}
 
 
 def _loaded(*arguments: str) -> list[list[str]]:

@@ -36,11 +36,8 @@ def test_pages_name_every_threshold_once_with_its_default() -> None:
     """Rules that share a section share out its fields."""
     told = [row for rule in Rule for row in rows(rule)]
     sections = to_document(Thresholds())
-    for name in (
-        "mode",
-        "expect",
-        "logPatterns",
-    ):  # what is stated has a name of its own, see below
+    for name in ("mode", "expect", "logPatterns"):
+        # What is stated has a name of its own, see below.
         sections.pop(name)
     expected = {(s, name, str(v)) for s, fields in sections.items() for name, v in fields.items()}
     assert set(told) == expected

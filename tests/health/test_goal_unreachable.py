@@ -46,10 +46,8 @@ def evaluate(
             "74700000 weights from random values on 165 s of audio: 4.53e+05 a second, threshold 100000",
         ),
         (Plan(200, fresh=True, parameters=60_000, audio_seconds=0.5), "1.2e+05 a second"),
-        (
-            Plan(fresh=True, parameters=110_000, audio_seconds=1.0),
-            "1.1e+05 a second",
-        ),  # no end told
+        # No end told.
+        (Plan(fresh=True, parameters=110_000, audio_seconds=1.0), "1.1e+05 a second"),
         (
             Plan(20_000, goal_snr=30.0, bits_per_second=6000.0),
             "a goal of 30 dB at 6 kbit/s, where no codec of speech exceeds 20.2 dB",
@@ -226,12 +224,8 @@ def test_the_evidence_tells_the_first_best_level_and_both_losses(run: Any) -> No
     [
         ([1.0] * 5 + [1.2, 1.3, 1.4], FALLS, ScoreSpec(Better.LOWER), False),  # at the share
         ([1.0] * 5 + [1.21, 1.3, 1.4], FALLS, ScoreSpec(Better.LOWER), True),
-        (
-            [1.0] * 5 + [1.5, 1.5, 1.6],
-            FALLS,
-            ScoreSpec(Better.LOWER),
-            False,
-        ),  # no worse than before
+        # No worse than before.
+        ([1.0] * 5 + [1.5, 1.5, 1.6], FALLS, ScoreSpec(Better.LOWER), False),
         ([0.1] * 5 + [0.13, 0.14, 0.15], FALLS, ScoreSpec(Better.LOWER), True),
         ([-1.0] * 5 + [-0.8, -0.7, -0.6], FALLS, ScoreSpec(Better.LOWER), False),
         ([-1.0] * 5 + [-0.79, -0.7, -0.6], FALLS, ScoreSpec(Better.LOWER), True),

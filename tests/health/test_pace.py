@@ -66,12 +66,8 @@ def test_nothing_is_known_before_the_first_word() -> None:
         ([{"losses": None}], False, 7, None),  # a step alone
         ([{}, {"losses": None}], True, 7, None),  # once told, always told
         ([{"losses": None}, {}], True, 7, None),
-        (
-            [{"total_steps": 90}, {"step": 3}],
-            True,
-            7,
-            90,
-        ),  # a plan stays, a step back is no progress
+        # A plan stays, a step back is no progress.
+        ([{"total_steps": 90}, {"step": 3}], True, 7, 90),
         ([{"total_steps": 90}, {"total_steps": 80, "step": 9}], True, 9, 80),
     ],
 )

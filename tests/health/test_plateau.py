@@ -226,9 +226,8 @@ def test_reports_in_a_batch_are_judged_as_one_by_one(
             clock[0] = each.step
             rule.feed(each)
 
-    take(
-        rules[0], [copy.copy(each) for each in samples]
-    )  # one that was judged keeps what it derived
+    # One that was judged keeps what it derived.
+    take(rules[0], [copy.copy(each) for each in samples])
     for batch in batches(samples):
         stretch = stretch_of(batch)
         if stretch is None or not rules[1].pass_over(stretch):

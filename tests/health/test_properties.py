@@ -188,9 +188,8 @@ def test_a_hang_fires_within_three_longest_gaps_or_the_floor(
         run.step(step, after=gap, loss=1.0, source=source, gated=gated and registered)
     last = row(step=len(gaps), registered=registered)
     run.tick(0.0, last)
-    floor = (
-        60.0 if registered else 300.0
-    )  # of one that does not name its pauses any silence may be one
+    # Of one that does not name its pauses any silence may be one.
+    floor = 60.0 if registered else 300.0
     bound = max(3 * max(gaps[1:]), floor) + 1.0
     run.tick(bound, row(step=len(gaps), registered=registered, phase_age=bound))
     assert run.finding(Rule.STALLED) is not None

@@ -149,6 +149,7 @@ def test_a_report_of_a_step_alone_opens_nothing_and_evaluates_nothing() -> None:
     assert (told.opens, told.evaluated, told.unrated) == (False, False, False)
 
 
+# No datagram has them.
 READ_OFF_STDOUT = (
     "report",
     "form",
@@ -159,7 +160,7 @@ READ_OFF_STDOUT = (
     "unrated",
     "parts",
     "stands",
-)  # no datagram has them
+)
 
 
 def test_from_datagram_keeps_every_shared_field() -> None:

@@ -88,16 +88,12 @@ def test_the_same_report_again_counts_once(run: Any) -> None:
         ([(101.1, 100.0)] * 4, False),
         ([(101.1, 100.0)] * 5, True),
         ([(2e-6, 1e-6)] * 5, True),  # small beside nothing but itself
-        (
-            [(1e-1, 1e-1), (2e-7, 1e-7), *[(1e-6, 0.0)] * 5],
-            False,
-        ),  # next to nothing beside the peak
+        # Next to nothing beside the peak.
+        ([(1e-1, 1e-1), (2e-7, 1e-7), *[(1e-6, 0.0)] * 5], False),
         ([(1e-1, 1e-1), (2e-6, 0.0), *[(2e-6, 0.0)] * 6], True),
         ([(1.0, 0.5)] * 4 + [(0.5, 0.5)] + [(3.0, 0.5)] * 4, False),  # a report as planned between
-        (
-            [(1.0, 0.5)] * 4 + [(None, 0.5)] * 3 + [(1.0, 0.5)],
-            True,
-        ),  # one that says nothing is none
+        # One that says nothing is none.
+        ([(1.0, 0.5)] * 4 + [(None, 0.5)] * 3 + [(1.0, 0.5)], True),
     ],
 )
 def test_five_in_a_row_beyond_the_tolerance(

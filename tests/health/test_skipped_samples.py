@@ -157,10 +157,8 @@ def test_a_warning_that_stands_is_not_said_anew_at_exit(run_with: Callable[..., 
         ([(900, 0), (880, 30)], "30 of 1000 "),
         ([(2990, 10), (1880, 30)], "30 of 1910 "),
         ([(990, 9), (1990, 10), (2990, 30)], "20 of 1020 "),  # the older ones are out of the window
-        (
-            [(1000, 0), (2000, 0), (2000, None), (2480, 20)],
-            "20 of 1500 ",
-        ),  # a reason with no sample yet
+        # A reason with no sample yet.
+        ([(1000, 0), (2000, 0), (2000, None), (2480, 20)], "20 of 1500 "),
     ],
 )
 def test_what_is_set_against_what(

@@ -46,9 +46,8 @@ def test_a_loop_goes_on_from_its_confirmed_save_past_the_data(desk: Desk) -> Non
     assert status["restarts"]["counted"] == 1
     assert trained(desk, "heals", 2) == [*range(5, 12), *range(15, 33)]
     assert marks(desk.root / "heals")["mine/5.json"] == {"CONFIRMED"}
-    assert (
-        desk.progress("heals", "discardedSteps") >= 10
-    )  # 6 to 15, and what it did until it was ended
+    # 6 to 15, and what it did until it was ended.
+    assert desk.progress("heals", "discardedSteps") >= 10
     text = desk.call("why", "heals").text
     assert (
         "resumed from step 5 was given step 5 (mine/5.json) to go on from and the data at 12 to 14"

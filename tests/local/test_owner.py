@@ -47,9 +47,8 @@ def test_a_second_living_job_is_refused_by_the_name_of_the_owner(desk: Desk) -> 
     assert desk.progress("first", "step") == 12
     assert desk.rank_log("run", 1, 0).count("training_finished") == 1
 
-    after = desk.call(
-        "run", toy(desk, "second", "--rate", 2.5e-4, maxSteps=15)
-    )  # its own log, from the other's step
+    # Its own log, from the other's step.
+    after = desk.call("run", toy(desk, "second", "--rate", 2.5e-4, maxSteps=15))
     assert after.code == 0, after.text
     assert "the run directory was job default/first on this machine's" in after.text
     (attempt,) = desk.status("second")["attempts"]

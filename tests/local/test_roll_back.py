@@ -240,6 +240,5 @@ def test_notify_says_what_it_would_have_done_and_does_nothing(ran: Ran, shared_d
     assert skipped(run_dir) == {}
     finding = shared_desk.findings("watched")["NonFinite"]
     assert (finding["severity"], finding["action"]) == ("critical", "WouldHaveRolledBack")
-    assert (
-        len(shared_desk.events("watched", "update_skipped")) == 5
-    )  # the gate is not a matter of mode
+    # The gate is not a matter of mode.
+    assert len(shared_desk.events("watched", "update_skipped")) == 5

@@ -125,10 +125,8 @@ def test_nan_after_a_confirmed_checkpoint_rolls_back_and_completes(
     assert (status["state"], status["attempt"]) == ("Complete", 1)  # inside the process
     (back,) = shared_desk.events("nan-window", "rolled_back")
     assert back["step"] == 10
-    assert len(shared_desk.events("nan-window", "update_skipped")) in (
-        4,
-        5,
-    )  # budget 3, one step late
+    # Budget 3, one step late.
+    assert len(shared_desk.events("nan-window", "update_skipped")) in (4, 5)
     (skip,) = (shared_desk.root / "nan-window/skips").glob("*.json")
     (window,) = json.loads(skip.read_text())["windows"]
     assert window[0] == 19 * 4

@@ -100,9 +100,8 @@ def test_of_any_alerts_together_one_is_left(
         }
         for number, target in enumerate(possible)
     }
-    order = list(
-        graphlib.TopologicalSorter(muted_by).static_order()
-    )  # raises where there is a ring
+    # Raises where there is a ring.
+    order = list(graphlib.TopologicalSorter(muted_by).static_order())
     assert len(order) == len(possible)
 
 

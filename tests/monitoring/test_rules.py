@@ -274,10 +274,8 @@ def test_links_and_labels_of_a_release(rules: Object) -> None:
     ):  # fmt: skip
         before = plain["annotations"]["dashboard_url"]
         assert rule["annotations"]["dashboard_url"] == f"https://g.example{before}"
-        assert rule["labels"] == {
-            **plain.get("labels", {}),
-            "tier": "x",
-        }  # severity is the finding's
+        # Severity is the finding's.
+        assert rule["labels"] == {**plain.get("labels", {}), "tier": "x"}
 
 
 def test_each_alert_has_its_section_and_each_section_its_alert(rules: Object) -> None:

@@ -207,9 +207,8 @@ async def test_a_pod_that_is_alone_needs_no_name() -> None:
     assert seen is not None
     assert seen.service_present
     assert seen.endpoints == Endpoints("asr-master-0", 23456, ("asr-master-0:9464",))
-    assert (
-        seen.endpoints.master_address not in LOCAL_HOSTS
-    )  # the operator and Prometheus ask it from outside
+    # The operator and Prometheus ask it from outside.
+    assert seen.endpoints.master_address not in LOCAL_HOSTS
     assert not any("services" in path for _, path, _ in transport.asked)
 
 

@@ -169,10 +169,8 @@ class TestWaiting:
     @pytest.mark.parametrize(
         ("there", "left"),
         [
-            (
-                {"digest": "of another spec"},
-                False,
-            ),  # what was accepted counts, not what is asked for today
+            # What was accepted counts, not what is asked for today.
+            ({"digest": "of another spec"}, False),
             ({"queue": "other"}, True),
             ({"finished": True, "reserved": True}, True),
             ({"finished": True, "deleting": True}, False),

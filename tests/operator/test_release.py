@@ -157,9 +157,8 @@ class TestGivingBack:
             status = st.with_condition(
                 status, Condition.RUNNING, True, Reason.TRAINING_STARTED, "", build.now
             )
-        elif (
-            case == "no node"
-        ):  # an autoscaler may bring them, a gang scheduler has them in its queue
+        elif case == "no node":
+            # An autoscaler may bring them, a gang scheduler has them in its queue.
             pods[0] = waiting(build, 0, 1e5)
         elif case == "no pod":
             pods, status = [], begun(build, 1e5, whole=False)

@@ -321,6 +321,5 @@ def test_it_is_a_callback_of_the_lightning_that_is_loaded(loaded: type) -> None:
     assert isinstance(callback, loaded)
     assert isinstance(callback, TelemetryCallback)
     assert type(callback).__name__ == "TelemetryCallback"
-    assert isinstance(
-        copy.deepcopy(callback), loaded
-    )  # as pickle would, for a process that is spawned
+    # As pickle would, for a process that is spawned.
+    assert isinstance(copy.deepcopy(callback), loaded)

@@ -265,9 +265,8 @@ def test_the_page_runs_its_own_scripts_alone_and_asks_nobody(tmp_path):
     ]
     assert set(re.findall(r"'sha256-([^']+)'", policy)) == set(hashes)
     assert len(held) == 2
-    assert "Permission is hereby granted" in render(
-        read(tmp_path), 0.0
-    )  # the licence travels along
+    # The licence travels along.
+    assert "Permission is hereby granted" in render(read(tmp_path), 0.0)
     assert policy.startswith("default-src 'none';")
     assert "unsafe" not in policy
     outside = [

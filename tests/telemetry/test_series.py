@@ -119,9 +119,8 @@ def test_a_file_that_grows_is_thinned_evenly_and_loses_no_extreme(path, opened):
     assert (values[777], values[15_000], told) == (99.0, "nan", [])
     assert (rows[0]["step"], rows[-1]["step"]) == (1, 20_000)
     first, second = (sum(low < row["step"] <= low + 5_000 for row in rows) for low in (0, 5_000))
-    assert first / second == pytest.approx(
-        1, abs=0.5
-    )  # no part of the run is thinned more than another
+    # No part of the run is thinned more than another.
+    assert first / second == pytest.approx(1, abs=0.5)
 
 
 def test_what_is_no_number_survives_the_thinning(path, opened):

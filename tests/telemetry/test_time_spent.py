@@ -45,11 +45,8 @@ def account_of(*attempts: list[Row]) -> tuple[dict[str, int], str | None]:
     [
         ([], {}, None),
         ([[opens(0), ends(30, EXIT_ERROR)]], {"startup": 30}, None),
-        (
-            [steps(1, 5, since=0)],
-            {},
-            None,
-        ),  # a file cut before its head says nothing of when it began
+        # A file cut before its head says nothing of when it began.
+        ([steps(1, 5, since=0)], {}, None),
         ([[opens(0), *steps(1, 5, since=20)]], {"startup": 20, "productive": 40}, "0.667"),
         (
             [[opens(0), *steps(1, 5, since=20), ends(70)]],

@@ -28,12 +28,8 @@ from speech_contract.recipes import Adapters, CloningBackbone
 from speech_trainer.engine.distributed import Ranks, World
 from speech_trainer.engine.recipe import Built, StepRecord
 
-RANKS, STEPS, SAVED, BAD = (
-    3,
-    6,
-    3,
-    2,
-)  # ranks; steps; every so many a checkpoint; the step that is NaN
+# Ranks; steps; every so many a checkpoint; the step that is NaN.
+RANKS, STEPS, SAVED, BAD = (3, 6, 3, 2)
 LONG = 8  # steps of a run that is killed and saved at every second one
 
 

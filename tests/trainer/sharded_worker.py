@@ -262,9 +262,8 @@ def start(life: Callable[..., None], directory: Path, rank: int) -> int:
         (directory / f"{life.__name__}-{rank}.json").write_text(json.dumps(seen))
 
     def lived() -> None:
-        torch.set_num_threads(
-            1
-        )  # here: a pool of the parent's would be invalid, and found so at random
+        # Here: a pool of the parent's would be invalid, and found so at random.
+        torch.set_num_threads(1)
         life(directory, rank, tell)
 
     return forked.fork(lived)

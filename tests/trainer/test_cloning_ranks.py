@@ -45,9 +45,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         _, said = process.communicate(timeout=DEADLINE)
     finally:
-        with contextlib.suppress(
-            ProcessLookupError
-        ):  # ranks that hang outlive whom they were forked from
+        with contextlib.suppress(ProcessLookupError):
+            # Ranks that hang outlive whom they were forked from.
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, said[-3000:]
     return found

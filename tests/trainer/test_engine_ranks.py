@@ -50,9 +50,8 @@ def test_good_steps_change_everything_alike(gated: list[dict[str, Any]]) -> None
         assert seen["good 3"]["changed"] == [
             n for n in seen["good 3"]["changed"] if n in seen["names"]
         ]
-        assert set(seen["good 3"]["changed"]) == set(
-            seen["names"]
-        )  # state, EMA, codebook, all of it
+        # State, EMA, codebook, all of it.
+        assert set(seen["good 3"]["changed"]) == set(seen["names"])
     assert gated[0]["weights"] == gated[1]["weights"]
 
 

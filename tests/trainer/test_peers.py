@@ -115,10 +115,8 @@ def test_a_flipped_bit_is_named_within_one_cadence_and_never_saved(seen: Seen) -
     last = len(ranks) - 1
     first = next(p for p in told(seen, "flipped") if len(p.groups) > 1)
     assert first.step == 8  # flipped in step 7, compared every 4
-    assert (first.agreed_step, first.differs) == (
-        5,
-        "decoder",
-    )  # compared before the save at 5, too
+    # Compared before the save at 5, too.
+    assert (first.agreed_step, first.differs) == (5, "decoder")
     assert sorted(map(sorted, first.groups)) == sorted([list(range(last)), [last]])
     for one in ranks:
         assert one["flipped"]["code"] == outcome.EXIT_RANK_DISAGREES

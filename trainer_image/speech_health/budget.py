@@ -21,9 +21,10 @@ class Budget:
     in_a_row: int = 0  # up to the newest step
     in_window: int = 0
     _steps: int = 0  # taken so far: they never go back
+    # Steps taken then, bad ones among them.
     _recent: collections.deque[tuple[int, int]] = dataclasses.field(
         default_factory=collections.deque
-    )  # steps taken then, bad ones among them
+    )
 
     @property
     def allowed_in_window(self) -> int:

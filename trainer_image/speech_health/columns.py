@@ -28,21 +28,16 @@ REWARDS: Final = (
     "reward", "train/reward", "rewards/mean", "reward_mean", "critic/rewards/mean", "mean_reward",
 )  # fmt: skip
 SPREADS: Final = ("reward_std", "train/reward_std", "rewards/std")
-EQUAL: Final = (
-    "frac_reward_zero_std",
-    "train/frac_reward_zero_std",
-)  # share of groups of equal rewards
+# Share of groups of equal rewards.
+EQUAL: Final = ("frac_reward_zero_std", "train/frac_reward_zero_std")
 PLANNED: Final = ("planned_learning_rate", "planned_rate", "planned_lr")
 TIMES: Final = ("time", "timestamp", "ts", "wall_time", "updated_at", "wall time", "_timestamp")
 WHOLE: Final = (
     "loss", "total", "train_loss", "train/loss", "total_loss", "loss/total", "loss_total", "training_loss",
     "loss/train", "train_loss_step", "loss_step", "train/loss_step", "train/total_loss", "reduced_train_loss",
 )  # fmt: skip
-AVERAGES: Final = (
-    "train_loss_epoch",
-    "train/loss_epoch",
-    "loss_epoch",
-)  # where no step's loss is there
+# Where no step's loss is there.
+AVERAGES: Final = ("train_loss_epoch", "train/loss_epoch", "loss_epoch")
 SECONDS: Final = (
     "step_seconds", "step_time", "seconds_per_step", "time_per_step", "sec_per_step", "iter_time", "train/step_time",
 )  # fmt: skip

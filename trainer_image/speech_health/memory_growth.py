@@ -40,9 +40,8 @@ class _Scale:
 
     def take(self, now: float, used: int) -> bool:
         """True when a block is complete."""
-        if (
-            self.ends is None or now >= self.ends + self.seconds
-        ):  # the first one, or after a silence
+        if self.ends is None or now >= self.ends + self.seconds:
+            # The first one, or after a silence.
             self.ends, self.least = now + self.seconds, used
             self.blocks.clear()
             return False

@@ -18,9 +18,8 @@ MOST_NAMES: Final = 64  # of each field, as they come; a GAN with eight codebook
 OTHER: Final = "other"  # stands for all names beyond
 
 _Report = TypeVar("_Report", bound=Report)
-_Rest = Callable[
-    [list[Any]], Any
-]  # values of the names beyond → that of OTHER; None: nothing to say
+# Values of the names beyond → that of OTHER; None: nothing to say.
+_Rest = Callable[[list[Any]], Any]
 
 
 def _not_finite(values: list[Any]) -> Any:

@@ -24,9 +24,8 @@ class Owning:
     def __init__(self, pod: Pod, environ: Mapping[str, str], log: EventLog) -> None:
         config = pod.config
         self._log, self._uri = log, config.checkpoint.uri
-        self._described = pod.described and bool(
-            config.uid
-        )  # a run by hand has no name to own with
+        # A run by hand has no name to own with.
+        self._described = pod.described and bool(config.uid)
         place = CLUSTER if environ.get(env.KUBERNETES_HOST) else LAPTOP
         me = Owner(config.uid, config.namespace, config.name, config.attempt, place)
         custom = config.recipe.custom is not None

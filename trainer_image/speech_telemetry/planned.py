@@ -49,9 +49,8 @@ def _added_up(optimizer: Any, scheduler: Any, steps: int) -> float | None:
     if "LambdaLR" in kinds:
         pairs = zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
         return max(float(base) * _summed(factor, steps) for base, factor in pairs)
-    if (
-        steps > FARTHEST or getattr(scheduler, "last_epoch", 0) > 0
-    ):  # what lies behind a resumed one is not known
+    if steps > FARTHEST or getattr(scheduler, "last_epoch", 0) > 0:
+        # What lies behind a resumed one is not known.
         return None
     return _stepped(scheduler, steps)
 

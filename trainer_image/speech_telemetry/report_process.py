@@ -67,9 +67,8 @@ class ReportProcess:
         """Start one now; one that runs already is ended, for it knows less. `last`: the attempt is over."""
         self.kill()
         self._wanted, self._begun = False, self._monotonic()
-        root = str(
-            Path(speech_telemetry.__path__[0]).parent
-        )  # in a foreign image the zipapp itself
+        # In a foreign image the zipapp itself.
+        root = str(Path(speech_telemetry.__path__[0]).parent)
         others = os.environ.get("PYTHONPATH")
         environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, others]))}
         try:

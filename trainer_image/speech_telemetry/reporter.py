@@ -119,9 +119,8 @@ class Reporter:
             }
             self._saved = {}
             self._report(step, _losses(loss, components), skipped, numbers, _books(codebooks))
-        except (
-            Exception
-        ):  # a foreign object's float() may raise anything; training goes on, counted
+        except Exception:
+            # A foreign object's float() may raise anything; training goes on, counted.
             self.dropped += 1
 
     def phase(self, phase: Phase | str) -> None:

@@ -172,11 +172,8 @@ class SeriesFile:
     def __init__(self, path: Path, tell: Callable[[str], object], limit: int = LIMIT_BYTES) -> None:
         self._path, self._tell, self._limit = path, tell, limit
         self._file: BinaryIO | None = None
-        self._piece, self._density, self._farthest = (
-            FIRST_PIECE,
-            0.0,
-            0,
-        )  # steps, bytes a step, step
+        # Steps, bytes a step, step.
+        self._piece, self._density, self._farthest = (FIRST_PIECE, 0.0, 0)
         self._failed = False
         self.rows = 0
 
@@ -190,9 +187,8 @@ class SeriesFile:
             return
         try:
             file = self._file or self._open()
-            file.write(
-                "".join(lines).encode(errors="replace")
-            )  # a script's names may hold anything
+            # A script's names may hold anything.
+            file.write("".join(lines).encode(errors="replace"))
             self.rows += len(lines)
             if file.tell() > self._limit:
                 self._thin()

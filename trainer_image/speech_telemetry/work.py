@@ -13,11 +13,8 @@ from pathlib import Path
 
 SECONDS = 5.0  # between two looks
 WORKS = 0.1  # cores: what polls a queue takes less
-_SESSION, _USER, _CHILDREN_SYSTEM = (
-    3,
-    11,
-    15,
-)  # fields of /proc/<pid>/stat behind the command's name
+# Fields of /proc/<pid>/stat behind the command's name.
+_SESSION, _USER, _CHILDREN_SYSTEM = (3, 11, 15)
 
 
 class WorkReader:

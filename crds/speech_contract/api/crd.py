@@ -246,9 +246,8 @@ def _rewrite(node: Schema, path: str, shared: _Shared) -> Schema:
     if "description" in result:
         result["description"] = as_written(str(result["description"]))
     if "required" in node:
-        result["required"] = list(
-            node["required"]
-        )  # a copy: YAML would write a shared one as alias
+        # A copy: YAML would write a shared one as alias.
+        result["required"] = list(node["required"])
     if "const" in node:
         result["enum"] = [node["const"]]
     if node.get("default") is not None and path.startswith("spec"):

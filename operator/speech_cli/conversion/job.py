@@ -152,9 +152,8 @@ def _replicas(replicas: Reader) -> tuple[int, Converted, dict[str, Any]]:
         nodes += _count(replica, kind)
         if (policy := replica.take("restartPolicy")) is not None:
             restarts[replica.at("restartPolicy")] = policy
-        own = (
-            Notes() if found else notes
-        )  # the second template must say the same: one table is enough
+        # The second template must say the same: one table is enough.
+        own = Notes() if found else notes
         found[kind] = (convert_template(_template(replica, own)), replica.at("template"))
         notes.refusals += own.refusals if own is not notes else []
         replica.finish_known(policies.PLACES)

@@ -28,9 +28,8 @@ SHOWN: Final = 3
 
 def clock(client: ClusterClient, now: Callable[[], float] = time.time) -> Iterator[Row]:
     """The API server's clock beside this one; its header is cut to whole seconds."""
-    from email.utils import (
-        parsedate_to_datetime,
-    )  # with the mail that comes along: for this row alone
+    # With the mail that comes along: for this row alone.
+    from email.utils import parsedate_to_datetime
 
     name, before = "clock", now()
     told = client.date()

@@ -46,6 +46,7 @@ KINDS: Final = (
     "Hugging Face trainer_state.json, JSON lines and lists, Keras histories, CSV and TSV with a header, TensorBoard "
     "event files, runs of Weights & Biases, a log as printed, directories of these; see --list-formats"
 )
+# Of a directory, the best first.
 WANTED: Final = (
     "trainer_state.json",
     "metrics.csv",
@@ -56,7 +57,7 @@ WANTED: Final = (
     f"*{EVENT_FILE}*",
     "files/output.log",
     "output.log",
-)  # of a directory, the best first
+)
 FEWEST_ROWS: Final = 3  # of numbers alone, that are a table without a heading
 _TAG: Final = re.compile(r"tag-(?P<tag>.+?)(?:\.csv)?$")
 _EXPORT: Final = ["wall time", "step", "value"]

@@ -17,15 +17,8 @@ from speech_contract.reasons import State
 COLUMNS: Final = (
     "NAME", "STATE", "STEP", "LR", "LOSS", "HEALTH", "AUDIO/S", "ETA", "GOODPUT", "HEARD",
 )  # fmt: skip
-LEAST: Final = (
-    "LR",
-    "AUDIO/S",
-    "HEARD",
-    "GOODPUT",
-    "ETA",
-    "LOSS",
-    "STEP",
-)  # go first, in a narrow terminal
+# Go first, in a narrow terminal.
+LEAST: Final = ("LR", "AUDIO/S", "HEARD", "GOODPUT", "ETA", "LOSS", "STEP")
 GAP: Final = 2  # between two columns
 FIRST: Final = (State.RUNNING.value, State.RESTARTING.value, State.STARTING.value)
 

@@ -28,7 +28,8 @@ def validation(seen: Observed, draft: Draft, now: float) -> Draft:
     )
     if st.condition(draft.status, Condition.ACCEPTED) and not st.is_true(
         draft.status, Condition.ACCEPTED
-    ):  # of a job that was never refused it says nothing that its start does not say
+    ):
+        # Of a job that was never refused it says nothing that its start does not say.
         draft = draft.told(Reason.SPEC_VALID, "the spec can be run")
     return draft.to(status=status)
 

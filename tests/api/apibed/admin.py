@@ -29,9 +29,8 @@ class Admin:
 
     async def close(self) -> None:
         await self.transport.close()
-        await asyncio.sleep(
-            0.2
-        )  # TLS says farewell in later turns of the loop; then nothing is left open
+        # TLS says farewell in later turns of the loop; then nothing is left open.
+        await asyncio.sleep(0.2)
 
     async def call(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json"

@@ -80,9 +80,8 @@ class Life:
                 async with contextlib.aclosing(stream) as lines:
                     async for line in lines:
                         self._hear(json.loads(line))
-            except (
-                ClusterError
-            ):  # a CRD that changes shuts its watches down, and refuses the next ones
+            except ClusterError:
+                # A CRD that changes shuts its watches down, and refuses the next ones.
                 await asyncio.sleep(0.1)
 
     def _hear(self, event: dict[str, Any]) -> None:

@@ -170,9 +170,8 @@ def run(words: list[str]) -> None:
     model: nn.Module = (NoReference if chosen.deaf else Poisoned)(config)
     if not chosen.deaf:
         model.healthy_batches = chosen.nan_after
-    if (
-        chosen.resume or chosen.save_steps
-    ):  # as docs/foreign-trainers.md says, for the oldest version
+    if chosen.resume or chosen.save_steps:
+        # As docs/foreign-trainers.md says, for the oldest version.
         array = [np._core.multiarray._reconstruct, np.ndarray, np.dtype, np.dtypes.UInt32DType]
         torch.serialization.add_safe_globals(array)
     strategy = "steps" if chosen.evaluate else "no"

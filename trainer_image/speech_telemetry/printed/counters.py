@@ -84,9 +84,8 @@ class Counter:
             return True
         if self._same >= REDRAWS:
             return True
-        named = (
-            said.epoch is not None and said.epoch == self._epoch_then
-        )  # the bar says whose it is
+        # The bar says whose it is.
+        named = said.epoch is not None and said.epoch == self._epoch_then
         return not named and now - self._at > ANEW and now - self._at != 1.0
 
     def _fresh(self, said: Said, text: str) -> bool:

@@ -150,9 +150,8 @@ PREFIX: Final = re.compile(
     r"(?:\[(?:rank|default)(?P<rank>\d+)\]:?\s?|\(\w+ pid=\d+(?:, ip=[\d.]+)?\) "
     r"|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d) (?:std(?:out|err) [FP] )?)+"
 )
-LOGGER: Final = re.compile(
-    r"^[A-Z]+:[\w.-]+:"
-)  # VITS logs under the run's name, which may be "test"
+# VITS logs under the run's name, which may be "test".
+LOGGER: Final = re.compile(r"^[A-Z]+:[\w.-]+:")
 
 
 _MARKED: Final = tuple((row.mark, row) for row in FORMATS)

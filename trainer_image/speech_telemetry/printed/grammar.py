@@ -50,9 +50,8 @@ BAR_SHAPE: Final = re.compile(
     r"(?P<step>\d{1,12})(?:/(?P<total>\d{1,12})|it|steps) "
     r"\[(?P<elapsed>\d+(?::\d\d)+)[^,\]]*,?(?P<rate>[^,\]]*)(?P<postfix>.*)"
 )
-_OF_EPOCHS: Final = re.compile(
-    r"^\W*epochs?\W*\d*\s*%?$", re.IGNORECASE
-)  # a bar around the bars of steps
+# A bar around the bars of steps.
+_OF_EPOCHS: Final = re.compile(r"^\W*epochs?\W*\d*\s*%?$", re.IGNORECASE)
 # Words that a training bar may wear; any other (Map, Loading, Downloading) is somebody else's bar.
 _TRAINING_BAR: Final = re.compile(
     r"^\W*\d*\W*$|train|epoch|step|iter|batch|loss\W{1,3}(?:\d|nan\b|inf\b)", re.IGNORECASE

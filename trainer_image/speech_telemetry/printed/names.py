@@ -25,9 +25,8 @@ class Role(enum.Enum):
     AVERAGE = enum.auto()  # the same over an epoch: drawn again and again until the next one
     PART = enum.auto()  # a component
     TERM = enum.auto()  # a training number that is no loss by name; only nan tells something
-    BESIDE = (
-        enum.auto()
-    )  # a component where a whole loss stands before it on the line; else anything
+    # A component where a whole loss stands before it on the line; else anything.
+    BESIDE = enum.auto()
     NORM = enum.auto()
     RATE = enum.auto()
     STEP = enum.auto()
@@ -99,9 +98,8 @@ _TERMS: Final = frozenset(
     "ce ppl perplexity nll xent mse l1 l2 smoothl1 mae kl kld bce elbo cost objective nelbo crossentropy "
     "objf".split()
 )
-_COSTS_OF_TIME: Final = frozenset(
-    "batch reader run time data step".split()
-)  # `avg_batch_cost: 0.31 s`
+# `avg_batch_cost: 0.31 s`.
+_COSTS_OF_TIME: Final = frozenset("batch reader run time data step".split())
 _BESIDE: Final = frozenset("cls reg seg box obj dfl rec recon vq commit commitment".split())
 _REWARDS: Final = frozenset("reward rewards".split())
 _ADVERSARIES: Final = re.compile(r"^(?:D|G)(?:_[A-Za-z]+)?$")  # CycleGAN's D_A, G_A

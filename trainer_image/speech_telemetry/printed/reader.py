@@ -268,9 +268,8 @@ class LineReader:
         if said is None:
             return None
         self._measures |= bool(said.norm)
-        if (
-            not self._measures
-        ):  # Coqui's trainer prints 0.0 where it clips nothing, and so measures nothing
+        if not self._measures:
+            # Coqui's trainer prints 0.0 where it clips nothing, and so measures nothing.
             said.norm = None
         if not (said.values or said.step):
             return None

@@ -20,6 +20,7 @@ from speech_telemetry.printed.said import Said
 KEPT: Final = 4  # patterns; a script has few kinds of lines with values
 TRIES: Final = 64  # lines without a twin, after which nothing more is learned
 LOOKS: Final = 512  # lines that are looked at: what has no shape by then costs twice for nothing
+# Not by names and numbers alone.
 _READ_APART: Final = (
     formats.VITS,
     formats.BLOCK,
@@ -29,7 +30,7 @@ _READ_APART: Final = (
     formats.WESEP,
     formats.SENTENCE,
     formats.ENDED,
-)  # not by names and numbers alone
+)
 _NUMBER: Final = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 _Read = Callable[[str], Any]
 # Role → field of Said, and how its text is read; at most one of a line each.

@@ -53,9 +53,8 @@ class Attempt:
     opening: Row = dataclasses.field(default_factory=dict)
     numbers: Row = dataclasses.field(default_factory=dict)
     saving: float = 0.0  # seconds that went into checkpoints, as far as the attempt said
-    findings: list[Row] = dataclasses.field(
-        default_factory=list
-    )  # the last state of each, worst last
+    # The last state of each, worst last.
+    findings: list[Row] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)

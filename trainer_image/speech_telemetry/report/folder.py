@@ -147,9 +147,8 @@ def _events(run_dir: Path, *wanted: Event) -> Iterator[Mapping[str, Any]]:
             file.seek(max(0, path.stat().st_size - TEXT_BYTES))
             for raw in file:
                 line = raw.decode(errors="replace")
-                if any(
-                    mark in line for mark in marks
-                ):  # most lines are none of them, and parsing is slow
+                if any(mark in line for mark in marks):
+                    # Most lines are none of them, and parsing is slow.
                     row = read_row(line)
                     if row is not None and row.get("event") in [event.value for event in wanted]:
                         yield row

@@ -9,9 +9,8 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from speech_telemetry.report.story import Lines
 
-_UNSEEN: Final = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]"
-)  # no HTML document may hold them
+# No HTML document may hold them.
+_UNSEEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 def node(tag: str, text: object = "", kind: str = "") -> Element:

@@ -15,9 +15,8 @@ from speech_contract.scores import ScoreSpec
 from speech_telemetry.report.curves import Attempt, Curves
 from speech_telemetry.series import Row, as_number
 
-Lines = Sequence[
-    tuple[str, str]
-]  # name and text, in reading order; an empty name continues the line above
+# Name and text, in reading order; an empty name continues the line above.
+Lines = Sequence[tuple[str, str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +39,8 @@ class Story:
     sounds: list[list[Medium]] = dataclasses.field(default_factory=list)
     pictures: list[Medium] = dataclasses.field(default_factory=list)
     drawn: Pictures = dataclasses.field(default_factory=Pictures)
-    sections: list[tuple[str, Row]] = dataclasses.field(
-        default_factory=list
-    )  # of the strategic log
+    # Of the strategic log.
+    sections: list[tuple[str, Row]] = dataclasses.field(default_factory=list)
     config: Any = None
     environment: Lines = ()
     goodput: Goodput = dataclasses.field(default_factory=Goodput)

@@ -39,9 +39,8 @@ from speech_trainer.engine.state import Tensors, on_host
 
 RECORD: Final = "record.json"
 STATE: Final = "state.safetensors"
-LIMIT_BYTES: Final = (
-    2 << 30
-)  # of state; a larger model's record names the step and keeps no weights
+# Of state; a larger model's record names the step and keeps no weights.
+LIMIT_BYTES: Final = 2 << 30
 KEPT: Final = 3  # records of the newest attempts
 _NAME: Final = re.compile(r"step-(\d+)\.a(\d+)")
 

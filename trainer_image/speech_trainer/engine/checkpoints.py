@@ -36,9 +36,8 @@ _MARKS = {paths.COMMIT, paths.CONFIRMED, paths.QUARANTINED, paths.BEST}
 
 T = TypeVar("T")
 
-Refused = Callable[
-    [str, str], None
-]  # (name, reason): told of every checkpoint that was passed over
+# (name, reason): told of every checkpoint that was passed over.
+Refused = Callable[[str, str], None]
 
 
 @dataclasses.dataclass(frozen=True, order=True)

@@ -194,9 +194,8 @@ class Engine:
         self.counters.count(batches, record)
         judgement = self.gate.judge(record.losses, step, interrupt=self.interrupts.requested)  # 4
         missing = self.measures.missing_gradients(judgement, batches, step)
-        self.gate.commit(
-            judgement, lambda gate: self.recipe.after_update(self.built, step, gate)
-        )  # 5
+        # 5
+        self.gate.commit(judgement, lambda gate: self.recipe.after_update(self.built, step, gate))
         self.reporting.compared(self.peers.sample(step, judgement, self.measures))
         decision, stop = self._settle(judgement)  # 6
         self._report(judgement, record, missing)  # 7

@@ -27,9 +27,8 @@ from speech_contract.run_config import Precision, RunConfig
 from speech_contract.scores import ScoreSpec
 from speech_trainer.engine.expectations import Expectations
 
-Losses = Mapping[
-    str, Tensor
-]  # flat `group/name` → detached scalar on the device; "total" is the headline
+# Flat `group/name` → detached scalar on the device; "total" is the headline.
+Losses = Mapping[str, Tensor]
 T = TypeVar("T")
 
 
@@ -70,9 +69,8 @@ class OptimizerPlan:
     it the engine neither steps the optimizer nor expects gradients. `clip_norm` None = do not clip.
     """
 
-    optimizer: (
-        torch.optim.Optimizer
-    )  # fused AdamW or another that honours `found_inf`; others are refused
+    # Fused AdamW or another that honours `found_inf`; others are refused.
+    optimizer: torch.optim.Optimizer
     modules: dict[str, nn.Module]
     schedule: torch.optim.lr_scheduler.LRScheduler | None = (
         None  # stepped once per committed update

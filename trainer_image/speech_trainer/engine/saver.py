@@ -133,9 +133,8 @@ class Saver:
         """
         started = time.monotonic()
         tensors = collect()
-        weights = self._compare(
-            step, tensors
-        )  # before the save, which may drop what it compares with
+        # Before the save, which may drop what it compares with.
+        weights = self._compare(step, tensors)
         try:
             draft = self._world.lead(lambda: self._store.begin(step, quarantined=suspicious))
             self._write(draft, tensors)

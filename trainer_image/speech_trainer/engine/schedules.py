@@ -158,9 +158,8 @@ class LateSchedules:
         _set_groups(rates.plan, rates.first)
         begin = copy.deepcopy(start)
         steps = updates
-        if (
-            type(schedule) is LambdaLR and updates
-        ):  # in closed form: one step tells, whatever came before
+        if type(schedule) is LambdaLR and updates:
+            # In closed form: one step tells, whatever came before.
             begin |= {"last_epoch": updates - 1, "_step_count": updates}
             steps = 1
         schedule.load_state_dict(begin)

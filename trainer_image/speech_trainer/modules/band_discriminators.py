@@ -27,14 +27,8 @@ class BandSettings:
     """Sizes of the whole set; the defaults are those of DAC."""
 
     windows: tuple[int, ...] = (2048, 1024, 512)  # samples; a quarter of each as hop
-    edges: tuple[float, ...] = (
-        0.0,
-        0.1,
-        0.25,
-        0.5,
-        0.75,
-        1.0,
-    )  # of the bands, as shares of the bins
+    # Of the bands, as shares of the bins.
+    edges: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
     channels: int = 32
     periods: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
 

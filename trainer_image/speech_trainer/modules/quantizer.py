@@ -310,9 +310,8 @@ def closest_in_torch(vectors: Tensor, codes: Tensor, *, by_angle: bool) -> Tenso
     middle of the codes, or what they have in common would drown in rounding what sets them apart.
     """
     if by_angle:
-        codes = functional.normalize(
-            codes
-        )  # the length of a vector does not change which code is largest
+        # The length of a vector does not change which code is largest.
+        codes = functional.normalize(codes)
         return (vectors @ codes.T).argmax(dim=1)
     middle = codes.mean(dim=0)
     vectors, codes = vectors - middle, codes - middle

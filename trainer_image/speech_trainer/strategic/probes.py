@@ -15,11 +15,8 @@ from speech_trainer.strategic.hearing import device_of, field, is_sharded
 from speech_trainer.strategic.words import IGNORED, Words
 
 _EAGER: Final = "eager"
-_NOT_ASKED: Final = (
-    "labels",
-    "audio_labels",
-    "num_items_in_batch",
-)  # targets are no input of a probe
+# Targets are no input of a probe.
+_NOT_ASKED: Final = ("labels", "audio_labels", "num_items_in_batch")
 NOISE: Final = 1e-4  # of probability: what reordered sums on a GPU may move without any cause
 _REFERENCES: Final = ("ref", "speaker", "prompt", "input_features", "input_values")
 

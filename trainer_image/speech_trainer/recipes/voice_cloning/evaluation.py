@@ -6,8 +6,8 @@ the reference is worth: `swap_gain` and `mute_gain` are the nats a code that ano
 as a mean over recordings; `…_low` is the lower end of its 95 % interval. A gain whose low end is not above 0 is none.
 
 Baselines: `chance`, `unigram`, `previous_frame` (`baselines`), and this model with `reference_swapped` and
-`reference_muted`: a model that does not beat the first does not listen. Without a reference its words and its length are
-gone too, which a model that can't hear it misses as well.
+`reference_muted`: a model that does not beat the first does not listen. Without a reference its words and its length
+are gone too, which a model that can't hear it misses as well.
 """
 
 from __future__ import annotations

@@ -233,9 +233,8 @@ def _verdict(changes: Mapping[str, _Change]) -> str:
     if "swapped" not in changes:
         return "the reference reaches the output; there is no second voice to swap it with"
     costs = changes["swapped"].costs
-    if (
-        not low_end(costs) > 0.0
-    ):  # a mean above 0 alone is what random weights have half of the time
+    if not low_end(costs) > 0.0:
+        # A mean above 0 alone is what random weights have half of the time.
         return "the reference reaches the output, and the right one does not help measurably yet"
     return f"the output follows the reference: another voice's costs {_mean(costs):.3g} nats a code"
 
