@@ -46,7 +46,7 @@ quickstart: $(VENV)/.run ## Train a small voice on this machine, and compare it 
 accept-vits: $(VENV)/.run ## Train to the published figures, several seeds: about fifteen minutes
 	$(BIN)/python benchmarks/accept_vits.py
 
-accept-codec: $(VENV)/.dev ## Train the codec on four languages beside trivial answers and rivals: some forty-five minutes
+accept-codec: $(VENV)/.dev ## Train the codec on four languages beside trivial answers and rivals: some twenty minutes
 	$(BIN)/python benchmarks/accept_codec.py
 	$(BIN)/python docs/generate.py
 

@@ -6,7 +6,7 @@ Synthesizes speech of four languages, holds out speakers that training never hea
 own controller, and scores the held-out recordings. Beside it: silence, noise with the mean spectrum, the nearest
 training clip, the same codec with frozen random codebooks, and with the quantiser of the Telugu codec whose six fixes
 docs/codec.md tells of. Writes results/codec.json. Eight runs, two at once, each on cores of its own: about
-forty-five minutes on two quiet cores.
+twenty minutes on two quiet cores.
 """
 
 from __future__ import annotations
