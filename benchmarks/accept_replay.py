@@ -41,14 +41,19 @@ print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, code or 0, file=sys.
 FASTER, STARTS, MEMORY, FILES = 4.0, 0.5, 150.0, 200
 
 
-def cost(build: Path, folder: Path, words: Sequence[object]) -> tuple[float, float]:
-    """CPU seconds and MiB of one call; its state and bytecode are below `folder`."""
+def called(build: Path, folder: Path, words: Sequence[object]) -> str:
+    """Runs it with state and bytecode below `folder`; what it printed to stderr."""
     environ = builds.environ(build) | {env.LOCAL_STATE: str(folder / "state")}
     # Both as installed: the least of several has bytecode.
     environ.pop("PYTHONDONTWRITEBYTECODE", None)
     environ["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
-    command = [sys.executable, "-c", CALL, *map(str, words)]
-    said = subprocess.run(command, env=environ, check=True, capture_output=True, text=True).stderr
+    command = [sys.executable, *map(str, words)]
+    return subprocess.run(command, env=environ, check=True, capture_output=True, text=True).stderr
+
+
+def cost(build: Path, folder: Path, words: Sequence[object]) -> tuple[float, float]:
+    """CPU seconds and MiB of one call of the command line."""
+    said = called(build, folder, ["-c", CALL, *words])
     seconds, memory, code = said.split()[-3:]
     assert code == "0", (words, code)
     return float(seconds), float(memory)
@@ -94,7 +99,7 @@ def run_a_job(folder: Path) -> None:
         shutil.copy(ROOT / "examples" / name, folder / name)
     manifest = folder / "custom.yaml"
     manifest.write_text(manifest.read_text().replace("uri: ../out/custom/run", "uri: run"))
-    cost(ROOT, folder, ["run", manifest])
+    called(ROOT, folder, ["-m", "speech_cli", "run", manifest])
 
 
 def starts(both: Sequence[Path], folder: Path, small: Path, repeat: int) -> dict[str, list[float]]:
