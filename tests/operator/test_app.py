@@ -164,4 +164,4 @@ def test_garbage_in_cycles_does_not_pile_up() -> None:
         gc.set_threshold(*before)
         gc.unfreeze()
         gc.collect()
-    assert Cycle.most < 30_000
+    assert Cycle.most < 20_000
