@@ -205,30 +205,30 @@ def backbone_rows(
     yield Row(f"{who}: ends found", f"{ends:.2f}", f"≥ {ENDS}", ends >= ENDS)
     for name in TRIVIAL:
         yield _beside(f"{who}: beside {name}", nats, runs[0]["baselines"][name]["cross_entropy"])
-    if deaf:
-        yield _beside_deaf(backbone, runs, deaf)
     for name in ("swap", "mute"):
         gain = min(_score(one, f"{name}_gain", 0.0) for one in found)
         low = min(_score(one, f"{name}_gain_low", 0.0) for one in found)
         told = f"{gain:+.3f} nat/code, 95 % interval from {low:+.3f}"
         yield Row(f"{who}: what it costs to {name} the reference", told, "> 0", low > 0)
     if deaf:
-        scores = best(deaf)["scores"]
-        swap, mute = (_score(scores, f"{name}_gain") for name in ("swap", "mute"))
-        told = f"{swap:+.3f} and {mute:+.3f} nat/code: muted, its words and its length are gone too"
-        yield Row(f"{backbone}, {DEAF}: what it costs to swap and to mute it", told)
+        yield from deaf_rows(backbone, runs, deaf)
 
 
 def _beside(what: str, nats: float, other: float) -> Row:
     return Row(what, f"{nats:.3f} < {other:.3f} nat/code", "lower", nats < other)
 
 
-def _beside_deaf(backbone: str, runs: Sequence[Mapping[str, Any]], deaf: Mapping[str, Any]) -> Row:
-    """Of the same seed: two seeds differ by as much as a reference is worth."""
-    seed = deaf["seed"]
-    same = next(run for run in runs if run["seed"] == seed)
-    ours, without = (_score(best(run)["scores"], "cross_entropy", math.inf) for run in (same, deaf))
-    return _beside(f"{backbone}, seed {seed}: beside {DEAF}, same seed", ours, without)
+def deaf_rows(
+    backbone: str, runs: Sequence[Mapping[str, Any]], deaf: Mapping[str, Any]
+) -> Iterator[Row]:
+    """Beside the run of the same seed: two seeds differ by as much as a reference is worth."""
+    seed, heard_nothing = deaf["seed"], best(deaf)["scores"]
+    heard = best(next(run for run in runs if run["seed"] == seed))["scores"]
+    ours, without = (_score(one, "cross_entropy", math.inf) for one in (heard, heard_nothing))
+    yield _beside(f"{backbone}, seed {seed}: beside {DEAF}, same seed", ours, without)
+    swap, mute = (_score(heard_nothing, f"{name}_gain") for name in ("swap", "mute"))
+    told = f"{swap:+.3f} and {mute:+.3f} nat/code: muted, its words and its length are gone too"
+    yield Row(f"{backbone}, {DEAF}: what it costs to swap and to mute it", told)
 
 
 def _named(run: Mapping[str, Any]) -> Row:

@@ -25,7 +25,7 @@ from process_costs import cpu_seconds, memory
 KIND = Kind(training_operator.API, training_operator.PLURAL, training_operator.LABEL_JOB_NAME)
 RAISED = ("--kube-api-qps=10000", "--kube-api-burst=10000", "--controller-threads=16")
 # By default it is slow: rates, not times, are compared.
-FEW_GANGS, FEW_SINGLE = (Shape(4, 64), Shape(100, 1))
+FEW_GANGS, FEW_SINGLE = Shape(4, 64), Shape(100, 1)
 WAYS: Mapping[str, tuple[Sequence[str], Shape, Shape]] = {
     "default": ((), FEW_GANGS, FEW_SINGLE),
     "raised": (RAISED, GANGS, SINGLE),

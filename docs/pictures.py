@@ -20,7 +20,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 ROOT: Final = Path(__file__).resolve().parent.parent
 BOARDS: Final = ROOT / "charts" / "speechtrain" / "files" / "dashboards"
 # Pixels of a column and a row of Grafana's grid, and between panels.
-UNIT, ROW, GAP = (42.0, 30.0, 6.0)
+UNIT, ROW, GAP = 42.0, 30.0, 6.0
 COLUMNS: Final = 24
 INKS: Final = (
     "#3274d9", "#e0752d", "#299c46", "#a352cc", "#c4162a", "#8f6b00", "#00868b", "#7c7c7c",

@@ -124,10 +124,7 @@ async def old_crd(admin: Admin, scene: Scene) -> Any:
     await admin.post(scene.jobs_path, {**probe, "metadata": {"name": "probe"}})
 
     async def counts() -> bool:
-        path = f"{scene.jobs_path}/probe/status"
-        # What stands there already is not judged again (KEP-4008): a try that came too early would let later ones by.
-        await admin.patch(path, {"status": {"state": "Pending"}})
-        return await outcome(admin.patch(path, {"status": {"state": "Refused"}})) == 422
+        return await _answered(admin, scene) == 422
 
     await scene.until("the old CRD", counts)
     yield
@@ -136,8 +133,15 @@ async def old_crd(admin: Admin, scene: Scene) -> Any:
 
 
 async def _takes(admin: Admin, scene: Scene) -> bool:
+    return await _answered(admin, scene) == 200
+
+
+async def _answered(admin: Admin, scene: Scene) -> int:
+    """To a state that the old CRD does not know."""
     path = f"{scene.jobs_path}/probe/status"
-    return await outcome(admin.patch(path, {"status": {"state": "Refused"}})) == 200
+    # What stands there already is not judged again (KEP-4008): a try that came too early would let later ones by.
+    await admin.patch(path, {"status": {"state": "Pending"}})
+    return await outcome(admin.patch(path, {"status": {"state": "Refused"}}))
 
 
 async def test_under_an_older_crd_the_operator_goes_on_and_says_what_is_lost(

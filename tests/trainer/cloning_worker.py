@@ -29,7 +29,7 @@ from speech_trainer.engine.distributed import Ranks, World
 from speech_trainer.engine.recipe import Built, StepRecord
 
 # Ranks; steps; every so many a checkpoint; the step that is NaN.
-RANKS, STEPS, SAVED, BAD = (3, 6, 3, 2)
+RANKS, STEPS, SAVED, BAD = 3, 6, 3, 2
 LONG = 8  # steps of a run that is killed and saved at every second one
 
 

@@ -173,7 +173,7 @@ class SeriesFile:
         self._path, self._tell, self._limit = path, tell, limit
         self._file: BinaryIO | None = None
         # Steps, bytes a step, step.
-        self._piece, self._density, self._farthest = (FIRST_PIECE, 0.0, 0)
+        self._piece, self._density, self._farthest = FIRST_PIECE, 0.0, 0
         self._failed = False
         self.rows = 0
 

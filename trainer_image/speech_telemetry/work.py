@@ -14,7 +14,7 @@ from pathlib import Path
 SECONDS = 5.0  # between two looks
 WORKS = 0.1  # cores: what polls a queue takes less
 # Fields of /proc/<pid>/stat behind the command's name.
-_SESSION, _USER, _CHILDREN_SYSTEM = (3, 11, 15)
+_SESSION, _USER, _CHILDREN_SYSTEM = 3, 11, 15
 
 
 class WorkReader:
